@@ -1,0 +1,1 @@
+"""The server: events, journal, bus, runs, and the roof that joins them."""

@@ -1,0 +1,118 @@
+"""The one JSON form of an event. Encoded once, when it is published; no transport encodes it again."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, cast
+
+import orjson
+
+from server.events.schema import EVENT_TYPES, Draft, Event, Json, Notice, Usage
+
+# orjson's own range: the integers that fit 64 bits. A tool may well be called with a larger one.
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-11-22T10:30:00.123Z`. `moment` must be aware."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(event: Event) -> bytes:
+    """The envelope as one line of UTF-8 JSON: the bytes that every transport sends for this event."""
+    return _dumps(
+        {
+            "event": {
+                "event_type": event.event_type,
+                "timestamp": rfc3339(event.timestamp),
+                "agent_name": event.agent_name,
+                "message": event.message,
+                "data": data(event.body),
+                "id": event.id,
+                "run_id": event.run_id,
+            }
+        }
+    )
+
+
+def encode_notice(notice: Notice) -> bytes:
+    """The same envelope without an `id`, so that a client which knows only events never meets a frame it can't parse."""
+    return _dumps(
+        {
+            "event": {
+                "event_type": notice.event_type,
+                "timestamp": rfc3339(notice.timestamp),
+                "agent_name": "System",
+                "message": notice.message,
+                "data": data(notice.body),
+                "run_id": notice.run_id,
+            }
+        }
+    )
+
+
+def decode(line: bytes | str) -> Event:
+    """The event that `encode` made `line` of. Raises ValueError for anything else; fields we don't know are dropped."""
+    try:
+        return _decoded(orjson.loads(line)["event"])
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"expected an event envelope, got {line[:80]!r}") from problem
+
+
+def _decoded(raw: dict[str, Any]) -> Event:
+    kind = EVENT_TYPES[raw["event_type"]]
+    given = {f.name: raw["data"][wire] for f, wire in _wire_names(kind) if wire in raw["data"]}
+    if "usage" in given:
+        given["usage"] = Usage(**given["usage"])
+    return Event(
+        id=raw["id"],
+        run_id=raw["run_id"],
+        timestamp=datetime.fromisoformat(raw["timestamp"]),
+        agent_name=raw["agent_name"],
+        message=raw["message"],
+        body=kind(**given),
+    )
+
+
+def data(body: object) -> dict[str, Any]:
+    """The `data` object of a body: its fields under their names on the wire, those that are None left out."""
+    pairs = ((wire, getattr(body, field.name)) for field, wire in _wire_names(type(body)))
+    return {wire: value for wire, value in pairs if value is not None}
+
+
+def with_progress(draft: Draft, progress: int) -> Draft:
+    """The same draft, its progress raised to `progress` where it carries a lower one: progress never falls."""
+    if getattr(draft.body, "progress", progress) >= progress:
+        return draft
+    return replace(draft, body=replace(cast(Any, draft.body), progress=progress))
+
+
+@cache
+def _wire_names(kind: type[Any]) -> tuple[tuple[Any, str], ...]:
+    return tuple((field, field.name.rstrip("_")) for field in fields(kind))
+
+
+def _dumps(envelope: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(envelope, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return orjson.dumps(_plain(envelope), option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: Any) -> Json:
+    """`value` with what JSON in UTF-8 can't hold replaced: lone surrogates by U+FFFD, huge integers by their digits."""
+    match value:
+        case dict():
+            return {str(_plain(k)): _plain(v) for k, v in cast(dict[Any, Any], value).items()}
+        case list() | tuple():
+            return [_plain(item) for item in cast(list[Any], value)]
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case bool() | float() | None:
+            return value
+        case int():
+            return value if _INT_MIN <= value <= _INT_MAX else str(value)
+        case _ if hasattr(value, "__dataclass_fields__"):
+            return _plain(data(value))
+        case _:
+            return str(value)

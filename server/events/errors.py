@@ -1,0 +1,150 @@
+"""One tree of errors. Each has a stable code, and says where it goes: an HTTP status, a close code, an event.
+
+    AskstreamError
+    ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
+    │   ├── InvalidJson             400 invalid_json
+    │   ├── BadCursor               400 bad_cursor
+    │   ├── RunNotFound             404 run_not_found
+    │   ├── NoSuchPage              404 not_found
+    │   ├── MethodNotAllowed        405 method_not_allowed
+    │   ├── NotAcceptable           406 not_acceptable
+    │   ├── RunActive               409 run_active
+    │   ├── BodyTooLarge            413 body_too_large
+    │   ├── UnsupportedMediaType    415 unsupported_media_type
+    │   ├── InvalidRequest          422 invalid_request
+    │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
+    │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
+    │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
+    │   ├── RateLimited             429 rate_limited
+    │   ├── TooManyRuns             503 too_many_runs
+    │   └── Draining                503 draining
+    ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
+    └── JournalError            our own: the log can't be written or read
+        ├── OutOfOrder              an append that would leave a hole or repeat an id
+        └── Fenced                  an append by a writer that has been succeeded
+"""
+
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+FailureCode: TypeAlias = Literal[
+    "model_auth",
+    "model_rate_limited",
+    "model_unavailable",
+    "model_unreachable",
+    "model_cut_short",
+    "model_refused",
+    "model_bad_response",
+    "model_rejected_request",
+    "message_limit",
+    "team_unavailable",
+    "team_failed",
+    "event_too_large",
+    "interrupted",
+    "internal",
+]
+FAILURE_CODES: tuple[str, ...] = get_args(FailureCode)
+
+
+class AskstreamError(Exception):
+    """Base of all of ours. `str(error)` is a sentence for people that names what was expected and what came."""
+
+
+class Refused(AskstreamError):
+    """The peer asked for what it can't have. `retry_after` is in seconds, None where trying again won't help."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request was refused"
+
+    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class InvalidJson(Refused):
+    code, status, title = "invalid_json", 400, "The body is not JSON"
+
+
+class BadCursor(Refused):
+    code, status, title = "bad_cursor", 400, "The cursor is not an event id"
+
+
+class RunNotFound(Refused):
+    """Also for a run of somebody else: whether it exists is not told."""
+
+    code, status, title = "run_not_found", 404, "No such run"
+
+    def __init__(self) -> None:
+        super().__init__("There is no run with this id, or it is not yours; GET /runs lists yours.")
+
+
+class NoSuchPage(Refused):
+    code, status, title = "not_found", 404, "No such address"
+
+
+class MethodNotAllowed(Refused):
+    code, status, title = "method_not_allowed", 405, "The method is not allowed here"
+
+
+class NotAcceptable(Refused):
+    code, status, title = "not_acceptable", 406, "No acceptable representation"
+
+
+class RunActive(Refused):
+    code, status, title = "run_active", 409, "The run has not ended"
+
+
+class BodyTooLarge(Refused):
+    code, status, title = "body_too_large", 413, "The body is too large"
+
+
+class UnsupportedMediaType(Refused):
+    code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
+
+
+class InvalidRequest(Refused):
+    code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class AlreadySubscribed(Refused):
+    code, status, title = "already_subscribed", 409, "This socket watches that run already"
+
+
+class NotSubscribed(Refused):
+    code, status, title = "not_subscribed", 404, "This socket doesn't watch that run"
+
+
+class TooManySubscriptions(Refused):
+    code, status, title = "too_many_subscriptions", 429, "The socket watches too many runs"
+
+
+class RateLimited(Refused):
+    code, status, title = "rate_limited", 429, "Too many requests"
+
+
+class TooManyRuns(Refused):
+    code, status, title = "too_many_runs", 503, "The server is busy"
+
+
+class Draining(Refused):
+    code, status, title = "draining", 503, "The server is going away"
+
+
+class RunFailed(AskstreamError):
+    """A run can't go on. `message` is shown to people: it holds no traceback, key, path or prompt."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class JournalError(AskstreamError):
+    """The log can't be written or read: a full disk, a broken file, a store that doesn't answer."""
+
+
+class OutOfOrder(JournalError):
+    """An append whose first id isn't the one after the last: a second writer, or a bug of ours."""
+
+
+class Fenced(JournalError):
+    """An append by an attempt that has been succeeded by another. The writer must stop at once."""

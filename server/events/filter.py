@@ -1,0 +1,23 @@
+"""Which events of a run a viewer wants. A filter hides events; it never renumbers them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None means no restriction. `agent_chunk` needs `tokens` as well as passing the rest."""
+
+    include: frozenset[str] | None = None
+    exclude: frozenset[str] = frozenset()
+    agents: frozenset[str] | None = None
+    tokens: bool = False
+
+    def wants(self, event_type: str, agent_name: str) -> bool:
+        if event_type == "agent_chunk" and not self.tokens:
+            return False
+        if self.include is not None and event_type not in self.include:
+            return False
+        return event_type not in self.exclude and (self.agents is None or agent_name in self.agents)
+
+
+EVERYTHING = Filter(tokens=True)

@@ -1,0 +1,1 @@
+"""A run: one question being answered, from its first event to its terminal one."""
