@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+"""The one task runner, for people and CI alike. It needs Python 3.11 or newer and pip, and nothing else.
+
+    python3 dev.py run   [options of `askstream serve`]   sets up what serving needs, then serves
+    python3 dev.py test  [options of pytest]              sets up everything, a browser included, then tests
+    python3 dev.py check [--fix]                          formatting, lint, types, import rules
+    python3 dev.py bench [options of the benchmark]       measures a real server on this machine
+    python3 dev.py setup                                  sets up everything and runs nothing
+    python3 dev.py lock  [options of `uv pip compile`]    writes the lock files anew (--upgrade, -P package)
+
+Set-up puts the locked packages into .venv beside this file. A stamp, written last, says what .venv holds:
+while it matches, set-up costs a few milliseconds; an unfinished .venv, or one made for other locks or another
+Python, is built anew. Packages come from wherever this machine's pip (or uv, where there is one) looks.
+"""
+
+from __future__ import annotations  # lets older Pythons read this file far enough to be told what is missing
+
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from types import FrameType
+    from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "askstream.stamp"
+
+Profile = Literal["run", "dev"]
+"""What .venv is made for: serving only, or developing as well, which includes serving."""
+
+LOCKS: Mapping[Profile, Path] = {"run": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
+
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+# Would make pip put packages elsewhere than into .venv, or take those of another place for installed ones.
+MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "PIP_PYTHON", "VIRTUAL_ENV")
+
+
+class TaskError(Exception):
+    """A task can't be done; the message says what was tried and what to do."""
+
+
+def say(text: str) -> None:
+    print(f"dev.py: {text}", file=sys.stderr, flush=True)
+
+
+# ---- set-up ------------------------------------------------------------------------------------------------
+
+
+def set_up(profile: Profile) -> None:
+    """Make .venv hold all that `profile` needs. Costs next to nothing when it does already."""
+    if is_ready(profile):
+        return
+    with alone():
+        if not is_ready(profile):  # another dev.py may have done it while this one waited
+            build(profile)
+
+
+def is_ready(profile: Profile) -> bool:
+    packages, project, held = read_stamp()
+    return packages == packages_digest() and project == project_digest() and held in (profile, "dev")
+
+
+def build(profile: Profile) -> None:
+    """Install what is missing. The stamp goes first, comes back last: what was interrupted isn't trusted."""
+    packages, _, held = read_stamp()
+    STAMP.unlink(missing_ok=True)
+    anew = packages != packages_digest()
+    if anew:
+        create_venv()
+    if anew or held not in (profile, "dev"):
+        say(f"installing the packages of {LOCKS[profile].name} into {VENV} (only this once)")
+        install("--no-deps", "--require-hashes", "-r", str(LOCKS[profile]))
+    # A call of its own, since pip takes no hashes together with -e. The build backend is there, locked.
+    install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    STAMP.write_text(f"{packages_digest()} {project_digest()} {profile}")
+
+
+def read_stamp() -> tuple[str, str, str]:
+    """What .venv holds: digest of the packages, of the project, and the profile; blanks when unfinished."""
+    if not PYTHON.exists():  # also when the Python that it links to is gone
+        return "", "", ""
+    try:
+        packages, project, profile = STAMP.read_text().split()
+    except (FileNotFoundError, ValueError):
+        return "", "", ""
+    return packages, project, profile
+
+
+def packages_digest() -> str:
+    """Of what decides which files stand in .venv: locks, Python, and the place, which scripts name."""
+    return digest(
+        f"{sys.implementation.cache_tag} {ROOT}".encode(), *(path.read_bytes() for path in LOCKS.values())
+    )
+
+
+def project_digest() -> str:
+    """Of what decides how the project itself is installed: its commands and its metadata."""
+    return digest((ROOT / "pyproject.toml").read_bytes())
+
+
+def digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+@contextmanager
+def alone() -> Generator[None]:
+    """One set-up of this folder at a time, by a lock on this very file, which leaves nothing behind."""
+    import fcntl
+
+    with Path(__file__).open() as own_file:
+        try:
+            fcntl.flock(own_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another dev.py that is setting up")
+            fcntl.flock(own_file, fcntl.LOCK_EX)
+        yield
+
+
+def create_venv() -> None:
+    try:
+        import venv
+    except ImportError:
+        raise TaskError(
+            "this Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv"
+        ) from None
+    # Without pip: Debian keeps ensurepip in a package of its own. pip works on .venv from outside instead.
+    venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(VENV)
+
+
+def install(*arguments: str) -> None:
+    """Install into .venv with the first installer that manages it."""
+    tried: list[str] = []
+    for installer in installers():
+        command = [*installer, "--quiet", *arguments]
+        if subprocess.run(command, cwd=ROOT, env=plain_environment(), check=False).returncode == 0:
+            return
+        tried.append(shlex.join(command))
+    if not tried:
+        raise TaskError("found neither uv nor pip. Install one of them (Debian: apt-get install python3-pip)")
+    raise TaskError(
+        "could not install the packages; the reason stands above. Tried:\n  "
+        + "\n  ".join(tried)
+        + "\nBehind a mirror or a proxy, tell pip where to look (`pip config set global.index-url ...`,"
+        + " HTTPS_PROXY), then run the same command again."
+    )
+
+
+def installers() -> Iterator[list[str]]:
+    """Commands that install into .venv, the best first."""
+    if uv := shutil.which("uv"):
+        yield [uv, "pip", "install", "--python", str(PYTHON)]
+    if has_module("pip"):
+        yield [sys.executable, "-m", "pip", "--python", str(PYTHON), "install"]
+    elif pip := shutil.which("pip3") or shutil.which("pip"):
+        yield [pip, "--python", str(PYTHON), "install"]
+    elif has_module("ensurepip"):
+        subprocess.run([PYTHON, "-m", "ensurepip"], stdout=subprocess.DEVNULL, check=False)
+        yield [str(PYTHON), "-m", "pip", "install"]
+
+
+def has_module(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def plain_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+
+
+# ---- browser -----------------------------------------------------------------------------------------------
+
+
+def find_browser() -> str | None:
+    """Path of a Chromium or Chrome that starts. ASKSTREAM_BROWSER names the only one to consider."""
+    named = os.environ.get("ASKSTREAM_BROWSER")
+    for name in (named,) if named else BROWSERS:
+        path = shutil.which(name)
+        if path and starts(path):
+            return path
+    return None
+
+
+def starts(program: str) -> bool:
+    """Whether it runs at all: it may lack its libraries, or be a stub that asks to be installed."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def set_up_browser() -> str | None:
+    """Find a browser, or install one where that is possible; says why when there is none."""
+    if path := find_browser():
+        return path
+    for command in browser_installers():
+        say(f"no browser found; trying: {shlex.join(command)}")
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode == 0 and (path := find_browser()):
+            return path
+    say(
+        "no Chromium or Chrome starts here, so the tests in a browser are skipped."
+        " Install one, or name it: ASKSTREAM_BROWSER=/path"
+    )
+    return None
+
+
+def browser_installers() -> Iterator[list[str]]:
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
+        script = "apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium"
+        yield [*environment, "sh", "-c", script]
+
+
+# ---- tasks -------------------------------------------------------------------------------------------------
+
+
+def run(arguments: list[str]) -> NoReturn:
+    set_up("run")
+    # The folder stays the caller's, since options may name files in it.
+    become(str(VENV / "bin" / "askstream"), "serve", *arguments)
+
+
+def test(arguments: list[str]) -> NoReturn:
+    set_up("dev")
+    browser = set_up_browser()
+    if browser:
+        os.environ["ASKSTREAM_BROWSER"] = browser
+    elif os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
+        raise TaskError("ASKSTREAM_REQUIRE_BROWSER is set, and there is no browser")
+    os.chdir(ROOT)
+    become("-m", "pytest", "--cov", "--cov-report=term-missing:skip-covered", *arguments)
+
+
+def bench(arguments: list[str]) -> NoReturn:
+    set_up("dev")
+    os.chdir(ROOT)
+    become("-m", "bench", *arguments)
+
+
+def become(*arguments: str) -> NoReturn:
+    """Replace this process: signals reach the program, and its exit code the caller, with nothing between."""
+    sys.stdout.flush()
+    os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+def setup(arguments: list[str]) -> int:
+    expect_none(arguments)
+    set_up("dev")
+    set_up_browser()
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    """Run every checker, also after one has failed; non-zero when any has."""
+    fix = arguments == ["--fix"]
+    expect_none([] if fix else arguments)
+    set_up("dev")
+    checkers = (
+        ("-m", "ruff", "check", *(["--fix"] if fix else [])),
+        ("-m", "ruff", "format", *([] if fix else ["--check"])),
+        ("-m", "pyright"),
+        (str(VENV / "bin" / "lint-imports"), "--no-cache"),
+    )
+    # pyright's wrapper would otherwise ask the network for its newest version.
+    environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    failed = [
+        checker
+        for checker in checkers
+        if subprocess.run([PYTHON, *checker], cwd=ROOT, env=environment, check=False).returncode
+    ]
+    for checker in failed:
+        say(f"failed: {shlex.join(checker)}")
+    return 1 if failed else 0
+
+
+def lock(arguments: list[str]) -> int:
+    """Resolve for every supported Python and system at once; the files name no index, address or path."""
+    set_up("run")
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        uv = shutil.which("uv")
+        if not uv:
+            install("--target", folder, "uv")
+            uv = str(Path(folder, "bin", "uv"))
+        write_lock(uv, LOCKS["run"], "--group", "build", *arguments)
+        write_lock(uv, LOCKS["dev"], "--group", "dev", "--constraints", LOCKS["run"].name, *arguments)
+    return 0
+
+
+def write_lock(uv: str, path: Path, *arguments: str) -> None:
+    options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]
+    command = [uv, "pip", "compile", "--no-config", "--quiet", *options, *arguments]
+    done = subprocess.run([*command, "--output-file", path.name, "pyproject.toml"], cwd=ROOT, check=False)
+    if done.returncode:
+        raise TaskError(f"could not write {path.name}; the reason stands above")
+
+
+def expect_none(arguments: list[str]) -> None:
+    if arguments:
+        raise TaskError(f"unexpected: {shlex.join(arguments)}\n\n{__doc__}")
+
+
+TASKS: Mapping[str, Callable[[list[str]], int]] = {
+    "run": run,
+    "test": test,
+    "check": check,
+    "bench": bench,
+    "setup": setup,
+    "lock": lock,
+}
+
+
+def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End by an exception, so that a program which was started here ends as well."""
+    sys.exit(143)
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
+    name, *rest = arguments
+    if name not in TASKS:
+        say(f"no task {name!r}; there are: {', '.join(TASKS)}")
+        return 2
+    signal.signal(signal.SIGTERM, end)
+    try:
+        return TASKS[name](rest)
+    except (TaskError, OSError) as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036  it's this check that refuses them
+        sys.exit("dev.py: askstream needs Python 3.11 or newer; this is " + sys.version.split()[0])
+    sys.exit(main(sys.argv[1:]))

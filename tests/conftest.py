@@ -1,0 +1,41 @@
+"""What every test may lean on: the async backend, and a real browser where there is one."""
+
+import os
+
+import pytest
+
+from dev import find_browser
+
+# Chromium as root and on a closed network: no sandbox, and none of the services that it calls home for.
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests and fixtures run on asyncio alone, as the server does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium or Chrome that starts. Without one a test skips, or fails where it must not."""
+    path = find_browser()
+    if path is None and os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
+        pytest.fail("ASKSTREAM_REQUIRE_BROWSER is set, and no Chromium or Chrome starts here", pytrace=False)
+    if path is None:
+        pytest.skip("no Chromium or Chrome starts here; install one, or name it: ASKSTREAM_BROWSER=/path")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium_launch(chromium: str) -> dict[str, object]:
+    """Keyword arguments for Playwright's `chromium.launch`; a test that asks for it is marked `browser`."""
+    return {"executable_path": chromium, "args": list(CHROMIUM_FLAGS)}

@@ -1,0 +1,1 @@
+"""The page at /client: static ES modules that the server hands out as they are, without a build step."""
