@@ -36,7 +36,7 @@ def encode(event: Event) -> bytes:
 
 
 def encode_notice(notice: Notice) -> bytes:
-    """The same envelope without an `id`, so that a client which knows only events never meets a frame it can't parse."""
+    """The same envelope without an `id`: a client that knows only events never meets a frame it can't parse."""
     return _dumps(
         {
             "event": {

@@ -1,27 +1,27 @@
 """One tree of errors. Each has a stable code, and says where it goes: an HTTP status, a close code, an event.
 
-    AskstreamError
-    ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
-    │   ├── InvalidJson             400 invalid_json
-    │   ├── BadCursor               400 bad_cursor
-    │   ├── RunNotFound             404 run_not_found
-    │   ├── NoSuchPage              404 not_found
-    │   ├── MethodNotAllowed        405 method_not_allowed
-    │   ├── NotAcceptable           406 not_acceptable
-    │   ├── RunActive               409 run_active
-    │   ├── BodyTooLarge            413 body_too_large
-    │   ├── UnsupportedMediaType    415 unsupported_media_type
-    │   ├── InvalidRequest          422 invalid_request
-    │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
-    │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
-    │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
-    │   ├── RateLimited             429 rate_limited
-    │   ├── TooManyRuns             503 too_many_runs
-    │   └── Draining                503 draining
-    ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
-    └── JournalError            our own: the log can't be written or read
-        ├── OutOfOrder              an append that would leave a hole or repeat an id
-        └── Fenced                  an append by a writer that has been succeeded
+AskstreamError
+├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
+│   ├── InvalidJson             400 invalid_json
+│   ├── BadCursor               400 bad_cursor
+│   ├── RunNotFound             404 run_not_found
+│   ├── NoSuchPage              404 not_found
+│   ├── MethodNotAllowed        405 method_not_allowed
+│   ├── NotAcceptable           406 not_acceptable
+│   ├── RunActive               409 run_active
+│   ├── BodyTooLarge            413 body_too_large
+│   ├── UnsupportedMediaType    415 unsupported_media_type
+│   ├── InvalidRequest          422 invalid_request
+│   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
+│   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
+│   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
+│   ├── RateLimited             429 rate_limited
+│   ├── TooManyRuns             503 too_many_runs
+│   └── Draining                503 draining
+├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
+└── JournalError            our own: the log can't be written or read
+    ├── OutOfOrder              an append that would leave a hole or repeat an id
+    └── Fenced                  an append by a writer that has been succeeded
 """
 
 from typing import ClassVar, Literal, TypeAlias, get_args

@@ -1,0 +1,226 @@
+"""Publish and subscribe. A viewer is a cursor into a run's log; there is no queue for anybody.
+
+Each run that is being written or watched has a channel: its recent events, as encoded bytes, and the viewers who wait
+for the next one. A viewer pulls from its cursor: from the channel where that reaches back far enough, else from the
+journal. So a slow viewer costs nothing but its cursor, and attaching leaves no hole: whatever is published between
+reading the history and waiting is simply behind the cursor when the viewer pulls again.
+
+A worked failure, against which `Channel.wait` has no `await` between looking and waiting: the viewer has read up to 7,
+event 8 is published, and only then does the viewer begin to wait. It would sleep until event 9, or for ever if 8 was
+the last.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from server.events import EVERYTHING, TERMINAL_TYPES, Filter
+from server.events.cursor import place
+from server.journal import READ_BYTES, Entry, Journal
+
+log = logging.getLogger(__name__)
+
+# Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
+RECENT_BYTES = 4 * READ_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a viewer gets in one pull. `cursor` is the last id passed, hidden events included.
+
+    `missing` are the first and last id of events that the journal no longer has; `ended` says that the log is complete
+    and the viewer has passed all of it.
+    """
+
+    entries: list[Entry]
+    cursor: int
+    hidden: bool = False
+    missing: tuple[int, int] | None = None
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Channel:
+    """One run's recent events: `entries[0]` has the id `base + 1`, and the ids that follow leave no hole."""
+
+    run_id: str
+    base: int = 0
+    entries: list[Entry] = field(default_factory=list[Entry])
+    ended: bool = False
+    viewers: int = 0
+    writers: int = 0
+    _size: int = 0
+    _waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
+
+    @property
+    def last_id(self) -> int:
+        return self.base + len(self.entries)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Takes durable events, in order. What it has already is dropped; a hole before them empties it.
+
+        After a hole the viewers find their cursors before `base`, and read what lies between from the journal.
+        """
+        for entry in entries:
+            match place(self.last_id, entry.id):
+                case "seen":
+                    continue
+                case "gap":
+                    self.entries, self.base, self._size = [], entry.id - 1, 0
+                case "new":
+                    pass
+            self.entries.append(entry)
+            self._size += len(entry.line)
+            self.ended = self.ended or entry.event_type in TERMINAL_TYPES
+        self._trim()
+        self._wake()
+
+    def after(self, cursor: int) -> list[Entry] | None:
+        """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
+        if cursor < self.base:
+            return None
+        found: list[Entry] = []
+        size = 0
+        for entry in self.entries[cursor - self.base :]:
+            size += len(entry.line)
+            if found and size > READ_BYTES:
+                break
+            found.append(entry)
+        return found
+
+    async def wait(self, cursor: int) -> None:
+        """Returns once there is something after the cursor, or the log is complete. Safe to cancel."""
+        if self.last_id > cursor or self.ended:
+            return
+        news = asyncio.get_running_loop().create_future()
+        self._waiting.add(news)
+        try:
+            await news
+        finally:
+            self._waiting.discard(news)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for news in waiting:
+            if not news.done():
+                news.set_result(None)
+
+    def _trim(self) -> None:
+        """Forgets the older half once the bound is passed, so that trimming costs each event once."""
+        if self._size <= RECENT_BYTES:
+            return
+        half = 0
+        while self._size > RECENT_BYTES // 2 and half < len(self.entries) - 1:
+            self._size -= len(self.entries[half].line)
+            half += 1
+        del self.entries[:half]
+        self.base += half
+
+
+class Viewer:
+    """One subscription of one client to one run. Made by `Bus.attach`, given back with `close`."""
+
+    def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
+        self._bus, self._journal, self._channel = bus, journal, channel
+        self.cursor, self.wanted = cursor, wanted
+        channel.viewers += 1
+        self._closed = False
+
+    @property
+    def run_id(self) -> str:
+        return self._channel.run_id
+
+    async def next(self) -> Batch:
+        """Waits until there is something new for this viewer, and returns all of it up to READ_BYTES.
+
+        A batch without entries tells that the cursor moved over hidden events, or that the log is complete. Safe to
+        cancel: the cursor moves only when a batch is returned.
+        """
+        while True:
+            found = await self._pull()
+            if found:
+                return self._batch(found)
+            if self._channel.ended and self.cursor >= self._channel.last_id:
+                return Batch([], self.cursor, ended=True)
+            await self._channel.wait(self.cursor)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._bus.release(self._channel)
+
+    async def _pull(self) -> list[Entry]:
+        recent = self._channel.after(self.cursor)
+        if recent is not None:
+            return recent
+        return await self._journal.read(self.run_id, self.cursor)
+
+    def _batch(self, found: list[Entry]) -> Batch:
+        before, self.cursor = self.cursor, found[-1].id
+        missing = (before + 1, found[0].id - 1) if place(before, found[0].id) == "gap" else None
+        wanted = [e for e in found if self.wanted.wants(e.event_type, e.agent_name)]
+        ended = found[-1].event_type in TERMINAL_TYPES
+        # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
+        hidden = found[-1] not in wanted[-1:] and found[-1].event_type != "agent_chunk"
+        return Batch(wanted, self.cursor, hidden, missing, ended)
+
+
+class Bus:
+    """Fans out what runs publish. Runs that are written elsewhere it follows through the journal."""
+
+    def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
+        self._journal, self._group = journal, group
+        self._channels: dict[str, Channel] = {}
+        self._followers: dict[str, asyncio.Task[None]] = {}
+
+    def open(self, run_id: str, last_id: int) -> Channel:
+        """A channel for the run's writer, who publishes through `Channel.extend` and gives it back with `release`.
+
+        `last_id` is the last event that is durable already.
+        """
+        channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id))
+        channel.writers += 1
+        return channel
+
+    async def attach(self, run_id: str, *, after: int = 0, wanted: Filter = EVERYTHING) -> Viewer:
+        """A viewer of a run that the journal knows, from the cursor `after` on."""
+        channel = self._channels.get(run_id)
+        if channel is None:
+            record = await self._journal.record(run_id)
+            last_id, ended = (record.last_id, record.ended) if record else (0, True)
+            channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id, ended=ended))
+        viewer = Viewer(self, self._journal, channel, after, wanted)
+        if not channel.writers and not channel.ended:
+            self._follow(channel)
+        return viewer
+
+    def release(self, channel: Channel, *, writer: bool = False) -> None:
+        """Somebody leaves; the last one takes the channel along."""
+        channel.writers -= writer
+        channel.viewers -= not writer
+        if channel.writers or channel.viewers:
+            return
+        if self._channels.get(channel.run_id) is channel:
+            del self._channels[channel.run_id]
+        follower = self._followers.pop(channel.run_id, None)
+        if follower is not None:
+            follower.cancel()
+
+    def viewers(self, run_id: str) -> int:
+        channel = self._channels.get(run_id)
+        return channel.viewers if channel else 0
+
+    def _follow(self, channel: Channel) -> None:
+        if channel.run_id not in self._followers:
+            task = self._group.create_task(self._relay(channel), name=f"follow {channel.run_id}")
+            self._followers[channel.run_id] = task
+
+    async def _relay(self, channel: Channel) -> None:
+        try:
+            async for entries in self._journal.watch(channel.run_id, channel.last_id):
+                channel.extend(entries)
+        except Exception:
+            log.exception("run=%s can't be followed", channel.run_id)
+            channel.ended = True
+            channel.extend([])

@@ -1,0 +1,120 @@
+"""The journal's protocol: the append-only log of runs' events, the only source that any viewer reads from.
+
+Nothing here assumes one process. Redis Streams can implement it: a stream a run with the event's id as entry id,
+a hash for the record, a Lua script for the conditions of `append`, pub/sub as the doorbell of `watch`.
+
+A worked failure that `append`'s conditions prevent: a server stalls in the middle of a run, is given up for dead
+and its run goes on elsewhere as attempt 2, which has appended events 8 and 9. The first server wakes and appends its
+own event 8. Without the fence a viewer who saw the first 8 and one who saw the second could never agree again.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
+
+# One read, and one write to a lagging viewer: large enough to make system calls rare, small enough to be fair.
+READ_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as the log holds it: `line` is the encoded envelope; type and agent stand beside it for filters."""
+
+    id: int
+    event_type: str
+    agent_name: str
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What is known of a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
+
+    `digest` is the SHA-256, in hex, over the event lines, each with its newline and chunks left out; None until the
+    end.
+    """
+
+    run_id: str
+    principal: str
+    session_id: str
+    question: str
+    model: str
+    created_at: float
+    options: bytes = b"{}"
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    attempt: int = 1
+    state: State = "running"
+    progress: int = 0
+    last_id: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ended_at: float | None = None
+    digest: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a listing goes on: before this run, newest first."""
+
+    created_at: float
+    run_id: str
+
+
+class Journal(Protocol):
+    """All methods raise JournalError when the store fails. Cancelling a write leaves open whether it happened."""
+
+    async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
+        """Begins a run's log. Returns `record`, or the one that holds its principal's `idempotency_key` already.
+
+        In that case nothing is written. Of any number of calls with one key exactly one writes.
+        """
+        ...
+
+    async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        """Adds `entries` and replaces the record, and the checkpoint if one is given, all of it or nothing.
+
+        Returns when that is durable. Raises Fenced where the log knows a later attempt than `record.attempt`, and
+        OutOfOrder where the first id isn't the one after the log's last.
+        """
+        ...
+
+    async def claim(self, run_id: str) -> RunRecord | None:
+        """Makes the caller the run's only writer: counts its attempt up. None for one that is unknown or has ended."""
+        ...
+
+    async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
+        """The events after a cursor in id order, at least one if there is one, else up to `limit` bytes of lines."""
+        ...
+
+    def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+        """The events after a cursor as they become durable, whoever writes them. Ends after the terminal event."""
+        ...
+
+    async def record(self, run_id: str) -> RunRecord | None: ...
+
+    async def checkpoint(self, run_id: str) -> bytes | None:
+        """What the last append with a checkpoint saved."""
+        ...
+
+    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+        """A principal's runs, newest first."""
+        ...
+
+    async def unfinished(self) -> list[RunRecord]:
+        """The runs without a terminal event, oldest first."""
+        ...
+
+    async def forget(self, run_id: str) -> bool:
+        """Deletes a run that has ended, with its log. False where there is no such run; an active one stays."""
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was accepted. No call may follow."""
+        ...

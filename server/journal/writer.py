@@ -1,0 +1,132 @@
+"""The one thread that writes to a SQLite file, committing in groups.
+
+Many runs append at once; each commit costs the same whatever is in it. So the thread takes all that has been handed
+in, writes it in one transaction, and tells everybody after the commit. While it commits, the next group gathers.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from server.events.errors import AskstreamError, JournalError
+
+Work: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+# Jobs in one transaction. Bounds how long the first of them waits for the last; 512 small appends take some 5 ms.
+GROUP = 512
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    outcome: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return  # whoever waited was cancelled
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.outcome)
+
+
+class GroupWriter:
+    """`connect` is called on the writer's thread and gives a connection in autocommit mode (isolation_level None).
+
+    A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
+    nothing of it has to be undone. Any other error rolls the whole group back and fails every job in it.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, args=(connect,), name="journal-writer", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def submit(self, work: Work) -> Any:
+        """Runs `work` in the next transaction; returns what it returned once that is committed."""
+        if self._closed:
+            raise JournalError("the journal is closed")
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop, loop.create_future())
+        self._jobs.put(job)
+        return await job.future
+
+    async def close(self) -> None:
+        """Writes what was submitted, then ends the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        connection: sqlite3.Connection | None = None
+        open_ = True
+        while open_:
+            group, open_ = self._gather()
+            try:
+                connection = connection or connect()
+                _transact(connection, group)
+            except sqlite3.Error as problem:
+                _fail(group, JournalError(f"the journal could not be written: {problem}"))
+            _settle(group)
+        if connection is not None:
+            connection.close()
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """The next group, and whether more may follow it. Waits for the first job only."""
+        group: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            group.append(job)
+            if len(group) == GROUP:
+                return group, True
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+
+def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
+    if not group:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for job in group:
+            try:
+                job.outcome = job.work(connection)
+            except AskstreamError as refusal:
+                job.error = refusal
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _fail(group: list[_Job], error: JournalError) -> None:
+    for job in group:
+        job.error = error
+
+
+def _settle(group: list[_Job]) -> None:
+    """Hands the outcomes back, with one call into each event loop."""
+    for loop in {job.loop for job in group}:
+        mine = [job for job in group if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle_all, mine)
+        except RuntimeError:
+            continue  # that loop has closed: nobody waits there any more
+
+
+def _settle_all(group: list[_Job]) -> None:
+    for job in group:
+        job.settle()
