@@ -181,6 +181,7 @@ class Bus:
         """
         channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id))
         channel.writers += 1
+        self._stop_following(run_id)
         return channel
 
     async def attach(self, run_id: str, *, after: int = 0, wanted: Filter = EVERYTHING) -> Viewer:
@@ -200,10 +201,15 @@ class Bus:
         channel.writers -= writer
         channel.viewers -= not writer
         if channel.writers or channel.viewers:
+            if not channel.writers and not channel.ended:
+                self._follow(channel)  # its writer has gone without an end: another may go on
             return
         if self._channels.get(channel.run_id) is channel:
             del self._channels[channel.run_id]
-        follower = self._followers.pop(channel.run_id, None)
+        self._stop_following(channel.run_id)
+
+    def _stop_following(self, run_id: str) -> None:
+        follower = self._followers.pop(run_id, None)
         if follower is not None:
             follower.cancel()
 

@@ -116,3 +116,8 @@ def _plain(value: Any) -> Json:
             return _plain(data(value))
         case _:
             return str(value)
+
+
+def text(value: Json) -> str:
+    """A JSON value as text: a string as it is, anything else encoded."""
+    return value if isinstance(value, str) else _dumps({"": value})[4:-1].decode()

@@ -94,6 +94,10 @@ class RunActive(Refused):
     code, status, title = "run_active", 409, "The run has not ended"
 
 
+class IdempotencyConflict(Refused):
+    code, status, title = "idempotency_conflict", 409, "The idempotency key is taken"
+
+
 class BodyTooLarge(Refused):
     code, status, title = "body_too_large", 413, "The body is too large"
 

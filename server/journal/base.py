@@ -60,6 +60,14 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """From where a run can go on: what the team was after the event `last_id`, in the orchestrator's own form."""
+
+    last_id: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Where a listing goes on: before this run, newest first."""
 
@@ -80,6 +88,7 @@ class Journal(Protocol):
     async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         """Adds `entries` and replaces the record, and the checkpoint if one is given, all of it or nothing.
 
+        A checkpoint is taken after the last of `entries`.
         Returns when that is durable. Raises Fenced where the log knows a later attempt than `record.attempt`, and
         OutOfOrder where the first id isn't the one after the log's last.
         """
@@ -99,7 +108,7 @@ class Journal(Protocol):
 
     async def record(self, run_id: str) -> RunRecord | None: ...
 
-    async def checkpoint(self, run_id: str) -> bytes | None:
+    async def checkpoint(self, run_id: str) -> Checkpoint | None:
         """What the last append with a checkpoint saved."""
         ...
 

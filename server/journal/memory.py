@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.events.errors import Fenced, OutOfOrder
-from server.journal.base import READ_BYTES, Entry, Page, RunRecord
+from server.journal.base import READ_BYTES, Checkpoint, Entry, Page, RunRecord
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import same_key
 
@@ -14,7 +14,7 @@ from server.journal.keys import same_key
 class _Log:
     record: RunRecord
     entries: list[Entry] = field(default_factory=list[Entry])
-    checkpoint: bytes | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class MemoryJournal:
@@ -23,7 +23,7 @@ class MemoryJournal:
         self._doorbell = Doorbell()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        for log in self._logs.values():
+        for log in self._logs.values() if record.idempotency_key is not None else ():
             if same_key(log.record, record):
                 return log.record
         self._logs[record.run_id] = _Log(record, list(entries))
@@ -37,7 +37,8 @@ class MemoryJournal:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
         log.record = record
-        log.checkpoint = checkpoint if checkpoint is not None else log.checkpoint
+        if checkpoint is not None:
+            log.checkpoint = Checkpoint(record.last_id, checkpoint)
         self._doorbell.ring(record.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
@@ -65,7 +66,7 @@ class MemoryJournal:
         log = self._logs.get(run_id)
         return log.record if log else None
 
-    async def checkpoint(self, run_id: str) -> bytes | None:
+    async def checkpoint(self, run_id: str) -> Checkpoint | None:
         log = self._logs.get(run_id)
         return log.checkpoint if log else None
 

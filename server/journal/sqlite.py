@@ -17,7 +17,7 @@ from typing import Any, Literal, TextIO, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 from server.events.errors import Fenced, JournalError, OutOfOrder
-from server.journal.base import READ_BYTES, Entry, Page, RunRecord
+from server.journal.base import READ_BYTES, Checkpoint, Entry, Page, RunRecord
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import same_key
 from server.journal.writer import GroupWriter
@@ -35,7 +35,7 @@ CREATE TABLE runs (
     model TEXT NOT NULL, created_at REAL NOT NULL, options BLOB NOT NULL, idempotency_key TEXT,
     fingerprint TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, progress INTEGER NOT NULL,
     last_id INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    ended_at REAL, digest TEXT, checkpoint BLOB
+    ended_at REAL, digest TEXT, checkpoint BLOB, checkpoint_id INTEGER
 ) STRICT;
 CREATE INDEX runs_by_age ON runs (principal, created_at DESC, run_id DESC);
 CREATE INDEX runs_by_key ON runs (principal, idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -49,6 +49,7 @@ CREATE TABLE events (
 _UPDATE = """
 UPDATE runs SET state = :state, progress = :progress, last_id = :last_id, prompt_tokens = :prompt_tokens,
     completion_tokens = :completion_tokens, ended_at = :ended_at, digest = :digest,
+    checkpoint_id = CASE WHEN :checkpoint IS NULL THEN checkpoint_id ELSE :last_id END,
     checkpoint = CASE WHEN :ended_at IS NULL THEN coalesce(:checkpoint, checkpoint) END
 WHERE run_id = :run_id
 """
@@ -96,12 +97,10 @@ class SqliteJournal:
     async def record(self, run_id: str) -> RunRecord | None:
         return await self._query(lambda db: _record(db, run_id))
 
-    async def checkpoint(self, run_id: str) -> bytes | None:
-        def query(db: sqlite3.Connection) -> bytes | None:
-            row = db.execute("SELECT checkpoint FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            return row[0] if row else None
-
-        return await self._query(query)
+    async def checkpoint(self, run_id: str) -> Checkpoint | None:
+        sql = "SELECT checkpoint_id, checkpoint FROM runs WHERE run_id = ? AND checkpoint IS NOT NULL"
+        row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
+        return Checkpoint(*row) if row else None
 
     async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
         created, last = (before.created_at, before.run_id) if before else (float("inf"), "")

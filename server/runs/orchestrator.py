@@ -8,11 +8,17 @@ from server.events import Draft, Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One question for a team. `checkpoint` is what the last `Sink.checkpoint` of this run was given, None at first."""
+    """One question for a team.
+
+    `attempt` is above 1 when the run goes on after its server died; `checkpoint` is then what the run's last
+    `Sink.checkpoint` was given, None if it never came that far. A team that can't go on from there raises
+    `RunFailed("interrupted", ...)`.
+    """
 
     run_id: str
     session_id: str
     question: str
+    attempt: int = 1
     checkpoint: bytes | None = None
 
 

@@ -1,0 +1,45 @@
+"""The mock events of `GET /test-stream`: no model, no team, and the same log, bus and transports as any other run."""
+
+import asyncio
+
+from server.events import AgentResponse, AgentThinking, Draft, ToolExecution, Usage
+from server.runs.orchestrator import Answer, Sink, Task
+
+# Long enough that somebody who watches sees events arrive one by one, which a buffering proxy would prevent.
+PAUSE_SECONDS = 0.2
+
+_TOOL = ToolExecution(
+    tool_name="test_tool",
+    parameters={"test": True},
+    call_id="test",
+    status="finished",
+    result="ok",
+    duration_ms=0,
+    progress=75,
+)
+_DRAFTS = [
+    Draft("TestAgent", "Thinking about the test...", AgentThinking(progress=25)),
+    Draft("TestAgent", "The test is going well.", AgentResponse(progress=50)),
+    Draft("TestAgent", "Running test_tool", _TOOL),
+]
+
+
+class Mock:
+    """An Orchestrator that says the same thing every time."""
+
+    model = "mock (no model)"
+
+    def __init__(self, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._pause = pause_seconds
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        for draft in _DRAFTS:
+            await asyncio.sleep(self._pause)
+            await sink.emit(draft)
+        await asyncio.sleep(self._pause)
+        return Answer(
+            final_response="This is a test: no model was asked.",
+            total_messages=1,
+            usage=Usage(),
+            agent_name="TestAgent",
+        )
