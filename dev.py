@@ -50,8 +50,17 @@ BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 
+# Below the home folder: where Playwright keeps those that it downloads, one folder a version.
+PLAYWRIGHT_BROWSERS = (
+    ".cache/ms-playwright/chromium-*/chrome-linux*/chrome",
+    "Library/Caches/ms-playwright/chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
+)
+
 # Would make pip put packages elsewhere than into .venv, or take those of another place for installed ones.
 MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "PIP_PYTHON", "VIRTUAL_ENV")
+
+# Errors only; and a third of pip's time would go into compiling files of which most are never imported.
+PIP_INSTALL = ("install", "-qq", "--no-compile")
 
 
 class TaskError(Exception):
@@ -107,9 +116,7 @@ def read_stamp() -> tuple[str, str, str]:
 
 def packages_digest() -> str:
     """Of what decides which files stand in .venv: locks, Python, and the place, which scripts name."""
-    return digest(
-        f"{sys.implementation.cache_tag} {ROOT}".encode(), *(path.read_bytes() for path in LOCKS.values())
-    )
+    return digest(f"{sys.implementation.cache_tag} {ROOT}".encode(), *(path.read_bytes() for path in LOCKS.values()))
 
 
 def project_digest() -> str:
@@ -139,9 +146,7 @@ def create_venv() -> None:
     try:
         import venv
     except ImportError:
-        raise TaskError(
-            "this Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv"
-        ) from None
+        raise TaskError("this Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv") from None
     # Without pip: Debian keeps ensurepip in a package of its own. pip works on .venv from outside instead.
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(VENV)
 
@@ -150,7 +155,7 @@ def install(*arguments: str) -> None:
     """Install into .venv with the first installer that manages it."""
     tried: list[str] = []
     for installer in installers():
-        command = [*installer, "--quiet", *arguments]
+        command = [*installer, *arguments]
         if subprocess.run(command, cwd=ROOT, env=plain_environment(), check=False).returncode == 0:
             return
         tried.append(shlex.join(command))
@@ -167,14 +172,14 @@ def install(*arguments: str) -> None:
 def installers() -> Iterator[list[str]]:
     """Commands that install into .venv, the best first."""
     if uv := shutil.which("uv"):
-        yield [uv, "pip", "install", "--python", str(PYTHON)]
+        yield [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
     if has_module("pip"):
-        yield [sys.executable, "-m", "pip", "--python", str(PYTHON), "install"]
+        yield [sys.executable, "-m", "pip", "--python", str(PYTHON), *PIP_INSTALL]
     elif pip := shutil.which("pip3") or shutil.which("pip"):
-        yield [pip, "--python", str(PYTHON), "install"]
+        yield [pip, "--python", str(PYTHON), *PIP_INSTALL]
     elif has_module("ensurepip"):
         subprocess.run([PYTHON, "-m", "ensurepip"], stdout=subprocess.DEVNULL, check=False)
-        yield [str(PYTHON), "-m", "pip", "install"]
+        yield [str(PYTHON), "-m", "pip", *PIP_INSTALL]
 
 
 def has_module(name: str) -> bool:
@@ -194,11 +199,17 @@ def plain_environment() -> dict[str, str]:
 def find_browser() -> str | None:
     """Path of a Chromium or Chrome that starts. ASKSTREAM_BROWSER names the only one to consider."""
     named = os.environ.get("ASKSTREAM_BROWSER")
-    for name in (named,) if named else BROWSERS:
+    for name in (named,) if named else browser_names():
         path = shutil.which(name)
         if path and starts(path):
             return path
     return None
+
+
+def browser_names() -> Iterator[str]:
+    yield from BROWSERS
+    for pattern in PLAYWRIGHT_BROWSERS:
+        yield from map(str, sorted(Path.home().glob(pattern), reverse=True))
 
 
 def starts(program: str) -> bool:
@@ -211,26 +222,40 @@ def starts(program: str) -> bool:
 
 
 def set_up_browser() -> str | None:
-    """Find a browser, or install one where that is possible; says why when there is none."""
+    """Find a browser, or install one where that can be done; says what was tried when there is none."""
     if path := find_browser():
         return path
     for command in browser_installers():
         say(f"no browser found; trying: {shlex.join(command)}")
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            command,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode == 0 and (path := find_browser()):
             return path
-    say(
-        "no Chromium or Chrome starts here, so the tests in a browser are skipped."
-        " Install one, or name it: ASKSTREAM_BROWSER=/path"
-    )
+        say(f"that failed: {complaint(done.stderr)}")
+    say("no Chromium or Chrome starts here. Install one, or name it: ASKSTREAM_BROWSER=/path")
     return None
 
 
 def browser_installers() -> Iterator[list[str]]:
+    """Commands that install one: as root on Debian its own package, which brings its libraries, else a download."""
+    if os.environ.get("ASKSTREAM_BROWSER"):
+        return  # that one is wanted, and no other
     if shutil.which("apt-get") and os.geteuid() == 0:
-        environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
-        script = "apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium"
-        yield [*environment, "sh", "-c", script]
+        install = "apt-get -qq install -y --no-install-recommends chromium fonts-liberation"
+        yield ["sh", "-c", f"apt-get -qq update && {install}"]
+    yield [str(PYTHON), "-m", "playwright", "install", "chromium"]
+
+
+def complaint(output: str) -> str:
+    """The first line that looks like the reason, of the many that installers print."""
+    lines = output.splitlines() or ["it said nothing"]
+    return next((line for line in lines if line.startswith(("E:", "Error"))), lines[-1])
 
 
 # ---- tasks -------------------------------------------------------------------------------------------------
@@ -281,7 +306,7 @@ def check(arguments: list[str]) -> int:
         ("-m", "ruff", "check", *(["--fix"] if fix else [])),
         ("-m", "ruff", "format", *([] if fix else ["--check"])),
         ("-m", "pyright"),
-        (str(VENV / "bin" / "lint-imports"), "--no-cache"),
+        (str(VENV / "bin" / "lint-imports"), "--no-cache", "--no-logo"),
     )
     # pyright's wrapper would otherwise ask the network for its newest version.
     environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
@@ -297,7 +322,8 @@ def check(arguments: list[str]) -> int:
 
 def lock(arguments: list[str]) -> int:
     """Resolve for every supported Python and system at once; the files name no index, address or path."""
-    set_up("run")
+    if not PYTHON.exists():
+        create_venv()  # an installer needs one to work on
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
