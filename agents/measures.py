@@ -1,0 +1,148 @@
+"""What can be measured on the bundled warehouse, along what, and the SQL that does it. Pure: text in, text out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agents.periods import Period
+from agents.sql import ToolError, literal
+
+Filters = Mapping[str, Sequence[str]]  # dimension: the members that are meant
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`numerator` is an SQL aggregate over the view `sales`; with a `denominator` the measure is their ratio."""
+
+    name: str
+    label: str
+    unit: str  # "EUR", "%" or what is counted
+    numerator: str
+    denominator: str = ""
+    scale: int = 1
+    # Dimensions along which the parts don't add up to the whole: one order holds many products.
+    overlaps: frozenset[str] = frozenset()
+
+    @property
+    def is_ratio(self) -> bool:
+        return bool(self.denominator)
+
+
+_IN_ORDERS: Final = frozenset({"product", "category"})
+MEASURES: Final[Mapping[str, Measure]] = {
+    m.name: m
+    for m in (
+        Measure("revenue", "Revenue", "EUR", "SUM(revenue)"),
+        Measure("orders", "Orders", "orders", "COUNT(DISTINCT order_id)", overlaps=_IN_ORDERS),
+        Measure("units", "Units", "units", "SUM(quantity)"),
+        Measure("margin", "Gross margin", "EUR", "SUM(revenue - cost)"),
+        Measure("margin_rate", "Gross margin rate", "%", "SUM(revenue - cost)", "SUM(revenue)", 100),
+        Measure("cost", "Cost of goods", "EUR", "SUM(cost)"),
+        Measure("discount", "Discounts given", "EUR", "SUM(quantity * unit_price * discount)"),
+        Measure("average_order", "Average order value", "EUR", "SUM(revenue)", "COUNT(DISTINCT order_id)"),
+        Measure("average_price", "Average price per unit", "EUR", "SUM(revenue)", "SUM(quantity)"),
+        Measure(
+            "customers",
+            "Active customers",
+            "customers",
+            "COUNT(DISTINCT customer)",
+            overlaps=_IN_ORDERS | {"month", "sales_person"},
+        ),
+    )
+}
+DIMENSIONS: Final[tuple[str, ...]] = (
+    "product",
+    "category",
+    "region",
+    "customer",
+    "segment",
+    "sales_person",
+    "month",
+)
+# Not a column: the change is split into the effects of price, volume, mix and so on.
+DRIVER: Final = "driver"
+
+
+def measure_named(name: str) -> Measure:
+    """Raises ToolError `unknown_measure`."""
+    found = MEASURES.get(name.strip().lower())
+    if found is None:
+        raise ToolError("unknown_measure", f"There is no measure {name!r}; there are {', '.join(MEASURES)}.")
+    return found
+
+
+def within(*periods: Period) -> str:
+    return " OR ".join(f"ordered_on BETWEEN '{p.start}' AND '{p.end}'" for p in periods)
+
+
+def conditions(filters: Filters, exclude: Filters) -> list[str]:
+    """SQL conditions for members that must, and that must not, be met."""
+    return [f"{name} {_among(members)}" for name, members in filters.items()] + [
+        f"NOT {name} {_among(members)}" for name, members in exclude.items()
+    ]
+
+
+def where(periods: Sequence[Period], filters: Filters, exclude: Filters) -> str:
+    span = within(*periods)
+    return " AND ".join([f"({span})" if len(periods) > 1 else span, *conditions(filters, exclude)])
+
+
+def value_sql(measure: Measure, period: Period | None = None) -> str:
+    """The SQL expression of the measure, of the rows in that period alone if one is given."""
+    only = f" FILTER (WHERE {within(period)})" if period else ""
+    if measure.is_ratio:
+        scale = f"{measure.scale}.0 * "
+        return f"ROUND({scale}{measure.numerator}{only} / NULLIF({measure.denominator}{only}, 0), 4)"
+    return f"COALESCE(ROUND({measure.numerator}{only}, 2), 0)"
+
+
+def comparison_sql(measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
+    return (
+        f"SELECT {value_sql(measure, current)} AS current,\n"
+        f"       {value_sql(measure, previous)} AS previous\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}"
+    )
+
+
+def breakdown_sql(
+    measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
+) -> str:
+    """Columns: name, current, previous; for a ratio also its two parts in both periods."""
+    columns = [
+        f"{value_sql(measure, current)} AS current",
+        f"{value_sql(measure, previous)} AS previous",
+    ]
+    if measure.is_ratio:
+        columns += [
+            f"COALESCE({part} FILTER (WHERE {within(period)}), 0) AS {when}_{side}"
+            for when, period in (("current", current), ("previous", previous))
+            for side, part in (("numerator", measure.numerator), ("denominator", measure.denominator))
+        ]
+    listed = ",\n       ".join(columns)
+    return (
+        f"SELECT {dimension} AS name,\n       {listed}\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY {dimension}"
+    )
+
+
+def driver_sql(current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
+    """Columns: product; units, value at list price, revenue and cost of the current period; the same of the other."""
+    parts = {
+        "units": "SUM(quantity)",
+        "listed": "SUM(quantity * unit_price)",
+        "revenue": "SUM(revenue)",
+        "cost": "SUM(cost)",
+    }
+    columns = ",\n       ".join(
+        f"COALESCE({part} FILTER (WHERE {within(period)}), 0) AS {when}_{name}"
+        for when, period in (("current", current), ("previous", previous))
+        for name, part in parts.items()
+    )
+    return (
+        f"SELECT product,\n       {columns}\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY product"
+    )
+
+
+def _among(members: Sequence[str]) -> str:
+    return f"IN ({', '.join(literal(member) for member in members)})"
