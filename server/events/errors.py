@@ -86,10 +86,6 @@ class MethodNotAllowed(Refused):
     code, status, title = "method_not_allowed", 405, "The method is not allowed here"
 
 
-class NotAcceptable(Refused):
-    code, status, title = "not_acceptable", 406, "No acceptable representation"
-
-
 class RunActive(Refused):
     code, status, title = "run_active", 409, "The run has not ended"
 
@@ -108,6 +104,10 @@ class UnsupportedMediaType(Refused):
 
 class InvalidRequest(Refused):
     code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class InvalidMessage(Refused):
+    code, status, title = "invalid_message", 422, "The message is not one of the protocol's"
 
 
 class AlreadySubscribed(Refused):

@@ -9,6 +9,19 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
+EventType: TypeAlias = Literal[
+    "started",
+    "agent_thinking",
+    "agent_response",
+    "tool_execution",
+    "completed",
+    "error",
+    "cancelled",
+    "input_requested",
+    "input_resolved",
+    "resumed",
+    "agent_chunk",
+]
 CancelReason: TypeAlias = Literal["client", "orphaned", "timeout", "shutdown"]
 ToolStatus: TypeAlias = Literal["started", "finished", "failed"]
 InputOutcome: TypeAlias = Literal["answered", "timed_out"]
@@ -160,7 +173,7 @@ Body: TypeAlias = (
 )
 NoticeBody: TypeAlias = Gap | Drain
 
-EVENT_TYPES: dict[str, type[Any]] = {
+EVENT_TYPES: dict[EventType, type[Any]] = {
     "started": Started,
     "agent_thinking": AgentThinking,
     "agent_response": AgentResponse,
@@ -174,7 +187,7 @@ EVENT_TYPES: dict[str, type[Any]] = {
     "agent_chunk": AgentChunk,
 }
 NOTICE_TYPES: dict[str, type[Any]] = {"gap": Gap, "drain": Drain}
-TYPE_NAMES: dict[type[Any], str] = {kind: name for name, kind in (EVENT_TYPES | NOTICE_TYPES).items()}
+TYPE_NAMES: dict[type[Any], str] = {kind: name for name, kind in [*EVENT_TYPES.items(), *NOTICE_TYPES.items()]}
 TERMINAL_TYPES = frozenset({"completed", "error", "cancelled"})
 
 

@@ -69,10 +69,11 @@ class Runs:
     def active(self) -> int:
         return len(self._live)
 
-    async def start(self, question: Question, *, orchestrator: Orchestrator | None = None) -> RunRecord:
-        """Starts a run, or joins the one that holds the question's idempotency key. Its first event is durable then.
+    async def start(self, question: Question, *, orchestrator: Orchestrator | None = None) -> tuple[RunRecord, bool]:
+        """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 
-        `orchestrator` answers in place of the server's own. Raises TooManyRuns and IdempotencyConflict.
+        The first event is durable then. `orchestrator` answers in place of the server's own. Raises TooManyRuns and
+        IdempotencyConflict.
         """
         if self.active >= self._limits.active_runs:
             raise TooManyRuns(
@@ -89,9 +90,9 @@ class Runs:
             raise
         if holder.run_id == record.run_id:
             self._group.create_task(self._lives(run), name=f"run {record.run_id}")
-            return run.writer.durable
+            return run.writer.durable, True
         self._gone(run)
-        return self._joined(holder, question)
+        return self._joined(holder, question), False
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
         """The run's record as far as it is durable. Raises RunNotFound, also for somebody else's."""

@@ -1,0 +1,68 @@
+"""What a transport is, and which there are. A new one is a new file and one row in the table below.
+
+A transport can also come from outside: a name of the form `package.module:attribute` is taken as it stands.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeAlias
+
+from starlette.routing import BaseRoute
+
+from server.ask import QUESTION_CHARACTERS
+from server.bus import Bus
+from server.events import Gap, Notice, encode_notice
+from server.runs import Runs
+
+# Nothing is authenticated yet: everybody is this principal, and sees every run whose id is known to them.
+EVERYBODY = "anonymous"
+
+# Contract section 3: proxies close what is silent for a minute; half of the shortest common time-out is safe.
+HEARTBEAT_SECONDS = 15.0
+# Contract section 5, promise 2: how long a viewer may take nothing before it is cut.
+SEND_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What a transport is given to work with. Times in seconds."""
+
+    runs: Runs
+    bus: Bus
+    question_characters: int = QUESTION_CHARACTERS
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    send_seconds: float = SEND_SECONDS
+
+
+def gap_line(run_id: str, first: int, last: int) -> bytes:
+    """The notice for events that a viewer asked for and that the journal no longer has, both ids included."""
+    message = f"Events {first} to {last} are no longer kept."
+    return encode_notice(Notice(run_id, datetime.now(UTC), message, Gap(from_=first, to=last, reason="trimmed")))
+
+
+class Transport(Protocol):
+    """Carries encoded events from the bus to viewers, byte for byte, and their commands to the runs."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+
+Factory: TypeAlias = Callable[[House], Transport]
+
+TRANSPORTS = {"sse": "transports.sse:Sse", "websocket": "transports.websocket:WebSockets"}
+
+
+def load(names: Iterable[str], house: House) -> list[Transport]:
+    """The transports of these names. Raises ValueError for a name that is neither in the table nor importable."""
+    return [_factory(name)(house) for name in names]
+
+
+def _factory(name: str) -> Factory:
+    module, _, attribute = TRANSPORTS.get(name, name).partition(":")
+    try:
+        factory: Factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as problem:
+        expected = f"one of {sorted(TRANSPORTS)} or package.module:attribute"
+        raise ValueError(f"expected the name of a transport, {expected}, got {name!r}") from problem
+    return factory

@@ -1,0 +1,109 @@
+"""Server-Sent Events as bytes, sans-IO: what goes over the wire and how it is read back.
+
+Follows the WHATWG text, https://html.spec.whatwg.org/multipage/server-sent-events.html ("the spec" below). Both ends
+use this module: the server to encode, the Python client to decode.
+"""
+
+import codecs
+from dataclasses import dataclass
+
+# The spec lets a browser wait "a few seconds" by itself; said aloud, it is the same in all of them.
+RETRY_MS = 2000
+HEARTBEAT = b":\n\n"
+
+
+def block(event_id: int, line: bytes) -> bytes:
+    """One event in one piece; `line` is a single line of JSON. No `event:`: `onmessage` never sees named events."""
+    return b"id: %d\ndata: %b\n\n" % (event_id, line)
+
+
+def cursor_block(event_id: int) -> bytes:
+    """Moves the reader's last event id on without an event: the spec dispatches nothing where there is no data."""
+    return b"id: %d\n\n" % event_id
+
+
+def notice_block(line: bytes) -> bytes:
+    """Data without an id: the reader's last event id stays what it was."""
+    return b"data: %b\n\n" % line
+
+
+def retry_block(milliseconds: int) -> bytes:
+    return b"retry: %d\n\n" % milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a reader gets. `last_event_id` is what to resume with, '' before the first id."""
+
+    data: str
+    last_event_id: str
+    event: str = "message"
+
+
+class Decoder:
+    """Bytes in, messages out. The stream may be cut anywhere, inside a character or between CR and LF too.
+
+    `last_event_id` moves with every block, those without data included; `retry_ms` is None until the server says one.
+    """
+
+    def __init__(self) -> None:
+        self.last_event_id = ""
+        self.retry_ms: int | None = None
+        # "Streams must always be decoded as UTF-8"; errors are replaced, and one leading BOM is dropped.
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._began = False
+        self._after_cr = False
+        self._tail: list[str] = []
+        self._data: list[str] = []
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that `data` completes. What the end of the stream leaves incomplete is never dispatched."""
+        text = self._text.decode(data)
+        if text and not self._began:
+            self._began = True
+            text = text.removeprefix("\ufeff")
+        return [message for line in self._lines(text) if (message := self._line(line)) is not None]
+
+    def _lines(self, text: str) -> list[str]:
+        """The lines that `text` completes; a line ends with CRLF, LF or CR, nothing else that Unicode calls an end."""
+        if self._after_cr and text:
+            text = text.removeprefix("\n")
+            self._after_cr = False
+        if text.endswith("\r"):
+            self._after_cr = True
+        *whole, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if whole:
+            whole[0] = "".join([*self._tail, whole[0]])
+            self._tail = []
+        if rest:
+            self._tail.append(rest)
+        return whole
+
+    def _line(self, line: str) -> Message | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match field:
+            case "data":
+                self._data.append(value)
+            case "event":
+                self._event = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry" if value.isascii() and value.isdigit():
+                self.retry_ms = int(value)
+            case _:
+                pass  # a comment, whose field is empty, or a field that the spec ignores
+        return None
+
+    def _dispatch(self) -> Message | None:
+        """The end of a block. Its id counts even where there is nothing to dispatch."""
+        self.last_event_id = self._id
+        data, self._data = self._data, []
+        event, self._event = self._event, ""
+        if not data:
+            return None
+        return Message("\n".join(data), self.last_event_id, event or "message")

@@ -1,0 +1,167 @@
+"""Server-Sent Events: a question and its run over one HTTP response, and any run's log from any cursor."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from server.ask import Ask, read_ask, read_cursor, read_view
+from server.bus import Batch, Viewer
+from server.events.errors import BadCursor
+from server.journal import RunRecord
+from server.runs import Mock, Question
+from transports.base import EVERYBODY, House, gap_line
+from transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
+
+# no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+
+class Sse:
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [
+            Route("/ask-stream", self.ask_stream, methods=["POST"]),
+            Route("/test-stream", self.test_stream, methods=["GET"]),
+            Route("/runs/{run_id}/events", self.events, methods=["GET"]),
+        ]
+
+    async def ask_stream(self, request: Request) -> Response:
+        """Starts a run and streams it from its first event."""
+        ask = await read_ask(request, question_characters=self._house.question_characters)
+        record, new = await self._house.runs.start(ask.question_of(EVERYBODY))
+        viewer = await self._house.bus.attach(record.run_id, wanted=ask.wanted)
+        return Stream(viewer, self._house, left=self._on_leave(ask, record) if new else None)
+
+    async def test_stream(self, request: Request) -> Response:
+        """A run of mock events, to see that streaming works from end to end."""
+        question = Question(text="Test stream", principal=EVERYBODY)
+        record, _ = await self._house.runs.start(question, orchestrator=Mock())
+        return Stream(await self._house.bus.attach(record.run_id), self._house)
+
+    async def events(self, request: Request) -> Response:
+        """Replays a run's log from a cursor, then goes on live."""
+        record = await self._house.runs.find(request.path_params["run_id"], EVERYBODY)
+        view, after = read_view(request), read_cursor(request, record.last_id)
+        if after > record.last_id and not record.ended:
+            raise BadCursor(f"The run's newest event is {record.last_id}; {after} has not happened yet.")
+        if record.ended and after >= record.last_id:
+            return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
+        viewer = await self._house.bus.attach(record.run_id, after=after, wanted=view.wanted)
+        form = LINES if LINES.media_type in request.headers.get("accept", "") else EVENT_STREAM
+        return Stream(viewer, self._house, form=form)
+
+    def _on_leave(self, ask: Ask, record: RunRecord) -> Callable[[], Awaitable[object]] | None:
+        if ask.on_disconnect == "continue":
+            return None
+        return partial(self._house.runs.cancel, record.run_id, EVERYBODY)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a log looks in the body of a response. `heartbeat` is sent into a silence; empty means none."""
+
+    media_type: str
+    opening: bytes
+    heartbeat: bytes
+    encode: Callable[[str, Batch], bytes]
+
+
+def _blocks(run_id: str, batch: Batch) -> bytes:
+    parts = [block(entry.id, entry.line) for entry in batch.entries]
+    if batch.missing:
+        parts.insert(0, notice_block(gap_line(run_id, *batch.missing)))
+    if batch.hidden:
+        parts.append(cursor_block(batch.cursor))
+    return b"".join(parts)
+
+
+def _lines(run_id: str, batch: Batch) -> bytes:
+    parts = [entry.line for entry in batch.entries]
+    if batch.missing:
+        parts.insert(0, gap_line(run_id, *batch.missing))
+    return b"".join(line + b"\n" for line in parts)
+
+
+EVENT_STREAM = Form("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)
+LINES = Form("application/x-ndjson", b"", b"", _lines)
+
+
+class Stream(Response):
+    """Moves what its viewer sees to one client until the log is complete or the client leaves.
+
+    `left` is awaited when the client leaves before that.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        house: House,
+        *,
+        form: Form = EVENT_STREAM,
+        left: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        self.media_type = form.media_type
+        where = {"X-Run-Id": viewer.run_id, "Location": f"/runs/{viewer.run_id}"}
+        super().__init__(headers=HEADERS | where)
+        del self.headers["content-length"]
+        self._viewer, self._house, self._form, self._left = viewer, house, form, left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            stays = scope["method"] == "HEAD" or await _unless_left(receive, self._write(send))
+        finally:
+            self._viewer.close()
+        if stays:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif self._left is not None:
+            await self._left()
+
+    async def _write(self, send: Send) -> None:
+        """Returns when the log is complete. Raises TimeoutError when the client takes nothing for too long."""
+        await self._send(send, self._form.opening)
+        ended = False
+        while not ended:
+            try:
+                async with asyncio.timeout(self._house.heartbeat_seconds):
+                    batch = await self._viewer.next()
+            except TimeoutError:
+                await self._send(send, self._form.heartbeat)
+                continue
+            await self._send(send, self._form.encode(self._viewer.run_id, batch))
+            ended = batch.ended
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        if data:
+            async with asyncio.timeout(self._house.send_seconds):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _unless_left(receive: Receive, writing: Coroutine[Any, Any, None]) -> bool:
+    """Whether `writing` came to its end; False when the client left, or took nothing for too long, before that."""
+    writer = asyncio.ensure_future(writing)
+    tasks = {writer, asyncio.ensure_future(_left(receive))}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    if writer.cancelled() or isinstance(writer.exception(), TimeoutError):
+        return False
+    writer.result()
+    return True
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
