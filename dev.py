@@ -231,13 +231,14 @@ def set_up_browser() -> str | None:
             command,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
         if done.returncode == 0 and (path := find_browser()):
             return path
-        say(f"that failed: {complaint(done.stderr)}")
+        say(f"that failed: {complaint(done.stdout)}")
     say("no Chromium or Chrome starts here. Install one, or name it: ASKSTREAM_BROWSER=/path")
     return None
 
