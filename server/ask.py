@@ -14,6 +14,8 @@ from server.runs import Question
 
 M = TypeVar("M", bound=BaseModel)
 
+# Nothing is authenticated yet: everybody is this principal, and sees every run whose id is known to them.
+EVERYBODY = "anonymous"
 # Contract section 6. The question's limit is the one that clients meet, so it is a setting; this is its default.
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
@@ -22,10 +24,10 @@ _NAMES = 64
 
 # Fields named in one refusal.
 _TOLD = 5
-TOKEN = r"[A-Za-z0-9._:-]{1,128}"
+IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Token: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{TOKEN}$")]
+Token: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
 EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_NAMES)]
 
 
@@ -126,7 +128,7 @@ async def read_ask(request: Request, *, question_characters: int) -> Ask:
     key = request.headers.get("idempotency-key")
     if key is None or ask.idempotency_key is not None:
         return ask
-    if not re.fullmatch(TOKEN, key):
+    if not re.fullmatch(IDENTIFIER, key):
         raise InvalidRequest("Idempotency-Key: 1 to 128 letters, digits or any of . _ : - are expected.")
     return ask.model_copy(update={"idempotency_key": key})
 

@@ -89,6 +89,11 @@ class Channel:
             found.append(entry)
         return found
 
+    def cut(self) -> None:
+        """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
+        self.ended = True
+        self._wake()
+
     async def wait(self, cursor: int) -> None:
         """Returns once there is something after the cursor, or the log is complete. Safe to cancel."""
         if self.last_id > cursor or self.ended:
@@ -213,6 +218,12 @@ class Bus:
         if follower is not None:
             follower.cancel()
 
+    def close(self) -> None:
+        """Stops following; whoever still waits for such a run learns that no more comes."""
+        for run_id in list(self._followers):
+            self._stop_following(run_id)
+            self._channels[run_id].cut()
+
     def viewers(self, run_id: str) -> int:
         channel = self._channels.get(run_id)
         return channel.viewers if channel else 0
@@ -228,5 +239,4 @@ class Bus:
                 channel.extend(entries)
         except Exception:
             log.exception("run=%s can't be followed", channel.run_id)
-            channel.ended = True
-            channel.extend([])
+            channel.cut()

@@ -16,9 +16,6 @@ from server.bus import Bus
 from server.events import Gap, Notice, encode_notice
 from server.runs import Runs
 
-# Nothing is authenticated yet: everybody is this principal, and sees every run whose id is known to them.
-EVERYBODY = "anonymous"
-
 # Contract section 3: proxies close what is silent for a minute; half of the shortest common time-out is safe.
 HEARTBEAT_SECONDS = 15.0
 # Contract section 5, promise 2: how long a viewer may take nothing before it is cut.

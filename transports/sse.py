@@ -1,22 +1,22 @@
 """Server-Sent Events: a question and its run over one HTTP response, and any run's log from any cursor."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from server.ask import Ask, read_ask, read_cursor, read_view
+from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view
 from server.bus import Batch, Viewer
 from server.events.errors import BadCursor
 from server.journal import RunRecord
+from server.leaving import ClientLeft, unless_left
 from server.runs import Mock, Question
-from transports.base import EVERYBODY, House, gap_line
+from transports.base import House, gap_line
 from transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
@@ -118,13 +118,14 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            stays = scope["method"] == "HEAD" or await _unless_left(receive, self._write(send))
+            if scope["method"] != "HEAD":
+                await unless_left(receive, self._write(send))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (ClientLeft, TimeoutError):
+            if self._left is not None:
+                await self._left()
         finally:
             self._viewer.close()
-        if stays:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif self._left is not None:
-            await self._left()
 
     async def _write(self, send: Send) -> None:
         """Returns when the log is complete. Raises TimeoutError when the client takes nothing for too long."""
@@ -144,24 +145,3 @@ class Stream(Response):
         if data:
             async with asyncio.timeout(self._house.send_seconds):
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-async def _unless_left(receive: Receive, writing: Coroutine[Any, Any, None]) -> bool:
-    """Whether `writing` came to its end; False when the client left, or took nothing for too long, before that."""
-    writer = asyncio.ensure_future(writing)
-    tasks = {writer, asyncio.ensure_future(_left(receive))}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    if writer.cancelled() or isinstance(writer.exception(), TimeoutError):
-        return False
-    writer.result()
-    return True
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -11,10 +11,11 @@ from time import monotonic
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from server.ask import EVERYBODY
 from server.bus import Viewer
 from server.events.errors import AskstreamError, BadCursor, Refused
 from server.journal import RunRecord
-from transports.base import EVERYBODY, House, gap_line
+from transports.base import House, gap_line
 from transports.session import (
     SUBPROTOCOL,
     Cancel,

@@ -11,7 +11,7 @@ import orjson
 
 from server.bus import Bus
 from server.events import Completed, Draft, Event, Started, decode
-from server.events.errors import IdempotencyConflict, RunFailed, RunNotFound, TooManyRuns
+from server.events.errors import Draining, IdempotencyConflict, RunFailed, RunNotFound, TooManyRuns
 from server.journal import Journal, Page, RunRecord
 from server.runs.limits import Limits
 from server.runs.orchestrator import Answer, Orchestrator, Sink, Task
@@ -64,6 +64,8 @@ class Runs:
         self._journal, self._bus, self._orchestrator, self._limits = journal, bus, orchestrator, limits
         self._group, self._clock, self._new_id = group, clock, new_id
         self._live: dict[str, Run] = {}
+        self._living: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def active(self) -> int:
@@ -75,6 +77,8 @@ class Runs:
         The first event is durable then. `orchestrator` answers in place of the server's own. Raises TooManyRuns and
         IdempotencyConflict.
         """
+        if self._closed:
+            raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
         if self.active >= self._limits.active_runs:
             raise TooManyRuns(
                 f"All {self._limits.active_runs} places for active runs are taken.", retry_after=BUSY_RETRY
@@ -89,7 +93,7 @@ class Runs:
             self._gone(run)
             raise
         if holder.run_id == record.run_id:
-            self._group.create_task(self._lives(run), name=f"run {record.run_id}")
+            self._bring_to_life(run)
             return run.writer.durable, True
         self._gone(run)
         return self._joined(holder, question), False
@@ -139,10 +143,13 @@ class Runs:
             if record is not None:
                 await self._resume(record)
 
-    def close(self) -> None:
-        """Asks all runs to stop, since the server is going away."""
+    async def close(self) -> None:
+        """Starts no more runs, asks those that are active to stop, and returns when they have. Again is fine."""
+        self._closed = True
         for run in self._live.values():
             run.cancel("shutdown")
+        while self._living:
+            await asyncio.wait(self._living)
 
     async def _resume(self, record: RunRecord) -> None:
         checkpoint = await self._journal.checkpoint(record.run_id)
@@ -157,7 +164,7 @@ class Runs:
         run = self._admit(record, task, orchestrator)
         await run.writer.read_back()
         run.resumed_from = checkpoint.last_id if checkpoint else 1
-        self._group.create_task(self._lives(run), name=f"run {record.run_id}")
+        self._bring_to_life(run)
 
     def _admit(self, record: RunRecord, task: Task, orchestrator: Orchestrator) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
@@ -191,6 +198,11 @@ class Runs:
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
         return holder
+
+    def _bring_to_life(self, run: Run) -> None:
+        task = self._group.create_task(self._lives(run), name=f"run {run.writer.record.run_id}")
+        self._living.add(task)
+        task.add_done_callback(self._living.discard)
 
     async def _lives(self, run: Run) -> None:
         try:

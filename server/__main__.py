@@ -1,0 +1,5 @@
+"""`python -m server` is `askstream`."""
+
+from server.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""Running the application: a socket, uvicorn, and signals that end it in good order.
+
+uvicorn's own handlers close WebSockets at once and leave event streams open; ours drain first, then tell it to exit.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator
+
+import uvicorn
+
+from server.app import App, open_app
+from server.settings import Settings
+
+log = logging.getLogger("__main__")
+
+# Contract section 6: an inbound message. uvicorn's default is 16 MiB for each of them.
+MESSAGE_BYTES = 64 * 1024
+# How long open connections get after the last run has ended. Their streams are complete by then.
+CLOSE_SECONDS = 3
+BACKLOG = 2048
+
+
+class AddressInUse(Exception):
+    """Something else listens there already, or the address is not this machine's."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises AddressInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as problem:
+        listening.close()
+        raise AddressInUse(f"can't listen on {host}:{port}: {problem.strerror}") from problem
+    return listening
+
+
+async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
+    """Serves until a signal has been handled. `ready` is called once requests will be answered."""
+    async with open_app(settings) as app:
+        server = Server(_config(app))
+        stop = _Stop(app, server)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        listening.listen(BACKLOG)
+        ready(app)
+        await server.serve(sockets=[listening])
+        await stop.finished()
+
+
+class _Stop:
+    """The first signal drains and then stops; the second stops now."""
+
+    def __init__(self, app: App, server: uvicorn.Server) -> None:
+        self._app, self._server = app, server
+        self._draining: asyncio.Task[None] | None = None
+
+    def __call__(self) -> None:
+        if self._draining is None:
+            log.info("stopping: no new runs; a second signal stops at once")
+            self._draining = asyncio.ensure_future(self._drain())
+        else:
+            self._server.force_exit = self._server.should_exit = True
+
+    async def finished(self) -> None:
+        if self._draining is not None:
+            await asyncio.wait({self._draining})
+
+    async def _drain(self) -> None:
+        try:
+            await self._app.drain()
+        finally:
+            self._server.should_exit = True
+
+
+def _config(app: App) -> uvicorn.Config:
+    return uvicorn.Config(
+        app.asgi,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )

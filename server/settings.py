@@ -1,0 +1,58 @@
+"""What an operator can set: environment variables, each also an option of the command where it says so.
+
+Only the roof (app.py, cli.py) reads these; every other room takes plain arguments.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.ask import QUESTION_CHARACTERS
+
+
+def _env(*names: str) -> AliasChoices:
+    """For variables that aren't ours alone, and so don't begin with ASKSTREAM_."""
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Times in seconds. A field `x` is the variable ASKSTREAM_X unless it names another."""
+
+    model_config = SettingsConfigDict(env_prefix="ASKSTREAM_", extra="ignore", populate_by_name=True)
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data: Path = Field(default=Path(".askstream"), description="data folder: the journal and the bundled database")
+    journal: str | None = Field(default=None, description="memory:// or sqlite:///path; a file in the data folder")
+    synchronous: Literal["off", "normal", "full", "extra"] = Field(
+        default="normal", description="SQLite's: normal survives a killed server, full a power cut as well"
+    )
+    team: str | None = Field(default=None, description="package.module:factory of your own AutoGen team")
+    warehouse: Path | None = Field(default=None, description="your own SQLite file for the bundled team's questions")
+    transports: tuple[str, ...] = Field(default=("sse", "websocket"), description="names, or package.module:attribute")
+    cors_origins: tuple[str, ...] = Field(default=("*",), description="origins whose pages may use this server")
+
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias=_env("OPENAI_API_KEY"))
+    openai_base_url: str | None = Field(default=None, validation_alias=_env("OPENAI_BASE_URL"))
+    azure_endpoint: str | None = Field(default=None, validation_alias=_env("AZURE_OPENAI_ENDPOINT"))
+    azure_api_key: SecretStr | None = Field(default=None, validation_alias=_env("AZURE_OPENAI_API_KEY"))
+    azure_api_version: str | None = Field(default=None, validation_alias=_env("OPENAI_API_VERSION"))
+    azure_deployment: str | None = Field(default=None, validation_alias=_env("AZURE_OPENAI_DEPLOYMENT"))
+    model: str | None = Field(default=None, description="name of the model to ask")
+    model_info: dict[str, Any] = Field(default={}, description="JSON: what AutoGen should know of an unknown model")
+
+    log_level: str = Field(default="INFO", validation_alias=_env("LOG_LEVEL", "ASKSTREAM_LOG_LEVEL"))
+    log_file: Path | None = Field(default=None, description="also log there, so that `tail -f` and grep work")
+
+    question_characters: int = Field(default=QUESTION_CHARACTERS, gt=0)
+    messages: int = Field(default=40, gt=0, description="agents' messages in one run")
+    active_runs: int = Field(default=64, gt=0)
+    run_seconds: float = Field(default=900, gt=0)
+    silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
+    heartbeat_seconds: float = Field(default=15, gt=0)
+
+    @property
+    def journal_url(self) -> str:
+        return self.journal or f"sqlite:///{self.data / 'askstream.db'}"

@@ -1,0 +1,127 @@
+"""A real server process on a free port, for tests that talk to it as its users do."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# From exec to the first answer, importing everything on a busy machine; not a measurement, only a way to fail.
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+# What the operator's own shell may hold and no test may see.
+_OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
+
+
+class ServerProcess:
+    """`url` is where it answers; `output` what it has written so far."""
+
+    def __init__(self, data: Path, *options: str, **environment: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
+        self.data = data
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve", "--port", "0", "--data", str(data), *options],
+            cwd=ROOT,
+            env={**kept, "PYTHONUNBUFFERED": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(START_SECONDS) or not self._lines or "serves on" not in self.output:
+            self.kill()
+            raise RuntimeError(f"the server did not start:\n{self.output}")
+        self.url = next(line.split()[-1] for line in self._lines if "serves on" in line)
+
+    @property
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def stop(self) -> int:
+        """SIGTERM, as a deploy does; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> int:
+        """SIGKILL: nothing of the server's own runs any more."""
+        self.process.kill()
+        return self._ended()
+
+    def _ended(self) -> int:
+        status = self.process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return status
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.append(line)
+            if "serves on" in line:
+                self._ready.set()
+        self._ready.set()
+
+
+class Start(Protocol):
+    def __call__(self, *options: str, data: Path | None = None, **environment: str) -> ServerProcess: ...
+
+
+@contextmanager
+def _started(data: Path, *options: str, **environment: str) -> Generator[ServerProcess]:
+    server = ServerProcess(data, *options, **environment)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all tests that only use it: no key, the offline analyst, its default settings."""
+    with _started(tmp_path_factory.mktemp("data"), ASKSTREAM_ACTIVE_RUNS="200") as process:
+        yield process
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers of a test's own: `start("--team", "a:b", ASKSTREAM_X="y")`."""
+    started: list[ServerProcess] = []
+
+    def begin(*options: str, data: Path | None = None, **environment: str) -> ServerProcess:
+        started.append(ServerProcess(data or tmp_path / "data", *options, **environment))
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for process in started:
+            if process.process.poll() is None:
+                process.stop()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits for something that another process brings about, looking again and again; fails if it never comes."""
+    import time
+
+    def wait(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        while not holds():
+            assert time.monotonic() < deadline, "it never came"
+            time.sleep(0.02)
+
+    return wait
