@@ -1,0 +1,179 @@
+"""The distribution: what is in it, that it serves on its own, and that its flat packages are nobody else's."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from urllib.parse import urljoin
+from urllib.request import urlopen
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from dev import LOCKS, ROOT
+
+PACKAGES = ("server", "transports", "agents", "web")
+WEB_FILES = {str(path.relative_to(ROOT)) for path in (ROOT / "web" / "static").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of its own that holds the wheel. The locked dependencies are lent to it, so no network is needed.
+
+    A path in a .pth file is searched, but its own .pth files aren't read: the checkout stays out of sight.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (wheel,) = built.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--no-index"]
+    subprocess.run([*pip, "--no-deps", "--quiet", "--ignore-installed", str(wheel)], check=True)
+    return folder
+
+
+@contextmanager
+def serving(environment: Path, folder: Path) -> Generator[str]:
+    """`askstream serve` in an empty folder, on a free port; gives its address, and asks it to stop at the end."""
+    command = [str(environment / "bin" / "askstream"), "serve", "--port", "0"]
+    variables = {"HOME": str(folder), "PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        try:
+            for line in process.stdout:
+                said.append(line)
+                if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                    yield found[0]
+                    return
+            pytest.fail(f"the server ended without an address:\n{''.join(said)}")
+        finally:
+            process.terminate()
+
+
+def get(url: str) -> str:
+    with urlopen(url, timeout=10) as response:
+        return response.read().decode()
+
+
+def test_wheel_and_sdist_hold_the_web_files(built: Path) -> None:
+    """What the page loads travels with the code, and so do the licences of what it carries."""
+    assert "web/static/client.html" in WEB_FILES
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+    assert in_wheel >= WEB_FILES
+    assert in_sdist >= WEB_FILES
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(built: Path) -> None:
+    """Neither tests nor tools land among a stranger's packages."""
+    (wheel,) = built.glob("*.whl")
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+
+
+def test_the_sdist_holds_no_leftovers(built: Path) -> None:
+    """No environment, cache, database or log of the machine that built it."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if re.search(r"\.venv|__pycache__|\.db$|\.log$|\.coverage|\.askstream/", name)]
+
+
+def test_the_installed_wheel_serves(environment: Path, tmp_path: Path) -> None:
+    """From an empty folder, with no checkout in sight: it is healthy, and every file the page names is there."""
+    with serving(environment, tmp_path) as address:
+        get(f"{address}/health")
+        page = get(f"{address}/client")
+        loaded = re.findall(r'(?:src|href)="([^"#]+)"', page)
+        assert loaded
+        for path in loaded:
+            get(urljoin(f"{address}/client", path))
+
+
+def test_the_installed_wheel_runs_as_a_module_too(environment: Path, tmp_path: Path) -> None:
+    """`python -m server` is the same command, and it is the wheel's own code that answers."""
+    python = str(environment / "bin" / "python")
+    command = subprocess.run([python, "-m", "server", "serve", "--help"], cwd=tmp_path, capture_output=True, check=True)
+    assert b"--port" in command.stdout
+    where = subprocess.run(
+        [python, "-c", "import server; print(server.__file__)"], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert Path(where.stdout.decode().strip()).is_relative_to(environment)
+
+
+WHO_ELSE = """
+import importlib.metadata, sys
+for distribution in importlib.metadata.distributions():
+    for path in distribution.files or ():
+        if path.parts[0].removesuffix(".py") in sys.argv[1:] and distribution.name != "askstream":
+            print(distribution.name, path)
+"""
+
+
+def test_no_dependency_brings_a_package_of_the_same_name(tmp_path: Path) -> None:
+    """Flat names are ours alone, as long as no dependency installs one: looked up from another folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHO_ELSE, *PACKAGES], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_imported_from_the_checkout_wherever_one_stands(package: str, tmp_path: Path) -> None:
+    """The editable install leads from any folder to this one."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {package}; print({package}.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(ROOT / package / "__init__.py")
+
+
+def imported(package: str) -> set[str]:
+    """The top-level names of all that a package imports, wherever in its files it does so."""
+    names: set[str] = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import():
+                    names |= {alias.name.partition(".")[0] for alias in node.names}
+                case ast.ImportFrom(module=str(module)):
+                    names.add(module.partition(".")[0])
+                case _:
+                    pass
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_package_imports_is_installed_for_serving(package: str) -> None:
+    """Tests run beside the tools of developers, `run` without them: an import that only works here is found."""
+    locked = set(re.findall(r"^[a-z0-9-]+(?===)", LOCKS["run"].read_text(), re.MULTILINE))
+    bringers = packages_distributions()
+    for name in imported(package) - set(PACKAGES) - sys.stdlib_module_names:
+        assert locked & {canonicalize_name(bringer) for bringer in bringers[name]}, name
