@@ -1,0 +1,113 @@
+"""What went wrong, as a code that stays and a sentence that tells a person what to do.
+
+A provider's own words never reach anybody: they may repeat a part of the key or of the question. Errors are told
+apart by the names of their classes, which is all that is left of them once AutoGen has passed them on, and which
+spares importing the OpenAI library to name them.
+"""
+
+from collections.abc import Mapping
+
+from server.events.errors import FailureCode, RunFailed
+
+REFUSED = "The model refused to answer. Put the question another way."
+FILTERED = "The provider's content filter stopped the answer. Put the question another way."
+CUT_SHORT = "The model's answer broke off before its end. Ask again; if it happens often, look at the provider."
+AT_LIMIT = "The model reached its output limit in the middle of its answer. Ask for less, or allow it more tokens."
+NO_STREAM = (
+    "What answers at the model's address doesn't speak the chat completions API. Check OPENAI_BASE_URL: for most "
+    "providers it ends in /v1."
+)
+
+_UNAVAILABLE: tuple[FailureCode, str] = (
+    "model_unavailable",
+    "The model's provider failed. Ask again later, or look at its status page.",
+)
+
+# By class of the error, the most special first: an error is looked up along its class's ancestors.
+_BY_CLASS: Mapping[str, tuple[FailureCode, str]] = {
+    "AuthenticationError": (
+        "model_auth",
+        "The model's provider didn't accept the API key (401). Check OPENAI_API_KEY, or AZURE_OPENAI_API_KEY.",
+    ),
+    "PermissionDeniedError": (
+        "model_auth",
+        "The API key may not use this model (403). Check the key's project and ASKSTREAM_MODEL.",
+    ),
+    "RateLimitError": (
+        "model_rate_limited",
+        "The model's provider is limiting requests (429), also after waiting as it asked. Ask again later.",
+    ),
+    "NotFoundError": (
+        "model_rejected_request",
+        "The provider doesn't know the model or the address (404). Check ASKSTREAM_MODEL and OPENAI_BASE_URL.",
+    ),
+    "BadRequestError": (
+        "model_rejected_request",
+        "The provider rejected the request (400). Check that ASKSTREAM_MODEL can use tools, and its settings.",
+    ),
+    "UnprocessableEntityError": (
+        "model_rejected_request",
+        "The provider rejected the request (422). Check that ASKSTREAM_MODEL can use tools, and its settings.",
+    ),
+    "APITimeoutError": ("model_unavailable", "The model's provider didn't answer in time. Ask again later."),
+    "APIConnectionError": (
+        "model_unreachable",
+        "The model's provider can't be reached. Check the network and OPENAI_BASE_URL.",
+    ),
+    "APIResponseValidationError": ("model_bad_response", NO_STREAM),
+    "LengthFinishReasonError": ("model_cut_short", AT_LIMIT),
+    "ContentFilterFinishReasonError": ("model_refused", FILTERED),
+    "InternalServerError": _UNAVAILABLE,
+    "APIError": _UNAVAILABLE,
+}
+# What reading an answer raises when it isn't what the API promises: a broken chunk, a missing field.
+_UNREADABLE = ("JSONDecodeError", "ValidationError", "UnicodeDecodeError", "TypeError", "AttributeError", "LookupError")
+
+# Errors whose class says less than the code that the provider put into its body.
+_BY_PROVIDER_CODE: Mapping[str, tuple[FailureCode, str]] = {
+    "content_filter": ("model_refused", FILTERED),
+    "insufficient_quota": (
+        "model_rate_limited",
+        "The account at the model's provider has no credit left (429). Check its plan and billing.",
+    ),
+    "context_length_exceeded": (
+        "model_rejected_request",
+        "The conversation has outgrown what the model can read (400). Ask for less, or use a larger model.",
+    ),
+    "rate_limit_exceeded": (
+        "model_rate_limited",
+        "The model's provider is limiting requests. Ask again later.",
+    ),
+}
+_BAD_RESPONSE = "The model's provider sent something that can't be read. Ask again; if it stays, check OPENAI_BASE_URL."
+_TEAM_FAILED = "The team failed while it was working on this question. The server's log says more at DEBUG."
+
+
+def of_model(problem: Exception) -> RunFailed:
+    """What an error that a model call raised means for the run."""
+    if isinstance(problem, RunFailed):
+        return problem
+    names = [kind.__name__ for kind in type(problem).__mro__]
+    found = _BY_PROVIDER_CODE.get(str(getattr(problem, "code", None))) or _by_class(names)
+    if found is None and any(name in _UNREADABLE for name in names):
+        return RunFailed("model_bad_response", _BAD_RESPONSE)
+    return RunFailed(*found) if found else of_team()
+
+
+def of_text(text: str) -> RunFailed:
+    """The same for an error of which AutoGen left only `Type: message` and a traceback: the type is all that counts."""
+    found = _by_class([text.partition(":")[0].strip()])
+    return RunFailed(*found) if found else of_team()
+
+
+def of_team() -> RunFailed:
+    """For whatever is the team's own."""
+    return RunFailed("team_failed", _TEAM_FAILED)
+
+
+def cut_short() -> RunFailed:
+    return RunFailed("model_cut_short", CUT_SHORT)
+
+
+def _by_class(names: list[str]) -> tuple[FailureCode, str] | None:
+    return next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)

@@ -1,0 +1,138 @@
+"""Which model answers, and the client that talks to it. Importing this is cheap; `connect` brings in the libraries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from server.events.errors import AskstreamError
+
+if TYPE_CHECKING:
+    from agents.provider import AzureClient, OpenAIClient
+
+# Known to AutoGen, able to use tools, and open to every account without further checks.
+DEFAULT_MODEL = "gpt-4.1-mini"
+# Most servers behind a base_url ask for no key, and the client library can't be built without one.
+NO_KEY = "no-key"
+
+_HERE = ("127.0.0.1", "localhost", "::1")
+
+Names: TypeAlias = Literal["field", "prefix", "none"]
+
+# Of a model that AutoGen doesn't know by name. A team without tools would be of no use, so that much is assumed.
+_UNKNOWN: Mapping[str, Any] = {
+    "vision": False,
+    "function_calling": True,
+    "json_output": True,
+    "family": "unknown",
+    "structured_output": False,
+    "multiple_system_messages": False,
+}
+
+
+class BadModelSettings(AskstreamError):
+    """The settings don't describe a model that can be reached; the message says which one to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """What the operator said about the model. With nothing said at all, the offline analyst answers.
+
+    `info` overrides what AutoGen knows or assumes about the model (`vision`, `function_calling`, `json_output`,
+    `family`, `structured_output`, `multiple_system_messages`). `names` says how the model is told who of the team
+    said what: in the API's `name` field, which some servers reject, as a prefix of the text, or not at all; None
+    takes the field for OpenAI and Azure and the prefix for others.
+    """
+
+    model: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    azure_endpoint: str | None = None
+    azure_api_key: str | None = field(default=None, repr=False)
+    azure_api_version: str | None = None
+    azure_deployment: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    names: Names | None = None
+    # A model that reasons may be silent for long; a run's own limit on silence (120 s) should come second.
+    timeout_seconds: float = 100.0
+    # Of requests that the provider asks to repeat (429, 5xx) or that don't reach it, waiting as Retry-After says.
+    max_retries: int = 2
+
+    @property
+    def kind(self) -> Literal["azure", "openai", "offline"]:
+        if self.azure_endpoint:
+            return "azure"
+        return "openai" if self.api_key or self.base_url else "offline"
+
+    @property
+    def name(self) -> str:
+        return self.model or self.azure_deployment or DEFAULT_MODEL
+
+    def check(self) -> None:
+        """Raises BadModelSettings for what can be seen to be missing without making a client."""
+        needed = {
+            "AZURE_OPENAI_API_KEY": self.azure_api_key or self.api_key,
+            "OPENAI_API_VERSION": self.azure_api_version,
+            "AZURE_OPENAI_DEPLOYMENT or ASKSTREAM_MODEL": self.azure_deployment or self.model,
+        }
+        missing = [variable for variable, value in needed.items() if not value]
+        if self.azure_endpoint and missing:
+            raise BadModelSettings(f"AZURE_OPENAI_ENDPOINT is set, so {missing[0]} must be set as well.")
+
+
+def connect(settings: ModelSettings) -> "OpenAIClient | AzureClient":
+    """A client for what `settings` name. Raises BadModelSettings. Takes seconds the first time: call it in a thread."""
+    settings.check()
+    try:
+        return _azure(settings) if settings.kind == "azure" else _openai(settings)
+    except (ValueError, TypeError) as problem:
+        raise BadModelSettings(f"The model client for {settings.name!r} can't be made: {problem}") from problem
+
+
+def _openai(settings: ModelSettings) -> "OpenAIClient":
+    from openai import DefaultAsyncHttpxClient
+
+    from agents.provider import OpenAIClient
+
+    arguments = _common(settings, names="prefix" if settings.base_url else "field")
+    arguments["api_key"] = settings.api_key or NO_KEY
+    if settings.base_url:
+        arguments["base_url"] = settings.base_url
+        if urlsplit(settings.base_url).hostname in _HERE:  # a proxy that the environment names doesn't lead there
+            arguments["http_client"] = DefaultAsyncHttpxClient(trust_env=False)
+    return _known(OpenAIClient, arguments, settings.info)
+
+
+def _azure(settings: ModelSettings) -> "AzureClient":
+    from agents.provider import AzureClient
+
+    arguments = _common(settings, names="field")
+    arguments["api_key"] = settings.azure_api_key or settings.api_key
+    arguments["azure_endpoint"] = settings.azure_endpoint
+    arguments["api_version"] = settings.azure_api_version
+    arguments["azure_deployment"] = settings.azure_deployment or settings.model
+    return _known(AzureClient, arguments, settings.info)
+
+
+def _common(settings: ModelSettings, *, names: Names) -> dict[str, Any]:
+    names = settings.names or names
+    return {
+        "model": settings.name,
+        "timeout": settings.timeout_seconds,
+        "max_retries": settings.max_retries,
+        "include_name_in_message": names == "field",
+        "add_name_prefixes": names == "prefix",
+        # Without it a stream's usage is 0; the client's own `include_usage` is ignored by AutoGen 0.7.5.
+        "stream_options": {"include_usage": True},
+    }
+
+
+def _known(client: type[Any], arguments: dict[str, Any], info: Mapping[str, Any]) -> Any:
+    """A client whose model is known by name, or described by what is assumed of unknown ones, `info` on top."""
+    try:
+        known = client(**arguments)
+    except ValueError as problem:
+        if "model_info" not in str(problem):
+            raise
+        return client(**arguments, model_info={**_UNKNOWN, **info})
+    return client(**arguments, model_info={**known.model_info, **info}) if info else known

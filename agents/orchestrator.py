@@ -1,0 +1,155 @@
+"""Answers questions with AutoGen teams: an `Orchestrator`, many runs at once, a fresh team for each.
+
+Nothing here imports AutoGen before `warm`, which takes seconds: a server that starts answers at once.
+"""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from agents import checkpoint, failures
+from agents.outlet import Outlet
+from agents.progress import Progress, Share
+from agents.scope import Scope
+from server.events import Draft
+from server.events.errors import AskstreamError
+from server.runs.orchestrator import Answer, Sink, Task
+
+if TYPE_CHECKING:
+    from autogen_agentchat.base import Team
+    from autogen_core.models import ChatCompletionClient
+
+    from agents.tap import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class TeamSource(Protocol):
+    """Where teams come from."""
+
+    @property
+    def steps(self) -> Mapping[str, int] | None:
+        """What is reached, in percent, when the agent of that name has finished; None if nobody told."""
+        ...
+
+    async def prepare(self) -> None:
+        """Does what must be done once before the first team. May take long, may be called again."""
+        ...
+
+    async def team(self, client: "ChatCompletionClient") -> "Team":
+        """A fresh team. Raises RunFailed."""
+        ...
+
+
+class ClientSource(Protocol):
+    """Where the one model client comes from. Called in a thread; what it raises is an AskstreamError."""
+
+    def __call__(self) -> "ChatCompletionClient": ...
+
+
+class AutoGenOrchestrator:
+    """An `Orchestrator`. `model` is the name that viewers are told; close it when no run is left."""
+
+    def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
+        self._model = model
+        self._connect = client
+        self._source = source
+        self._max_messages = max_messages
+        self._warming: asyncio.Task[ChatCompletionClient] | None = None
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    async def warm(self) -> None:
+        """Does early what the first run would have to wait for. Runs that come meanwhile wait for the same."""
+        await self._client()
+
+    async def try_team(self) -> None:
+        """Has a team made and throws it away. Raises RunFailed `team_unavailable` if there is none to be had."""
+        from agents.tap import Ledger, Tap
+
+        await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger()))
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        client = await self._client()
+        from agents.anatomy import VITAL
+
+        return await Scope(VITAL).run(self._answer(task, sink, client))
+
+    async def close(self) -> None:
+        """Lets go of the model client."""
+        if self._warming is None:
+            return
+        try:
+            client = await self._warming
+        except AskstreamError:
+            return
+        await client.close()
+
+    async def _client(self) -> "ChatCompletionClient":
+        if self._warming is None or (self._warming.done() and self._warming.exception()):
+            self._warming = asyncio.get_running_loop().create_task(self._warmed())
+        return await asyncio.shield(self._warming)  # who gives up waiting doesn't spoil it for the others
+
+    async def _warmed(self) -> "ChatCompletionClient":
+        await self._source.prepare()
+        return await asyncio.to_thread(self._load)
+
+    def _load(self) -> "ChatCompletionClient":
+        importlib.import_module("agents.drive")  # and with it AutoGen, here in a thread, so that the loop need not wait
+        return self._connect()
+
+    async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer:
+        from agents.anatomy import members
+        from agents.drive import Drive
+        from agents.tap import Ledger, Tap
+
+        start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
+        outlet = Outlet(sink)
+        ledger = Ledger(start.usage if start else None)
+        try:
+            team = await self._source.team(Tap(client, outlet, ledger))
+            progress = self._progress(len(members(team)), start.progress if start else 0)
+            drive = Drive(outlet, ledger, progress, max_messages=self._max_messages, start=start)
+            return await drive.run(team, task.question, sink.checkpoint)
+        except AskstreamError:
+            raise
+        except Exception as problem:
+            raise _told(problem, outlet, ledger, task.run_id) from problem
+        finally:
+            outlet.close()
+
+    def _progress(self, members: int, now: int) -> Progress:
+        steps = self._source.steps
+        return Share(members, now=now) if steps is None else Progress(steps, now=now)
+
+
+def _told(problem: Exception, outlet: Outlet, ledger: "Ledger", run_id: str) -> Exception:
+    """What stands behind an error that came out of AutoGen, which keeps no more than its text: the sink's own, that
+    of a model call that nobody got over, or the team's."""
+    if outlet.problem is not None:
+        return outlet.problem
+    head = str(problem).partition("\n")[0]
+    for cause in ledger.problems.values():
+        if type(cause).__name__ in head or cause is problem:
+            failure = failures.of_model(cause)
+            break
+    else:
+        cause, failure = problem, failures.of_text(head)
+    log.warning("run=%s: %s, from a %s", run_id, failure.code, type(cause).__name__)
+    log.debug("run=%s: the team failed", run_id, exc_info=problem)
+    return failure
+
+
+class _Nobody:
+    """A sink for a team that never runs."""
+
+    async def emit(self, draft: Draft) -> None: ...
+
+    async def checkpoint(self, state: bytes) -> None: ...
+
+
+_NOBODY = _Nobody()

@@ -1,0 +1,31 @@
+"""How far a run is, in percent, told by who has finished a turn. It never falls."""
+
+from collections.abc import Mapping
+
+# A team that doesn't say what its steps are is never known to be done before it is.
+MOST_OF_UNKNOWN = 90
+
+
+class Progress:
+    """`steps` gives what is reached when the agent of that name has finished; one that isn't in it adds nothing."""
+
+    def __init__(self, steps: Mapping[str, int], *, now: int = 0) -> None:
+        self._steps = steps
+        self.now = now
+
+    def finished(self, agent_name: str) -> None:
+        self.now = max(self.now, self._steps.get(agent_name, 0))
+
+
+class Share(Progress):
+    """For a team whose steps nobody told: the share of its members that have spoken."""
+
+    def __init__(self, members: int, *, now: int = 0) -> None:
+        super().__init__({}, now=now)
+        self._members = max(1, members)
+        self._spoken: set[str] = set()
+
+    def finished(self, agent_name: str) -> None:
+        self._spoken.add(agent_name)
+        share = min(1.0, len(self._spoken) / self._members)
+        self.now = max(self.now, round(MOST_OF_UNKNOWN * share))

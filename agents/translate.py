@@ -1,0 +1,193 @@
+"""What AutoGen says, in our words: one table from every type of message and event to the drafts that it makes.
+
+A type that isn't in the table, a custom one say, is treated as its nearest ancestor that is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import orjson
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    CodeExecutionEvent,
+    CodeGenerationEvent,
+    HandoffMessage,
+    MemoryQueryEvent,
+    ModelClientStreamingChunkEvent,
+    MultiModalMessage,
+    SelectorEvent,
+    SelectSpeakerEvent,
+    StopMessage,
+    StructuredMessage,
+    TextMessage,
+    ThoughtEvent,
+    ToolCallExecutionEvent,
+    ToolCallRequestEvent,
+    ToolCallSummaryMessage,
+    UserInputRequestedEvent,
+)
+
+from agents.progress import Progress
+from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
+
+Message: TypeAlias = BaseAgentEvent | BaseChatMessage
+MessageIds: TypeAlias = Callable[[str, str], str | None]
+"""From an agent's name and a text of its to the id under which its pieces went out, None if none did."""
+
+# What an agent that writes and runs code does has no name and no id in AutoGen; one at a time, so one key is enough.
+_CODE = "execute_code"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A tool call that has begun."""
+
+    call_id: str
+    tool_name: str
+    parameters: Json
+    began: datetime
+
+
+class Translator:
+    """Follows one run; agents may speak in any order and at once. Time is that of the messages themselves."""
+
+    def __init__(self, progress: Progress, message_id: MessageIds = lambda _name, _text: None) -> None:
+        self._progress, self._message_id = progress, message_id
+        self._calls: dict[tuple[str, str], _Call] = {}
+        self._usage: dict[str, Usage] = {}
+        self._pieces: dict[str, str] = {}
+
+    def drafts(self, message: Message) -> list[Draft]:
+        """The drafts that `message` makes, in order; none for what says nothing to a viewer."""
+        self._count(message)
+        return list(_rule(type(message))(self, message))
+
+    def turn(self, agent_name: str, description: str) -> Draft:
+        """The draft for the beginning of an agent's turn, which AutoGen has no message for."""
+        return self._thinking(agent_name, description or "Takes its turn.")
+
+    def _count(self, message: Message) -> None:
+        if spent := message.models_usage:
+            usage = Usage(spent.prompt_tokens, spent.completion_tokens)
+            self._usage[message.source] = self._usage.get(message.source, Usage()) + usage
+
+    def _thinking(self, agent_name: str, text: str) -> Draft:
+        return Draft(agent_name, text, AgentThinking(progress=self._progress.now))
+
+    def said(self, message: BaseChatMessage) -> Iterable[Draft]:
+        text = message.to_text()
+        self._progress.finished(message.source)
+        body = AgentResponse(
+            progress=self._progress.now,
+            usage=self._usage.pop(message.source, Usage()),
+            message_id=self._message_id(message.source, text) or self._pieces.pop(message.source, None),
+        )
+        yield Draft(message.source, text, body)
+
+    def thought(self, message: ThoughtEvent | SelectorEvent) -> Iterable[Draft]:
+        self._pieces.pop(message.source, None)
+        yield self._thinking(message.source, message.content)
+
+    def other_event(self, message: BaseAgentEvent) -> Iterable[Draft]:
+        yield self._thinking(message.source, message.to_text())
+
+    def remembered(self, message: MemoryQueryEvent) -> Iterable[Draft]:
+        count = len(message.content)
+        yield self._thinking(message.source, f"Recalls {count} {'memory' if count == 1 else 'memories'}.")
+
+    def chose(self, message: SelectSpeakerEvent) -> Iterable[Draft]:
+        yield self._thinking(message.source, f"Gives the turn to {', '.join(message.content)}.")
+
+    def asks(self, message: UserInputRequestedEvent) -> Iterable[Draft]:
+        yield self._thinking(message.source, "Waits for a person's answer.")
+
+    def piece(self, message: ModelClientStreamingChunkEvent) -> Iterable[Draft]:
+        message_id = message.full_message_id or message.source
+        self._pieces[message.source] = message_id
+        yield Draft(message.source, "", AgentChunk(delta=message.content, message_id=message_id))
+
+    def calls(self, message: ToolCallRequestEvent) -> Iterable[Draft]:
+        for call in message.content:
+            begun = _Call(call.id, call.name, _parsed(call.arguments), message.created_at)
+            yield self._begins(message.source, call.id, begun)
+
+    def called(self, message: ToolCallExecutionEvent) -> Iterable[Draft]:
+        for result in message.content:
+            begun = self._calls.pop((message.source, result.call_id), None)
+            begun = begun or _Call(result.call_id, result.name, None, message.created_at)
+            yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
+
+    def codes(self, message: CodeGenerationEvent) -> Iterable[Draft]:
+        if not message.code_blocks:  # the agent says how it will correct itself; the code follows
+            yield self._thinking(message.source, message.content)
+            return
+        blocks: Json = [{"language": block.language, "code": block.code} for block in message.code_blocks]
+        begun = _Call(message.id, _CODE, {"code_blocks": blocks}, message.created_at)
+        yield self._begins(message.source, _CODE, begun)
+
+    def coded(self, message: CodeExecutionEvent) -> Iterable[Draft]:
+        begun = self._calls.pop((message.source, _CODE), None) or _Call(message.id, _CODE, None, message.created_at)
+        result: Json = {"exit_code": message.result.exit_code, "output": message.result.output}
+        yield self._ends(message, begun, result, failed=message.result.exit_code != 0)
+
+    def _begins(self, agent_name: str, key: str, call: _Call) -> Draft:
+        self._calls[agent_name, key] = call
+        body = ToolExecution(
+            tool_name=call.tool_name,
+            parameters=call.parameters,
+            call_id=call.call_id,
+            status="started",
+            progress=self._progress.now,
+        )
+        return Draft(agent_name, f"Calls {call.tool_name}.", body)
+
+    def _ends(self, message: Message, call: _Call, result: Json, *, failed: bool) -> Draft:
+        took = (message.created_at - call.began).total_seconds()
+        body = ToolExecution(
+            tool_name=call.tool_name,
+            parameters=call.parameters,
+            call_id=call.call_id,
+            status="failed" if failed else "finished",
+            result=result,
+            duration_ms=max(0, round(took * 1000)),  # the clock may have been set back
+            progress=self._progress.now,
+        )
+        return Draft(message.source, f"{call.tool_name} {'failed' if failed else 'has finished'}.", body)
+
+
+# The table. What stands for a whole family comes last, and catches what its own line doesn't name.
+RULES: Mapping[type[Message], Callable[[Translator, Any], Iterable[Draft]]] = {
+    TextMessage: Translator.said,
+    MultiModalMessage: Translator.said,
+    StructuredMessage: Translator.said,
+    StopMessage: Translator.said,
+    HandoffMessage: Translator.said,
+    ToolCallSummaryMessage: Translator.said,
+    ThoughtEvent: Translator.thought,
+    SelectorEvent: Translator.thought,
+    SelectSpeakerEvent: Translator.chose,
+    MemoryQueryEvent: Translator.remembered,
+    UserInputRequestedEvent: Translator.asks,
+    ModelClientStreamingChunkEvent: Translator.piece,
+    ToolCallRequestEvent: Translator.calls,
+    ToolCallExecutionEvent: Translator.called,
+    CodeGenerationEvent: Translator.codes,
+    CodeExecutionEvent: Translator.coded,
+    BaseChatMessage: Translator.said,
+    BaseAgentEvent: Translator.other_event,
+}
+
+
+def _rule(kind: type[Message]) -> Callable[[Translator, Any], Iterable[Draft]]:
+    return next(RULES[ancestor] for ancestor in kind.__mro__ if ancestor in RULES)
+
+
+def _parsed(text: str) -> Json:
+    """What JSON says, else the text itself."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
