@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Generator
@@ -177,3 +178,12 @@ def test_what_a_package_imports_is_installed_for_serving(package: str) -> None:
     bringers = packages_distributions()
     for name in imported(package) - set(PACKAGES) - sys.stdlib_module_names:
         assert locked & {canonicalize_name(bringer) for bringer in bringers[name]}, name
+
+
+def test_every_room_of_the_server_stands_on_a_floor() -> None:
+    """A module that the import contract doesn't name would be free to import whatever it likes."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (floors,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    named = set(re.findall(r"server\.\w+", " ".join(floors)))
+    rooms = {f"server.{path.stem}" for path in (ROOT / "server").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"server.__init__", "server.__pycache__"} == named
