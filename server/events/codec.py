@@ -55,7 +55,7 @@ def decode(line: bytes | str) -> Event:
     """The event that `encode` made `line` of. Raises ValueError for anything else; fields we don't know are dropped."""
     try:
         return _decoded(orjson.loads(line)["event"])
-    except (KeyError, TypeError) as problem:
+    except (KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"expected an event envelope, got {line[:80]!r}") from problem
 
 

@@ -7,11 +7,12 @@ AskstreamError
 │   ├── RunNotFound             404 run_not_found
 │   ├── NoSuchPage              404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
-│   ├── NotAcceptable           406 not_acceptable
 │   ├── RunActive               409 run_active
+│   ├── IdempotencyConflict     409 idempotency_conflict
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── InvalidRequest          422 invalid_request
+│   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
 │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)

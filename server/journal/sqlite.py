@@ -69,7 +69,10 @@ class SqliteJournal:
         self._doorbell = Doorbell()
         try:
             _connect_writer(path, synchronous).close()  # a broken file is told now, not at the first question
-        except (sqlite3.Error, JournalError):
+        except sqlite3.Error as problem:
+            self._lock.close()
+            raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}") from problem
+        except JournalError:
             self._lock.close()
             raise
         self._writer = GroupWriter(lambda: _connect_writer(path, synchronous))
@@ -131,7 +134,7 @@ class SqliteJournal:
 
     def _read_with(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if not hasattr(self._local, "connection"):
-            self._local.connection = _connect_reader(self._path)
+            self._local.connection = connect_reader(self._path)
         return query(self._local.connection)
 
 
@@ -172,7 +175,7 @@ def _connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     return db
 
 
-def _connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
 
 

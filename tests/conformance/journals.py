@@ -1,0 +1,53 @@
+"""What every journal is tested with: records, entries, and a journal that yields at every step."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from server.journal import Entry, Journal, RunRecord
+
+
+def record(run_id: str = "r", **changes: Any) -> RunRecord:
+    return replace(
+        RunRecord(run_id=run_id, principal="p", session_id="s", question="q", model="m", created_at=1000.0), **changes
+    )
+
+
+def entry(number: int, event_type: str = "agent_thinking", *, size: int = 10) -> Entry:
+    return Entry(number, event_type, "A", (b"%d" % number).ljust(size, b"."))
+
+
+def entries(first: int, last: int, *, size: int = 10) -> list[Entry]:
+    return [entry(number, size=size) for number in range(first, last + 1)]
+
+
+class Yielding:
+    """A journal that gives way to every other task before and after each step.
+
+    An in-memory journal never suspends, so races between reading and publishing can't happen with it; here they do.
+    """
+
+    def __init__(self, journal: Journal, turns: int = 3) -> None:
+        self._journal, self._turns = journal, turns
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._journal, name)
+
+        async def slowly(*args: Any, **kwargs: Any) -> Any:
+            await self._give_way()
+            result = await method(*args, **kwargs)
+            await self._give_way()
+            return result
+
+        return slowly
+
+    async def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+        await self._give_way()
+        async for found in self._journal.watch(run_id, after):
+            await self._give_way()
+            yield found
+
+    async def _give_way(self) -> None:
+        for _ in range(self._turns):
+            await asyncio.sleep(0)

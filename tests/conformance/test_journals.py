@@ -1,0 +1,184 @@
+"""What every journal promises, over all of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from server.events.errors import Fenced, JournalError, OutOfOrder
+from server.journal import Checkpoint, Journal, Page, open_journal
+from tests.conformance.journals import Yielding, entries, entry, record
+
+
+@pytest.fixture(params=["memory", "sqlite", "yielding memory", "yielding sqlite"])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
+    kind = str(request.param)
+    url = f"sqlite:///{tmp_path / 'j.db'}" if kind.endswith("sqlite") else "memory://"
+    opened = open_journal(url)
+    yield cast(Journal, Yielding(opened)) if kind.startswith("yielding") else opened
+    await opened.close()
+
+
+async def test_what_was_appended_is_read_back_in_order_from_any_cursor(journal: Journal) -> None:
+    """The log is the log."""
+    await journal.create(record(last_id=1), entries(1, 1))
+    await journal.append(record(last_id=5, progress=50), entries(2, 5))
+    for cursor in range(6):
+        assert await journal.read("r", cursor) == entries(cursor + 1, 5)
+    assert await journal.record("r") == record(last_id=5, progress=50)
+
+
+async def test_a_read_is_bounded_and_never_empty_before_the_end(journal: Journal) -> None:
+    """A viewer far behind gets pieces, and each piece takes it on, however small the bound."""
+    await journal.create(record(last_id=9), entries(1, 9, size=100))
+    assert [e.id for e in await journal.read("r", 0, limit=350)] == [1, 2, 3]
+    assert [e.id for e in await journal.read("r", 3, limit=1)] == [4]
+    assert await journal.read("r", 9) == []
+
+
+async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(journal: Journal) -> None:
+    """Ids are contiguous, whoever writes."""
+    await journal.create(record(last_id=2), entries(1, 2))
+    for first in (2, 4):
+        with pytest.raises(OutOfOrder):
+            await journal.append(record(last_id=first, state="failed"), entries(first, first))
+    assert await journal.read("r", 0) == entries(1, 2)
+    assert await journal.record("r") == record(last_id=2)
+
+
+async def test_an_attempt_that_was_succeeded_can_write_no_more(journal: Journal) -> None:
+    """The fence: neither events nor a checkpoint nor the record of the one given up for dead get in."""
+    await journal.create(record(last_id=1), entries(1, 1))
+    assert await journal.claim("r") == record(last_id=1, attempt=2)
+    with pytest.raises(Fenced):
+        await journal.append(record(last_id=2), entries(2, 2), checkpoint=b"old")
+    await journal.append(record(last_id=2, attempt=2), entries(2, 2))
+    assert await journal.read("r", 0) == entries(1, 2)
+    assert await journal.checkpoint("r") is None
+
+
+async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(journal: Journal) -> None:
+    """Nobody goes on with what is finished."""
+    await journal.create(record(last_id=1), entries(1, 1))
+    await journal.append(record(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
+    assert await journal.claim("r") is None
+    assert await journal.claim("unknown") is None
+    assert await journal.record("r") == record(last_id=2, state="completed", ended_at=5.0)
+
+
+async def test_a_checkpoint_goes_with_its_events_and_stays_until_the_next(journal: Journal) -> None:
+    """It names the event after which it was taken; an append without one leaves it alone."""
+    await journal.create(record(last_id=1), entries(1, 1))
+    assert await journal.checkpoint("r") is None
+    await journal.append(record(last_id=3), entries(2, 3), checkpoint=b"first")
+    await journal.append(record(last_id=4), entries(4, 4))
+    assert await journal.checkpoint("r") == Checkpoint(3, b"first")
+    await journal.append(record(last_id=4), [], checkpoint=b"second")
+    assert await journal.checkpoint("r") == Checkpoint(4, b"second")
+
+
+async def test_one_key_starts_one_run(journal: Journal) -> None:
+    """Of a hundred equal requests at once one starts a run and all get it."""
+    asked = [record(f"r{n}", idempotency_key="k") for n in range(100)]
+    got = await asyncio.gather(*(journal.create(each, []) for each in asked))
+    assert len({each.run_id for each in got}) == 1
+    assert len(await journal.runs("p", limit=200)) == 1
+
+
+async def test_a_key_binds_one_principal_for_a_day(journal: Journal) -> None:
+    """Somebody else's key is another key, and tomorrow's too."""
+    day = 24 * 3600
+    first = record("a", idempotency_key="k")
+    assert await journal.create(first, []) == first
+    for other in (
+        record("b", idempotency_key="k", principal="other"),
+        record("c", idempotency_key="other"),
+        record("d", idempotency_key=None),
+        record("e", idempotency_key=None),
+        record("f", idempotency_key="k", created_at=1000.0 + day),
+    ):
+        assert await journal.create(other, []) == other
+    late = record("g", idempotency_key="k", created_at=1000.0 + 2 * day - 1)
+    assert (await journal.create(late, [])).run_id == "f"
+
+
+async def test_runs_are_listed_newest_first_and_page_by_page(journal: Journal) -> None:
+    """Every run once, also where several were created in the same instant."""
+    for number in range(7):
+        await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
+    await journal.create(record("other", principal="other"), [])
+    seen: list[str] = []
+    before: Page | None = None
+    while page := await journal.runs("p", before=before, limit=2):
+        seen += [each.run_id for each in page]
+        before = Page(page[-1].created_at, page[-1].run_id)
+    assert seen == ["r6", "r5", "r4", "r3", "r2", "r1", "r0"]
+
+
+async def test_unfinished_runs_are_told_oldest_first(journal: Journal) -> None:
+    """What a server takes up when it starts."""
+    for number in (3, 1, 2):
+        await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
+    await journal.append(
+        record("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
+    )
+    assert [each.run_id for each in await journal.unfinished()] == ["r1", "r3"]
+
+
+async def test_only_a_run_that_has_ended_can_be_forgotten(journal: Journal) -> None:
+    """With all it left; the other runs stay."""
+    await journal.create(record("a", last_id=1), entries(1, 1))
+    await journal.create(record("b", last_id=1), entries(1, 1))
+    assert not await journal.forget("a")
+    await journal.append(record("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
+    assert await journal.forget("a")
+    assert not await journal.forget("a")
+    assert await journal.record("a") is None
+    assert await journal.read("a", 0) == []
+    assert await journal.read("b", 0) == entries(1, 1)
+
+
+async def test_watching_tells_everything_from_the_cursor_to_the_terminal_event(journal: Journal) -> None:
+    """What was there and what comes, each once, and then it ends."""
+    await journal.create(record(last_id=2), entries(1, 2))
+    seen: list[int] = []
+
+    async def watch() -> None:
+        async for found in journal.watch("r", 1):
+            seen.extend(each.id for each in found)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        for number in range(3, 30):
+            await journal.append(record(last_id=number), entries(number, number))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+        await journal.append(record(last_id=30, ended_at=5.0), [entry(30, "completed")])
+    assert seen == list(range(2, 31))
+
+
+async def test_a_watcher_that_gives_up_takes_nobody_along(journal: Journal) -> None:
+    """Cancelling one who waits leaves the others waiting."""
+    await journal.create(record(last_id=1), entries(1, 1))
+
+    async def watch() -> list[int]:
+        return [each.id async for found in journal.watch("r", 0) for each in found]
+
+    async with asyncio.timeout(10):
+        gives_up, stays = asyncio.create_task(watch()), asyncio.create_task(watch())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        gives_up.cancel()
+        await asyncio.wait({gives_up})
+        await journal.append(record(last_id=2, ended_at=5.0), [entry(2, "completed")])
+        assert await stays == [1, 2]
+
+
+async def test_an_unknown_run_has_no_record_and_no_events(journal: Journal) -> None:
+    """Asking is no error."""
+    assert await journal.record("unknown") is None
+    assert await journal.read("unknown", 0) == []
+    with pytest.raises(JournalError):
+        await journal.append(record("unknown"), entries(1, 1))

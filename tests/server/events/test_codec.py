@@ -1,0 +1,132 @@
+"""The one JSON form of an event."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.events import (
+    AgentChunk,
+    AgentResponse,
+    AgentThinking,
+    Body,
+    Cancelled,
+    Completed,
+    Draft,
+    Drain,
+    Event,
+    Failed,
+    Gap,
+    InputRequested,
+    InputResolved,
+    Notice,
+    Resumed,
+    Started,
+    ToolExecution,
+    Usage,
+    decode,
+    encode,
+    encode_notice,
+    rfc3339,
+    with_progress,
+)
+from server.events.codec import text
+
+MOMENT = datetime(2026, 11, 22, 10, 30, 0, 123_000, tzinfo=UTC)
+BODIES: list[Body] = [
+    Started(question="Why?", session_id="s", model="m"),
+    AgentThinking(progress=25),
+    AgentResponse(progress=50, usage=Usage(7, 8), message_id="x"),
+    ToolExecution(tool_name="t", parameters={"a": [1, None]}, call_id="c", status="started"),
+    ToolExecution(tool_name="t", parameters={}, call_id="c", status="failed", result="no", duration_ms=3),
+    Completed(final_response="r", total_messages=4, response_length=1, usage=Usage(1, 2), duration_ms=9),
+    Failed(error="internal", progress=25),
+    Cancelled(reason="client"),
+    InputRequested(request_id="q", prompt="?", schema={"type": "string"}, deadline="2026-11-22T10:30:00.123Z"),
+    InputResolved(request_id="q", outcome="answered", value={"yes": True}),
+    Resumed(attempt=2, from_id=7),
+    AgentChunk(delta="wo", message_id="x"),
+]
+
+
+def event(body: Body, message: str = "hello") -> Event:
+    return Event(7, "run", MOMENT, "PlanningAgent", message, body)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+def test_what_was_encoded_decodes_to_the_same_event(body: Body) -> None:
+    """Both ends of a wire agree on every type of event."""
+    assert decode(encode(event(body))) == event(body)
+
+
+def test_the_envelope_is_the_documents_with_id_and_run_id_behind() -> None:
+    """Existing clients find every field where the document puts it, in its order."""
+    line = encode(event(AgentThinking(progress=25), "Planning task breakdown..."))
+    assert line == (
+        b'{"event":{"event_type":"agent_thinking","timestamp":"2026-11-22T10:30:00.123Z",'
+        b'"agent_name":"PlanningAgent","message":"Planning task breakdown...",'
+        b'"data":{"progress":25},"id":7,"run_id":"run"}}'
+    )
+
+
+def test_a_notice_has_no_id() -> None:
+    """A notice can't move a cursor, and `from` has its name although Python reserves the word."""
+    told = json.loads(encode_notice(Notice("run", MOMENT, "gone", Gap(from_=2, to=5, reason="trimmed"))))["event"]
+    assert "id" not in told
+    assert told["event_type"] == "gap"
+    assert told["data"] == {"from": 2, "to": 5, "reason": "trimmed"}
+    assert json.loads(encode_notice(Notice("run", MOMENT, "", Drain(retry_ms=5))))["event"]["data"] == {"retry_ms": 5}
+
+
+def test_a_timestamp_is_told_in_utc_with_z() -> None:
+    """RFC 3339 in one form, from whatever zone."""
+    assert rfc3339(MOMENT.astimezone(timezone(timedelta(hours=5)))) == "2026-11-22T10:30:00.123Z"
+
+
+@given(st.text(alphabet=st.characters()))
+def test_any_text_fits_on_one_line_of_utf8(message: str) -> None:
+    """Newlines, NULs, lone surrogates: whatever a model writes, the frame stays a frame."""
+    line = encode(event(AgentThinking(), message))
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert json.loads(line.decode("utf-8"))["event"]["id"] == 7
+
+
+@pytest.mark.parametrize(
+    ("given_", "sent"),
+    [
+        ({"n": 2**70}, {"n": str(2**70)}),
+        ({"n": float("nan")}, {"n": None}),
+        ({"s": "a\ud800b"}, {"s": "a\ufffdb"}),
+        ({"s": "\ud83d" + "\ude00"}, {"s": "\U0001f600"}),
+        ({1: (2, {3})}, {"1": [2, "{3}"]}),
+    ],
+)
+def test_what_json_cannot_hold_is_told_as_nearly_as_it_can_be(given_: Any, sent: Any) -> None:
+    """A tool may be called with anything; the run goes on."""
+    body = ToolExecution(tool_name="t", parameters=given_, call_id="c", status="started")
+    assert json.loads(encode(event(body)))["event"]["data"]["parameters"] == sent
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"event":{"event_type":"unheard of"}}', b'{"event":7}'])
+def test_anything_else_is_not_an_event(line: bytes) -> None:
+    """A client that reads garbage learns it as a ValueError."""
+    with pytest.raises(ValueError, match="expected an event envelope"):
+        decode(line)
+
+
+def test_progress_is_raised_and_never_lowered() -> None:
+    """`with_progress` is what keeps progress from falling; a body without progress is left alone."""
+    assert with_progress(Draft("A", "", AgentThinking(progress=0)), 50).body == AgentThinking(progress=50)
+    assert with_progress(Draft("A", "", AgentThinking(progress=75)), 50).body == AgentThinking(progress=75)
+    chunk = Draft("A", "", AgentChunk(delta="x", message_id="m"))
+    assert with_progress(chunk, 50) is chunk
+
+
+def test_text_is_a_string_as_it_is_and_json_otherwise() -> None:
+    """What a tool gave, for an excerpt."""
+    assert text("as it is") == "as it is"
+    assert text({"a": [1]}) == '{"a":[1]}'

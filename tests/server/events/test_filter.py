@@ -1,0 +1,24 @@
+"""Filters."""
+
+from server.events import EVERYTHING, Filter
+
+
+def test_chunks_are_for_those_who_ask_for_tokens() -> None:
+    """`tokens` is off unless asked for, and `include` alone doesn't turn it on."""
+    assert not Filter().wants("agent_chunk", "A")
+    assert not Filter(include=frozenset({"agent_chunk"})).wants("agent_chunk", "A")
+    assert Filter(tokens=True).wants("agent_chunk", "A")
+
+
+def test_include_exclude_and_agents_all_have_to_let_an_event_through() -> None:
+    """Each of the three can hide an event."""
+    wanted = Filter(frozenset({"error", "started"}), frozenset({"started"}), frozenset({"A"}))
+    assert wanted.wants("error", "A")
+    assert not wanted.wants("error", "B")
+    assert not wanted.wants("started", "A")
+    assert not wanted.wants("completed", "A")
+
+
+def test_everything_is_everything() -> None:
+    """The filter of who wants the whole log."""
+    assert EVERYTHING.wants("agent_chunk", "anybody")

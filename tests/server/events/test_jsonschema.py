@@ -1,0 +1,35 @@
+"""The schema of the envelope."""
+
+import json
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.events import EVENT_TYPES, NOTICE_TYPES, Body, encode
+from server.events.jsonschema import event_schema
+from tests.server.events.test_codec import BODIES, event
+
+SCHEMA = event_schema()
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+def test_every_event_is_valid(body: Body) -> None:
+    """What we send is what we say we send."""
+    jsonschema.validate(json.loads(encode(event(body))), SCHEMA)
+
+
+@given(st.sampled_from(BODIES), st.sampled_from(["event_type", "timestamp", "agent_name", "message", "data", "run_id"]))
+def test_an_event_that_lacks_a_field_is_not(body: Body, missing: str) -> None:
+    """The schema refuses something, so its approval says something."""
+    frame = json.loads(encode(event(body)))
+    del frame["event"][missing]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(frame, SCHEMA)
+
+
+def test_all_types_have_their_place() -> None:
+    """The closed set of types, each once."""
+    kinds = [option["title"] for option in SCHEMA["properties"]["event"]["oneOf"]]
+    assert kinds == [*EVENT_TYPES, *NOTICE_TYPES]
