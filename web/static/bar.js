@@ -1,0 +1,98 @@
+// The bar above a run: its question, how far it is, what is happening, and how the page is connected.
+
+import { byId } from './dom.js';
+import { duration, offset, plural, shorten } from './format.js';
+
+const WIRE_NAMES = { sse: 'SSE', ws: 'WebSocket' };
+const MARKS = { completed: '✓ ', error: '✗ ', cancelled: '■ ' };
+const STEPS = ['PlanningAgent', 'DataAgent', 'AnalysisAgent', 'ReportAgent'];
+const OFFLINE =
+  'No language model is at work: fixed rules plan the queries and write the report. The figures come from the real database. ' +
+  'With an API key in OPENAI_API_KEY a model does it.';
+
+export class Bar {
+  #run;
+  #drawnAt = performance.now();
+  #drawnCount = 0;
+  #clock;
+
+  constructor(run) {
+    this.#run = run;
+    this.#clock = setInterval(() => this.#tick(), 1000);
+    this.stopping(false);
+    this.link({ state: 'connecting', via: 'sse' });
+  }
+
+  draw() {
+    const { count, question, progress, state, terminal, activity } = this.#run;
+    if (count !== this.#drawnCount) [this.#drawnCount, this.#drawnAt] = [count, performance.now()];
+    byId('run-title').textContent = question;
+    document.title = `${MARKS[state] ?? ''}${shorten(question, 60) || 'Run'} – askstream`;
+    byId('bar').className = `bar is-${state}`;
+    byId('progress').setAttribute('aria-valuenow', progress);
+    byId('progress').firstElementChild.style.width = `${progress}%`;
+    byId('stop').hidden = terminal;
+    this.#steps();
+    this.#model();
+    this.say(activity);
+    this.#tick();
+    if (terminal) clearInterval(this.#clock);
+  }
+
+  leave() {
+    clearInterval(this.#clock);
+  }
+
+  /** Says it once: a live region that is set to the same words would be read out again. */
+  say(words) {
+    const activity = byId('activity');
+    if (activity.textContent !== words) activity.textContent = words;
+  }
+
+  stopping(yes) {
+    byId('stop').disabled = yes;
+    byId('stop').textContent = yes ? 'Stopping…' : 'Stop';
+  }
+
+  /** @param link see viewer.js */
+  link({ state, via, error, wait }) {
+    const name = WIRE_NAMES[via];
+    const words = {
+      connecting: () => `Connecting over ${name}…`,
+      live: () => `Live over ${name}`,
+      waiting: () => `${error?.message ?? ''} Trying again in ${duration(wait)}.`,
+      ended: () => `All ${plural(this.#run.count, 'event')} received over ${name}`,
+      failed: () => 'Not connected',
+    };
+    byId('link').className = `link-state is-${state}`;
+    byId('link-text').textContent = words[state]();
+    byId('reconnect').hidden = state !== 'waiting';
+    if (state === 'failed') this.#unfollowed();
+  }
+
+  #unfollowed() {
+    clearInterval(this.#clock);
+    byId('stop').hidden = true;
+    this.say('');
+  }
+
+  /** The steps of the bundled team; another team's agents have names and steps of their own. */
+  #steps() {
+    const { agents, progress } = this.#run;
+    byId('steps').hidden = !STEPS.some((name) => agents.has(name));
+    for (const [i, step] of [...byId('steps').children].entries()) step.className = progress >= 25 * (i + 1) ? 'done' : '';
+  }
+
+  #model() {
+    const { model } = this.#run;
+    byId('model').hidden = model === '';
+    byId('model-name').textContent = model;
+    byId('model-note').textContent = model.startsWith('offline-analyst') ? OFFLINE : '';
+  }
+
+  #tick() {
+    const { startedAt, lastAt, terminal } = this.#run;
+    const since = terminal ? 0 : performance.now() - this.#drawnAt;
+    byId('elapsed').textContent = startedAt === null ? '' : offset(lastAt - startedAt + since);
+  }
+}

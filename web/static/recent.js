@@ -1,0 +1,29 @@
+// The runs that the server remembers, newest first, each a link to watch it again.
+
+import { byId, el } from './dom.js';
+import { ago, shorten } from './format.js';
+
+/** Asks the server anew. Where it can't answer, the list stays as it was. */
+export async function refreshRecent(current) {
+  const response = await fetch('runs', { cache: 'no-store' }).catch(() => null);
+  const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
+  if (!Array.isArray(runs)) return;
+  byId('recent-list').replaceChildren(...runs.map((run) => line(run, current)));
+  byId('recent-none').hidden = runs.length > 0;
+}
+
+function line(run, current) {
+  const link = el(
+    'a',
+    { href: `#run=${encodeURIComponent(run.run_id)}`, 'aria-current': run.run_id === current ? 'true' : null },
+    el('span', { class: `state is-${run.state}` }, run.state),
+    el('span', { class: 'recent-question' }, shorten(String(run.question ?? ''), 140)),
+    el('span', { class: 'when' }, when(run.created_at)),
+  );
+  return el('li', {}, link);
+}
+
+function when(stamp) {
+  const at = Date.parse(stamp);
+  return Number.isNaN(at) ? '' : ago(Date.now() - at);
+}

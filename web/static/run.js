@@ -1,0 +1,253 @@
+// A run as the page knows it: what its events add up to. No DOM, no clock, no I/O.
+//
+// `apply` changes the run in place, since a run may have 10,000 events, and notes in `run.touched` which parts of the
+// timeline must be drawn again. The timeline is a list of turns and notices; a turn belongs to one agent and holds
+// items: thoughts, text as it is being written (`live`), answers and tool calls. Agents may work side by side: each
+// has a turn of its own that stays open until it responds.
+
+import { readChart } from './chart-spec.js';
+
+const KEPT_LINES = 300; // of the raw events, for the panel that shows them
+
+export function newRun(id = null, question = '') {
+  return {
+    id,
+    question,
+    model: '',
+    state: 'starting',
+    terminal: false,
+    cursor: 0,
+    excused: 0,
+    progress: 0,
+    activity: '',
+    startedAt: null,
+    lastAt: null,
+    count: 0,
+    lines: [],
+    entries: [],
+    touched: new Set(),
+    charts: [],
+    agents: new Map(),
+    report: null,
+    usage: null,
+    durationMs: null,
+    messages: null,
+    error: null,
+    reason: null,
+    openTurns: new Map(),
+    calls: new Map(),
+    nextKey: 0,
+  };
+}
+
+/** Where an event stands for this run: 'notice' (beside the log), 'new', 'seen' or 'hole'. */
+export function admit(run, event) {
+  if (!Number.isInteger(event.id)) return 'notice';
+  if (event.id <= run.cursor) return 'seen';
+  return event.id === run.cursor + 1 || event.id <= run.excused + 1 ? 'new' : 'hole';
+}
+
+/** Moves the cursor over events that this viewer isn't sent. */
+export function cover(run, id) {
+  run.cursor = Math.max(run.cursor, id);
+}
+
+/** Takes one event in. Whatever an event holds, this never throws. */
+export function apply(run, event) {
+  const data = isObject(event.data) ? event.data : {};
+  const at = Date.parse(text(event.timestamp));
+  const seen = {
+    id: Number.isInteger(event.id) ? event.id : 0,
+    type: text(event.event_type),
+    agent: text(event.agent_name),
+    message: text(event.message),
+    at: Number.isNaN(at) ? run.lastAt : at,
+    data,
+  };
+  if (seen.id > 0) keepAccount(run, event, seen);
+  if (typeof data.progress === 'number') run.progress = Math.max(run.progress, Math.min(100, data.progress));
+  (EVENTS.get(seen.type) ?? unknown)(run, seen);
+}
+
+function keepAccount(run, event, seen) {
+  run.id ??= text(event.run_id) || null;
+  run.cursor = seen.id;
+  run.count += 1;
+  run.lastAt = seen.at;
+  run.startedAt ??= seen.at;
+  if (run.state === 'starting') run.state = 'running';
+  run.lines.push(event);
+  if (run.lines.length > 2 * KEPT_LINES) run.lines.splice(0, KEPT_LINES);
+}
+
+// A Map, not an object: an event type called "constructor" must find nothing here.
+const EVENTS = new Map([
+  ['started', started],
+  ['agent_thinking', thinking],
+  ['agent_chunk', chunk],
+  ['agent_response', response],
+  ['tool_execution', tool],
+  ['completed', completed],
+  ['error', failed],
+  ['cancelled', cancelled],
+  ['resumed', resumed],
+  ['gap', gap],
+  ['drain', (run, seen) => notice(run, seen, 'The server is going away; the page will reconnect.')],
+  ['input_requested', (run, seen) => notice(run, seen, `Waiting for an answer: ${text(seen.data.prompt)}`)],
+]);
+
+function started(run, seen) {
+  run.question = text(seen.data.question) || run.question;
+  run.model = text(seen.data.model);
+  run.activity = 'The team is getting ready';
+}
+
+function thinking(run, seen) {
+  const turn = turnOf(run, seen);
+  const last = turn.items.at(-1);
+  run.activity = `${seen.agent} is thinking`;
+  // A thought that was streamed comes again as a whole.
+  if (last?.kind === 'live' && last.text.trim() === seen.message.trim()) change(run, last, { kind: 'thought' });
+  else if (seen.message && last?.text !== seen.message) add(run, turn, seen, { kind: 'thought', text: seen.message });
+}
+
+function chunk(run, seen) {
+  const turn = turnOf(run, seen);
+  const messageId = text(seen.data.message_id);
+  const delta = text(seen.data.delta);
+  const live = turn.items.findLast((item) => item.kind === 'live' && item.messageId === messageId);
+  run.activity = `${seen.agent} is writing`;
+  if (live) change(run, live, { text: live.text + delta });
+  else add(run, turn, seen, { kind: 'live', text: delta, messageId });
+}
+
+function response(run, seen) {
+  const turn = turnOf(run, seen);
+  const messageId = text(seen.data.message_id);
+  const announces = (item) => !messageId || item.messageId === messageId || item.text === seen.message;
+  const live = turn.items.findLast((item) => item.kind === 'live' && announces(item));
+  if (live) change(run, live, { kind: 'answer', text: seen.message });
+  else add(run, turn, seen, { kind: 'answer', text: seen.message });
+  close(run, turn, seen);
+  run.activity = `${seen.agent} has answered`;
+}
+
+function tool(run, seen) {
+  const { status, tool_name: name, call_id: callId, parameters, result, duration_ms: durationMs } = seen.data;
+  const known = run.calls.get(callId);
+  const now = { status: text(status), result, durationMs };
+  const call = known && !known.superseded && now.status !== 'started' ? known : null;
+  const item = call ?? add(run, turnOf(run, seen), seen, { kind: 'tool', name: text(name), parameters, ...now });
+  if (call) change(run, call, now);
+  run.calls.set(callId, item);
+  const chart = now.status === 'finished' ? readChart(result) : null;
+  if (chart) run.charts.push({ key: item.key, id: seen.id, chart });
+  item.chart = chart;
+  run.activity = `${seen.agent} ${now.status === 'started' ? 'is using' : 'has used'} ${item.name}`;
+}
+
+function completed(run, seen) {
+  run.report = text(seen.data.final_response);
+  run.messages = number(seen.data.total_messages);
+  run.durationMs = number(seen.data.duration_ms);
+  run.usage = isObject(seen.data.usage) ? seen.data.usage : null;
+  run.progress = 100;
+  finish(run, seen, 'completed', 'The report is ready');
+  const answers = run.entries.flatMap((entry) => entry.items).filter((item) => item.kind === 'answer');
+  const last = answers.findLast((item) => item.text === run.report && item.text !== '');
+  if (last) change(run, last, { isReport: true });
+}
+
+function failed(run, seen) {
+  run.error = { code: text(seen.data.error) || 'error', message: seen.message };
+  finish(run, seen, 'error', 'The run failed');
+}
+
+function cancelled(run, seen) {
+  run.reason = text(seen.data.reason);
+  finish(run, seen, 'cancelled', 'The run was stopped');
+}
+
+function finish(run, seen, state, activity) {
+  run.state = state;
+  run.terminal = true;
+  run.activity = activity;
+  for (const turn of run.openTurns.values()) close(run, turn, seen);
+  for (const call of run.calls.values()) if (call.status === 'started') change(run, call, { status: 'unfinished' });
+  notice(run, { ...seen, data: {} }, activity);
+}
+
+/** What was published after `from_id` is done again: it stays visible, but counts no longer. */
+function resumed(run, seen) {
+  const from = number(seen.data.from_id) ?? seen.id;
+  for (const turn of run.openTurns.values()) close(run, turn, seen);
+  for (const entry of run.entries) {
+    if (entry.id > from) change(run, entry, { superseded: true });
+    for (const item of entry.items) if (item.id > from) change(run, item, { superseded: true });
+  }
+  run.charts = run.charts.filter((chart) => chart.id <= from);
+  notice(run, seen, seen.message || 'The run goes on from its last checkpoint.');
+}
+
+function gap(run, seen) {
+  const [from, to] = [number(seen.data.from), number(seen.data.to)];
+  if (to !== null) run.excused = Math.max(run.excused, to);
+  notice(run, seen, `Events ${from} to ${to} are gone.`);
+}
+
+function unknown(run, seen) {
+  notice(run, seen, seen.message);
+}
+
+function notice(run, seen, words) {
+  const entry = newEntry(run, seen, { kind: 'notice', text: words, data: seen.data });
+  run.entries.push(entry);
+  run.touched.add(entry);
+}
+
+function turnOf(run, seen) {
+  const open = run.openTurns.get(seen.agent);
+  if (open) return open;
+  if (!run.agents.has(seen.agent)) run.agents.set(seen.agent, run.agents.size);
+  const turn = newEntry(run, seen, { kind: 'turn', number: run.agents.get(seen.agent), open: true });
+  run.openTurns.set(seen.agent, turn);
+  run.entries.push(turn);
+  run.touched.add(turn);
+  return turn;
+}
+
+/** Ends an agent's turn: text that was still being written stays as a thought. */
+function close(run, turn, seen) {
+  for (const item of turn.items) if (item.kind === 'live') change(run, item, { kind: 'thought' });
+  change(run, turn, { open: false, endedAt: seen.at });
+  run.openTurns.delete(turn.agent);
+}
+
+function newEntry(run, seen, fields) {
+  return { key: ++run.nextKey, id: seen.id, type: seen.type, agent: seen.agent, at: seen.at, items: [], ...fields };
+}
+
+function add(run, turn, seen, fields) {
+  const item = { key: ++run.nextKey, id: seen.id, turn, at: seen.at, ...fields };
+  turn.items.push(item);
+  run.touched.add(item);
+  return item;
+}
+
+function change(run, part, fields) {
+  Object.assign(part, fields);
+  run.touched.add(part);
+}
+
+function isObject(value) {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function text(value) {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
+}
+
+function number(value) {
+  return typeof value === 'number' && Number.isFinite(value) ? value : null;
+}

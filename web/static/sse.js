@@ -1,0 +1,49 @@
+// Decodes text/event-stream, to the WHATWG text; sans-IO: bytes in, blocks out.
+
+/**
+ * @typedef {{id: string | null, data: string | null, retry: number | null}} Block
+ *   What stood between two empty lines. A block of an id alone has no data: it only moves the cursor.
+ */
+
+export class SseDecoder {
+  // Without `ignoreBOM` the decoder drops one byte order mark at the start, as the standard wants.
+  #utf8 = new TextDecoder();
+  #rest = '';
+  #endedWithCr = false;
+  #block = emptyBlock();
+
+  /** Takes the next bytes, cut anywhere, and returns the blocks that they complete. @returns {Block[]} */
+  push(bytes) {
+    let text = this.#utf8.decode(bytes, { stream: true });
+    if (text === '') return [];
+    // A CR ends its line at once, so an LF that opens the next chunk belongs to a line already told.
+    if (this.#endedWithCr && text.startsWith('\n')) text = text.slice(1);
+    this.#endedWithCr = text === '' ? false : text.endsWith('\r');
+    const lines = (this.#rest + text).split(/\r\n|\n|\r/);
+    this.#rest = lines.pop();
+    return lines.map((line) => this.#take(line)).filter((block) => block !== null);
+  }
+
+  #take(line) {
+    if (line === '') return this.#dispatch();
+    const colon = line.indexOf(':');
+    if (colon === 0) return null; // a comment: it keeps the connection warm
+    const name = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
+    const block = this.#block;
+    if (name === 'data') block.data = block.data === null ? value : `${block.data}\n${value}`;
+    else if (name === 'id' && !value.includes('\0')) block.id = value;
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) block.retry = Number(value);
+    return null;
+  }
+
+  #dispatch() {
+    const block = this.#block;
+    this.#block = emptyBlock();
+    return block.id === null && block.data === null && block.retry === null ? null : block;
+  }
+}
+
+function emptyBlock() {
+  return { id: null, data: null, retry: null };
+}

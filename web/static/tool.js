@@ -1,0 +1,53 @@
+// One tool call: a line that opens to its arguments and its result. What is inside is built when it is opened.
+
+import { chartFigure } from './chart.js';
+import { el } from './dom.js';
+import { duration, plural, shorten } from './format.js';
+import { rowCount, show } from './values.js';
+
+const STATUS = { started: 'running', finished: 'done', failed: 'failed', unfinished: 'not finished' };
+
+/** `before` is what was drawn for the same call earlier: where it was open, the new one is. */
+export function toolCall(item, before) {
+  const status = STATUS[item.status] ?? item.status;
+  const took = typeof item.durationMs === 'number' ? duration(item.durationMs) : '';
+  const body = el('div', { class: 'tool-body' });
+  const summary = el(
+    'summary',
+    {},
+    el('code', { class: 'tool-name' }, item.name || 'tool'),
+    el('span', { class: 'gist' }, gist(item)),
+    el('span', { class: 'tool-status' }, status === 'done' ? took || 'done' : status),
+  );
+  const details = el('details', { class: `tool is-${item.status}` }, summary, body);
+  const fill = () => details.open && !body.firstChild && body.append(...parts(item));
+  details.addEventListener('toggle', fill);
+  details.open = before?.open ?? false;
+  return details;
+}
+
+function parts(item) {
+  const waiting = item.status === 'started';
+  return [
+    el('h4', {}, 'Arguments'),
+    show(item.parameters),
+    el('h4', {}, item.status === 'failed' ? 'Error' : 'Result'),
+    item.chart && chartFigure(item.chart),
+    waiting ? el('span', { class: 'none' }, 'still running') : !item.chart && show(item.result),
+  ].filter(Boolean);
+}
+
+/** What the call is about, and what came of it, in a few words. */
+function gist(item) {
+  if (item.chart) return item.chart.title || `${item.chart.type} chart`;
+  const rows = item.status === 'finished' ? rowCount(item.result) : null;
+  const asked = shorten(argumentsInWords(item.parameters), 120);
+  return rows === null ? asked : `${plural(rows, 'row')} · ${asked}`;
+}
+
+function argumentsInWords(parameters) {
+  if (parameters === null || typeof parameters !== 'object') return String(parameters ?? '');
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== '');
+  if (given.length === 1 && typeof given[0][1] === 'string') return given[0][1];
+  return given.map(([name, value]) => `${name}: ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ');
+}

@@ -1,0 +1,106 @@
+// Shows any JSON value: rows as a table, SQL as code, the rest as names and values. Everything stays text.
+
+import { copyButton, el } from './dom.js';
+import { number, plural } from './format.js';
+import { looksLikeSql, sqlCode } from './sql.js';
+
+const ROWS_AT_ONCE = 100;
+const DEEPEST = 4; // below that a value is shown as JSON
+
+/** An element that shows `value`; text that holds JSON is shown as what it holds. */
+export function show(value, depth = 0) {
+  const plain = parsed(value);
+  if (plain === null || plain === undefined) return el('span', { class: 'none' }, 'nothing');
+  if (typeof plain === 'string') return showText(plain);
+  if (typeof plain !== 'object') return el('span', {}, typeof plain === 'number' ? number(plain) : String(plain));
+  const rows = rowsOf(plain);
+  if (rows) return rowsWithRest(plain, rows, depth);
+  if (depth >= DEEPEST || Array.isArray(plain)) return showList(plain, depth);
+  return showFields(Object.entries(plain), depth);
+}
+
+/** How many rows a result has, or null where it isn't made of rows. */
+export function rowCount(value) {
+  return rowsOf(parsed(value))?.rows.length ?? null;
+}
+
+/** A table whose columns of numbers stand to the right. */
+export function table(columns, rows) {
+  const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumberOrNothing(row[i])));
+  const cells = (row) => columns.map((_, i) => el('td', { class: numeric[i] && 'num' }, cell(row[i])));
+  const heads = columns.map((name, i) => el('th', { scope: 'col', class: numeric[i] && 'num' }, String(name)));
+  const body = el('tbody');
+  const more = (from) => {
+    body.append(...rows.slice(from, from + ROWS_AT_ONCE).map((row) => el('tr', {}, cells(row))));
+    return from + ROWS_AT_ONCE;
+  };
+  let shown = more(0);
+  const label = () => `Show ${plural(Math.min(ROWS_AT_ONCE, rows.length - shown), 'more row')} of ${number(rows.length)}`;
+  const button = el('button', { type: 'button', class: 'quiet' }, label());
+  button.addEventListener('click', () => {
+    shown = more(shown);
+    if (shown < rows.length) button.textContent = label();
+    else button.remove();
+  });
+  const grid = el('table', {}, el('thead', {}, el('tr', {}, heads)), body);
+  return el('div', { class: 'rows' }, scrollable(grid, 'Rows'), shown < rows.length && button);
+}
+
+/** Lets what is too wide scroll by itself, with the keyboard too. */
+export function scrollable(node, label) {
+  return el('div', { class: 'scroll-x', tabindex: '0', role: 'region', 'aria-label': label }, node);
+}
+
+function parsed(value) {
+  if (typeof value !== 'string' || !/^\s*[[{]/.test(value)) return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
+/** {columns, rows}, {rows: [{…}]} or [{…}]: as columns and arrays of cells. */
+function rowsOf(value) {
+  const list = Array.isArray(value) ? value : value?.rows;
+  if (!Array.isArray(list) || list.length === 0) return null;
+  if (Array.isArray(value?.columns) && list.every(Array.isArray)) return { columns: value.columns.map(cell), rows: list };
+  if (!list.every((row) => row !== null && typeof row === 'object' && !Array.isArray(row))) return null;
+  const columns = [...new Set(list.flatMap((row) => Object.keys(row)))];
+  return { columns, rows: list.map((row) => columns.map((name) => row[name])) };
+}
+
+function rowsWithRest(value, { columns, rows }, depth) {
+  const rest = Array.isArray(value) ? [] : Object.entries(value).filter(([name]) => name !== 'rows' && name !== 'columns');
+  return el('div', { class: 'stack' }, table(columns, rows), rest.length > 0 && showFields(rest, depth));
+}
+
+function showFields(entries, depth) {
+  if (entries.length === 0) return el('span', { class: 'none' }, 'nothing');
+  const pairs = entries.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, show(value, depth + 1))]);
+  return el('dl', { class: 'fields' }, pairs);
+}
+
+function showList(value, depth) {
+  if (!Array.isArray(value) || depth >= DEEPEST) return el('pre', {}, JSON.stringify(value, null, 2));
+  if (value.length === 0) return el('span', { class: 'none' }, 'nothing');
+  if (value.every((one) => one === null || typeof one !== 'object')) return el('span', {}, value.map(cell).join(', '));
+  return el('ol', { class: 'list' }, value.map((one) => el('li', {}, show(one, depth + 1))));
+}
+
+function showText(text) {
+  if (looksLikeSql(text)) {
+    return el('div', { class: 'code' }, el('pre', {}, sqlCode(text)), copyButton('Copy', () => text));
+  }
+  return text.includes('\n') ? el('pre', { class: 'words' }, text) : el('span', { class: 'words' }, text);
+}
+
+function cell(value) {
+  if (value === null || value === undefined) return '';
+  if (typeof value === 'number') return number(value);
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+function isNumberOrNothing(value) {
+  return value === null || value === undefined || typeof value === 'number';
+}

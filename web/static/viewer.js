@@ -1,0 +1,157 @@
+// Follows one run to its end, over whichever wire, through any number of connections.
+//
+// The run's cursor decides what is new: what overlaps is dropped, and a hole in the ids ends the connection, so
+// that the next one asks for what is missing. A hole that stays after three tries is accepted, and told.
+
+import { admit, apply, cover } from './run.js';
+import { backoff, WireError } from './wire.js';
+
+const SILENCE = 40_000; // the server says something every 15 s; two of those lost, and the line counts as dead
+const TRIES_AT_A_HOLE = 3;
+
+export class Viewer {
+  #run;
+  #wires;
+  #via;
+  #on;
+  #attempt = 0;
+  #holes = { at: -1, tries: 0 };
+  #abort = new AbortController();
+  #wake = () => {};
+  #left = false;
+  #hopping = false;
+  #opened = false;
+  #drainWait = null;
+  #silence = 0;
+
+  /**
+   * @param run what the events are applied to, see run.js
+   * @param wires {name: connect}, see wire.js
+   * @param via the name of the wire to begin with
+   * @param on changed() after each event, opened() once the run's id is known, link(state) when the connection changes:
+   *   {state: 'connecting' | 'live' | 'waiting' | 'ended' | 'failed', via, error?, wait?}
+   */
+  constructor(run, wires, via, on) {
+    this.#run = run;
+    this.#wires = wires;
+    this.#via = via;
+    this.#on = on;
+  }
+
+  /** Resolves when the run has ended, can't be followed, or was left. */
+  async follow(request) {
+    while (!this.#left) {
+      const error = await this.#connection(request);
+      if (this.#left) return;
+      if (this.#run.terminal || error === null) return this.#tell('ended');
+      // A question may be asked again after a lost connection, since its key joins the same run; not after a refusal.
+      if (error.fatal || (error.refused && !this.#run.id)) return this.#tell('failed', { error });
+      await this.#pause(error);
+      if (this.#run.id) request = { runId: this.#run.id, after: this.#run.cursor };
+    }
+  }
+
+  /** Goes on over another wire, from the same cursor. Before the run has an id it only notes the wish. */
+  hop(via) {
+    this.#via = via;
+    if (!this.#opened) return;
+    this.#hopping = true;
+    this.#abort.abort(new DOMException('hop', 'AbortError'));
+    this.#wake();
+  }
+
+  /** Ends a wait between two attempts. */
+  now() {
+    this.#wake();
+  }
+
+  leave() {
+    this.#left = true;
+    this.#abort.abort(new DOMException('left', 'AbortError'));
+    this.#wake();
+  }
+
+  /** One connection. What ended it, or null where there is nothing more to come. */
+  async #connection(request) {
+    this.#abort = new AbortController();
+    this.#hopping = false;
+    this.#tell('connecting');
+    this.#listen();
+    try {
+      const ending = await this.#wires[this.#via](request, this.#handlers(), this.#abort.signal);
+      return ending === 'finished' ? null : new WireError('connection_closed', 'The connection was closed.');
+    } catch (error) {
+      if (this.#abort.signal.aborted) return this.#abort.signal.reason;
+      if (error instanceof WireError) return error;
+      throw error;
+    } finally {
+      clearTimeout(this.#silence);
+    }
+  }
+
+  #handlers() {
+    return {
+      opened: (runId) => this.#open(runId),
+      event: (event) => this.#event(event),
+      cursor: (id) => cover(this.#run, id),
+      alive: () => this.#listen(),
+    };
+  }
+
+  #open(runId) {
+    this.#run.id ??= runId;
+    this.#tell('live');
+    if (this.#opened) return;
+    this.#opened = true;
+    this.#on.opened();
+  }
+
+  #event(event) {
+    if (event.event_type === 'drain') this.#drainWait = event.data?.retry_ms ?? null;
+    const place = admit(this.#run, event);
+    if (place === 'seen') return;
+    if (place === 'hole') this.#hole(event.id);
+    apply(this.#run, event);
+    this.#attempt = 0;
+    this.#on.changed();
+    if (this.#run.terminal) this.#abort.abort(new DOMException('ended', 'AbortError'));
+  }
+
+  #hole(id) {
+    const { cursor } = this.#run;
+    const tries = this.#holes.at === cursor ? this.#holes.tries + 1 : 1;
+    this.#holes = { at: cursor, tries };
+    if (tries < TRIES_AT_A_HOLE) throw new WireError('hole', 'Events were missing; asking for them again.');
+    apply(this.#run, missing(cursor + 1, id - 1));
+  }
+
+  #listen() {
+    clearTimeout(this.#silence);
+    const dead = new WireError('silent', 'The connection went silent.');
+    this.#silence = setTimeout(() => this.#abort.abort(dead), SILENCE);
+  }
+
+  async #pause(error) {
+    if (this.#hopping) return;
+    const wait = this.#drainWait ?? error.retryAfter ?? backoff(this.#attempt);
+    this.#drainWait = null;
+    this.#attempt += 1;
+    this.#tell('waiting', { error, wait });
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, wait);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #tell(state, more = {}) {
+    this.#on.link({ state, via: this.#via, ...more });
+  }
+}
+
+/** Our own notice of events that no connection delivered. */
+function missing(from, to) {
+  return { event_type: 'gap', message: '', data: { from, to, reason: 'missing' } };
+}

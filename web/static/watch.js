@@ -1,0 +1,122 @@
+// One run on the page: the viewer that follows it, and the parts of the page that show it.
+
+import { Bar } from './bar.js';
+import { byId } from './dom.js';
+import { writePlace } from './place.js';
+import { RawEvents } from './raw.js';
+import { Report } from './report.js';
+import { newRun } from './run.js';
+import { Timeline } from './timeline.js';
+import { Viewer } from './viewer.js';
+import { connect as sse } from './wire-sse.js';
+import { connect as ws } from './wire-ws.js';
+import { refusal } from './wire.js';
+
+const WIRES = { sse, ws };
+const LATEST_FRAME = 250; // milliseconds after which a drawing doesn't wait for a frame: a hidden tab gets none
+
+export class Watch {
+  #run;
+  #via;
+  #viewer;
+  #parts;
+  #bar;
+  #report;
+  #changed;
+  #due = false;
+  #frame = 0;
+  #timer = 0;
+  #left = false;
+  #stopping = false;
+
+  /**
+   * @param request what to begin with, see wire.js
+   * @param page {via, text, ask(text), again(), changed()}: the transport, what to show as the question until the run
+   *   tells it, and what the page does when asked to ask, to try the same request again, or to look at the list of runs
+   */
+  constructor(request, page) {
+    this.#run = newRun(request.runId ?? null, page.text);
+    this.#via = page.via;
+    this.#changed = page.changed;
+    this.#bar = new Bar(this.#run);
+    this.#report = new Report(byId('report'), this.#run, { again: () => page.ask(this.#run.question), retry: page.again });
+    const timeline = new Timeline(byId('timeline'), byId('timeline-pane'), this.#run, showReport);
+    this.#parts = [timeline, this.#bar, this.#report, new RawEvents(this.#run)];
+    this.#viewer = new Viewer(this.#run, request.test ? { ...WIRES, [page.via]: sse } : WIRES, page.via, {
+      changed: () => this.#schedule(),
+      opened: () => this.#opened(),
+      link: (link) => this.#link(link),
+    });
+    byId('run').hidden = false;
+    this.#schedule();
+    this.#viewer.follow(request);
+  }
+
+  get runId() {
+    return this.#run.id;
+  }
+
+  hop(via) {
+    if (via === this.#via) return;
+    this.#via = via;
+    if (this.#run.id) writePlace(this.#run.id, via);
+    if (!this.#run.terminal) this.#viewer.hop(via);
+  }
+
+  now() {
+    this.#viewer.now();
+  }
+
+  leave() {
+    this.#left = true;
+    this.#viewer.leave();
+    this.#bar.leave();
+  }
+
+  /** Asks the server to end the run. What comes of it arrives as an event, for every viewer. */
+  async stop() {
+    this.#stopping = true;
+    this.#bar.stopping(true);
+    if (!this.#run.id) return; // not begun yet: done as soon as it has an id
+    const path = `runs/${encodeURIComponent(this.#run.id)}/cancel`;
+    const response = await fetch(path, { method: 'POST' }).catch(() => null);
+    if (response?.ok) return;
+    this.#stopping = false;
+    this.#bar.stopping(false);
+    this.#bar.say(response ? (await refusal(response)).message : 'Stop did not reach the server. Try again.');
+  }
+
+  #opened() {
+    if (this.#run.id) writePlace(this.#run.id, this.#via);
+    if (this.#stopping) this.stop();
+    this.#changed();
+  }
+
+  #link(link) {
+    if (this.#left) return;
+    this.#bar.link(link);
+    if (link.state === 'failed') this.#report.fail(link.error);
+    if (link.state === 'ended') this.#changed();
+  }
+
+  #schedule() {
+    if (this.#due) return;
+    this.#due = true;
+    this.#frame = requestAnimationFrame(() => this.#draw());
+    this.#timer = setTimeout(() => this.#draw(), LATEST_FRAME);
+  }
+
+  #draw() {
+    cancelAnimationFrame(this.#frame); // one of the two has come, and the other must not draw a second time
+    clearTimeout(this.#timer);
+    this.#due = false;
+    if (this.#left) return;
+    const more = this.#parts.map((part) => part.draw()).some(Boolean);
+    if (more) this.#schedule();
+  }
+}
+
+function showReport() {
+  byId('report').scrollIntoView({ block: 'start' });
+  byId('report').focus({ preventScroll: true });
+}

@@ -1,0 +1,59 @@
+// Runs over a WebSocket: one ask or subscribe, its reply, then the same envelopes as on every transport.
+
+import { eventOf, readFrame, replyRefusal, WireError } from './wire.js';
+
+const PROTOCOL = 'askstream.v1';
+const FIRST_FATAL_CLOSE = 4500; // from here on the close codes say: don't come back
+
+/** See wire.js. */
+export function connect(request, on, signal) {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(address(), PROTOCOL);
+    const finish = (settle, value) => {
+      signal.removeEventListener('abort', abort);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+      settle(value);
+    };
+    const abort = () => finish(reject, signal.reason);
+    signal.addEventListener('abort', abort);
+    socket.onopen = () => socket.send(JSON.stringify(command(request)));
+    socket.onclose = (close) => finish(...ending(close, resolve, reject));
+    socket.onmessage = (message) => {
+      try {
+        on.alive();
+        take(readFrame(message.data), request, on);
+      } catch (error) {
+        finish(reject, error);
+      }
+    };
+  });
+}
+
+function address() {
+  const url = new URL('ws', document.baseURI);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  return url.href;
+}
+
+function command(request) {
+  return request.runId
+    ? { type: 'subscribe', ref: 1, run_id: request.runId, after: request.after, tokens: true }
+    : { type: 'ask', ref: 1, question: request.question, tokens: true, idempotency_key: request.key };
+}
+
+function take(frame, request, on) {
+  const event = eventOf(frame);
+  if (event !== null) on.event(event);
+  else if (frame?.reply?.ok === false) throw replyRefusal(frame.reply.error);
+  else if (frame?.reply?.ref === 1) on.opened(frame.reply.run_id ?? request.runId);
+}
+
+function ending(close, resolve, reject) {
+  if (close.code >= FIRST_FATAL_CLOSE) {
+    const message = close.reason || 'The server closed the connection for good.';
+    return [reject, new WireError(`closed_${close.code}`, message, { refused: true, fatal: true })];
+  }
+  if (close.code === 1000) return [resolve, 'closed'];
+  return [reject, new WireError('connection_lost', 'The connection was lost.')];
+}

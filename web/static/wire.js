@@ -1,0 +1,62 @@
+// What both wires share: how a connection can fail, and how long to wait before the next.
+//
+// A wire is a function `connect(request, on, signal)`. It opens one connection and resolves when that ends:
+// 'closed' (perhaps too early: the viewer decides) or 'finished' (the server has nothing more to tell).
+//   request  {question, key} starts a run, {runId, after} goes on from a cursor, {test: true} plays the mock run
+//   on       opened(runId), event(event), cursor(id), alive(): whatever arrives, in order
+
+/** A connection that failed. `refused`: the server said no; `fatal`: and it will say so again. */
+export class WireError extends Error {
+  constructor(code, message, { refused = false, fatal = false, retryAfter = null } = {}) {
+    super(message);
+    this.code = code;
+    this.refused = refused;
+    this.fatal = fatal;
+    this.retryAfter = retryAfter; // milliseconds
+  }
+}
+
+const PASSING_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 15_000;
+
+/** Milliseconds to wait before attempt `attempt` (from 0): doubling, capped, half of it by chance, so that the
+ * viewers of a server that came back don't all return at once. */
+export function backoff(attempt, random = Math.random) {
+  const full = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempt);
+  return full / 2 + random() * (full / 2);
+}
+
+/** The JSON of one frame, or null: a page outlives a frame that it can't read. */
+export function readFrame(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The event in a frame's envelope, or null where there is none. */
+export function eventOf(frame) {
+  const event = frame?.event;
+  return event !== null && typeof event === 'object' ? event : null;
+}
+
+/** The error that a refused request tells (RFC 9457). 429 and 5xx pass, everything else stays refused. */
+export async function refusal(response) {
+  const problem = (await response.json().catch(() => null)) ?? {};
+  const passing = response.status === 429 || response.status >= 500;
+  const seconds = Number(response.headers.get('Retry-After'));
+  return new WireError(
+    problem.code ?? `http_${response.status}`,
+    problem.detail ?? problem.title ?? `The server answered ${response.status}.`,
+    { refused: true, fatal: !passing, retryAfter: seconds > 0 ? seconds * 1000 : null },
+  );
+}
+
+/** The same for the error of a WebSocket reply, which has no status: its code tells. */
+export function replyRefusal(error) {
+  const { code = 'refused', message = 'The server refused.', retry_after: seconds } = error ?? {};
+  const retryAfter = seconds > 0 ? seconds * 1000 : null;
+  return new WireError(code, message, { refused: true, fatal: !PASSING_CODES.has(code), retryAfter });
+}
