@@ -1,0 +1,175 @@
+"""What the analyst is told, taken from the wire (OpenAI's chat messages), and what it may answer. Pure.
+
+Nothing is kept between two calls: who speaks, what was asked and what the tools gave is read from the messages each time.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import orjson
+
+Json = Mapping[str, Any]
+Role = Literal["planning", "data", "analysis", "report"]
+
+ROLES: Final[Mapping[str, Role]] = {
+    "PlanningAgent": "planning",
+    "DataAgent": "data",
+    "AnalysisAgent": "analysis",
+    "ReportAgent": "report",
+}
+# How each agent's statement begins. Where a provider's wire carries no names, this tells them from a person's question.
+OPENINGS: Final[Mapping[str, Role]] = {
+    "**Plan": "planning",
+    "**Data": "data",
+    "**Analysis": "analysis",
+    "MORE DATA:": "analysis",
+    "# ": "report",
+}
+_INTRODUCTION: Final = re.compile(r"You are (\w+)\s*,")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call. Two calls with equal arguments are the same call: its result answers both."""
+
+    name: str
+    arguments: Json
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} {orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool gave: `data`, or the stable code of an error and its words."""
+
+    data: Json = field(default_factory=dict[str, Any])
+    error: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Tool calls to make now, and the thought behind them."""
+
+    thought: str
+    calls: tuple[Call, ...]
+
+
+Reply = Say | Act
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages, as one agent of the team sees them. Statements and results are those since the last question."""
+
+    role: Role | None
+    questions: tuple[str, ...]
+    statements: tuple[Statement, ...]
+    results: Mapping[str, Result]  # by the key of the call
+    tools: frozenset[str]
+
+    def said_by(self, role: Role) -> list[str]:
+        return [statement.text for statement in self.statements if statement.role == role]
+
+
+def read(messages: Sequence[Json], tools: Sequence[Json] = ()) -> Conversation:
+    """Never raises on what a provider's client may send; what it can't read it passes over."""
+    role: Role | None = None
+    questions: list[str] = []
+    statements: list[Statement] = []
+    calls: dict[str, Call] = {}
+    results: dict[str, Result] = {}
+    for message in messages:
+        text = content_of(message)
+        match message.get("role"):
+            case "system" | "developer":
+                role = role or _role_of(text)
+            case "user" if speaker := _speaker(message.get("name"), text):
+                statements.append(Statement(speaker, text))
+            case "user":
+                questions.append(text)
+                statements, results = [], {}
+            case "assistant":
+                made = _calls_of(message)
+                calls |= made
+                if text and not made and role:
+                    statements.append(Statement(role, text))
+            case "tool" if call := calls.get(str(message.get("tool_call_id"))):
+                results[call.key] = _result_of(text)
+            case _:
+                pass
+    return Conversation(role, tuple(questions), tuple(statements), results, frozenset(_tool_names(tools)))
+
+
+def content_of(message: Json) -> str:
+    """The text of a message, whose content is a string, a list of parts, or null."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = cast("list[object]", content) if isinstance(content, list) else []
+    return "".join(str(cast("Json", part).get("text", "")) for part in parts if isinstance(part, dict))
+
+
+def call_id(call: Call, position: int) -> str:
+    """An id that is the same for the same call at the same place of a conversation."""
+    return "call_" + hashlib.sha256(f"{position} {call.key}".encode()).hexdigest()[:20]
+
+
+def _role_of(text: str) -> Role | None:
+    found = _INTRODUCTION.match(text.strip())
+    return ROLES.get(found[1]) if found else None
+
+
+def _speaker(name: object, text: str) -> Role | None:
+    if isinstance(name, str) and name:
+        return ROLES.get(name)
+    return next((role for opening, role in OPENINGS.items() if text.startswith(opening)), None)
+
+
+def _calls_of(message: Json) -> dict[str, Call]:
+    found: dict[str, Call] = {}
+    asked: list[Any] = message.get("tool_calls") or []
+    for call in asked:
+        try:
+            arguments = orjson.loads(call["function"]["arguments"])
+            found[str(call["id"])] = Call(str(call["function"]["name"]), arguments)
+        except (KeyError, TypeError, orjson.JSONDecodeError):
+            continue
+    return found
+
+
+def _result_of(text: str) -> Result:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return Result(error="unreadable", message=text[:200])
+    match value:
+        case {"error": {"code": str(code), "message": str(message)}}:
+            return Result(error=code, message=message)
+        case dict():
+            return Result(data=value)  # pyright: ignore[reportUnknownArgumentType] - JSON, checked where it is used
+        case _:
+            return Result(error="unreadable", message=text[:200])
+
+
+def _tool_names(tools: Iterable[Json]) -> Iterable[str]:
+    for tool in tools:
+        function = tool.get("function")
+        if isinstance(function, dict):
+            yield str(cast("Json", function).get("name"))

@@ -1,0 +1,287 @@
+"""The part of the data agent: fetch what the plan asks for, and hand the figures on with the SQL behind them."""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Final
+
+from agents.measures import MEASURES
+from agents.offline import queries
+from agents.offline.conversation import Act, Call, Conversation, Json, Result
+from agents.offline.evidence import Evidence, amount, percent, signed, to_markdown
+from agents.offline.plan import CONTINUED, Request, requests_in, stated
+from agents.offline.planning import SCHEMA_CALL
+from agents.offline.script import Script
+from agents.offline.understanding import Understanding
+from agents.periods import Period
+
+TITLE: Final = "**Data**"
+Fetch = Generator[Act, Sequence[Result], list[Evidence]]
+
+# Beside what is asked for, a figure that tells whether it is much or little.
+_BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "revenue": ("orders", "units", "average_order"),
+    "margin": ("revenue", "margin_rate", "units"),
+    "orders": ("revenue", "customers"),
+    "units": ("revenue", "orders"),
+}
+_COURSE_MONTHS: Final = 13  # a year and the same month before it
+
+
+def fetch(conversation: Conversation) -> Script:
+    said = conversation.said_by("planning")
+    plan = stated(said)
+    if plan is None:
+        return _say((yield from _describe("The database")))
+    if said[-1].startswith(CONTINUED):
+        return _say((yield from _requested(requests_in(said[-1:]))))
+    return _say((yield from _planned(plan)))
+
+
+def _planned(plan: Understanding) -> Fetch:
+    match plan.job:
+        case "report":
+            return (yield from _report(plan))
+        case "figure" | "compare" | "why":
+            return (yield from _figures(plan))
+        case "rank":
+            return (yield from _ranking(plan))
+        case "trend" | "forecast":
+            return (yield from _course(plan))
+        case "customers":
+            return (yield from _customers(plan))
+        case "stock":
+            return (yield from _stock(plan))
+        case "schema":
+            return (yield from _describe("The data"))
+        case "unknown":
+            return []
+
+
+def _say(found: Sequence[Evidence]) -> str:
+    if not found:
+        return f"{TITLE}\n\nThere is nothing to fetch for this question."
+    return "\n\n".join([TITLE, *map(to_markdown, found)])
+
+
+# --- what each job needs ---------------------------------------------------------------------------------------------
+
+
+def _report(plan: Understanding) -> Fetch:
+    measures = (*plan.measures, "margin_rate", "average_order")
+    key = _key_calls(measures, plan)
+    lists = {
+        dimension: _sql(_list_sql(dimension, plan, count))
+        for dimension, count in (("product", 5), ("customer", 5), ("category", 6), ("region", 5))
+        if dimension not in plan.filters
+    }
+    course = _sql(queries.course(plan.measures, _course_period(plan), plan.filters))
+    results = yield Act(
+        "The key figures, their course, and who and what stands behind them.", (*key, course, *lists.values())
+    )
+    found = [
+        _key_figures(measures, plan, results[: len(key)]),
+        _table("Month by month", results[len(key)], plan.measures),
+    ]
+    for dimension, result in zip(lists, results[len(key) + 1 :], strict=True):
+        found.append(_table(f"{_TITLES[dimension]} by revenue", result, ("revenue",)))
+    return _there(found)
+
+
+def _figures(plan: Understanding) -> Fetch:
+    beside = _BESIDE.get(plan.measures[0], ()) if len(plan.measures) == 1 else ()
+    measures = (*plan.measures, *beside)
+    key = _key_calls(measures, plan)
+    course = _sql(queries.course(plan.measures, _course_period(plan), plan.filters))
+    thought = (
+        f"{', '.join(MEASURES[m].label.lower() for m in plan.measures)} of {plan.period.label}, and how it came about."
+    )
+    results = yield Act(thought.capitalize(), (*key, course))
+    return _there(
+        [_key_figures(measures, plan, results[:-1]), _table("Month by month", results[-1], plan.measures)],
+    )
+
+
+def _ranking(plan: Understanding) -> Fetch:
+    dimension, measure = plan.dimension or "product", plan.measures[0]
+    sql = queries.ranking(
+        measure, dimension, plan.period, plan.filters, order=plan.order, count=plan.count, against=plan.against
+    )
+    (result,) = yield Act(f"{_TITLES[dimension]} by {MEASURES[measure].label.lower()}.", (_sql(sql),))
+    title = f"{_TITLES[dimension]} by {MEASURES[measure].label.lower()}, {plan.period.label}"
+    return _there([_table(title, result, (measure,))])
+
+
+def _course(plan: Understanding) -> Fetch:
+    grain = "month" if plan.job == "forecast" else plan.grain
+    sql = queries.course(plan.measures, plan.period, plan.filters, grain)
+    (result,) = yield Act(f"The course by {grain}.", (_sql(sql),))
+    return _there([_table(f"{grain.capitalize()} by {grain}", result, plan.measures)])
+
+
+def _customers(plan: Understanding) -> Fetch:
+    results = yield Act(
+        "Who ordered for the first time, and who stayed away.",
+        (
+            _sql(queries.customers_gained(plan.period, plan.filters)),
+            _sql(queries.customers_lost(plan.period, plan.filters)),
+        ),
+    )
+    return _there(
+        [
+            _table(f"Customers gained, {plan.period.label}", results[0], ("revenue",)),
+            _table(f"Customers lost, {plan.period.label}", results[1], ("revenue",)),
+        ]
+    )
+
+
+def _stock(plan: Understanding) -> Fetch:
+    (result,) = yield Act(
+        "The days on which a product was out of stock.",
+        (_sql(queries.stock_outs(plan.period, plan.filters.get("product", ()))),),
+    )
+    return _there([_table(f"Stock-outs, {plan.period.label}", result, ())])
+
+
+def _describe(title: str) -> Fetch:
+    (result,) = yield Act("What the database holds.", (SCHEMA_CALL,))
+    if result.error:
+        return [Evidence(title, f"It can't be described: {result.message}")]
+    return [_tables(title, result.data)]
+
+
+def _requested(requests: Sequence[Request]) -> Fetch:
+    calls = [_sql(_request_sql(request)) for request in requests]
+    results = yield Act("What the analysis still needs.", tuple(calls))
+    return _there(
+        [_table(request_title(request), result, ()) for request, result in zip(requests, results, strict=True)]
+    )
+
+
+def request_title(request: Request) -> str:
+    match request.kind:
+        case "stock":
+            return f"Days without stock: {request.name}, {request.period.label}"
+        case _:
+            return f"Sales people: {request.name}"
+
+
+def _request_sql(request: Request) -> str:
+    match request.kind:
+        case "stock":
+            return queries.stock_outs(request.period, (request.name,))
+        case _:
+            return queries.sales_people(request.name)
+
+
+# --- from results to tables ------------------------------------------------------------------------------------------
+
+_TITLES: Final[Mapping[str, str]] = {
+    "product": "Products", "category": "Categories", "region": "Regions", "customer": "Customers",
+    "segment": "Segments", "sales_person": "Sales people", "month": "Months",
+}  # fmt: skip
+
+
+def _sql(query: str) -> Call:
+    return Call("run_sql", {"query": query})
+
+
+def _key_calls(measures: Sequence[str], plan: Understanding) -> tuple[Call, ...]:
+    if plan.against is None:
+        return (_sql(queries.totals(tuple(measures), plan.period, plan.filters)),)
+    periods = {"current": plan.period.notation, "previous": plan.against.notation}
+    filters = {name: list(members) for name, members in plan.filters.items()}
+    return tuple(Call("compare_periods", {"measure": m, **periods, "filters": filters}) for m in measures)
+
+
+def _list_sql(dimension: str, plan: Understanding, count: int) -> str:
+    return queries.ranking("revenue", dimension, plan.period, plan.filters, count=count)
+
+
+def _course_period(plan: Understanding) -> Period:
+    """The period with enough before it to see a course: at least thirteen months."""
+    months = max(_COURSE_MONTHS, len(plan.period.months()) + (12 if plan.against else 0))
+    first = plan.period.months()[-1].shifted(1 - months)
+    return Period(first.start.replace(day=1), plan.period.end)
+
+
+def _key_figures(measures: Sequence[str], plan: Understanding, results: Sequence[Result]) -> Evidence:
+    title = "Key figures"
+    sql = ";\n\n".join(str(r.data["sql"]) for r in results if "sql" in r.data)
+    failed = next((r for r in results if r.error), None)
+    if failed:
+        return Evidence(title, f"The figures can't be had: {failed.message}")
+    if plan.against is None:
+        values: Sequence[Any] = results[0].data["rows"][0]
+        rows = [(MEASURES[m].label, amount(v, MEASURES[m].unit)) for m, v in zip(measures, values, strict=True)]
+        return Evidence(title, "", ("Measure", plan.period.label), tuple(rows), sql)
+    compared = [_compared(name, result.data) for name, result in zip(measures, results, strict=True)]
+    columns = ("Measure", plan.period.label, plan.against.label, "Change", "Change in %")
+    return Evidence(title, "", columns, tuple(compared), sql)
+
+
+def _compared(name: str, data: Json) -> tuple[str, ...]:
+    measure = MEASURES[name]
+    now, then = data["current"]["value"], data["previous"]["value"]
+    relative = "–" if measure.unit == "%" else percent(now, then)
+    change = None if now is None or then is None else now - then
+    return (
+        measure.label,
+        amount(now, measure.unit),
+        amount(then, measure.unit),
+        signed(change, measure.unit),
+        relative,
+    )
+
+
+def _table(title: str, result: Result, measures: Sequence[str]) -> Evidence:
+    """A result of run_sql as a table: columns named after a measure, and those beside one, in its unit."""
+    if result.error:
+        return Evidence(title, f"This can't be had: {result.message}")
+    columns: list[str] = result.data["columns"]
+    kept = [n for n, name in enumerate(columns) if name != "in_all"]
+    units = {name: _unit(name, measures) for name in columns}
+    rows = tuple(tuple(_cell(row[n], units[columns[n]]) for n in kept) for row in result.data["rows"])
+    in_all = result.data["rows"][0][columns.index("in_all")] if rows and "in_all" in columns else len(rows)
+    text = "None." if not rows else f"{in_all} in all, the largest {len(rows)} are shown." if in_all > len(rows) else ""
+    return Evidence(title, text, tuple(_heading(columns[n]) for n in kept), rows, str(result.data["sql"]))
+
+
+def _unit(column: str, measures: Sequence[str]) -> str:
+    if column in MEASURES:
+        return MEASURES[column].unit
+    if column in ("before", "change") and measures:
+        return MEASURES[measures[0]].unit
+    return "%" if column == "share" else ""
+
+
+def _heading(column: str) -> str:
+    return MEASURES[column].label if column in MEASURES else column.replace("_", " ").capitalize()
+
+
+def _cell(value: object, unit: str) -> str:
+    match value:
+        case None:
+            return "–"
+        case int() | float():
+            return amount(value, unit)
+        case _:
+            return str(value)
+
+
+def _tables(title: str, schema: Json) -> Evidence:
+    rows = tuple(
+        (
+            str(table["name"]),
+            f"{table['rows']:,}" if table.get("rows") is not None else str(table["kind"]),
+            ", ".join(str(column["name"]) for column in table["columns"]),
+        )
+        for table in schema["tables"]
+    )
+    span = f"Orders from {schema['first_day']} to {schema['last_day']}." if "last_day" in schema else ""
+    left_out = f" {schema['tables_left_out']} more are not listed." if schema.get("tables_left_out") else ""
+    return Evidence(
+        title, f"{len(rows)} tables and views.{left_out} {span}".strip(), ("Table", "Rows", "Columns"), rows
+    )
+
+
+def _there(found: list[Evidence]) -> list[Evidence]:
+    return [one for one in found if one.text or one.rows]

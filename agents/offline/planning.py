@@ -1,0 +1,26 @@
+"""The planner's part: look at the schema, understand the question, say what is to be done; and order what was missing."""
+
+from agents.offline.conversation import Act, Call, Conversation
+from agents.offline.plan import FOREIGN, MORE, continued, requests_in, to_text
+from agents.offline.script import Script
+from agents.offline.understanding import facts_from, understand
+
+SCHEMA_CALL = Call("describe_schema", {})
+
+
+def plan(conversation: Conversation) -> Script:
+    asked = [text for text in conversation.said_by("analysis") if text.startswith(MORE)]
+    ordered = requests_in(conversation.said_by("planning"))
+    open_ones = [request for request in requests_in(asked) if request not in ordered]
+    if open_ones:
+        return continued(open_ones)
+    (schema,) = yield Act("Which data is there, and up to which day?", (SCHEMA_CALL,))
+    facts = facts_from(schema.data)
+    if facts is None:
+        reason = f" ({schema.message})" if schema.error else ""
+        return (
+            f"{FOREIGN}\n\nThis isn't the bundled sales warehouse{reason}. I work by rules that know that warehouse only, so "
+            "DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a language "
+            "model: set `OPENAI_API_KEY`."
+        )
+    return to_text(understand(conversation.questions, facts))
