@@ -145,7 +145,10 @@ class Viewer:
         while True:
             found = await self._pull()
             if found:
-                return self._batch(found)
+                batch = self._batch(found)
+                if batch.entries or batch.hidden or batch.missing or batch.ended:
+                    return batch
+                continue
             if self._channel.ended and self.cursor >= self._channel.last_id:
                 return Batch([], self.cursor, ended=True)
             await self._channel.wait(self.cursor)
@@ -223,6 +226,10 @@ class Bus:
         for run_id in list(self._followers):
             self._stop_following(run_id)
             self._channels[run_id].cut()
+
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
 
     def viewers(self, run_id: str) -> int:
         channel = self._channels.get(run_id)

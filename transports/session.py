@@ -31,6 +31,7 @@ BURST = 40.0
 # Who is refused this often without a pause isn't going to stop by itself.
 RATE_REFUSALS = 100
 RATE_CLOSE = 4029
+REF_CHARACTERS = 128
 
 Ref: TypeAlias = str | int | None
 
@@ -141,10 +142,10 @@ class Conversation:
         """What to do about a message of the client's. Whatever it is, the conversation goes on."""
         if not self._allowed(now):
             return self._rate_refused(text)
-        ref = None
+        raw = _object(text)
+        ref = _ref(raw)
         try:
-            kind, ref = _envelope(text)
-            return self._handled(validate(MESSAGES[kind], text))
+            return self._handled(validate(_model(raw), text))
         except Refused as refusal:
             return [self.refused(ref, refusal)]
 
@@ -220,21 +221,24 @@ class Conversation:
         self._refusals += 1
         if self._refusals > RATE_REFUSALS:
             return [Close(RATE_CLOSE, "too many messages")]
-        return [self.refused(_ref(text), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1))]
+        return [
+            self.refused(
+                _ref(_object(text)), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1)
+            )
+        ]
 
 
-def _envelope(text: str | bytes) -> tuple[str, Ref]:
-    """The type and ref of a message. Raises InvalidMessage for anything that has no type we know."""
-    kind = _object(text).get("type")
-    if kind not in MESSAGES:
+def _model(raw: dict[str, Any]) -> type[Message]:
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in MESSAGES:
         raise InvalidMessage(f"Send a JSON object whose `type` is one of {', '.join(MESSAGES)}.")
-    return kind, _ref(text)
+    return MESSAGES[kind]
 
 
-def _ref(text: str | bytes) -> Ref:
+def _ref(raw: dict[str, Any]) -> Ref:
     """What the client called its message, so that even a refusal can be told apart."""
-    ref = _object(text).get("ref")
-    return ref if isinstance(ref, str | int) and not isinstance(ref, bool) and len(str(ref)) <= 128 else None
+    ref = raw.get("ref")
+    return ref if isinstance(ref, str | int) and not isinstance(ref, bool) and len(str(ref)) <= REF_CHARACTERS else None
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class Runs:
     def active(self) -> int:
         return len(self._live)
 
+    def last_id(self, run_id: str) -> int:
+        """The newest durable event of a run that is active here, 0 for any other."""
+        run = self._live.get(run_id)
+        return run.writer.durable.last_id if run else 0
+
     async def start(self, question: Question, *, orchestrator: Orchestrator | None = None) -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 

@@ -1,0 +1,257 @@
+"""The bus: whatever happens between reading the history and waiting for what comes next, nothing is lost or doubled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
+from server.events import Filter
+from server.journal import READ_BYTES, Entry, Journal, open_journal
+from tests.conformance.journals import Yielding, entries, entry, record
+
+
+@dataclass
+class Log:
+    """A run's writer: durable first, then published, as the runs do it."""
+
+    journal: Journal
+    bus: Bus
+    group: asyncio.TaskGroup
+    last_id: int = 0
+    channel: Channel | None = field(default=None)
+
+    async def begin(self, count: int = 1, *, size: int = 10) -> None:
+        self.last_id = count
+        await self.journal.create(record(last_id=count), entries(1, count, size=size))
+        self.channel = self.bus.open("r", count)
+
+    async def add(self, *events: Entry, ended: bool = False) -> None:
+        assert self.channel is not None
+        self.last_id = events[-1].id
+        ended_at = 5.0 if ended else None
+        await self.journal.append(record(last_id=self.last_id, ended_at=ended_at), events)
+        self.channel.extend(events)
+
+    async def end(self) -> None:
+        await self.add(entry(self.last_id + 1, "completed"), ended=True)
+
+
+@pytest.fixture(params=["prompt", "yielding"])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    memory = open_journal("memory://")
+    journal = cast(Journal, Yielding(memory)) if request.param == "yielding" else memory
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        bus = Bus(journal, group)
+        yield Log(journal, bus, group)
+        bus.close()
+
+
+async def _all(viewer: Viewer) -> list[int]:
+    """Every id that this viewer gets until the log is complete."""
+    seen: list[int] = []
+    while True:
+        batch = await viewer.next()
+        assert batch.missing is None
+        seen += [each.id for each in batch.entries]
+        if batch.ended:
+            viewer.close()
+            return seen
+
+
+async def test_viewers_who_attach_at_any_moment_see_every_event_once(log: Log) -> None:
+    """Attaching while events are published leaves no hole and repeats nothing, from whatever cursor."""
+    await log.begin(3)
+    watching: list[tuple[int, asyncio.Task[list[int]]]] = []
+
+    async def attach_and_watch(after: int) -> list[int]:
+        return await _all(await log.bus.attach("r", after=after))
+
+    for number in range(4, 60):
+        after = number % 3
+        watching.append((after, log.group.create_task(attach_and_watch(after))))
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        await log.add(entry(number))
+    await log.end()
+    for after, task in watching:
+        assert await task == list(range(after + 1, 61))
+
+
+async def test_who_is_further_behind_than_memory_reads_the_journal(log: Log) -> None:
+    """A late viewer of a long run gets the old from the journal and the new from memory, without a seam."""
+    await log.begin(1)
+    size = RECENT_BYTES // 100
+    for number in range(2, 400):
+        await log.add(entry(number, size=size))
+    viewer = await log.bus.attach("r")
+    await log.end()
+    assert await _all(viewer) == list(range(1, 401))
+
+
+async def test_memory_is_bounded(log: Log) -> None:
+    """However long a run gets, what is held of it isn't."""
+    await log.begin(1)
+    for number in range(2, 1000):
+        await log.add(entry(number, size=RECENT_BYTES // 50))
+    assert log.channel is not None
+    assert sum(len(each.line) for each in log.channel.entries) <= RECENT_BYTES
+
+
+async def test_a_lagging_viewer_gets_what_it_lacks_in_large_pieces(log: Log) -> None:
+    """Up to READ_BYTES at once, and never more."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r", after=1)
+    for number in range(2, 102):
+        await log.add(entry(number, size=READ_BYTES // 50))
+    first = await viewer.next()
+    assert 45 <= len(first.entries) <= 50
+    assert sum(len(each.line) for each in first.entries) <= READ_BYTES
+    viewer.close()
+
+
+async def test_a_publish_wakes_only_those_who_wait(log: Log) -> None:
+    """A viewer that is behind has no queue: a thousand events leave nothing with it but its cursor."""
+    await log.begin(1)
+    behind = await log.bus.attach("r", after=0)
+    level = await log.bus.attach("r", after=1)
+    waiting = log.group.create_task(level.next())
+    await asyncio.sleep(0.01)
+    for number in range(2, 1002):
+        await log.add(entry(number))
+    assert behind.cursor == 0
+    assert (await waiting).entries[0].id == 2
+    behind.close()
+    level.close()
+
+
+async def test_cancelling_a_wait_loses_nothing(log: Log) -> None:
+    """A heartbeat interrupts the wait again and again; the next event is still the next."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r", after=1)
+    for number in range(2, 20):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await viewer.next()
+        await log.add(entry(number))
+        assert [each.id for each in (await viewer.next()).entries] == [number]
+    viewer.close()
+
+
+async def test_no_wake_up_is_lost_whenever_the_event_comes(log: Log) -> None:
+    """An event that is published at any step of a viewer's wait reaches it, although no other follows."""
+    await log.begin(1)
+    for turns in range(12):
+        viewer = await log.bus.attach("r", after=log.last_id)
+        waiting = log.group.create_task(viewer.next())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await log.add(entry(log.last_id + 1))
+        assert [each.id for each in (await waiting).entries] == [log.last_id]
+        viewer.close()
+
+
+async def test_waiting_for_what_is_there_already_returns_at_once(log: Log) -> None:
+    """Looking and beginning to wait are one step."""
+    await log.begin(2)
+    assert log.channel is not None
+    await log.channel.wait(1)
+    await log.end()
+    await log.channel.wait(3)
+
+
+async def test_hidden_events_move_the_cursor(log: Log) -> None:
+    """Nothing is renumbered, and where the newest events are hidden the viewer learns how far it is."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r", after=1, wanted=Filter(include=frozenset({"agent_response"})))
+    await log.add(entry(2, "agent_response"), entry(3), entry(4))
+    batch = await viewer.next()
+    assert ([each.id for each in batch.entries], batch.cursor, batch.hidden) == ([2], 4, True)
+    await log.add(entry(5), entry(6, "agent_response"))
+    batch = await viewer.next()
+    assert ([each.id for each in batch.entries], batch.cursor, batch.hidden) == ([6], 6, False)
+    await log.end()
+    assert await viewer.next() == Batch([], 7, hidden=True, ended=True)
+    viewer.close()
+
+
+async def test_hidden_chunks_alone_tell_nothing(log: Log) -> None:
+    """They come by the hundred; who doesn't want them isn't bothered."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r", after=1, wanted=Filter())
+    await log.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
+    waiting = log.group.create_task(viewer.next())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    await log.add(entry(4, "agent_response"))
+    assert (await waiting).entries[0].id == 4
+    viewer.close()
+
+
+async def test_a_run_that_another_process_writes_is_followed_through_the_journal(log: Log) -> None:
+    """Two buses on one journal: what is published on one is seen on the other."""
+    await log.begin(2)
+    elsewhere = Bus(log.journal, log.group)
+    first = log.group.create_task(_all(await elsewhere.attach("r")))
+    second = log.group.create_task(_all(await elsewhere.attach("r", after=2)))
+    for number in range(3, 20):
+        await log.add(entry(number))
+    await log.end()
+    assert await first == list(range(1, 21))
+    assert await second == list(range(3, 21))
+
+
+async def test_a_writer_that_leaves_without_an_end_leaves_its_viewers_to_the_journal(log: Log) -> None:
+    """The run may go on elsewhere; who watches it here sees that."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r")
+    watching = log.group.create_task(_all(viewer))
+    await asyncio.sleep(0.01)
+    assert log.channel is not None
+    log.bus.release(log.channel, writer=True)
+    await log.journal.append(record(last_id=2, ended_at=5.0), [entry(2, "completed")])
+    assert await watching == [1, 2]
+
+
+async def test_events_that_are_gone_are_told_as_missing(log: Log) -> None:
+    """A hole in what the journal has is announced with its first and last id, never skipped in silence."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r", after=0)
+    await log.end()
+
+    class Holed(Yielding):
+        async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
+            return [entry(5), entry(6, "completed")]
+
+    viewer._journal = cast(Journal, Holed(log.journal))  # pyright: ignore[reportPrivateUsage]
+    batch = await viewer.next()
+    assert (batch.missing, [each.id for each in batch.entries]) == ((1, 4), [5, 6])
+    viewer.close()
+
+
+async def test_a_channel_goes_with_its_last_user(log: Log) -> None:
+    """Nothing is left of a run that nobody writes or watches."""
+    await log.begin(1)
+    viewer = await log.bus.attach("r")
+    assert log.bus.viewers("r") == 1
+    await log.end()
+    assert log.channel is not None
+    log.bus.release(log.channel, writer=True)
+    assert await _all(viewer) == [1, 2]
+    viewer.close()
+    assert log.bus.viewers("r") == 0
+    assert log.bus.channels == 0
+
+
+def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() -> None:
+    """Overlap is dropped; after a hole the cursors before it lie outside, so the journal is asked."""
+    channel = Channel("r", base=2)
+    channel.extend(entries(1, 4))
+    channel.extend(entries(3, 5))
+    assert [each.id for each in channel.after(2) or []] == [3, 4, 5]
+    channel.extend(entries(8, 9))
+    assert channel.after(5) is None
+    assert [each.id for each in channel.after(7) or []] == [8, 9]
