@@ -6,19 +6,24 @@ be looked up in module-level state: `async with open_app(settings) as house: ...
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
+from agents.assembly import open_orchestrator
+from agents.models import ModelSettings
+from agents.orchestrator import AutoGenOrchestrator
 from server.bus import Bus
+from server.events.errors import AskstreamError
 from server.journal import open_journal
 from server.problem import HANDLERS
 from server.routes import Desk
-from server.runs import Limits, Orchestrator, Runs
+from server.runs import Limits, Runs
 from server.settings import Settings
 from transports import base
 
@@ -54,15 +59,30 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
     async with AsyncExitStack() as closing:
         journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
         closing.push_async_callback(journal.close)
-        orchestrator = await closing.enter_async_context(_orchestrator(settings))
+        orchestrator = await closing.enter_async_context(
+            open_orchestrator(
+                model=_model(settings),
+                data=settings.data,
+                warehouse=settings.warehouse,
+                team=settings.team,
+                max_messages=settings.messages,
+            )
+        )
         group = await closing.enter_async_context(asyncio.TaskGroup())
         bus = Bus(journal, group)
         closing.callback(bus.close)
         runs = Runs(journal, bus, orchestrator, _limits(settings), group=group)
         closing.push_async_callback(runs.close)
         await runs.recover()
+        group.create_task(_warm(orchestrator))
         doors = Doors()
         yield App(_asgi(settings, runs, bus, doors), runs, orchestrator.model, doors)
+
+
+async def _warm(orchestrator: AutoGenOrchestrator) -> None:
+    """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
+    with suppress(AskstreamError):  # the first question will be told
+        await orchestrator.warm()
 
 
 def _asgi(settings: Settings, runs: Runs, bus: Bus, doors: Doors) -> Starlette:
@@ -101,8 +121,19 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-@asynccontextmanager
-async def _orchestrator(settings: Settings) -> AsyncGenerator[Orchestrator]:
-    from server.runs import Mock
+def _model(settings: Settings) -> ModelSettings:
+    return ModelSettings(
+        model=settings.model,
+        api_key=_secret(settings.openai_api_key),
+        base_url=settings.openai_base_url or None,
+        azure_endpoint=settings.azure_endpoint or None,
+        azure_api_key=_secret(settings.azure_api_key),
+        azure_api_version=settings.azure_api_version or None,
+        azure_deployment=settings.azure_deployment or None,
+        info=settings.model_info,
+    )
 
-    yield Mock()
+
+def _secret(value: SecretStr | None) -> str | None:
+    """An empty variable is none: shells and compose files set them so."""
+    return (value.get_secret_value() or None) if value else None
