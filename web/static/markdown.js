@@ -27,6 +27,8 @@ const NO_FIGURE = /^[-–—]?$/;
 const marked = new Marked({
   gfm: true,
   renderer: {
+    // Agents write Markdown. Tags are shown as they were written, but for the break that tables can't do without.
+    html: ({ text }) => (/^<br\s*\/?>$/i.test(text.trim()) ? '<br>' : escaped(text)),
     // The page's own heading is the first; and a task's box is a sign, since no form control may come through.
     heading({ tokens, depth }) {
       const level = Math.min(6, depth + 1);
@@ -42,6 +44,10 @@ purify.addHook('afterSanitizeAttributes', (node) => {
   // A picture may only be one that the text brings along: fetching one would tell another host who reads.
   if (node.tagName === 'IMG' && !node.getAttribute('src')?.startsWith('data:')) node.removeAttribute('src');
 });
+
+function escaped(text) {
+  return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
 
 function outward(link) {
   link.setAttribute('target', '_blank');
