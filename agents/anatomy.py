@@ -6,13 +6,23 @@ them fails should an upgrade move one.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, MessageFactory
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    MessageFactory,
+    StructuredMessage,
+    ToolCallExecutionEvent,
+)
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_core import CancellationToken
+from autogen_core.models import FunctionExecutionResult
+from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
+from pydantic import BaseModel
 
 from agents.tap import Speaker, speaking
 from server.events.errors import RunFailed
@@ -23,9 +33,12 @@ _MAX_TURNS = "_max_turns"
 _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
-PRIVATE: Mapping[type[BaseGroupChat], tuple[str, ...]] = {
+_OUTPUT_TYPE = "_output_content_type"
+_WORKBENCHES = "_workbench"
+PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
+    AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
 }
 
 # The coroutine in which an agent runs its tools. Nobody looks at how it ends: should it die, because a tool raised
@@ -34,6 +47,8 @@ VITAL = frozenset({"_execute_tool_calls"})
 
 # What a team says when it stopped for nothing else than the limit of one turn that a step sets.
 ONE_TURN = "Maximum number of turns 1 reached."
+
+_ONE_END = "askstream.one_end"
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
 
@@ -44,6 +59,13 @@ def members(team: Team) -> list[ChatAgent]:
     for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])):
         found.extend(members(member) if isinstance(member, Team) else [member])
     return found
+
+
+def alone(agent: ChatAgent) -> RoundRobinGroupChat:
+    """A team of one agent, which takes one turn."""
+    kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
+    types: list[type[BaseAgentEvent | BaseChatMessage]] | None = [StructuredMessage[kind]] if kind else None
+    return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
 def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
@@ -65,9 +87,48 @@ def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
         speaking.set(speaker)
         await begins(agent.name, agent.description)
         async for message in takes_turn(messages, cancellation_token):
-            yield message
+            yield _without_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = announced
+
+
+def announce_ends(agent: ChatAgent) -> None:
+    """Has the end of each of an agent's tool calls told when it comes, by an event `tells_one_end` knows.
+
+    AutoGen tells the ends of all calls of one round together, when the last of them is there.
+    """
+    for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
+        if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
+            cast(Any, bench).call_tool_stream = _telling_ends(bench.call_tool_stream)
+
+
+def tells_one_end(message: object) -> bool:
+    """Whether a message was put in by `announce_ends`: to be told, and no part of the conversation."""
+    return isinstance(message, ToolCallExecutionEvent) and _ONE_END in message.metadata
+
+
+def _telling_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def telling(
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        cancellation_token: CancellationToken | None = None,
+        call_id: str | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        async for told in calls(name, arguments, cancellation_token, call_id):
+            speaker = speaking.get()
+            if isinstance(told, ToolResult) and call_id is not None and speaker is not None:
+                result = FunctionExecutionResult(
+                    content=told.to_text(), name=name, call_id=call_id, is_error=told.is_error
+                )
+                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_ONE_END: call_id})
+            yield told
+
+    return telling
+
+
+def _without_ends(response: Response) -> Response:
+    inner = [message for message in response.inner_messages or () if not tells_one_end(message)]
+    return replace(response, inner_messages=inner)
 
 
 def can_step(team: Team) -> bool:

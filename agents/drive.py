@@ -9,13 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from autogen_agentchat.base import TaskResult, Team, TerminationCondition
-from autogen_agentchat.messages import (
-    BaseAgentEvent,
-    BaseChatMessage,
-    SelectorEvent,
-    SelectSpeakerEvent,
-    TextMessage,
-)
+from autogen_agentchat.messages import BaseChatMessage, SelectorEvent, SelectSpeakerEvent, TextMessage
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import CancellationToken
 
@@ -31,6 +25,8 @@ from server.runs.orchestrator import Answer
 
 log = logging.getLogger(__name__)
 
+_ASIDE = (SelectSpeakerEvent, SelectorEvent)
+
 Save = Callable[[bytes], Awaitable[None]]
 
 
@@ -38,12 +34,19 @@ class Drive:
     """One run of one team, which must be fresh and is used up afterwards."""
 
     def __init__(
-        self, outlet: Outlet, ledger: Ledger, progress: Progress, *, max_messages: int, start: Checkpoint | None = None
+        self,
+        outlet: Outlet,
+        ledger: Ledger,
+        progress: Progress,
+        *,
+        max_messages: int,
+        attempt: int = 1,
+        start: Checkpoint | None = None,
     ) -> None:
         self._outlet, self._ledger, self._progress = outlet, ledger, progress
         self._translator = Translator(progress, ledger.message_id)
         self._limit = max_messages
-        self._start = start
+        self._attempt, self._start = attempt, start
         begun = start or Checkpoint()
         self._shown = list(begun.shown)
         self._turns, self._messages = begun.turns, begun.messages
@@ -53,9 +56,10 @@ class Drive:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
         for agent in anatomy.members(team):
             anatomy.announce_turns(agent, self._turn_begins)
+            anatomy.announce_ends(agent)
         if isinstance(team, BaseGroupChat) and anatomy.can_step(team):
             await self._step(team, question, save)
-        elif self._start is not None:
+        elif self._attempt > 1 or self._start is not None:
             raise RunFailed("interrupted", "The run was interrupted, and its kind of team can't be resumed. Ask again.")
         else:
             await self._turn(team, TextMessage(content=question, source="user"))
@@ -151,6 +155,9 @@ class Drive:
             return True
         await team.load_state(start.state)
         messages = anatomy.thread(team, start.state)
+        for message in messages:
+            if isinstance(message, BaseChatMessage):
+                self._progress.finished(message.source)
         for count in start.shown:
             portion, messages = messages[:count], messages[count:]
             if await self._ends(condition, portion):
@@ -174,6 +181,6 @@ class Drive:
         )
 
 
-def _of_thread(messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> list[BaseAgentEvent | BaseChatMessage]:
+def _of_thread(messages: Sequence[Message]) -> list[Message]:
     """Those that a team's manager counts as said: what it says itself, about who comes next, it doesn't."""
-    return [message for message in messages if not isinstance(message, SelectSpeakerEvent | SelectorEvent)]
+    return [message for message in messages if not isinstance(message, _ASIDE) and not anatomy.tells_one_end(message)]

@@ -6,7 +6,7 @@ Nothing here imports AutoGen before `warm`, which takes seconds: a server that s
 import asyncio
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from agents import checkpoint, failures
@@ -112,8 +112,9 @@ class AutoGenOrchestrator:
         ledger = Ledger(start.usage if start else None)
         try:
             team = await self._source.team(Tap(client, outlet, ledger))
-            progress = self._progress(len(members(team)), start.progress if start else 0)
-            drive = Drive(outlet, ledger, progress, max_messages=self._max_messages, start=start)
+            names = [agent.name for agent in members(team)]
+            progress = self._progress(names, start.progress if start else 0)
+            drive = Drive(outlet, ledger, progress, max_messages=self._max_messages, attempt=task.attempt, start=start)
             return await drive.run(team, task.question, sink.checkpoint)
         except AskstreamError:
             raise
@@ -122,7 +123,7 @@ class AutoGenOrchestrator:
         finally:
             outlet.close()
 
-    def _progress(self, members: int, now: int) -> Progress:
+    def _progress(self, members: Collection[str], now: int) -> Progress:
         steps = self._source.steps
         return Share(members, now=now) if steps is None else Progress(steps, now=now)
 

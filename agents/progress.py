@@ -1,6 +1,6 @@
 """How far a run is, in percent, told by who has finished a turn. It never falls."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 # A team that doesn't say what its steps are is never known to be done before it is.
 MOST_OF_UNKNOWN = 90
@@ -20,12 +20,13 @@ class Progress:
 class Share(Progress):
     """For a team whose steps nobody told: the share of its members that have spoken."""
 
-    def __init__(self, members: int, *, now: int = 0) -> None:
+    def __init__(self, members: Collection[str], *, now: int = 0) -> None:
         super().__init__({}, now=now)
-        self._members = max(1, members)
-        self._spoken: set[str] = set()
+        self._members = frozenset(members)
+        self._silent = set(members)
 
     def finished(self, agent_name: str) -> None:
-        self._spoken.add(agent_name)
-        share = min(1.0, len(self._spoken) / self._members)
-        self.now = max(self.now, round(MOST_OF_UNKNOWN * share))
+        self._silent.discard(agent_name)
+        if self._members:
+            share = 1 - len(self._silent) / len(self._members)
+            self.now = max(self.now, round(MOST_OF_UNKNOWN * share))

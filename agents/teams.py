@@ -94,13 +94,14 @@ def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "f
 
 def _as_team(made: object, spec: str) -> "Team":
     from autogen_agentchat.base import ChatAgent, Team
-    from autogen_agentchat.teams import RoundRobinGroupChat
+
+    from agents.anatomy import alone
 
     match made:
         case Team():
             return made
         case ChatAgent():
-            return RoundRobinGroupChat([made], max_turns=1)
+            return alone(made)
         case _:
             raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
 

@@ -116,9 +116,9 @@ class Translator:
 
     def called(self, message: ToolCallExecutionEvent) -> Iterable[Draft]:
         for result in message.content:
-            begun = self._calls.pop((message.source, result.call_id), None)
-            begun = begun or _Call(result.call_id, result.name, None, message.created_at)
-            yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
+            # A call may be told to have ended by itself before the whole round is: the first time counts.
+            if begun := self._calls.pop((message.source, result.call_id), None):
+                yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
 
     def codes(self, message: CodeGenerationEvent) -> Iterable[Draft]:
         if not message.code_blocks:  # the agent says how it will correct itself; the code follows

@@ -1,0 +1,317 @@
+"""Cancelling a run ends it in time and leaves nothing behind, whatever it is in the middle of."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.teams import RoundRobinGroupChat, Swarm
+from autogen_core import CancellationToken
+from autogen_core.models import ChatCompletionClient
+
+from agents.orchestrator import AutoGenOrchestrator
+from server.events import Draft
+from server.events.errors import RunFailed
+from tests.agents.fake_provider import Provider, Reply, provider
+from tests.agents.stage import Recorder, orchestrator, task
+
+# A run must have ended 5 s after its cancel; what doesn't ignore it ends at once.
+IN_TIME = 5.0
+AT_ONCE = 1.0
+
+
+@dataclass(slots=True)
+class Tools:
+    """Tools that take longer than anybody waits, each in its own way."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+    saw_token: threading.Event = field(default_factory=threading.Event)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def _begin(self) -> None:
+        self.calls += 1
+        self.loop.call_soon_threadsafe(self.begun.set)
+
+    async def waits(self) -> str:
+        """Waits as a good tool does."""
+        self._begin()
+        await asyncio.sleep(60)
+        return "waited"
+
+    def sleeps(self) -> str:
+        """Blocks its thread."""
+        self._begin()
+        self.released.wait(60)
+        return "slept"
+
+    async def ignores(self) -> str:
+        """Doesn't let itself be cancelled for a while."""
+        self._begin()
+        for _ in range(6):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+        return "ignored"
+
+    def polls(self, cancellation_token: CancellationToken) -> str:
+        """Looks at the token now and then, in its thread."""
+        self._begin()
+        while not cancellation_token.is_cancelled():
+            time.sleep(0.01)
+        self.saw_token.set()
+        return "polled"
+
+    async def cancels(self) -> str:
+        """Raises what only its caller may."""
+        self._begin()
+        raise asyncio.CancelledError
+
+
+@pytest.fixture
+async def tools() -> AsyncGenerator[Tools]:
+    made = Tools()
+    yield made
+    made.released.set()
+
+
+@dataclass(slots=True)
+class Stage:
+    team: AutoGenOrchestrator
+    fake: Provider
+    sink: Recorder
+
+    async def cancel_when(self, ready: Callable[[asyncio.Task[Any]], Any]) -> float:
+        """Starts a run, cancels it once `ready` has returned, and says how long it took to end."""
+        before = asyncio.all_tasks()
+        running = asyncio.ensure_future(self.team.run(task(), self.sink))
+        await ready(running)
+        began = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        took = time.monotonic() - began
+        assert leftovers(before, self.fake) == set()
+        return took
+
+
+def leftovers(before: set[asyncio.Task[Any]], fake: Provider) -> set[asyncio.Task[Any]]:
+    """Tasks that weren't there before, but for those of the fake provider's own connections."""
+    new = asyncio.all_tasks() - before - {asyncio.current_task()}
+    return {left for left in new if "provider.<locals>.serve" not in repr(left.get_coro())}
+
+
+@asynccontextmanager
+async def stage(script: list[Reply], make: Callable[[ChatCompletionClient], object]) -> AsyncGenerator[Stage]:
+    async with provider(script) as fake, orchestrator(fake, make) as team:
+        await team.warm()
+        yield Stage(team, fake, Recorder())
+
+
+def solo(client: ChatCompletionClient) -> AssistantAgent:
+    return AssistantAgent("Solo", client)
+
+
+def with_tool(tool: Callable[..., Any]) -> Callable[[ChatCompletionClient], RoundRobinGroupChat]:
+    def make(client: ChatCompletionClient) -> RoundRobinGroupChat:
+        agents = [AssistantAgent(name, client, tools=[tool], reflect_on_tool_use=True) for name in ("A", "B")]
+        return RoundRobinGroupChat(list(agents), max_turns=4)
+
+    return make
+
+
+def nested(tool: Callable[..., Any]) -> Callable[[ChatCompletionClient], RoundRobinGroupChat]:
+    return lambda client: RoundRobinGroupChat([with_tool(tool)(client)], max_turns=4)
+
+
+async def test_in_the_middle_of_a_text(tools: Tools) -> None:
+    """Mid-token: ends at once, and the provider's connection is let go."""
+    async with stage([Reply(text=["one "] * 200, pause=0.02)], with_tool(tools.waits)) as play:
+        took = await play.cancel_when(lambda _: play.sink.until(lambda d: d.event_type == "agent_chunk"))
+        await asyncio.wait_for(play.fake.deserted.wait(), 2)
+    assert took < AT_ONCE
+
+
+async def test_while_the_provider_hangs(tools: Tools) -> None:
+    """No piece comes and none will: ends at once."""
+    async with stage([Reply(hang=True)], with_tool(tools.waits)) as play:
+        took = await play.cancel_when(lambda _: play.fake.asked.wait())
+    assert took < AT_ONCE
+
+
+@pytest.mark.parametrize("team", [with_tool, nested])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("waits", AT_ONCE), ("sleeps", AT_ONCE), ("polls", AT_ONCE), ("ignores", IN_TIME)]
+)
+async def test_inside_a_tool(tools: Tools, team: Callable[[Any], Any], name: str, limit: float) -> None:
+    """In time with any tool, one that ignores its cancel included, and no call follows."""
+    async with stage([Reply(calls=[(name, "{}")])], team(getattr(tools, name))) as play:
+        took = await play.cancel_when(lambda _: tools.begun.wait())
+        asked = len(play.fake.requests)
+        await asyncio.sleep(0.1)
+        assert len(play.fake.requests) == asked == 1
+    assert took < limit
+    assert tools.calls == 1
+
+
+async def test_a_tool_in_a_thread_learns_of_the_cancel_from_its_token(tools: Tools) -> None:
+    """A thread can't be stopped, but it is told."""
+    async with stage([Reply(calls=[("polls", "{}")])], with_tool(tools.polls)) as play:
+        await play.cancel_when(lambda _: tools.begun.wait())
+        assert await asyncio.to_thread(tools.saw_token.wait, 2)
+
+
+async def test_between_two_turns(tools: Tools) -> None:
+    """Cancelled while a turn's state is being saved: the next turn never begins."""
+    async with stage([Reply(text=["done"])], with_tool(tools.waits)) as play:
+        saving = asyncio.Event()
+
+        async def never(_: bytes) -> None:
+            saving.set()
+            await asyncio.Event().wait()
+
+        play.sink.checkpoint = never  # type: ignore[method-assign]
+        took = await play.cancel_when(lambda _: saving.wait())
+        assert len(play.fake.requests) == 1
+    assert took < AT_ONCE
+
+
+async def test_while_the_log_is_slow(tools: Tools) -> None:
+    """Cancelled while an event waits for the log."""
+    async with stage([Reply(text=["done"])], with_tool(tools.waits)) as play:
+        waiting = asyncio.Event()
+
+        async def never(_: Draft) -> None:
+            waiting.set()
+            await asyncio.Event().wait()
+
+        play.sink.emit = never  # type: ignore[method-assign]
+        took = await play.cancel_when(lambda _: waiting.wait())
+        assert play.fake.requests == []
+    assert took < AT_ONCE
+
+
+async def test_cancelled_twice(tools: Tools) -> None:
+    """Who is in a hurry doesn't cut the first cancel short."""
+    async with stage([Reply(calls=[("ignores", "{}")])], with_tool(tools.ignores)) as play:
+
+        async def twice(running: asyncio.Task[Any]) -> None:
+            await tools.begun.wait()
+            running.cancel()
+            await asyncio.sleep(0.3)
+
+        assert await play.cancel_when(twice) < IN_TIME
+
+
+async def test_before_it_has_begun(tools: Tools) -> None:
+    """Cancelled before its first step: nothing is asked of anybody."""
+    async with stage([Reply(text=["done"])], with_tool(tools.waits)) as play:
+
+        async def at_once(_: object) -> None:
+            return
+
+        await play.cancel_when(at_once)
+        assert play.fake.requests == []
+
+
+async def test_a_cancelled_run_says_nothing_more(tools: Tools) -> None:
+    """After the cancelled call has returned, no event follows."""
+    async with stage([Reply(calls=[("ignores", "{}")])], with_tool(tools.ignores)) as play:
+        await play.cancel_when(lambda _: tools.begun.wait())
+        told = len(play.sink.drafts)
+        await asyncio.sleep(0.2)
+        assert len(play.sink.drafts) == told
+
+
+async def test_a_task_that_never_gives_up_can_do_no_more_harm() -> None:
+    """What can't be ended is left alone in time, and nothing that it starts afterwards takes a single step."""
+    begun, release, started = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    children: list[asyncio.Task[None]] = []
+
+    async def child() -> None:
+        started.set()
+
+    async def stubborn() -> str:
+        """Ignores every cancel."""
+        begun.set()
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        children.append(asyncio.ensure_future(child()))
+        return "still here"
+
+    async with provider([Reply(calls=[("stubborn", "{}")])]) as fake, orchestrator(fake, with_tool(stubborn)) as team:
+        running = asyncio.ensure_future(team.run(task(), Recorder()))
+        await begun.wait()
+        began = time.monotonic()
+        running.cancel()
+        await asyncio.wait({running})
+        assert time.monotonic() - began < IN_TIME
+        release.set()
+        await asyncio.sleep(0.1)
+        assert len(fake.requests) == 1
+    assert children[0].cancelled()
+    assert not started.is_set()
+
+
+async def test_other_runs_go_on(tools: Tools) -> None:
+    """Cancelling one run leaves the others alone."""
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        return Reply(text=["x "] * 30, pause=0.01)
+
+    async with provider(script) as fake, orchestrator(fake, solo) as team:
+        sinks = [Recorder() for _ in range(6)]
+        runs = [asyncio.ensure_future(team.run(task(run_id=str(i)), sink)) for i, sink in enumerate(sinks)]
+        await asyncio.gather(*(sink.until(lambda d: d.event_type == "agent_chunk") for sink in sinks))
+        for run in runs[::2]:
+            run.cancel()
+        ended = await asyncio.gather(*runs, return_exceptions=True)
+    assert [isinstance(end, asyncio.CancelledError) for end in ended] == [True, False] * 3
+    assert all(end.final_response == "x " * 30 for end in ended[1::2])  # type: ignore[union-attr]
+
+
+async def test_a_tool_that_raises_cancelled_ends_the_run_by_itself(tools: Tools) -> None:
+    """AutoGen would wait for ever; the run fails instead."""
+    async with stage([Reply(calls=[("cancels", "{}")])], with_tool(tools.cancels)) as play:
+        with pytest.raises(RunFailed) as caught:
+            await asyncio.wait_for(play.team.run(task(), play.sink), IN_TIME)
+    assert caught.value.code == "team_failed"
+
+
+@pytest.mark.parametrize("arguments", ["null", "[1]", "", "3"])
+async def test_a_handoff_called_with_nonsense_does_not_hang(arguments: str) -> None:
+    """Arguments that are no object: taken for none at all, or told to the model as an error it can correct."""
+
+    def make(client: ChatCompletionClient) -> Swarm:
+        first = AssistantAgent("First", client, handoffs=["Second"])
+        return Swarm([first, AssistantAgent("Second", client)], max_turns=2)
+
+    script = [Reply(calls=[("transfer_to_second", arguments)]), Reply(text=["fine"])]
+    async with provider(script) as fake, orchestrator(fake, make) as team:
+        answer = await asyncio.wait_for(team.run(task(), Recorder()), IN_TIME)
+    assert answer.final_response == "fine"
+
+
+async def test_an_untapped_handoff_called_with_nonsense_fails_the_run() -> None:
+    """With a client of its own nobody corrects the arguments: the run fails, and doesn't hang."""
+    from agents.models import ModelSettings, connect
+
+    async with provider([Reply(calls=[("transfer_to_second", "[1]")])]) as fake:
+        own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m"))
+
+        def make(_: ChatCompletionClient) -> Swarm:
+            first = AssistantAgent("First", own, handoffs=["Second"])
+            return Swarm([first, AssistantAgent("Second", own)], max_turns=2)
+
+        async with orchestrator(fake, make) as team:
+            with pytest.raises(RunFailed) as caught:
+                await asyncio.wait_for(team.run(task(), Recorder()), IN_TIME)
+        await own.close()
+    assert caught.value.code == "team_failed"

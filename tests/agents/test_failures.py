@@ -1,0 +1,152 @@
+"""Each way in which a provider misbehaves ends a run with its own stable code, and its own words reach nobody."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from autogen_agentchat.agents import AssistantAgent
+from autogen_core.models import ChatCompletionClient
+from openai import OpenAIError
+
+from server.events import AgentChunk
+from server.events.errors import RunFailed
+from tests.agents.fake_provider import Provider, Reply, provider
+from tests.agents.stage import Recorder, orchestrator, task
+
+BROKEN = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"conte\n\n'
+NO_CHOICES = b'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'
+ERROR_INSIDE = b'data: {"error": {"message": "overloaded", "code": "server_error"}}\n\n'
+HTML = b"<html><body>Welcome to my router</body></html>"
+
+MISBEHAVIOURS = {
+    "stream cut by the network": (Reply(text=["half "], cut=True), "model_cut_short"),
+    "stream ends early but cleanly": (Reply(text=["half "], finish=None), "model_cut_short"),
+    "stream stops at the output limit": (Reply(text=["half "], finish="length"), "model_cut_short"),
+    "refusal": (Reply(refusal="I can't help with that"), "model_refused"),
+    "content filter": (Reply(text=["Wel"], finish="content_filter"), "model_refused"),
+    "prompt filtered": (Reply(status=400, error={"message": "no", "code": "content_filter"}), "model_refused"),
+    "wrong key": (Reply(status=401, error={"message": "Incorrect API key: sk-secret"}), "model_auth"),
+    "key without the right": (Reply(status=403), "model_auth"),
+    "unknown model": (Reply(status=404), "model_rejected_request"),
+    "rejected request": (Reply(status=400), "model_rejected_request"),
+    "too long a prompt": (Reply(status=400, error={"code": "context_length_exceeded"}), "model_rejected_request"),
+    "too many requests": (Reply(status=429), "model_rate_limited"),
+    "no credit": (Reply(status=429, error={"code": "insufficient_quota"}), "model_rate_limited"),
+    "server error": (Reply(status=500), "model_unavailable"),
+    "bad gateway": (Reply(status=502), "model_unavailable"),
+    "error in the middle": (Reply(raw=ERROR_INSIDE), "model_unavailable"),
+    "broken JSON": (Reply(raw=BROKEN), "model_bad_response"),
+    "JSON of another kind": (Reply(raw=NO_CHOICES), "model_bad_response"),
+    "a web page": (Reply(raw=HTML), "model_bad_response"),
+    "nothing at all": (Reply(raw=b""), "model_bad_response"),
+}
+
+
+def agent(client: ChatCompletionClient) -> AssistantAgent:
+    return AssistantAgent("Solo", client)
+
+
+async def failure(fake: Provider, make: Callable[[ChatCompletionClient], object] = agent) -> RunFailed:
+    async with orchestrator(fake, make) as team:
+        with pytest.raises(RunFailed) as caught:
+            await team.run(task(), Recorder())
+    return caught.value
+
+
+@pytest.mark.parametrize(("reply", "code"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
+async def test_each_misbehaviour_has_its_code(reply: Reply, code: str) -> None:
+    """A run ends in the stable code of what went wrong, with a sentence that names what to do."""
+    async with provider([reply]) as fake:
+        problem = await failure(fake)
+    assert problem.code == code
+    sentence = str(problem)
+    assert sentence.endswith(".")
+    assert any(word in sentence for word in ("Check", "check", "Ask", "ask", "Put")), "no word on what to do"
+    assert "secret" not in sentence
+    assert "Traceback" not in sentence
+
+
+async def test_a_refused_connection_is_unreachable() -> None:
+    """Nobody listens at the address: the run says so."""
+    async with provider([Reply()]) as fake:
+        pass
+    assert (await failure(fake)).code == "model_unreachable"
+
+
+async def test_what_was_written_before_the_cut_stays_visible() -> None:
+    """An answer that breaks off is no answer, but its pieces have been seen."""
+    sink = Recorder()
+    async with provider([Reply(text=["half ", "a "], cut=True)]) as fake, orchestrator(fake, agent) as team:
+        with pytest.raises(RunFailed):
+            await team.run(task(), sink)
+    assert "".join(body.delta for body in sink.bodies(AgentChunk)) == "half a "
+    assert sink.said() == []
+
+
+async def test_a_rate_limit_is_waited_out_as_the_provider_asks() -> None:
+    """429 with Retry-After is tried again, not sooner, and the run goes on as if nothing had been."""
+    replies = [Reply(status=429, headers={"Retry-After": "1"}), Reply(text=["fine"])]
+    async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
+        began = time.monotonic()
+        answer = await team.run(task(), Recorder())
+    assert answer.final_response == "fine"
+    assert time.monotonic() - began >= 1
+    assert len(fake.requests) == 2
+
+
+async def test_an_error_after_the_first_piece_is_never_tried_again() -> None:
+    """Half an answer followed by another one would be a text that no model wrote."""
+    replies = [Reply(text=["half"], cut=True), Reply(text=["whole"])]
+    async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
+        with pytest.raises(RunFailed, match="broke off"):
+            await team.run(task(), Recorder())
+    assert len(fake.requests) == 1
+
+
+async def test_an_untapped_client_keeps_its_codes() -> None:
+    """A team that brings a client of its own fails with the same codes: the error's type is read from its text."""
+    from agents.models import ModelSettings, connect
+
+    async with provider([Reply(status=401)]) as fake:
+        own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m", max_retries=0))
+        problem = await failure(fake, lambda _client: AssistantAgent("Solo", own))
+        await own.close()
+    assert problem.code == "model_auth"
+
+
+async def test_an_error_of_the_team_itself_is_team_failed() -> None:
+    """What a member's own code raises isn't blamed on the model, and isn't shown."""
+
+    def broken(client: ChatCompletionClient) -> AssistantAgent:
+        made = AssistantAgent("Solo", client)
+
+        async def fails(*_: object) -> None:
+            raise TypeError("the secret of the team")
+
+        made.model_context.get_messages = fails  # type: ignore[method-assign]
+        return made
+
+    async with provider([Reply(text=["fine"])]) as fake:
+        problem = await failure(fake, broken)
+    assert problem.code == "team_failed"
+    assert "secret" not in str(problem)
+
+
+async def test_a_failure_that_an_agent_got_over_is_forgotten() -> None:
+    """Only the error that ended the run counts, not one that somebody caught before."""
+
+    def make(client: ChatCompletionClient) -> AssistantAgent:
+        async def flaky() -> str:
+            """Asks the model itself, and doesn't mind."""
+            try:
+                await client.create([])
+            except OpenAIError:
+                return "it failed"
+            return "it worked"
+
+        return AssistantAgent("Solo", client, tools=[flaky], reflect_on_tool_use=True)
+
+    replies = [Reply(calls=[("flaky", "{}")]), Reply(status=500), Reply(text=["got over it"])]
+    async with provider(replies) as fake, orchestrator(fake, make) as team:
+        answer = await team.run(task(), Recorder())
+    assert answer.final_response == "got over it"

@@ -1,0 +1,273 @@
+"""Each type of message that AutoGen has becomes what a viewer is told, and none is forgotten."""
+
+import inspect
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from autogen_agentchat import messages
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    BaseTextChatMessage,
+    CodeExecutionEvent,
+    CodeGenerationEvent,
+    HandoffMessage,
+    MemoryQueryEvent,
+    ModelClientStreamingChunkEvent,
+    MultiModalMessage,
+    SelectorEvent,
+    SelectSpeakerEvent,
+    StopMessage,
+    StructuredMessage,
+    TextMessage,
+    ThoughtEvent,
+    ToolCallExecutionEvent,
+    ToolCallRequestEvent,
+    ToolCallSummaryMessage,
+    UserInputRequestedEvent,
+)
+from autogen_core import FunctionCall
+from autogen_core.code_executor import CodeBlock, CodeResult
+from autogen_core.memory import MemoryContent
+from autogen_core.models import FunctionExecutionResult, RequestUsage
+from pydantic import BaseModel
+
+from agents.progress import Progress
+from agents.translate import RULES, Message, Translator
+from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LATER = NOON + timedelta(milliseconds=1234)
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+class Custom(BaseTextChatMessage):
+    """A message type of somebody's own."""
+
+
+class Signal(BaseAgentEvent):
+    """An event type of somebody's own."""
+
+    def to_text(self) -> str:
+        return "signal"
+
+
+def translator() -> Translator:
+    return Translator(Progress({"A": 25}))
+
+
+def only(message: Message) -> Draft:
+    (draft,) = translator().drafts(message)
+    return draft
+
+
+def concrete() -> list[type[Message]]:
+    """All types in AutoGen's module that an instance can be made of, or that a generic one is."""
+    kinds = [kind for _, kind in inspect.getmembers(messages, inspect.isclass)]
+    return [k for k in kinds if issubclass(k, BaseChatMessage | BaseAgentEvent) and not inspect.isabstract(k)]
+
+
+def test_no_type_is_missing_from_the_table() -> None:
+    """An upgrade that brings a new type fails here, not at a viewer."""
+    bases = {BaseChatMessage, BaseAgentEvent, BaseTextChatMessage}
+    assert len(concrete()) >= 16
+    assert set(concrete()) - bases - set(RULES) == set()
+
+
+SPEECHES: list[tuple[BaseChatMessage, str]] = [
+    (TextMessage(content="Hello.", source="A"), "Hello."),
+    (MultiModalMessage(content=["Look.", "There."], source="A"), "Look. There."),
+    (StopMessage(content="Enough.", source="A"), "Enough."),
+    (HandoffMessage(content="Over to B.", target="B", source="A"), "Over to B."),
+    (ToolCallSummaryMessage(content="42", tool_calls=[], results=[], source="A"), "42"),
+    (StructuredMessage[Verdict](content=Verdict(good=True), source="A"), '{"good": true}'),
+    (Custom(content="Mine.", source="A"), "Mine."),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), SPEECHES, ids=lambda value: type(value).__name__)
+def test_what_an_agent_says_is_a_response(message: BaseChatMessage, text: str) -> None:
+    """Its whole text, never cut, and the step that is reached with it."""
+    draft = only(message)
+    assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
+    assert "".join(draft.message.split()) == "".join(text.split())
+
+
+def test_a_very_long_text_is_not_cut() -> None:
+    """However long, to the last character."""
+    assert only(TextMessage(content="x" * 100_000, source="A")).message == "x" * 100_000
+
+
+THOUGHTS: list[tuple[BaseAgentEvent, str]] = [
+    (ThoughtEvent(content="Hm.", source="A"), "Hm."),
+    (SelectorEvent(content="B should go on", source="A"), "B should go on"),
+    (SelectSpeakerEvent(content=["B", "C"], source="A"), "Gives the turn to B, C."),
+    (MemoryQueryEvent(content=[MemoryContent(content="x", mime_type="text/plain")], source="A"), "Recalls 1 memory."),
+    (MemoryQueryEvent(content=[], source="A"), "Recalls 0 memories."),
+    (UserInputRequestedEvent(request_id="q", source="A"), "Waits for a person's answer."),
+    (CodeGenerationEvent(retry_attempt=0, content="I'll fix it.", code_blocks=[], source="A"), "I'll fix it."),
+    (Signal(source="A"), "signal"),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), THOUGHTS, ids=lambda value: type(value).__name__)
+def test_what_an_agent_is_about_is_a_thought(message: BaseAgentEvent, text: str) -> None:
+    """And it completes no step."""
+    assert only(message) == Draft("A", text, AgentThinking(progress=0))
+
+
+def test_a_turn_begins_with_the_agents_description() -> None:
+    """AutoGen has no message for it."""
+    assert translator().turn("A", "Plans.") == Draft("A", "Plans.", AgentThinking(progress=0))
+    assert translator().turn("A", "").message
+
+
+def test_a_piece_of_text_is_a_chunk() -> None:
+    """Under the id of the message that it will belong to."""
+    piece = ModelClientStreamingChunkEvent(content="Hel", full_message_id="m", source="A")
+    assert only(piece) == Draft("A", "", AgentChunk(delta="Hel", message_id="m"))
+
+
+def request(*calls: tuple[str, str, str], source: str = "A") -> ToolCallRequestEvent:
+    content = [FunctionCall(id=call_id, name=name, arguments=arguments) for call_id, name, arguments in calls]
+    return ToolCallRequestEvent(content=content, source=source, created_at=NOON)
+
+
+def execution(*results: tuple[str, str, bool], source: str = "A") -> ToolCallExecutionEvent:
+    content = [
+        FunctionExecutionResult(call_id=call_id, name="run", content=text, is_error=failed)
+        for call_id, text, failed in results
+    ]
+    return ToolCallExecutionEvent(content=content, source=source, created_at=LATER)
+
+
+def test_tool_calls_begin_with_their_parameters() -> None:
+    """One event a call, with the real name and parsed parameters."""
+    drafts = translator().drafts(request(("1", "run", '{"a": [1, 2]}'), ("2", "look", "{}")))
+    assert [draft.body for draft in drafts] == [
+        ToolExecution(tool_name="run", parameters={"a": [1, 2]}, call_id="1", status="started"),
+        ToolExecution(tool_name="look", parameters={}, call_id="2", status="started"),
+    ]
+
+
+def test_tool_calls_end_with_result_duration_and_status() -> None:
+    """Parsed where the result is JSON; time is what passed between the two messages."""
+    follow = translator()
+    follow.drafts(request(("1", "run", '{"a": 1}'), ("2", "look", "not JSON")))
+    drafts = follow.drafts(execution(("1", '{"rows": []}', False), ("2", "Error: no", True)))
+    assert [draft.body for draft in drafts] == [
+        ToolExecution(
+            tool_name="run",
+            parameters={"a": 1},
+            call_id="1",
+            status="finished",
+            result={"rows": []},
+            duration_ms=1234,
+        ),
+        ToolExecution(
+            tool_name="look",
+            parameters="not JSON",
+            call_id="2",
+            status="failed",
+            result="Error: no",
+            duration_ms=1234,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("text", "result"), [("5", 5), ('"a"', "a"), ("plain", "plain"), ("NaN", "NaN"), ("", "")])
+def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) -> None:
+    """Anything else is text, as it stands."""
+    follow = translator()
+    follow.drafts(request(("1", "run", "{}")))
+    (draft,) = follow.drafts(execution(("1", text, False)))
+    assert isinstance(draft.body, ToolExecution)
+    assert draft.body.result == result
+
+
+def test_an_end_is_told_once() -> None:
+    """A call that has ended by itself is not told again when the whole round has."""
+    follow = translator()
+    follow.drafts(request(("1", "run", "{}"), ("2", "run", "{}")))
+    assert len(follow.drafts(execution(("2", "early", False)))) == 1
+    (draft,) = follow.drafts(execution(("1", "late", False), ("2", "early", False)))
+    assert isinstance(draft.body, ToolExecution)
+    assert draft.body.result == "late"
+
+
+def test_two_agents_may_use_the_same_call_id_at_once() -> None:
+    """Small servers number the calls of each answer anew; who called keeps them apart."""
+    follow = translator()
+    follow.drafts(request(("call-0", "run", '{"of": "A"}'), source="A"))
+    follow.drafts(request(("call-0", "run", '{"of": "B"}'), source="B"))
+    told = [*follow.drafts(execution(("call-0", "1", False), source="B"))]
+    told += follow.drafts(execution(("call-0", "2", False), source="A"))
+    assert [(d.agent_name, d.body.parameters) for d in told if isinstance(d.body, ToolExecution)] == [
+        ("B", {"of": "B"}),
+        ("A", {"of": "A"}),
+    ]
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_duration() -> None:
+    """Wall clocks do that."""
+    follow = translator()
+    begun = request(("1", "run", "{}"))
+    follow.drafts(begun)
+    ended = execution(("1", "ok", False))
+    ended.created_at = NOON - timedelta(seconds=5)
+    (draft,) = follow.drafts(ended)
+    assert isinstance(draft.body, ToolExecution)
+    assert draft.body.duration_ms == 0
+
+
+@pytest.mark.parametrize(("exit_code", "status"), [(0, "finished"), (1, "failed")])
+def test_code_that_an_agent_runs_is_a_tool(exit_code: int, status: str) -> None:
+    """With the code as its parameters, and what it printed as its result."""
+    follow = translator()
+    code: dict[str, Any] = {"retry_attempt": 0, "source": "A"}
+    blocks = [CodeBlock(code="1/0", language="python")]
+    (begins,) = follow.drafts(CodeGenerationEvent(content="```", code_blocks=blocks, created_at=NOON, **code))
+    result = CodeResult(exit_code=exit_code, output="out")
+    (ends,) = follow.drafts(CodeExecutionEvent(result=result, created_at=LATER, **code))
+    assert isinstance(begins.body, ToolExecution)
+    assert isinstance(ends.body, ToolExecution)
+    assert begins.body.parameters == {"code_blocks": [{"language": "python", "code": "1/0"}]}
+    assert begins.body.call_id == ends.body.call_id
+    assert (ends.body.status, ends.body.duration_ms) == (status, 1234)
+    assert ends.body.result == {"exit_code": exit_code, "output": "out"}
+
+
+def test_usage_is_summed_over_a_turn() -> None:
+    """All model calls of the agent since its last response, and of no other agent."""
+    follow = translator()
+    calls = request(("1", "run", "{}"))
+    calls.models_usage = RequestUsage(10, 1)
+    follow.drafts(calls)
+    follow.drafts(ThoughtEvent(content="Hm.", source="B", models_usage=RequestUsage(1000, 1000)))
+    (first,) = follow.drafts(TextMessage(content="Done.", source="A", models_usage=RequestUsage(20, 2)))
+    (second,) = follow.drafts(TextMessage(content="Again.", source="A", models_usage=RequestUsage(5, 5)))
+    assert isinstance(first.body, AgentResponse)
+    assert isinstance(second.body, AgentResponse)
+    assert (first.body.usage, second.body.usage) == (Usage(30, 3), Usage(5, 5))
+
+
+def test_a_response_carries_the_id_of_its_pieces() -> None:
+    """That of the streamed events, or of the tap, whichever there was; with a thought between, it is another text."""
+    follow = Translator(Progress({}), lambda name, text: "tap" if (name, text) == ("T", "tapped") else None)
+    follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="m", source="A"))
+    follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="n", source="B"))
+    follow.drafts(ThoughtEvent(content="x", source="B"))
+    said = [("A", "x"), ("A", "again"), ("B", "y"), ("T", "tapped"), ("T", "other")]
+    ids = [d.body for name, text in said for d in follow.drafts(TextMessage(content=text, source=name))]
+    assert [body.message_id for body in ids if isinstance(body, AgentResponse)] == ["m", None, None, "tap", None]
+
+
+def test_progress_never_falls() -> None:
+    """An agent that speaks again doesn't take anything back."""
+    follow = Translator(Progress({"A": 25, "B": 50}))
+    bodies = [follow.drafts(TextMessage(content="x", source=name))[0].body for name in ("A", "B", "A", "C")]
+    assert [body.progress for body in bodies if isinstance(body, AgentResponse)] == [25, 50, 50, 50]
