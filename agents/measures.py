@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from agents.periods import Period
@@ -71,8 +72,13 @@ def measure_named(name: str) -> Measure:
     return found
 
 
-def within(*periods: Period) -> str:
-    return " OR ".join(f"ordered_on BETWEEN '{p.start}' AND '{p.end}'" for p in periods)
+def within(period: Period) -> str:
+    return f"ordered_on BETWEEN '{period.start}' AND '{period.end}'"
+
+
+def where(periods: Sequence[Period], filters: Filters, exclude: Filters) -> str:
+    """The condition that holds for the rows of the periods (one or two), of the members that are meant."""
+    return " AND ".join([_span(periods), *conditions(filters, exclude)])
 
 
 def conditions(filters: Filters, exclude: Filters) -> list[str]:
@@ -82,24 +88,28 @@ def conditions(filters: Filters, exclude: Filters) -> list[str]:
     ]
 
 
-def where(periods: Sequence[Period], filters: Filters, exclude: Filters) -> str:
-    span = within(*periods)
-    return " AND ".join([f"({span})" if len(periods) > 1 else span, *conditions(filters, exclude)])
+def sides(current: Period, previous: Period) -> tuple[str, str]:
+    """For rows of either period: the conditions that tell one from the other, as short as they can be."""
+    if previous.end < current.start:
+        return f"ordered_on >= '{current.start}'", f"ordered_on < '{current.start}'"
+    if current.end < previous.start:
+        return f"ordered_on < '{previous.start}'", f"ordered_on >= '{previous.start}'"
+    return within(current), within(previous)
 
 
-def value_sql(measure: Measure, period: Period | None = None) -> str:
-    """The SQL expression of the measure, of the rows in that period alone if one is given."""
-    only = f" FILTER (WHERE {within(period)})" if period else ""
+def value_sql(measure: Measure, condition: str = "") -> str:
+    """The SQL expression of the measure, of the rows alone that meet the condition; NULL where there are none."""
+    only = f" FILTER (WHERE {condition})" if condition else ""
     if measure.is_ratio:
         scale = f"{measure.scale}.0 * "
         return f"ROUND({scale}{measure.numerator}{only} / NULLIF({measure.denominator}{only}, 0), 4)"
-    return f"COALESCE(ROUND({measure.numerator}{only}, 2), 0)"
+    return f"ROUND({measure.numerator}{only}, 2)" if measure.unit == "EUR" else f"{measure.numerator}{only}"
 
 
 def comparison_sql(measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
+    now, then = sides(current, previous)
     return (
-        f"SELECT {value_sql(measure, current)} AS current,\n"
-        f"       {value_sql(measure, previous)} AS previous\n"
+        f"SELECT {value_sql(measure, now)} AS current,\n       {value_sql(measure, then)} AS previous\n"
         f"FROM sales\nWHERE {where((current, previous), filters, exclude)}"
     )
 
@@ -108,14 +118,12 @@ def breakdown_sql(
     measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
 ) -> str:
     """Columns: name, current, previous; for a ratio also its two parts in both periods."""
-    columns = [
-        f"{value_sql(measure, current)} AS current",
-        f"{value_sql(measure, previous)} AS previous",
-    ]
+    now, then = sides(current, previous)
+    columns = [f"{value_sql(measure, now)} AS current", f"{value_sql(measure, then)} AS previous"]
     if measure.is_ratio:
         columns += [
-            f"COALESCE({part} FILTER (WHERE {within(period)}), 0) AS {when}_{side}"
-            for when, period in (("current", current), ("previous", previous))
+            f"{part} FILTER (WHERE {condition}) AS {when}_{side}"
+            for when, condition in (("current", now), ("previous", then))
             for side, part in (("numerator", measure.numerator), ("denominator", measure.denominator))
         ]
     listed = ",\n       ".join(columns)
@@ -134,14 +142,21 @@ def driver_sql(current: Period, previous: Period, filters: Filters, exclude: Fil
         "cost": "SUM(cost)",
     }
     columns = ",\n       ".join(
-        f"COALESCE({part} FILTER (WHERE {within(period)}), 0) AS {when}_{name}"
-        for when, period in (("current", current), ("previous", previous))
+        f"{part} FILTER (WHERE {condition}) AS {when}_{name}"
+        for when, condition in zip(("current", "previous"), sides(current, previous), strict=True)
         for name, part in parts.items()
     )
     return (
         f"SELECT product,\n       {columns}\n"
         f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY product"
     )
+
+
+def _span(periods: Sequence[Period]) -> str:
+    first, last = min(periods), max(periods)
+    if len(periods) == 1 or last.start <= first.end + timedelta(1):
+        return within(Period(first.start, max(first.end, last.end)))
+    return f"({within(first)} OR {within(last)})"
 
 
 def _among(members: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class Warehouse:
         asked = await self._asked(measure, current, previous, filters, exclude)
         sql = measures.comparison_sql(*asked)
         ((now, then),) = (await self._sales(sql)).rows
-        return _json(_head(asked, _number(now), _number(then)) | {"sql": sql})
+        return _json(_head(asked, _value(asked[0], now), _value(asked[0], then)) | {"sql": sql})
 
     async def break_down(
         self,
@@ -122,7 +122,7 @@ class Warehouse:
         else:
             sums = [(str(name), _number(now) or 0.0, _number(then) or 0.0) for name, now, then in rows]
             parts, rate = parts_of_sum(sums, overlapping=dimension in measure.overlaps)
-        return _head(asked, _number(whole[0]), _number(whole[1])) | {
+        return _head(asked, _value(measure, whole[0]), _value(measure, whole[1])) | {
             "dimension": dimension,
             "typical_change_percent": None if rate is None else _rounded(100 * rate),
             "parts": [_rounded_all(asdict(part)) for part in parts[:limit]],
@@ -270,6 +270,12 @@ def _period(text: str) -> Period:
         return periods.parse(text)
     except ValueError as error:
         raise ToolError("bad_period", f"{error}".capitalize()) from None
+
+
+def _value(measure: Measure, value: Value) -> float | None:
+    """A sum or a count of nothing is 0; a ratio of nothing isn't known."""
+    number = _number(value)
+    return 0.0 if number is None and not measure.is_ratio else number
 
 
 def _number(value: Value) -> float | None:

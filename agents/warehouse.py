@@ -199,8 +199,13 @@ def _insert_customers(connection: sqlite3.Connection, customers: list[Customer])
     _insert(
         connection,
         "customers",
-        ((c.id, c.name, c.segment, REGIONS.index(c.region) + 1, c.since.isoformat()) for c in customers),
+        ((c.id, c.name, c.segment, REGIONS.index(c.region) + 1, _signed_up(c).isoformat()) for c in customers),
     )
+
+
+def _signed_up(customer: Customer) -> date:
+    """Who was there from the first day has been for up to eight years."""
+    return FIRST_DAY - timedelta(customer.id * 409 % 2900) if customer.since == FIRST_DAY else customer.since
 
 
 def _insert_orders(connection: sqlite3.Connection, lines: list[Line]) -> None:

@@ -1,4 +1,4 @@
-"""The offline analyst: rules that answer business questions over the bundled warehouse, behind a real model endpoint."""
+"""The offline analyst: rules that answer business questions over the bundled warehouse, behind a model endpoint."""
 
 from agents.offline.analyst import MODEL, reply
 from agents.offline.endpoint import Endpoint, serve

@@ -9,8 +9,8 @@ from agents.offline.script import play
 
 MODEL: Final = "offline-analyst (rules, no LLM)"
 _STRANGER: Final = (
-    "I am the offline analyst: rules, not a language model. I know one job, that of the bundled Business Insights team, "
-    "and this isn't an agent of it. With a model's key (`OPENAI_API_KEY`) a language model answers in my place."
+    "I am the offline analyst: rules, not a language model. I know one job, that of the bundled Business Insights "
+    "team, and this isn't an agent of it. With a model's key (`OPENAI_API_KEY`) a language model answers in my place."
 )
 
 

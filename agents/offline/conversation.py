@@ -1,6 +1,6 @@
 """What the analyst is told, taken from the wire (OpenAI's chat messages), and what it may answer. Pure.
 
-Nothing is kept between two calls: who speaks, what was asked and what the tools gave is read from the messages each time.
+Nothing is kept between two calls: who speaks, what was asked and what the tools gave is read from the messages.
 """
 
 import hashlib

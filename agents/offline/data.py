@@ -82,7 +82,7 @@ def _report(plan: Understanding) -> Fetch:
         _table("Month by month", results[len(key)], plan.measures),
     ]
     for dimension, result in zip(lists, results[len(key) + 1 :], strict=True):
-        found.append(_table(f"{_TITLES[dimension]} by revenue", result, ("revenue",)))
+        found.append(_table(f"{LISTS[dimension]} by revenue", result, ("revenue",)))
     return _there(found)
 
 
@@ -105,8 +105,8 @@ def _ranking(plan: Understanding) -> Fetch:
     sql = queries.ranking(
         measure, dimension, plan.period, plan.filters, order=plan.order, count=plan.count, against=plan.against
     )
-    (result,) = yield Act(f"{_TITLES[dimension]} by {MEASURES[measure].label.lower()}.", (_sql(sql),))
-    title = f"{_TITLES[dimension]} by {MEASURES[measure].label.lower()}, {plan.period.label}"
+    (result,) = yield Act(f"{LISTS[dimension]} by {MEASURES[measure].label.lower()}.", (_sql(sql),))
+    title = f"{LISTS[dimension]} by {MEASURES[measure].label.lower()}, {plan.period.label}"
     return _there([_table(title, result, (measure,))])
 
 
@@ -145,7 +145,18 @@ def _describe(title: str) -> Fetch:
     (result,) = yield Act("What the database holds.", (SCHEMA_CALL,))
     if result.error:
         return [Evidence(title, f"It can't be described: {result.message}")]
-    return [_tables(title, result.data)]
+    found = [_tables(title, result.data)]
+    return [*found, _measures()] if "last_day" in result.data else found
+
+
+def _measures() -> Evidence:
+    rows = tuple(
+        (m.label, m.unit, m.numerator + (f" / {m.denominator}" if m.is_ratio else "")) for m in MEASURES.values()
+    )
+    by = ", ".join(name.lower() for name in LISTS.values())
+    return Evidence(
+        "What can be measured", f"By {by}; over any period.", ("Measure", "Unit", "From the view sales"), rows
+    )
 
 
 def _requested(requests: Sequence[Request]) -> Fetch:
@@ -174,7 +185,7 @@ def _request_sql(request: Request) -> str:
 
 # --- from results to tables ------------------------------------------------------------------------------------------
 
-_TITLES: Final[Mapping[str, str]] = {
+LISTS: Final[Mapping[str, str]] = {
     "product": "Products", "category": "Categories", "region": "Regions", "customer": "Customers",
     "segment": "Segments", "sales_person": "Sales people", "month": "Months",
 }  # fmt: skip

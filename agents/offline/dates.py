@@ -1,7 +1,7 @@
 """Periods as people write them: `Q3`, `March 2026`, `last quarter`, `since May`, `from June to August`. Pure.
 
-`today` is the last day of the data. "Last month" is the last whole month up to that day, so when the data ends with a month
-that month is meant; only where "this month" stands beside it, it is the one before.
+`today` is the last day of the data. "Last month" is the last whole month up to that day, so when the data ends with
+a month that month is meant; only where "this month" stands beside it, it is the one before.
 """
 
 import re
@@ -14,12 +14,8 @@ from agents.periods import MONTH_NAMES, Period, half, months_from, parse, quarte
 
 Relation = Literal["year_before", "before"]
 
-NUMBERS: Final[Mapping[str, int]] = {
-    word: n
-    for n, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split(), 1
-    )
-} | {"a": 1, "couple of": 2, "few": 3}
+_COUNTED: Final = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+NUMBERS: Final[Mapping[str, int]] = {word: n for n, word in enumerate(_COUNTED.split(), 1)} | {"a": 1, "few": 3}
 _COUNT: Final = rf"(\d{{1,3}}|{'|'.join(NUMBERS)})"
 _MONTHS: Final[Mapping[str, int]] = {
     name: n for n, full in enumerate(MONTH_NAMES, 1) for name in (full.lower(), full[:3].lower())
@@ -37,8 +33,28 @@ _LENGTHS: Final[Mapping[str, int]] = {"month": 1, "quarter": 3, "half": 6, "half
 
 # After these words a month's name is one.
 _TIME_COMES: Final = frozenset(
-    ("in", "for", "of", "since", "from", "to", "until", "till", "by", "during", "last", "and", "vs", "versus")
-    + ("against", "than", "with", "between", "about", "after")
+    [
+        "in",
+        "for",
+        "of",
+        "since",
+        "from",
+        "to",
+        "until",
+        "till",
+        "by",
+        "during",
+        "last",
+        "and",
+        "vs",
+        "versus",
+        "against",
+        "than",
+        "with",
+        "between",
+        "about",
+        "after",
+    ]
 )
 
 
@@ -98,7 +114,10 @@ def last_whole(unit: str, today: date, count: int = 1) -> Period:
 
 _RELATIONS: Final[tuple[tuple[str, Relation], ...]] = (
     (r"year (?:on|over) year|yoy|y/y|y-o-y", "year_before"),
-    (r"(?:the )?same (?:month|quarter|period|time|half|week|days?)(?: of| in)? (?:the )?(?:last|previous|prior) year", "year_before"),
+    (
+        r"(?:the )?same (?:month|quarter|period|time|half|week|days?)(?: of| in)? (?:the )?(?:last|previous|prior) year",
+        "year_before",
+    ),
     (r"(?:the )?same (?:month|quarter|period|time|half) (?:a|one|the) year (?:ago|earlier|before)", "year_before"),
     (r"(?:a|one) year (?:ago|earlier|before)", "year_before"),
     (r"(?:the )?(?:month|quarter|period|half|half year|year) (?:before|earlier)(?! last)", "before"),
@@ -200,7 +219,8 @@ class _Finder:
         return Mention(*m.span(), Period(period.start, self.today), relative=True)
 
     def to_date(self, m: re.Match[str]) -> Mention | None:
-        unit = {"y": "year", "q": "quarter", "m": "month"}[m[0].strip()[0] if m[1] else "y"]
+        first = m[0].removeprefix("the ")[0]
+        unit = {"q": "quarter", "m": "month"}.get(first, "year")
         start = _containing(_LENGTHS[unit], self.today).start
         return Mention(*m.span(), Period(start, self.today), relative=True)
 
@@ -238,13 +258,17 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[_Finder, re.Match[str]], Mention | N
     (rf"(?:the )?h ?([12]){_OF_YEAR}", _Finder.half),
     (rf"(?:the )?({_ORDINAL}) half(?: year)?{_OF_YEAR}", _Finder.half),
     (rf"(?:the )?(?:{_LAST}) {_COUNT} (day|week|month|quarter|year)s?", _Finder.several),
-    (r"(?:the )?(?:year|quarter|month)(-to-date| to date|ly to date)|(?:y|q|m)(td)|(?:this year )?so far this year", _Finder.to_date),
+    (r"(?:the )?(?:year|quarter|month) to date|ytd|qtd|mtd|(?:this year )?so far this year", _Finder.to_date),
     (rf"(?:the )?(?:{_LAST}) (week|month|quarter|half|year)", _Finder.last),
     (r"(?:this|current|the current) (week|month|quarter|half|year)", _Finder.this),
     (r"today|yesterday", _Finder.yesterday),
-    (r"all[ -]time|of all time|(?:the )?whole period|all (?:the )?data|since the (?:beginning|start)|so far|ever|in total|overall", _Finder.always),
+    (
+        r"all[ -]time|of all time|(?:the )?whole period|all (?:the )?data|since the (?:beginning|start)|so far|ever|"
+        r"in total|overall",
+        _Finder.always,
+    ),
     (rf"(?:the year )?{_YEAR}", _Finder.year),
-)  # fmt: skip
+)
 _COMPILED: Final = tuple((re.compile(rf"(?<![\w-])(?:{p})(?![\w-])"), make) for p, make in _PATTERNS)
 
 
@@ -317,7 +341,7 @@ def _bounded(mention: Mention, text: str, today: date, first_day: date) -> Menti
 
 
 def _expects_time(before: str) -> bool:
-    word = before.split()[-1] if before.split() else ""
+    word = before.rsplit(maxsplit=1)[-1] if before.split() else ""
     return word in _TIME_COMES
 
 

@@ -9,8 +9,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -42,7 +42,7 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def serve() -> AsyncIterator[Endpoint]:
+async def serve() -> AsyncGenerator[Endpoint]:
     """The endpoint, open while the context is. It listens on 127.0.0.1 alone, on a free port, with a key of its own."""
     key = secrets.token_urlsafe(24)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -94,8 +94,9 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready = asyncio.Event()
 
-    def capture_signals(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

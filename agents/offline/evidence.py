@@ -46,14 +46,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def amount(value: float | None, unit: str) -> str:
-    """`€1,235`, `38.1%`, `1,234`; small amounts of money keep their cents."""
+    """`€1,235`, `38.1%`, `1,234`; amounts of money below 100 keep their cents."""
     if value is None:
         return "none"
     sign = "−" if value < 0 and round(value, 2) else ""
     size = abs(value)
     match unit:
         case "EUR":
-            return f"{sign}€{size:,.2f}" if size < 1000 else f"{sign}€{size:,.0f}"
+            return f"{sign}€{size:,.2f}" if 0 < size < 100 else f"{sign}€{size:,.0f}"
         case "%":
             return f"{sign}{size:.1f}%"
         case _:

@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 from agents import periods
 from agents.measures import DIMENSIONS, MEASURES
-from agents.offline.understanding import Grain, Job, Order, Understanding
+from agents.offline.intent import Grain, Job, Order
+from agents.offline.understanding import Understanding
 from agents.periods import Period
 
 K = TypeVar("K", bound=str)

@@ -1,9 +1,10 @@
-"""The planner's part: look at the schema, understand the question, say what is to be done; and order what was missing."""
+"""The planner's part: look at the schema, understand the question, say what is to be done; order what was missing."""
 
 from agents.offline.conversation import Act, Call, Conversation
+from agents.offline.names import facts_from
 from agents.offline.plan import FOREIGN, MORE, continued, requests_in, to_text
 from agents.offline.script import Script
-from agents.offline.understanding import facts_from, understand
+from agents.offline.understanding import understand
 
 SCHEMA_CALL = Call("describe_schema", {})
 
@@ -19,8 +20,8 @@ def plan(conversation: Conversation) -> Script:
     if facts is None:
         reason = f" ({schema.message})" if schema.error else ""
         return (
-            f"{FOREIGN}\n\nThis isn't the bundled sales warehouse{reason}. I work by rules that know that warehouse only, so "
-            "DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a language "
+            f"{FOREIGN}\n\nThis isn't the bundled sales warehouse{reason}. I work by rules that know that warehouse "
+            "only, so DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a language "
             "model: set `OPENAI_API_KEY`."
         )
     return to_text(understand(conversation.questions, facts))

@@ -4,8 +4,8 @@
 
 from typing import Final
 
-from agents.measures import MEASURES, Filters, conditions, value_sql, where, within
-from agents.offline.understanding import Grain, Order
+from agents.measures import MEASURES, Filters, conditions, sides, value_sql, where, within
+from agents.offline.intent import Grain, Order
 from agents.periods import Period
 from agents.sql import literal
 
@@ -50,8 +50,8 @@ def ranking(
     """Rows of name, value and share in per cent; against another period also the value there and the change."""
     asked = MEASURES[measure]
     if against:
-        now, then = value_sql(asked, period), value_sql(asked, against)
-        columns = f"{now} AS {measure},\n       {then} AS before,\n       ROUND({now} - {then}, 2) AS change"
+        now, then = (f"COALESCE({value_sql(asked, side)}, 0)" for side in sides(period, against))
+        columns = f"{now} AS {measure},\n       {then} AS before,\n       {now} - {then} AS change"
     else:
         columns = f"{value_sql(asked)} AS {measure}"
         if not asked.is_ratio and dimension not in asked.overlaps:
@@ -121,17 +121,21 @@ def terms(dimension: str, member: str, current: Period, previous: Period) -> str
 
     Prices and costs are weighted with the units of the current period, so that another mix doesn't look like a price.
     """
-    sides = ",\n         ".join(
-        f"SUM(quantity) FILTER (WHERE {within(period)}) AS {when}_units,\n"
-        f"         AVG(unit_price) FILTER (WHERE {within(period)}) AS {when}_price,\n"
-        f"         AVG(unit_cost) FILTER (WHERE {within(period)}) AS {when}_cost,\n"
-        f"         SUM(quantity * unit_price) FILTER (WHERE {within(period)}) AS {when}_listed,\n"
-        f"         SUM(revenue) FILTER (WHERE {within(period)}) AS {when}_revenue"
-        for when, period in (("current", current), ("previous", previous))
+    parts = {
+        "units": "SUM(quantity)",
+        "price": "AVG(unit_price)",
+        "cost": "AVG(unit_cost)",
+        "listed": "SUM(quantity * unit_price)",
+        "revenue": "SUM(revenue)",
+    }
+    columns = ",\n         ".join(
+        f"{part} FILTER (WHERE {condition}) AS {when}_{name}"
+        for when, condition in zip(("current", "previous"), sides(current, previous), strict=True)
+        for name, part in parts.items()
     )
     return f"""WITH basket AS (
   SELECT product,
-         {sides}
+         {columns}
   FROM sales
   WHERE {where((current, previous), {dimension: (member,)}, {})}
   GROUP BY product

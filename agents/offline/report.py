@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents.measures import MEASURES
-from agents.offline import analysis
 from agents.offline.conversation import Act, Call, Conversation
+from agents.offline.data import LISTS
 from agents.offline.evidence import Evidence, from_markdown, table
 from agents.offline.plan import FOREIGN, MORE, stated
 from agents.offline.script import Script
+from agents.offline.statement import TITLE
 from agents.offline.understanding import Understanding
 
-WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know the bundled sales warehouse. You can ask me for
+WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know the bundled sales warehouse. I can give
+
 
 - a report: *Generate a monthly sales report*, *Quarterly report for Q2 2026*
 - figures: *What was revenue in March 2026?*, *Orders in the North last quarter*
@@ -72,7 +74,7 @@ def write(conversation: Conversation) -> Script:
 
 def _prose(said: str) -> str:
     """What the analyst says before its tables."""
-    return re.split(r"^### ", said.removeprefix(analysis.TITLE), maxsplit=1, flags=re.MULTILINE)[0].strip()
+    return re.split(r"^### ", said.removeprefix(TITLE), maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
 # --- the text --------------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ def _title(plan: Understanding) -> str:
             lead = "Why it changed: " if plan.job == "why" else ""
             text = f"{lead}{measures}, {plan.period.label}{against}{whose}"
         case "rank":
-            text = f"{(plan.dimension or 'product').replace('_', ' ')} by {measures}, {plan.period.label}{whose}"
+            text = f"{LISTS[plan.dimension or 'product']} by {measures}, {plan.period.label}{whose}"
         case "customers":
             text = f"Customers gained and lost, {plan.period.label}{whose}"
         case "stock":
@@ -139,8 +141,9 @@ def _in_short(plan: Understanding, data: Sequence[Evidence], summary: str) -> st
     if plan.job not in ("figure", "report", "compare") or key is None:
         return summary
     told = [f"{row[0].lower()} {row[1]}{_change(row)}" for row in key.rows[: len(plan.measures)]]
-    figures = f"{plan.period.label}: {', '.join(told)}."
-    return f"{figures} {summary}" if plan.job != "figure" else figures
+    against = f"; changes are against {plan.against.label}" if plan.against else ""
+    figures = f"{plan.period.label}: {', '.join(told)}{against}."
+    return f"{figures} {summary}" if plan.job != "figure" and plan.against else figures
 
 
 def _change(row: Sequence[str]) -> str:
@@ -166,9 +169,9 @@ def _foreign(conversation: Conversation, data: Sequence[Evidence]) -> Script:
     if charts and any(text.startswith(FOREIGN) for text in conversation.said_by("planning")):
         yield Act("Drawing how much there is.", tuple(chart.call for chart in charts))
     return (
-        "# What this database holds\n\nI answer by rules, without a language model, and my rules know the bundled sales "
-        f"warehouse only. This database has another schema, so I can't answer questions about it; a language model can: "
-        f"start the server with a key (`OPENAI_API_KEY`).\n\n{described or 'Its tables could not be read.'}"
+        "# What this database holds\n\nI answer by rules, without a language model, and my rules know the bundled "
+        "sales warehouse only. This database has another schema, so I can't answer questions about it; a language "
+        f"model can: start the server with a key (`OPENAI_API_KEY`).\n\n{described or 'Its tables could not be read.'}"
     )
 
 

@@ -10,18 +10,29 @@ from typing import Final
 
 # First match wins, so what is longer stands first. Patterns see lower-case words with single spaces between.
 CONCEPTS: Final[tuple[tuple[str, str], ...]] = (
-    (r"sales ?(?:people|persons?|reps?|men|man|force|team)|sales representatives?|sellers?|reps|account managers?", "SALES_PERSON"),
-    (r"(?:gross )?(?:margin|profit) (?:rates?|percent(?:age)?|%|ratio)|profitability|percentage margin|margin in percent", "MARGIN_RATE"),
+    (
+        r"sales ?(?:people|persons?|reps?|men|man|force|team)|sales representatives?|sellers?|reps|account managers?",
+        "SALES_PERSON",
+    ),
+    (
+        r"(?:gross )?(?:margin|profit) (?:rates?|percent(?:age)?|%|ratio)|profitability|percentage margin|"
+        r"margin in percent",
+        "MARGIN_RATE",
+    ),
     (r"average (?:order|basket)(?: (?:value|size))?|(?:order|basket) (?:value|size)|aov", "AVERAGE_ORDER"),
     (r"average (?:selling )?price|price per unit|unit price|asp", "AVERAGE_PRICE"),
-    (r"(?:number of|how many|active) (?:customers|clients|buyers)|customer (?:count|numbers)", "CUSTOMER_COUNT"),
+    (
+        r"(?:number of|how many|active) (?:customers|clients|buyers)|customer (?:count|numbers)|"
+        r"(?:customers|clients|buyers)(?= (?:by|per|in each) (?:segment|region|categor|sales|month))",
+        "CUSTOMER_COUNT",
+    ),
     (r"stock ?-?outs?|out of stock|sold out|inventory|stock levels?|in stock|stocks?|shortages?", "STOCK"),
     (r"best ?-?sellers?|best selling products?", "TOP PRODUCT"),
     (r"gross profits?|gross margins?|margins?|profits?|earnings|net profits?", "MARGIN"),
     (r"cost of (?:goods|sales)(?: sold)?|cogs|costs?", "COST"),
     (r"discounts?(?: given)?|rebates?", "DISCOUNT"),
     (r"units? (?:sold|sales)|sales volumes?|(?:items|pieces) sold", "UNITS"),
-    (r"revenues?|turnover|income|takings|sales (?:figures?|volume in euro)|sales|sell|sold|selling|proceeds", "REVENUE"),
+    (r"revenues?|turnover|income|takings|sales figures?|sales|sell|sold|selling|proceeds", "REVENUE"),
     (r"orders?|purchases|bookings", "ORDERS"),
     (r"units?|quantit(?:y|ies)|volumes?|pieces|items sold", "UNITS"),
     (r"products?|items?|articles?|skus?|goods", "PRODUCT"),
@@ -29,7 +40,7 @@ CONCEPTS: Final[tuple[tuple[str, str], ...]] = (
     (r"regions?|areas?|territor(?:y|ies)|geograph(?:y|ies)", "REGION"),
     (r"customers?|clients?|buyers?|accounts?", "CUSTOMER"),
     (r"segments?|customer groups?|channels?", "SEGMENT"),
-)  # fmt: skip
+)
 MEASURES: Final[Mapping[str, str]] = {
     "REVENUE": "revenue", "ORDERS": "orders", "UNITS": "units", "MARGIN_RATE": "margin_rate", "MARGIN": "margin",
     "COST": "cost", "DISCOUNT": "discount", "AVERAGE_ORDER": "average_order", "AVERAGE_PRICE": "average_price",
@@ -48,42 +59,50 @@ NO_DATA: Final = re.compile(
     r"ebitda|share price|stock price|shareholders?|news|reviews?|warranty|hiring)\b"
 )
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Words that a typing error is put right to: those that the patterns here, in `dates` and in `understanding` look for.
-_VOCABULARY: Final = frozenset(
-    "revenue revenues turnover income sales order orders unit units quantity volume margin margins profit profits cost "
-    "costs discount discounts product products category categories region regions customer customers client clients "
-    "segment segments inventory stock stockout stockouts january february march april june july august september "
-    "october november december month monthly months quarter quarterly quarters year yearly annual annually years week "
-    "weeks report reports overview summary performance compare compared comparison versus against forecast predict "
-    "prediction outlook trend trends bottom worst best biggest largest smallest highest lowest growth growing fastest "
-    "reason reasons cause causes explain happened drop dropped decline declined decrease decreased increase increased "
-    "gained lost churn churned previous current first second third fourth database tables schema average people "
-    "person salespeople salesperson north south east west central profitability business ranking returned"
-    .split()
-)  # fmt: skip
+_VOCABULARY: Final = _words(
+    """
+    revenue revenues turnover income sales order orders unit units quantity volume margin margins profit profits
+    cost costs discount discounts product products category categories region regions customer customers client
+    clients segment segments inventory stock stockout stockouts january february march april june july august
+    september october november december month monthly months quarter quarterly quarters year yearly annual annually
+    years week weeks report reports overview summary performance compare compared comparison versus against forecast
+    predict prediction outlook trend trends bottom worst best biggest largest smallest highest lowest growth growing
+    fastest reason reasons cause causes explain happened drop dropped decline declined decrease decreased increase
+    increased gained lost churn churned previous current first second third fourth database tables schema average
+    people person salespeople salesperson north south east west central profitability business ranking returned
+    """
+)
 # Real words that lie a letter away from one above, and must stay.
-_REAL: Final = frozenset(
-    "sale sold cast coast cases clause list last least most host moth mouth worth beast test west rest east past post "
-    "least yeast fear near hear dear tear bear gear wear ear rear years older border stick stack stork shock pear year "
-    "weak week peak seek best rest nest vest there their these where great event unite units untied price prices "
-    "products profile profit process region religion legion reason season treason reasons seasons person persons "
-    "march match may made many main fall falls fell rise rose risen dropped crops drops trend tend send spend "
-    "cause pause because clause lose loss cost lost post course courses customs custom regional seasonal "
-    "monthly north worth forth south mouth explain explains average averages total totals income incomes"
-    .split()
-)  # fmt: skip
+_REAL: Final = _words(
+    """
+    sale sold cast coast cases clause list last least most host moth mouth worth beast test west rest east past post
+    yeast fear near hear dear tear bear gear wear ear rear years older border stick stack stork shock pear year weak
+    week peak seek best nest vest there their these where great event unite units untied price prices products
+    profile profit process region religion legion reason season treason reasons seasons person persons march match
+    may made many main fall falls fell rise rose risen dropped crops drops trend tend send spend cause pause because
+    lose loss cost lost course courses customs custom regional seasonal monthly north forth south explain explains
+    average averages total totals income incomes
+    """
+)
 
 # Words of five letters or more that fill questions, and name nobody.
-_COMMON: Final = frozenset(
-    "about above after again against along among another around before behind being below between business "
-    "could during every figure figures first found given going happen having highest inside known later least "
-    "little makes maybe might money needs never number numbers other please quick really right seems shall should "
-    "since small still tells thank thanks thing things think those through today total under until using value wants "
-    "where which while whole whose within without would write years yesterday across always because chart charts "
-    "company compare could doing field fields generate spring summer autumn winter season seasons stone gold bright "
-    "office works market markets direct online trading partners studios hotels stores resorts"
-    .split()
-)  # fmt: skip
+_COMMON: Final = _words(
+    """
+    about above after again against along among another around before behind being below between business could
+    during every figure figures first found given going happen having highest inside known later least little makes
+    maybe might money needs never number numbers other please quick really right seems shall should since small
+    still tells thank thanks thing things think those through today total under until using value wants where which
+    while whole whose within without would write years yesterday across always because chart charts company compare
+    doing field fields generate spring summer autumn winter season seasons stone gold bright office works market
+    markets direct online trading partners studios hotels stores resorts
+    """
+)
 
 _TOKEN: Final = re.compile(r"\d{4}-\d{2}(?:-\d{2})?|[a-z]+(?:'[a-z]+)?|\d+(?:st|nd|rd|th)?|%|[-&/]")
 _SHORTEST: Final = 5  # letters; in shorter words too many other words are a letter away
