@@ -82,7 +82,10 @@ def _found(spec: str, module: str, name: str) -> Any:
 
 
 def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
-    parameters = inspect.signature(make).parameters.values()
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except ValueError:  # something built in, whose parameters nobody wrote down
+        return "none"
     if any(p.name == _CLIENT and p.kind is not p.POSITIONAL_ONLY for p in parameters):
         return "keyword"
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

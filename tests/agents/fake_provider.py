@@ -74,7 +74,7 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
                 if body.get("stream"):
                     await _respond(reply, writer)
                 else:
-                    _respond_whole(reply, writer)
+                    _respond_whole(reply, str(body["model"]), writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or the block ends
         finally:
@@ -128,7 +128,7 @@ async def _respond(reply: Reply, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-def _respond_whole(reply: Reply, writer: asyncio.StreamWriter) -> None:
+def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> None:
     """For a client that doesn't stream. It gets the same answer; misbehaving is for streams."""
     calls = [
         {"id": f"call-{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -138,7 +138,7 @@ def _respond_whole(reply: Reply, writer: asyncio.StreamWriter) -> None:
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
     prompt, completion = reply.usage or (0, 0)
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    body = {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+    body = {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
     text = json.dumps(body).encode()
     _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])
     writer.write(text)

@@ -1,0 +1,105 @@
+"""Settings become a client of the right kind, for any server that speaks the API, and keys stay where they are."""
+
+from dataclasses import replace
+
+import pytest
+from autogen_core.models import UserMessage
+
+from agents.models import DEFAULT_MODEL, NO_KEY, BadModelSettings, ModelSettings, connect
+from agents.provider import AzureClient, OpenAIClient
+from tests.agents.fake_provider import Reply, provider
+
+AZURE = ModelSettings(
+    azure_endpoint="https://x.openai.azure.com",
+    azure_api_key="sk-azure",
+    azure_api_version="2025-01-01",
+    azure_deployment="mine",
+)
+
+
+def test_nothing_said_means_the_offline_analyst() -> None:
+    """A model's name alone is no way to reach it."""
+    assert ModelSettings().kind == "offline"
+    assert ModelSettings(model="gpt-4o").kind == "offline"
+
+
+@pytest.mark.parametrize(
+    "settings", [ModelSettings(api_key="x"), ModelSettings(base_url="http://localhost:1/v1"), AZURE]
+)
+def test_a_key_or_an_address_means_a_real_model(settings: ModelSettings) -> None:
+    """Either is enough; Azure comes first where it is named."""
+    client = connect(settings)
+    assert isinstance(client, AzureClient if settings.kind == "azure" else OpenAIClient)
+
+
+def test_the_model_has_a_name_before_any_call() -> None:
+    """The one that was asked for, Azure's deployment, or the default."""
+    assert ModelSettings(api_key="x").name == DEFAULT_MODEL
+    assert ModelSettings(api_key="x", model="gpt-4o").name == "gpt-4o"
+    assert AZURE.name == "mine"
+
+
+def test_the_default_model_is_known() -> None:
+    """With all that the team needs, so that a key is enough."""
+    info = connect(ModelSettings(api_key="x")).model_info
+    assert info["function_calling"]
+    assert info["family"] != "unknown"
+
+
+def test_an_unknown_model_can_be_used_and_described() -> None:
+    """What AutoGen doesn't know is assumed, and what the operator says goes."""
+    assert connect(ModelSettings(api_key="x", model="qwen9:1b")).model_info["function_calling"]
+    described = connect(ModelSettings(api_key="x", model="qwen9:1b", info={"vision": True, "family": "mine"}))
+    assert (described.model_info["vision"], described.model_info["family"]) == (True, "mine")
+
+
+def test_a_known_model_can_be_described_otherwise() -> None:
+    """Only what was said changes."""
+    known = connect(ModelSettings(api_key="x", model="gpt-4o")).model_info
+    told = connect(ModelSettings(api_key="x", model="gpt-4o", info={"vision": False})).model_info
+    assert dict(told) == {**known, "vision": False}
+
+
+@pytest.mark.parametrize(
+    ("missing", "variable"),
+    [
+        ("azure_api_key", "AZURE_OPENAI_API_KEY"),
+        ("azure_api_version", "OPENAI_API_VERSION"),
+        ("azure_deployment", "AZURE_OPENAI_DEPLOYMENT"),
+    ],
+)
+def test_incomplete_azure_settings_name_what_is_missing(missing: str, variable: str) -> None:
+    """Before any library is imported."""
+    with pytest.raises(BadModelSettings, match=variable):
+        replace(AZURE, **{missing: None}).check()
+
+
+def test_keys_are_not_shown() -> None:
+    """Settings may end up in a log."""
+    assert "sk-" not in repr(AZURE)
+    assert "sk-" not in repr(ModelSettings(api_key="sk-mine"))
+
+
+async def test_a_server_without_a_key_is_reached_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up key goes out, and a proxy in the environment is not asked for the way to this machine."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert NO_KEY
+    async with provider([Reply(text=["ok"])]) as fake:
+        client = connect(ModelSettings(base_url=fake.base_url, model="local", max_retries=0))
+        result = await client.create([UserMessage(content="x", source="user")])
+        await client.close()
+    assert result.content == "ok"
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "text"), [("field", "Ann", "x"), ("prefix", None, "Ann said:\nx"), ("none", None, "x")]
+)
+async def test_who_said_what_is_told_as_the_server_takes_it(names: str, name: str | None, text: str) -> None:
+    """In a field, which some servers reject, in the text, or not at all."""
+    async with provider([Reply(text=["ok"])]) as fake:
+        client = connect(ModelSettings(base_url=fake.base_url, model="local", names=names))  # type: ignore[arg-type]
+        await client.create([UserMessage(content="x", source="Ann")])
+        await client.close()
+    (message,) = fake.requests[0]["messages"]
+    assert (message.get("name"), message["content"]) == (name, text)

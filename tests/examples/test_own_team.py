@@ -1,0 +1,54 @@
+"""The example of a team of one's own does what it says, served as it says."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from agents.assembly import open_orchestrator
+from agents.models import ModelSettings
+from server.events import ToolExecution
+from tests.agents.fake_provider import Body, Reply, provider
+from tests.agents.stage import Recorder, task
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the README has one stand."""
+    monkeypatch.chdir(ROOT)
+
+
+def model(body: Body, _: int) -> Reply:
+    """Counts with the tool, is corrected once, and is then found right."""
+    messages = body["messages"]
+    last = messages[-1]
+    checking = str(messages[0]["content"]).startswith("Check")
+    if last["role"] == "tool":
+        return Reply(text=[f"{last['content']} days. DONE" if checking else f"{last['content']} days."])
+    return Reply(calls=[("days_between", '{"first": "2026-11-22", "second": "2026-12-24"}')])
+
+
+async def test_the_example_counts_days_with_its_tool(tmp_path: Path) -> None:
+    """Two agents, a real tool, and the end that the team itself sets."""
+    sink = Recorder()
+    async with provider(model) as fake:
+        settings = ModelSettings(base_url=fake.base_url, model="fake", names="field")
+        async with open_orchestrator(model=settings, data=tmp_path, team="examples.own_team:team") as orchestrator:
+            assert orchestrator.model == "fake"
+            answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)
+    expected = (date(2026, 12, 24) - date(2026, 11, 22)).days
+    assert answer.final_response == f"{expected} days. DONE"
+    assert sink.said() == [("Counter", f"{expected} days."), ("Checker", f"{expected} days. DONE")]
+    assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == [expected] * 2
+    assert len(sink.checkpoints) == 2
+
+
+async def test_the_example_says_something_without_a_key_too(tmp_path: Path) -> None:
+    """The offline analyst knows no such team; whatever it says, the run ends well."""
+    sink = Recorder()
+    async with open_orchestrator(model=ModelSettings(), data=tmp_path, team="examples.own_team:team") as orchestrator:
+        answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)
+    assert answer.final_response
+    assert answer.total_messages == len(sink.said())
