@@ -56,6 +56,7 @@ class Doors:
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncGenerator[App]:
     """Raises JournalError, ValueError or AskstreamError where the settings can't be followed."""
+    transports = base.factories(settings.transports)
     async with AsyncExitStack() as closing:
         journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
         closing.push_async_callback(journal.close)
@@ -76,7 +77,7 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         await runs.recover()
         group.create_task(_warm(orchestrator))
         doors = Doors()
-        yield App(_asgi(settings, runs, bus, doors), runs, orchestrator.model, doors)
+        yield App(_asgi(settings, transports, runs, bus, doors), runs, orchestrator.model, doors)
 
 
 async def _warm(orchestrator: AutoGenOrchestrator) -> None:
@@ -85,7 +86,7 @@ async def _warm(orchestrator: AutoGenOrchestrator) -> None:
         await orchestrator.warm()
 
 
-def _asgi(settings: Settings, runs: Runs, bus: Bus, doors: Doors) -> Starlette:
+def _asgi(settings: Settings, transports: Sequence[base.Factory], runs: Runs, bus: Bus, doors: Doors) -> Starlette:
     house = base.House(
         runs=runs,
         bus=bus,
@@ -94,8 +95,8 @@ def _asgi(settings: Settings, runs: Runs, bus: Bus, doors: Doors) -> Starlette:
     )
     desk = Desk(runs, question_characters=settings.question_characters, ready=doors)
     routes: list[BaseRoute] = [*desk.routes()]
-    for transport in base.load(settings.transports, house):
-        routes.extend(transport.routes())
+    for transport in transports:
+        routes.extend(transport(house).routes())
     return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings))
 
 

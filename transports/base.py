@@ -50,9 +50,9 @@ Factory: TypeAlias = Callable[[House], Transport]
 TRANSPORTS = {"sse": "transports.sse:Sse", "websocket": "transports.websocket:WebSockets"}
 
 
-def load(names: Iterable[str], house: House) -> list[Transport]:
-    """The transports of these names. Raises ValueError for a name that is neither in the table nor importable."""
-    return [_factory(name)(house) for name in names]
+def factories(names: Iterable[str]) -> list[Factory]:
+    """What makes the transports of these names. ValueError for one that is neither in the table nor importable."""
+    return [_factory(name) for name in names]
 
 
 def _factory(name: str) -> Factory:

@@ -80,7 +80,7 @@ class Start(Protocol):
 
 
 @contextmanager
-def _started(data: Path, *options: str, **environment: str) -> Generator[ServerProcess]:
+def started(data: Path, *options: str, **environment: str) -> Generator[ServerProcess]:
     server = ServerProcess(data, *options, **environment)
     try:
         yield server
@@ -92,7 +92,7 @@ def _started(data: Path, *options: str, **environment: str) -> Generator[ServerP
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for all tests that only use it: no key, the offline analyst, its default settings."""
-    with _started(tmp_path_factory.mktemp("data"), ASKSTREAM_ACTIVE_RUNS="200") as process:
+    with started(tmp_path_factory.mktemp("data"), ASKSTREAM_ACTIVE_RUNS="200") as process:
         yield process
 
 

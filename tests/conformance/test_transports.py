@@ -1,0 +1,51 @@
+"""What every transport promises, over all of them, one from outside of the house included."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import ServerProcess, started
+from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
+from transports import base
+
+
+async def watch_lines(url: str, run_id: str) -> list[str]:
+    async with client_of(url) as client:
+        return (await client.get(f"/lines/{run_id}")).text.splitlines()
+
+
+async def sse(url: str, run_id: str) -> list[str]:
+    return await watch_sse(url, run_id, filters={"tokens": True})
+
+
+async def ws(url: str, run_id: str) -> list[str]:
+    return await watch_ws(url, run_id, filters={"tokens": True})
+
+
+WATCH: dict[str, Callable[[str, str], Awaitable[list[str]]]] = {"sse": sse, "websocket": ws, "lines": watch_lines}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """With the third transport named in a setting: no file of the core knows it."""
+    names = '["sse", "websocket", "tests.conformance.lines:Lines"]'
+    with started(tmp_path_factory.mktemp("data"), ASKSTREAM_TRANSPORTS=names) as process:
+        yield process
+
+
+@pytest.mark.parametrize("name", WATCH)
+async def test_live_and_late_viewers_get_the_log_byte_for_byte(server: ServerProcess, name: str) -> None:
+    """Whatever carries it."""
+    run_id = await ask(server.url, "What was revenue in March 2026?")
+    live, reference = await asyncio.gather(WATCH[name](server.url, run_id), sse(server.url, run_id))
+    assert live == reference
+    assert await WATCH[name](server.url, run_id) == reference
+
+
+def test_every_transport_in_the_table_can_be_loaded() -> None:
+    """A row that names nothing would be found by the first operator otherwise."""
+    assert len(base.factories(base.TRANSPORTS)) == len(base.TRANSPORTS)
+    assert set(base.TRANSPORTS) <= set(WATCH)
+    with pytest.raises(ValueError, match="pigeon"):
+        base.factories(["pigeon"])

@@ -1,0 +1,80 @@
+"""Viewers of a run as its clients are: over SSE with plain HTTP, over WebSocket with the `websockets` client."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import httpx2
+from websockets.asyncio.client import ClientConnection, connect
+
+from transports.framing import Decoder
+
+TERMINAL = {"completed", "error", "cancelled"}
+
+
+def is_terminal(line: str) -> bool:
+    return json.loads(line)["event"]["event_type"] in TERMINAL
+
+
+def client_of(url: str) -> httpx2.AsyncClient:
+    """Without TLS, whose set-up would take longer than most requests here."""
+    return httpx2.AsyncClient(base_url=url, timeout=60, verify=False)
+
+
+async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[str, str]]:
+    """(last event id, data) of each event of an SSE response, as it arrives."""
+    decoder = Decoder()
+    async with (
+        client_of(url) as client,
+        client.stream(request.pop("method", "GET"), path, **request) as response,
+    ):
+        response.raise_for_status()
+        async for data in response.aiter_raw():
+            for message in decoder.feed(data):
+                yield message.last_event_id, message.data
+
+
+async def watch_sse(url: str, run_id: str, *, after: int = 0, filters: dict[str, Any] | None = None) -> list[str]:
+    """The data of all events after the cursor, to the end of the run. Lists in `filters` are joined with commas."""
+    joined = {name: _query(value) for name, value in (filters or {}).items()}
+    path = f"/runs/{run_id}/events"
+    return [data async for _, data in sse_lines(url, path, params={"after": str(after), **joined})]
+
+
+def _query(value: Any) -> str:
+    return ",".join(cast(list[str], value)) if isinstance(value, list) else str(value).lower()
+
+
+def socket(url: str) -> connect:
+    return connect(url.replace("http", "ws", 1) + "/ws", subprotocols=[cast(Any, "askstream.v1")], max_size=2**20)
+
+
+async def say(ws: ClientConnection, **message: Any) -> dict[str, Any]:
+    """Sends a message and returns the next reply; no event may come before it."""
+    await ws.send(json.dumps(message))
+    return json.loads(await ws.recv())["reply"]
+
+
+async def frames(ws: ClientConnection) -> list[str]:
+    """The frames of the one run that this socket watches, to its end, heartbeats left out."""
+    found: list[str] = []
+    while not found or not is_terminal(found[-1]):
+        frame = cast(str, await ws.recv())
+        if not frame.startswith('{"reply"'):
+            found.append(frame)
+    return found
+
+
+async def watch_ws(url: str, run_id: str, *, after: int = 0, filters: dict[str, Any] | None = None) -> list[str]:
+    async with socket(url) as ws:
+        reply = await say(ws, type="subscribe", run_id=run_id, after=after, **(filters or {}))
+        assert reply["ok"], reply
+        return await frames(ws)
+
+
+async def ask(url: str, question: str, **fields: Any) -> str:
+    """Starts a run; its id."""
+    async with client_of(url) as client:
+        answer = await client.post("/runs", json={"question": question, **fields})
+        answer.raise_for_status()
+        return answer.json()["run_id"]
