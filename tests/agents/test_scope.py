@@ -142,8 +142,8 @@ async def test_an_async_generator_left_open_may_close_itself() -> None:
     async def work() -> None:
         kept.append(numbers())
         await anext(kept[0])
+        asyncio.get_running_loop().call_later(0.01, kept.clear)  # inside: the run's context, after its end
 
     kept: list[Any] = []
     await Scope().run(work())
-    kept.clear()
     await asyncio.wait_for(closed.wait(), 2)

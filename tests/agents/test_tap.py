@@ -14,6 +14,9 @@ from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, UserMessage
 from pydantic import BaseModel
 
+from agents.models import ModelSettings, connect
+from agents.outlet import Outlet
+from agents.tap import Ledger, Speaker, Tap, speaking
 from server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
 from server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
@@ -42,6 +45,17 @@ async def test_pieces_and_response_are_one_text_under_one_id(streams: bool) -> N
     assert sink.written(said.message_id) == "".join(pieces) == sink.said()[0][1]
     assert 1 < len(sink.bodies(AgentChunk)) < 50
     assert sink.drafts[-1].event_type == "agent_response"
+
+
+async def test_a_streaming_agent_is_spared_the_pieces() -> None:
+    """AutoGen's own agents do without, and each piece through a team costs more than all else that is done to it."""
+    async with provider([Reply(text=["a", "b", "c"])]) as fake:
+        client = connect(ModelSettings(base_url=fake.base_url, model="m"))
+        tap = Tap(client, Outlet(Recorder()), Ledger())
+        speaking.set(Speaker("Solo", takes_whole=True))
+        got = [piece async for piece in tap.create_stream([UserMessage(content="x", source="user")])]
+        await client.close()
+    assert [piece.content if isinstance(piece, CreateResult) else piece for piece in got] == ["abc"]
 
 
 async def test_pieces_come_while_the_model_writes() -> None:
@@ -203,8 +217,6 @@ async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
 
 async def test_a_team_with_its_own_client_is_streamed_and_counted() -> None:
     """Nothing is tapped: its events and its messages' usage tell the same."""
-    from agents.models import ModelSettings, connect
-
     async with provider([Reply(text=["a", "b"], usage=(4, 2))]) as fake:
         own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m"))
         sink = Recorder()
