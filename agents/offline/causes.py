@@ -18,6 +18,7 @@ DIMENSIONS: Final = ("product", "category", "region", "customer")
 _NOTABLE: Final = 0.03
 _NOTABLE_POINTS: Final = 0.5  # of a percentage
 _DRIVEN: Final = ("revenue", "margin")
+_WITHIN: Final = {"category": "product", "region": "customer"}  # along what a part is split further
 _LOOKED_AT: Final = 6  # parts in each breakdown: the unusual ones come first
 
 
@@ -201,21 +202,32 @@ def _names(causes: Sequence[Cause]) -> dict[str, tuple[str, ...]]:
 def _look_closer(
     change: Change, causes: Sequence[Cause], covers: Period
 ) -> Generator[Act, Sequence[Result], tuple[dict[str, Json], float | None]]:
-    """For each cause one row that tells what happened; and the same step a year earlier, where the data goes so far."""
-    calls = [Call("run_sql", {"query": _closer_sql(cause)}) for cause in causes]
+    """For each cause what happened, and to which part of it most; and the same step a year earlier, where there is one.
+
+    The facts are one row of figures by the cause's name, with `inside`: the part of it that changed most.
+    """
+    closer = [Call("run_sql", {"query": _closer_sql(cause)}) for cause in causes]
+    inside = [_inside(cause) for cause in causes if cause.dimension in _WITHIN]
     seasonal = change.previous.year_before().start >= covers.start and change.current != change.previous.year_before()
-    if seasonal:
-        calls.append(_compare(change, change.current.year_before(), change.previous.year_before()))
+    season = [_compare(change, change.current.year_before(), change.previous.year_before())] if seasonal else []
+    calls = (*closer, *inside, *season)
     if not calls:
         return {}, None
     names = ", ".join(cause.name for cause in causes)
-    results = yield Act(f"What happened to {names}?" if names else "Is it the season?", tuple(calls))
-    facts: dict[str, Json] = {
-        cause.name: {**dict(zip(r.data["columns"], r.data["rows"][0], strict=True)), "sql": r.data["sql"]}
-        for cause, r in zip(causes, results, strict=False)
-        if r.data.get("rows")
-    }
+    results = yield Act(f"What happened to {names}?" if names else "Is it the season?", calls)
+    parts = iter(results[len(closer) :])
+    facts: dict[str, Json] = {}
+    for cause, result in zip(causes, results, strict=False):
+        row = dict(zip(result.data["columns"], result.data["rows"][0], strict=True)) if result.data.get("rows") else {}
+        split = next(parts).data.get("parts", ()) if cause.dimension in _WITHIN else ()
+        facts[cause.name] = {**row, "sql": result.data.get("sql", ""), "inside": split[0] if split else None}
     return facts, results[-1].data.get("change_percent") if seasonal else None
+
+
+def _inside(cause: Cause) -> Call:
+    change = replace(cause.change, filters={**cause.change.filters, cause.dimension: (cause.name,)})
+    arguments = _compare(change, change.current, change.previous).arguments
+    return Call("break_down", {**arguments, "dimension": _WITHIN[cause.dimension], "limit": 1})
 
 
 def _closer_sql(cause: Cause) -> str:

@@ -144,14 +144,23 @@ def _speaker(name: object, text: str) -> Role | None:
 
 def _calls_of(message: Json) -> dict[str, Call]:
     found: dict[str, Call] = {}
-    asked: list[Any] = message.get("tool_calls") or []
-    for call in asked:
-        try:
-            arguments = orjson.loads(call["function"]["arguments"])
-            found[str(call["id"])] = Call(str(call["function"]["name"]), arguments)
-        except (KeyError, TypeError, orjson.JSONDecodeError):
-            continue
+    asked = message.get("tool_calls")
+    for call in cast("list[object]", asked) if isinstance(asked, list) else []:
+        match call:
+            case {"id": str(number), "function": {"name": str(name), "arguments": str(arguments)}}:
+                if (parsed := _arguments(arguments)) is not None:
+                    found[number] = Call(name, parsed)
+            case _:
+                continue
     return found
+
+
+def _arguments(text: str) -> Json | None:
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return cast("Json", parsed) if isinstance(parsed, dict) else None
 
 
 def _result_of(text: str) -> Result:
@@ -168,8 +177,10 @@ def _result_of(text: str) -> Result:
             return Result(error="unreadable", message=text[:200])
 
 
-def _tool_names(tools: Iterable[Json]) -> Iterable[str]:
+def _tool_names(tools: Iterable[object]) -> Iterable[str]:
     for tool in tools:
-        function = tool.get("function")
-        if isinstance(function, dict):
-            yield str(cast("Json", function).get("name"))
+        match tool:
+            case {"function": {"name": str(name)}}:
+                yield name
+            case _:
+                continue

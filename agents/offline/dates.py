@@ -115,7 +115,8 @@ def last_whole(unit: str, today: date, count: int = 1) -> Period:
 _RELATIONS: Final[tuple[tuple[str, Relation], ...]] = (
     (r"year (?:on|over) year|yoy|y/y|y-o-y", "year_before"),
     (
-        r"(?:the )?same (?:month|quarter|period|time|half|week|days?)(?: of| in)? (?:the )?(?:last|previous|prior) year",
+        r"(?:the )?same (?:month|quarter|period|time|half|week|days?)(?: of| in)? (?:the )?"
+        r"(?:last|previous|prior) year",
         "year_before",
     ),
     (r"(?:the )?same (?:month|quarter|period|time|half) (?:a|one|the) year (?:ago|earlier|before)", "year_before"),
@@ -258,12 +259,12 @@ _PATTERNS: Final[tuple[tuple[str, Callable[[_Finder, re.Match[str]], Mention | N
     (rf"(?:the )?h ?([12]){_OF_YEAR}", _Finder.half),
     (rf"(?:the )?({_ORDINAL}) half(?: year)?{_OF_YEAR}", _Finder.half),
     (rf"(?:the )?(?:{_LAST}) {_COUNT} (day|week|month|quarter|year)s?", _Finder.several),
-    (r"(?:the )?(?:year|quarter|month) to date|ytd|qtd|mtd|(?:this year )?so far this year", _Finder.to_date),
+    (r"(?:the )?(?:year|quarter|month) -? ?to -? ?date|ytd|qtd|mtd|(?:this year )?so far this year", _Finder.to_date),
     (rf"(?:the )?(?:{_LAST}) (week|month|quarter|half|year)", _Finder.last),
     (r"(?:this|current|the current) (week|month|quarter|half|year)", _Finder.this),
     (r"today|yesterday", _Finder.yesterday),
     (
-        r"all[ -]time|of all time|(?:the )?whole period|all (?:the )?data|since the (?:beginning|start)|so far|ever|"
+        r"all -? ?time|of all time|(?:the )?whole period|all (?:the )?data|since the (?:beginning|start)|so far|ever|"
         r"in total|overall",
         _Finder.always,
     ),

@@ -56,14 +56,14 @@ async def serve() -> AsyncGenerator[Endpoint]:
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve(sockets=[listening]))
-        try:
-            await server.ready.wait()
-            yield Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
-        finally:
-            server.should_exit = True
-            await serving
+    # Owned by this context alone: a task group would wrap whatever ends the context into a group of errors.
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await server.ready.wait()
+        yield Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def application(key: str) -> Starlette:
@@ -146,15 +146,23 @@ async def _body(request: Request) -> Json | Response:
             return _error(400, "invalid_request", "The body needs a list `messages`.")
 
 
+def _asks_for_usage(body: Json) -> bool:
+    match body:
+        case {"stream_options": {"include_usage": True}}:
+            return True
+        case _:
+            return False
+
+
 def _complete(body: Json) -> Response:
     messages: Sequence[Json] = body["messages"]
-    tools: Sequence[Json] = body.get("tools") or ()
+    given: Any = body.get("tools")
+    tools: Sequence[Json] = cast("list[Json]", given) if isinstance(given, list) else ()
     answer = reply(messages, tools)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": MODEL}
     usage = _usage(body, answer)
     if body.get("stream"):
-        options: Json = body.get("stream_options") or {}
-        told = usage if options.get("include_usage") else None
+        told = usage if _asks_for_usage(body) else None
         return StreamingResponse(_stream(head, answer, len(messages), told), media_type="text/event-stream")
     choice = {
         "index": 0,

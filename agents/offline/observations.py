@@ -181,7 +181,8 @@ def _course_of(measure: Measure, points: Sequence[tuple[str, float]]) -> list[st
     first, last = points[0], points[-1]
     told = [
         f"{measure.label}: highest in {_when(high[0])} ({amount(high[1], measure.unit)}), lowest in {_when(low[0])} "
-        f"({amount(low[1], measure.unit)}); {_change(measure, last[1], first[1])} from {_when(first[0])} to {_when(last[0])}."
+        f"({amount(low[1], measure.unit)}); {_change(measure, last[1], first[1])} from {_when(first[0])} "
+        f"to {_when(last[0])}."
     ]
     months = min(12, len(points) - 12)
     if not measure.is_ratio and months >= _ENOUGH_MONTHS and len(first[0]) == len("2026-10"):

@@ -21,7 +21,7 @@ def plan(conversation: Conversation) -> Script:
         reason = f" ({schema.message})" if schema.error else ""
         return (
             f"{FOREIGN}\n\nThis isn't the bundled sales warehouse{reason}. I work by rules that know that warehouse "
-            "only, so DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a language "
-            "model: set `OPENAI_API_KEY`."
+            "only, so DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a "
+            "language model: set `OPENAI_API_KEY`."
         )
     return to_text(understand(conversation.questions, facts))

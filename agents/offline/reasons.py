@@ -11,7 +11,7 @@ from agents.offline.plan import MORE, Request, request_line
 from agents.offline.script import Script, together
 from agents.offline.statement import TITLE, listed, say
 from agents.offline.understanding import Understanding
-from agents.offline.verdicts import cause_table, driver_table, requests, verdict
+from agents.offline.verdicts import cause_table, driver_table, request_for, requests, verdict
 from agents.periods import Period
 
 MOST_ROUNDS: Final = 2  # so often the analysis may send the team back for more
@@ -37,7 +37,7 @@ def reasons(plan: Understanding, against: Period, data: Sequence[Evidence], ques
     open_ones = [request for request in wanted if request_title(request) not in fetched]
     if open_ones and rounds < MOST_ROUNDS:
         return _ask_for(open_ones)
-    groups = [(one, _findings(one, fetched, wanted, question if plan.job == "why" else "")) for one in found]
+    groups = [(one, _findings(one, fetched, question if plan.job == "why" else "")) for one in found]
     tables = [table for one in found for table in (cause_table(one), driver_table(one)) if table]
     summary = f"{_summary(found[0])}{_mainly(found[0], groups[0][1])}"
     if len(groups) == 1:
@@ -81,19 +81,15 @@ def _only(change: Change) -> str:
     return f" ({', '.join(name for members in change.filters.values() for name in members)})" if change.filters else ""
 
 
-def _findings(found: Search, fetched: Mapping[str, Evidence], wanted: Sequence[Request], question: str) -> list[str]:
+def _findings(found: Search, fetched: Mapping[str, Evidence], question: str) -> list[str]:
     lines = [line for line in (_contradiction(found, question),) if line]
     for cause in found.causes:
-        proof = next((r for r in wanted if r.name == cause.name and r.period in _both(cause)), None)
+        proof = request_for(cause, found)
         told = verdict(cause, found.facts.get(cause.name, {}), fetched.get(request_title(proof)) if proof else None)
         # Of whom the question names, only what explains something is worth a line, unless there is nothing else.
         if cause.sql or told.kind != "unexplained" or len(found.causes) == 1:
             lines.append(f"**{cause.name}**{_size(cause)}. {told.sentence}")
     return [*lines, *_rest(found)]
-
-
-def _both(cause: Cause) -> tuple[Period, Period]:
-    return cause.change.current, cause.change.previous
 
 
 def _size(cause: Cause) -> str:

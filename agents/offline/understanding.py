@@ -27,6 +27,7 @@ from agents.periods import Period, months_from
 
 Ambiguity = Literal["measure", "period"]
 
+_BARE_WORDS: Final = 4  # "why?", "and why was that?": so short a question names nothing of its own
 KEY_MEASURES: Final = ("revenue", "orders", "units", "margin")
 _ASSUMED_MARGIN: Final = (
     "Profit is taken as gross margin: revenue less the cost of goods; other costs are not in the data."
@@ -125,29 +126,26 @@ def _timed(found: Understanding, reading: Reading, facts: Facts) -> Understandin
 def _two_periods(found: Understanding, reading: Reading) -> tuple[Period, Period | None, tuple[str, ...]]:
     named, relation = reading.dates.periods, reading.dates.relation
     is_change = found.job in ("why", "compare")
-    if is_change and reading.dates.ends and _alike(*reading.dates.ends):
-        then, now = reading.dates.ends
-        return now, then, ()
+    ends = reading.dates.ends
+    if is_change and ends and ends[0].whole_months == ends[1].whole_months > 0 and ends[0] != ends[1]:
+        return _ordered(*ends, found.covers)
     if len(named) >= 2 and is_change:
-        return _ordered(named[0], named[1], reading)
+        return _ordered(named[0], named[1], found.covers)
     period = named[0] if named else found.period
     if relation == "year_before":
         return period, period.year_before(), ()
-    if (
-        found.job in ("why", "compare", "report", "figure", "customers")
-        or relation
-        or found.order in ("growth", "decline")
-    ):
-        return period, before(period), ()
-    return period, None, ()
+    compares = found.job in ("why", "compare", "report", "figure", "customers") or found.order in ("growth", "decline")
+    return period, before(period) if compares or relation else None, ()
 
 
-def _ordered(first: Period, second: Period, reading: Reading) -> tuple[Period, Period, tuple[str, ...]]:
-    """The later of two is the current one. Against a whole year that holds it, a month means the same of that year."""
-    now, then = (first, second) if first.start >= second.start else (second, first)
+def _ordered(first: Period, second: Period, covers: Period) -> tuple[Period, Period, tuple[str, ...]]:
+    """The later of two is the current one, and like is set against like: a month against the same month where a whole
+    year was named, a year that isn't over against as many months of the other."""
+    then, now = sorted((first, second))
+    now = Period(now.start, covers.end) if now.contains(covers.end) else now
     if then.start.year < now.start.year and then.whole_months == 12 and 0 < now.whole_months < 12:
         return now, now.shifted(12 * (then.start.year - now.start.year)), ()
-    if 0 < now.whole_months < then.whole_months and now.start == then.end + timedelta(1) and reading.dates.relative:
+    if now.end == covers.end and 0 < now.whole_months < then.whole_months and now.start == then.end + timedelta(1):
         start = months_from(then.start, now.whole_months)
         note = f"Of the current period there is only {now.label}; it is compared with as much of the one before."
         return now, start, (note,)
@@ -175,10 +173,6 @@ def _covered(found: Understanding, facts: Facts) -> Understanding:
         notes.append(f"{covered}: there is no {against.label} to compare with.")
         against = None
     return replace(found, period=period, against=against, assumptions=tuple(notes))
-
-
-def _alike(first: Period, second: Period) -> bool:
-    return first.whole_months == second.whole_months > 0 and first != second
 
 
 def _day(day: date) -> str:
@@ -217,7 +211,10 @@ def _follows(reading: Reading, job: Job) -> bool:
     """Whether the question leans on the one before: it begins so, or is too short to stand alone."""
     if re.match(r" (?:and|what about|how about|same|ok and|but|then|now|also|or|just|only)\b", reading.text):
         return job not in ("schema", "forecast", "stock", "customers")
-    return job == "unknown" and bool(reading.dates.periods or reading.filters or reading.dates.relation)
+    if job == "unknown":
+        return bool(reading.dates.periods or reading.filters or reading.dates.relation)
+    bare = not (measures_of(reading) or reading.dates.periods or reading.filters)
+    return bare and job in ("why", "compare", "trend") and len(reading.text.split()) <= _BARE_WORDS
 
 
 def _continued(reading: Reading, job: Job, earlier: Understanding, facts: Facts) -> Understanding:

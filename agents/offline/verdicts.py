@@ -9,12 +9,13 @@ from agents.measures import MEASURES
 from agents.offline import queries
 from agents.offline.causes import Cause, Search
 from agents.offline.conversation import Json
-from agents.offline.evidence import Evidence, amount, signed
+from agents.offline.evidence import Evidence, amount, percent, signed
 from agents.offline.plan import Request
 from agents.periods import MONTH_NAMES
 
 _PRICE_STEP: Final = 3.0  # per cent: smaller moves of a mean price or cost come from the mix
 _DISCOUNT_STEP: Final = 5.0  # points of discount rate
+_MOST: Final = 0.6  # of a change: then the part that makes it is what changed
 _VANISHED: Final = 0.5  # of its value: so much of a region doesn't go by chance
 
 Kind = Literal["left", "new", "stock_out", "region_lost", "price", "cost", "promotion", "promotion_over", "unexplained"]
@@ -34,9 +35,26 @@ def verdict(cause: Cause, facts: Json, asked: Evidence | None) -> Verdict:
         case "region" if asked and (gone := [row for row in asked.rows if row[2] != "–"]):
             return _left_alone(gone, len(asked.rows))
         case "product" | "category":
-            return _terms(cause, facts)
+            told = _terms(cause, facts)
         case _:
-            return _ordering(cause, facts)
+            told = _ordering(cause, facts)
+    inner = _inner(cause, facts)
+    return _narrowed(inner, asked) if inner and told.kind == "unexplained" else told
+
+
+def _inner(cause: Cause, facts: Json) -> Json | None:
+    """The part inside that makes most of the change, if there is one."""
+    part: Json | None = facts.get("inside")
+    if not part or part.get("contribution") is None or not cause.contribution:
+        return None
+    return part if part["contribution"] / cause.contribution >= _MOST else None
+
+
+def _narrowed(inner: Json, asked: Evidence | None) -> Verdict:
+    name, moved = inner["name"], percent(inner["current"], inner["previous"])
+    if asked and asked.rows:
+        return Verdict("stock_out", f"Most of it is {name} ({moved}). {_out_of_stock(asked).sentence}")
+    return Verdict("unexplained", f"Most of it is {name} ({moved}); why, the data doesn't tell.")
 
 
 def _out_of_stock(asked: Evidence) -> Verdict:
@@ -85,15 +103,21 @@ def _ordering(cause: Cause, facts: Json) -> Verdict:
 
 def requests(found: Search) -> list[Request]:
     """What would prove the causes, and isn't in the sales figures: stock of a product, people of a region."""
-    asked: list[Request] = []
-    for cause in found.causes:
-        low = cause.change.current if cause.unusual <= 0 else cause.change.previous
-        facts = found.facts.get(cause.name, {})
-        if cause.dimension == "product" and verdict(cause, facts, None).kind == "unexplained":
-            asked.append(Request("stock", cause.name, low))
-        if cause.dimension == "region" and _fell_by_half(cause, found):
-            asked.append(Request("people", cause.name, low))
-    return asked
+    asked = [request_for(cause, found) for cause in found.causes]
+    return list(dict.fromkeys(request for request in asked if request))
+
+
+def request_for(cause: Cause, found: Search) -> Request | None:
+    low = cause.change.current if cause.unusual <= 0 else cause.change.previous
+    facts = found.facts.get(cause.name, {})
+    if cause.dimension == "region" and _fell_by_half(cause, found):
+        return Request("people", cause.name, low)
+    if cause.dimension == "customer" or verdict(cause, facts, None).kind != "unexplained":
+        return None
+    if cause.dimension == "product":
+        return Request("stock", cause.name, low)
+    inner = _inner(cause, facts)
+    return Request("stock", str(inner["name"]), low) if inner and cause.dimension == "category" else None
 
 
 def _fell_by_half(cause: Cause, found: Search) -> bool:
@@ -119,7 +143,7 @@ def cause_table(found: Search) -> Evidence:
     label = MEASURES[change.measure].label
     columns = ("Part", change.current.label, change.previous.label, "Change", "Beyond the general course")
     proofs = [cause.sql for cause in found.causes if cause.sql]
-    proofs += [str(row["sql"]) for row in found.facts.values()]
+    proofs += [str(row["sql"]) for row in found.facts.values() if row["sql"]]
     title = f"{label}: what moved, {change.current.label} against {change.previous.label}"
     return Evidence(title, "", columns if rows else (), rows, ";\n\n".join(dict.fromkeys(proofs or found.sql)))
 

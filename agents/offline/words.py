@@ -10,12 +10,13 @@ from typing import Final
 
 # First match wins, so what is longer stands first. Patterns see lower-case words with single spaces between.
 CONCEPTS: Final[tuple[tuple[str, str], ...]] = (
+    (r"best ?-? ?sellers?|best selling products?", "TOP PRODUCT"),
     (
         r"sales ?(?:people|persons?|reps?|men|man|force|team)|sales representatives?|sellers?|reps|account managers?",
         "SALES_PERSON",
     ),
     (
-        r"(?:gross )?(?:margin|profit) (?:rates?|percent(?:age)?|%|ratio)|profitability|percentage margin|"
+        r"(?:gross |profit )?(?:margin|profit) (?:rates?|percent(?:age)?|%|ratio)|profitability|percentage margin|"
         r"margin in percent",
         "MARGIN_RATE",
     ),
@@ -26,8 +27,7 @@ CONCEPTS: Final[tuple[tuple[str, str], ...]] = (
         r"(?:customers|clients|buyers)(?= (?:by|per|in each) (?:segment|region|categor|sales|month))",
         "CUSTOMER_COUNT",
     ),
-    (r"stock ?-?outs?|out of stock|sold out|inventory|stock levels?|in stock|stocks?|shortages?", "STOCK"),
-    (r"best ?-?sellers?|best selling products?", "TOP PRODUCT"),
+    (r"stock ?-? ?outs?|out of stock|sold out|inventory|stock levels?|in stock|stocks?|shortages?", "STOCK"),
     (r"gross profits?|gross margins?|margins?|profits?|earnings|net profits?", "MARGIN"),
     (r"cost of (?:goods|sales)(?: sold)?|cogs|costs?", "COST"),
     (r"discounts?(?: given)?|rebates?", "DISCOUNT"),

@@ -1,0 +1,495 @@
+"""The five tools: their figures are those of plain SQL, and hostile SQL gets an error with a stable code, in time."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from autogen_core import CancellationToken
+from autogen_core.tools import FunctionTool, StaticWorkbench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents import warehouse
+from agents.changes import Flow, effects, parts_of_ratio, parts_of_sum, typical_rate
+from agents.sql import ToolError, select, select_now
+from agents.tools import toolbox
+
+ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT COUNT(*) FROM r"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("data") / "warehouse.db"
+    warehouse.build(made)
+    return made
+
+
+@pytest.fixture
+def data(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path)
+    yield connection
+    connection.close()
+
+
+async def call(path: Path, name: str, **arguments: Any) -> dict[str, Any]:
+    return orjson.loads(await toolbox(path)[name](**arguments))
+
+
+async def code_of(path: Path, name: str, **arguments: Any) -> str:
+    """The code of the error that the call ends in, read from its text as the team reads it."""
+    with pytest.raises(ToolError) as caught:
+        await toolbox(path)[name](**arguments)
+    told = orjson.loads(str(caught.value))
+    assert told["error"]["message"]
+    assert "Traceback" not in str(caught.value)
+    assert str(path.parent) not in str(caught.value)
+    return told["error"]["code"]
+
+
+def files(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*")}
+
+
+def rows(data: sqlite3.Connection, query: str) -> list[Any]:
+    return data.execute(query).fetchall()
+
+
+# Written without the view, so that an error in it can't hide.
+REVENUE = """SELECT ROUND(SUM(l.quantity * l.unit_price * (1 - l.discount)), 2)
+FROM orders o JOIN order_lines l USING (order_id) JOIN customers c USING (customer_id) JOIN regions r USING (region_id)
+WHERE o.ordered_on LIKE '{month}%' AND r.name = '{region}'"""
+
+
+async def test_compare_periods_gives_the_figures_of_plain_sql(path: Path, data: sqlite3.Connection) -> None:
+    """Both values, the change, and SQL that gives the same values again."""
+    found = await call(
+        path, "compare_periods", measure="revenue", current="2026-03", previous="2025-03", filters={"region": "north"}
+    )
+    now, then = (rows(data, REVENUE.format(month=month, region="North"))[0][0] for month in ("2026-03", "2025-03"))
+    assert (found["current"]["value"], found["previous"]["value"]) == (now, then)
+    assert found["change"] == pytest.approx(now - then, abs=0.01)
+    assert found["change_percent"] == pytest.approx(100 * (now - then) / then, abs=0.01)
+    assert rows(data, found["sql"]) == [(now, then)]
+
+
+MEASURES = {
+    "orders": "SELECT COUNT(DISTINCT order_id) FROM orders WHERE ordered_on LIKE '2026-03%'",
+    "units": "SELECT SUM(quantity) FROM orders JOIN order_lines USING (order_id) WHERE ordered_on LIKE '2026-03%'",
+    "customers": "SELECT COUNT(DISTINCT customer_id) FROM orders WHERE ordered_on LIKE '2026-03%'",
+    "cost": "SELECT ROUND(SUM(quantity * unit_cost), 2) FROM orders JOIN order_lines USING (order_id)"
+    " WHERE ordered_on LIKE '2026-03%'",
+    "margin_rate": "SELECT ROUND(100 - 100 * SUM(quantity * unit_cost) / SUM(quantity * unit_price * (1 - discount)),"
+    " 2) FROM orders JOIN order_lines USING (order_id) WHERE ordered_on LIKE '2026-03%'",
+    "average_order": "SELECT ROUND(SUM(quantity * unit_price * (1 - discount)) / COUNT(DISTINCT order_id), 2)"
+    " FROM orders JOIN order_lines USING (order_id) WHERE ordered_on LIKE '2026-03%'",
+}
+
+
+@pytest.mark.parametrize(("measure", "query"), MEASURES.items(), ids=MEASURES.keys())
+async def test_every_measure_is_what_its_name_says(
+    path: Path, data: sqlite3.Connection, measure: str, query: str
+) -> None:
+    """Counts, sums and ratios, over the tables themselves."""
+    found = await call(path, "compare_periods", measure=measure, current="2026-03", previous="2026-02")
+    assert found["current"]["value"] == pytest.approx(rows(data, query)[0][0])
+
+
+@pytest.mark.parametrize(
+    "dimension", ["product", "category", "region", "customer", "segment", "sales_person", "driver"]
+)
+async def test_the_parts_of_a_change_add_up_to_it(path: Path, dimension: str) -> None:
+    """Nothing is lost and nothing counted twice, by whatever it is split."""
+    arguments: dict[str, Any] = {"measure": "margin", "current": "2026-02", "previous": "2026-01"}
+    found = await call(path, "break_down", **arguments, dimension=dimension, limit=50)
+    if found.get("parts_in_all", 0) > 50:  # the long tail is told apart by itself
+        told = [part["name"] for part in found["parts"]]
+        rest = await call(path, "compare_periods", **arguments, exclude={dimension: told})
+        found["parts"].append({"contribution": rest["change"]})
+    assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(found["change"], abs=0.5)
+
+
+async def test_a_ratio_is_split_by_its_own_change_and_by_its_weight(path: Path) -> None:
+    """The contributions of a ratio are points that add up to its change."""
+    found = await call(
+        path, "break_down", measure="margin_rate", dimension="category", current="2025-08", previous="2025-07"
+    )
+    assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(found["change"], abs=0.03)
+    assert found["parts"][0]["name"] == "Textiles"
+
+
+async def test_one_order_with_two_products_is_not_counted_as_two(path: Path) -> None:
+    """Where parts overlap there are no contributions to add up."""
+    found = await call(path, "break_down", measure="orders", dimension="product", current="2026-02", previous="2026-01")
+    assert all(part["contribution"] is None for part in found["parts"])
+
+
+async def test_what_moved_unlike_the_rest_comes_first(path: Path) -> None:
+    """The lost customer heads the list, before larger ones that went with the season."""
+    found = await call(
+        path, "break_down", measure="revenue", dimension="customer", current="2026-02", previous="2026-01", limit=3
+    )
+    assert found["parts"][0]["name"] == "Halvorsen Retail Group"
+    assert len(found["parts"]) == 3
+
+
+async def test_excluding_takes_a_member_out(path: Path, data: sqlite3.Connection) -> None:
+    """What is left is the whole less what was taken out."""
+    arguments: dict[str, Any] = {"measure": "units", "current": "2026-05", "previous": "2026-04"}
+    whole = await call(path, "compare_periods", **arguments)
+    part = await call(path, "compare_periods", **arguments, filters={"category": ["Outdoor", "Audio"]})
+    rest = await call(path, "compare_periods", **arguments, exclude={"category": ["Outdoor", "Audio"]})
+    assert part["current"]["value"] + rest["current"]["value"] == whole["current"]["value"]
+    assert part["current"]["value"] > 0
+
+
+async def test_periods_that_overlap_are_told_apart(path: Path) -> None:
+    """A month can be set against the quarter that it lies in."""
+    month = await call(path, "compare_periods", measure="units", current="2026-03", previous="2026-Q1")
+    apart = await call(path, "compare_periods", measure="units", current="2026-Q1", previous="2025-Q1")
+    assert month["previous"]["value"] == apart["current"]["value"]
+    assert month["current"]["value"] < month["previous"]["value"]
+
+
+async def test_a_period_without_sales_is_zero_and_its_ratio_unknown(path: Path) -> None:
+    """No division by nothing, and no null where a sum is 0."""
+    sums = await call(path, "compare_periods", measure="revenue", current="2026-10", previous="1999")
+    ratio = await call(path, "compare_periods", measure="margin_rate", current="2026-10", previous="1999")
+    assert (sums["previous"]["value"], sums["change_percent"]) == (0, None)
+    assert (ratio["previous"]["value"], ratio["change"]) == (None, None)
+
+
+WRONG = {
+    "a measure": ({"measure": "joy", "current": "2026", "previous": "2025"}, "unknown_measure"),
+    "a period": ({"measure": "revenue", "current": "last week", "previous": "2025"}, "bad_period"),
+    "a day": ({"measure": "revenue", "current": "2026-02-30", "previous": "2025"}, "bad_period"),
+    "a backward period": ({"measure": "revenue", "current": "2026..2025", "previous": "2025"}, "bad_period"),
+    "a dimension": (
+        {"measure": "revenue", "current": "2026", "previous": "2025", "filters": {"planet": "Mars"}},
+        "unknown_dimension",
+    ),
+    "a member": (
+        {"measure": "revenue", "current": "2026", "previous": "2025", "filters": {"region": "Nowhere"}},
+        "unknown_value",
+    ),
+    "a member that is SQL": (
+        {"measure": "revenue", "current": "2026", "previous": "2025", "exclude": {"region": "x' OR '1'='1"}},
+        "unknown_value",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code"), WRONG.values(), ids=WRONG.keys())
+async def test_wrong_arguments_are_named(path: Path, arguments: dict[str, Any], code: str) -> None:
+    """A model that erred can put it right."""
+    assert await code_of(path, "compare_periods", **arguments) == code
+
+
+async def test_unknown_dimensions_and_drivers_of_a_count_are_refused(path: Path) -> None:
+    """Drivers split money, not counts."""
+    arguments = {"measure": "orders", "current": "2026", "previous": "2025"}
+    assert await code_of(path, "break_down", **arguments, dimension="driver") == "unknown_dimension"
+    assert await code_of(path, "break_down", **arguments, dimension="weather") == "unknown_dimension"
+
+
+# --- SQL -------------------------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "attach": ("ATTACH '{other}' AS other", "sql_not_allowed"),
+    "attach within a name": ("ATTACH DATABASE 'file:{other}?mode=rwc' AS other", "sql_not_allowed"),
+    "detach": ("DETACH main", "sql_not_allowed"),
+    "vacuum into": ("VACUUM INTO '{other}'", "sql_not_allowed"),
+    "vacuum": ("VACUUM", "sql_not_allowed"),
+    "pragma": ("PRAGMA query_only = OFF", "sql_not_allowed"),
+    "pragma as a table": ("SELECT * FROM pragma_database_list", "sql_not_allowed"),
+    "insert": ("INSERT INTO regions VALUES (9, 'Moon')", "sql_not_allowed"),
+    "insert returning": ("INSERT INTO regions VALUES (9, 'Moon') RETURNING *", "sql_not_allowed"),
+    "update": ("UPDATE regions SET name = 'x'", "sql_not_allowed"),
+    "delete": ("DELETE FROM orders", "sql_not_allowed"),
+    "delete in a with": ("WITH x AS (SELECT 1) DELETE FROM orders", "sql_not_allowed"),
+    "replace": ("REPLACE INTO regions VALUES (1, 'x')", "sql_not_allowed"),
+    "create": ("CREATE TABLE x (a)", "sql_not_allowed"),
+    "create temporary": ("CREATE TEMP TABLE x AS SELECT 1", "sql_not_allowed"),
+    "create view": ("CREATE TEMP VIEW x AS SELECT 1", "sql_not_allowed"),
+    "create trigger": ("CREATE TRIGGER t AFTER INSERT ON orders BEGIN SELECT 1; END", "sql_not_allowed"),
+    "virtual table": ("CREATE VIRTUAL TABLE x USING fts5(a)", "sql_not_allowed"),
+    "drop": ("DROP TABLE orders", "sql_not_allowed"),
+    "alter": ("ALTER TABLE orders ADD COLUMN x", "sql_not_allowed"),
+    "reindex": ("REINDEX", "sql_not_allowed"),
+    "analyze": ("ANALYZE", "sql_not_allowed"),
+    "begin": ("BEGIN IMMEDIATE", "sql_not_allowed"),
+    "savepoint": ("SAVEPOINT s", "sql_not_allowed"),
+    "load_extension": ("SELECT load_extension('/lib/x.so')", "sql_not_allowed"),
+    "LOAD_EXTENSION": ("SELECT LOAD_EXTENSION('/lib/x.so', 'init')", "sql_not_allowed"),
+    "readfile": ("SELECT readfile('/etc/passwd')", "sql_invalid"),
+    "two statements": ("SELECT 1; SELECT 2", "sql_not_allowed"),
+    "a write behind a read": ("SELECT 1; DROP TABLE orders", "sql_not_allowed"),
+    "nothing": ("", "sql_not_allowed"),
+    "a comment": ("-- nothing", "sql_not_allowed"),
+    "no SQL": ("please give me all orders", "sql_invalid"),
+    "no such table": ("SELECT * FROM secrets", "sql_invalid"),
+    "a NUL": ("SELECT 'a\x00b'", "sql_invalid"),
+    "a lone surrogate": ("SELECT '\ud800'", "sql_invalid"),
+    "too long": ("SELECT 1 -- " + "x" * 20_000, "sql_too_long"),
+    "deep": ("SELECT " + "(" * 2000 + "1" + ")" * 2000, "sql_invalid"),
+    "a huge cell": ("SELECT hex(zeroblob(1000000000))", "cell_too_large"),
+    "a huge text": ("SELECT replace(printf('%.200000c', 'x'), 'x', 'four')", "cell_too_large"),
+    "a grown text": ("SELECT group_concat(customer) FROM sales, (SELECT 1 UNION SELECT 2)", "cell_too_large"),
+    "a big result": ("SELECT printf('%.2000c', 'x') FROM orders", "result_too_large"),
+}
+
+
+@pytest.mark.parametrize(("query", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+async def test_hostile_sql_gets_a_clear_error_and_changes_nothing(
+    path: Path, tmp_path: Path, query: str, code: str
+) -> None:
+    """The file keeps its bytes, no other file appears, and the next query is answered."""
+    before = files(path.parent, tmp_path)
+    assert await code_of(path, "run_sql", query=query.format(other=tmp_path / "other.db")) == code
+    assert files(path.parent, tmp_path) == before
+    assert (await call(path, "run_sql", query="SELECT 1"))["rows"] == [[1]]
+
+
+BOMBS = {
+    "a recursive count": ENDLESS,
+    "a recursive list": ENDLESS.replace("COUNT(*)", "n") + " ORDER BY n DESC",
+    "a product of tables": "SELECT COUNT(*) FROM order_lines a, order_lines b, order_lines c",
+    "a slow condition": "SELECT * FROM order_lines a, order_lines b WHERE a.quantity * b.quantity = -1",
+    "json": ENDLESS.replace("COUNT(*)", "json_group_array(n % 2)"),
+}
+
+
+@pytest.mark.parametrize("query", BOMBS.values(), ids=BOMBS.keys())
+def test_the_deadline_interrupts_the_query_and_its_thread_ends(path: Path, query: str) -> None:
+    """Not only does the caller go on: nothing works on behind its back. Measured by the end of a thread of its own."""
+    codes: list[str] = []
+
+    def run() -> None:
+        try:
+            select_now(path, query, deadline=0.3)
+        except ToolError as error:
+            codes.append(error.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert codes in (["sql_timeout"], ["cell_too_large"])
+
+
+def test_cancelling_the_caller_stops_the_query(path: Path) -> None:
+    """A run that is stopped leaves no query behind: closing the loop waits for its threads, and needn't wait long."""
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(select(path, ENDLESS, deadline=60))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    began = time.monotonic()
+    asyncio.run(cancelled())
+    assert time.monotonic() - began < 10
+
+
+async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
+    """Other runs go on while one waits for its deadline."""
+    ticks = 0
+    task = asyncio.create_task(select(path, ENDLESS, deadline=0.5))
+    while not task.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    with pytest.raises(ToolError):
+        await task
+    assert ticks > 5
+
+
+async def test_rows_beyond_the_limit_are_cut_and_that_is_said(path: Path) -> None:
+    """200 rows come back; the reader knows that there are more."""
+    many = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id")
+    exact = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id LIMIT 200")
+    assert (len(many["rows"]), many["truncated"]) == (200, True)
+    assert (len(exact["rows"]), exact["truncated"]) == (200, False)
+
+
+async def test_cells_of_any_kind_become_json(path: Path) -> None:
+    """Blobs, broken text, infinity and the largest integer."""
+    query = "SELECT x'0001', CAST(x'ff41' AS TEXT), 9e999, 9223372036854775807, NULL, 'é'"
+    found = await call(path, "run_sql", query=query)
+    assert found["rows"] == [["<2 bytes>", "\ufffdA", None, 9223372036854775807, None, "é"]]
+    assert found["sql"] == query
+
+
+# --- any database ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    path = tmp_path / "own # 50%? data.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """CREATE TABLE "odd ""name" (id INTEGER PRIMARY KEY, "a b" TEXT, blob BLOB, at TEXT);
+        INSERT INTO "odd ""name" VALUES (1, 'x', x'00ff', '2024-01-01'), (2, CAST(x'ff' AS TEXT), NULL, '2025-01-01');
+        CREATE TABLE child (parent INTEGER REFERENCES "odd ""name" (id));
+        CREATE VIEW peek AS SELECT * FROM child;"""
+    )
+    connection.close()
+    return path
+
+
+async def test_any_sqlite_file_is_described_and_queried(foreign: Path) -> None:
+    """Odd names, blobs, broken text, views and links."""
+    found = await call(foreign, "describe_schema")
+    tables = {table["name"]: table for table in found["tables"]}
+    assert set(tables) == {'odd "name', "child", "peek"}
+    assert tables['odd "name']["rows"] == 2
+    assert tables["child"]["columns"][0]["references"] == 'odd "name.id'
+    assert tables["peek"]["kind"] == "view"
+    assert "measures" not in found
+    columns = {column["name"]: column for column in tables['odd "name']["columns"]}
+    assert (columns["at"]["from"], columns["at"]["to"]) == ("2024-01-01", "2025-01-01")
+    assert (await call(foreign, "run_sql", query='SELECT COUNT(*) FROM "odd ""name"'))["rows"] == [[2]]
+
+
+async def test_tools_for_the_bundled_schema_say_that_they_need_it(foreign: Path) -> None:
+    """With other tables they are of no use, and say what is."""
+    arguments = {"measure": "revenue", "current": "2026", "previous": "2025"}
+    assert await code_of(foreign, "compare_periods", **arguments) == "not_this_schema"
+    assert await code_of(foreign, "break_down", **arguments, dimension="product") == "not_this_schema"
+    assert await code_of(foreign, "compare_periods", **arguments, filters={"region": "North"}) == "not_this_schema"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a database, but long enough to look like one" * 100])
+async def test_a_file_that_is_no_database_is_named_so(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, empty and foreign files; an empty one is an empty database, as SQLite has it."""
+    path = tmp_path / "x.db"
+    if content is not None:
+        path.write_bytes(content)
+    if content == b"":
+        assert (await call(path, "describe_schema"))["tables"] == []
+        return
+    assert await code_of(path, "describe_schema") == "warehouse_unavailable"
+    assert await code_of(path, "run_sql", query="SELECT 1") == "warehouse_unavailable"
+    assert path.exists() == (content is not None)
+
+
+async def test_the_schema_of_the_warehouse_names_what_one_may_ask(path: Path) -> None:
+    """Last day, measures, dimensions, and the names to filter by."""
+    found = await call(path, "describe_schema")
+    assert (found["first_day"], found["last_day"]) == ("2024-11-01", "2026-10-31")
+    assert {"revenue", "orders", "units", "margin"} <= set(found["measures"])
+    regions = next(table for table in found["tables"] if table["name"] == "regions")
+    assert regions["columns"][1]["values"] == ["Central", "East", "North", "South", "West"]
+
+
+async def test_describing_a_large_database_stops_in_time(tmp_path: Path) -> None:
+    """A view that never ends can't hold the description up."""
+    path = tmp_path / "slow.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute("CREATE VIEW endless AS " + ENDLESS)
+    connection.close()
+    began = time.monotonic()
+    found = orjson.loads(await toolbox(path, deadline=0.5)["describe_schema"]())
+    assert {table["name"] for table in found["tables"]} == {"t", "endless"}
+    assert time.monotonic() - began < 3
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_chart_goes_out_as_it_came_in(path: Path) -> None:
+    """The page draws from this, and from nothing else."""
+    spec: dict[str, Any] = {
+        "type": "line",
+        "title": "Revenue",
+        "labels": ["2026-09", "2026-10"],
+        "series": [{"name": "Revenue", "values": [1.5, None]}],
+        "unit": "EUR",
+    }
+    assert await call(path, "make_chart", **spec) == {"chart": spec}
+
+
+NAN = float("nan")
+BAD_CHARTS: dict[str, tuple[str, list[str], list[dict[str, Any]]]] = {
+    "no labels": ("bar", [], [{"name": "a", "values": []}]),
+    "no series": ("bar", ["x"], []),
+    "too few values": ("bar", ["x", "y"], [{"name": "a", "values": [1.0]}]),
+    "no number": ("bar", ["x"], [{"name": "a", "values": [NAN]}]),
+    "a negative slice": ("pie", ["x"], [{"name": "a", "values": [-1.0]}]),
+    "two pies": ("pie", ["x"], [{"name": "a", "values": [1.0]}, {"name": "b", "values": [1.0]}]),
+    "too many labels": ("bar", ["x"] * 61, [{"name": "a", "values": [1.0] * 61}]),
+}
+
+
+@pytest.mark.parametrize(("kind", "labels", "series"), BAD_CHARTS.values(), ids=BAD_CHARTS.keys())
+async def test_a_chart_that_cant_be_drawn_is_refused(
+    path: Path, kind: str, labels: list[str], series: list[dict[str, Any]]
+) -> None:
+    """Better an error that the model can put right than an empty picture."""
+    assert await code_of(path, "make_chart", type=kind, title="", labels=labels, series=series) == "bad_chart"
+
+
+# --- as AutoGen uses them --------------------------------------------------------------------------------------------
+
+
+async def test_the_tools_work_as_autogens_function_tools(path: Path) -> None:
+    """Schemas from the signatures; a refusal is a result marked as an error, and the run goes on."""
+    tools = [FunctionTool(tool, description=tool.__doc__ or "") for tool in toolbox(path).values()]
+    bench = StaticWorkbench(tools)  # pyright: ignore[reportArgumentType] - its list is invariant
+    token = CancellationToken()
+    series = [{"name": "a", "values": [1, None]}]
+    chart = await bench.call_tool(
+        "make_chart", {"type": "bar", "title": "t", "labels": ["x", "y"], "series": series}, token
+    )
+    refused = await bench.call_tool("run_sql", {"query": "DROP TABLE orders"}, token)
+    assert orjson.loads(chart.to_text())["chart"]["series"] == series
+    assert not chart.is_error
+    assert refused.is_error
+    assert orjson.loads(refused.to_text())["error"]["code"] == "sql_not_allowed"
+    assert all(tool.description for tool in tools)
+
+
+# --- the arithmetic --------------------------------------------------------------------------------------------------
+
+amounts = st.floats(0, 1e6).map(lambda value: round(value, 2))
+flows = st.builds(Flow, *[st.floats(0.01, 1e5)] * 4) | st.just(Flow(0, 0, 0, 0))
+
+
+@given(st.lists(st.tuples(flows, flows), max_size=20), st.booleans())
+def test_effects_always_add_up_to_the_change(pairs: list[tuple[Flow, Flow]], of_margin: bool) -> None:
+    """Volume, mix, price, discount and cost leave no remainder, whatever was sold."""
+
+    def worth(flow: Flow) -> float:
+        return flow.revenue - (flow.cost if of_margin else 0.0)
+
+    change = sum(worth(now) - worth(then) for now, then in pairs)
+    assert sum(effects(pairs, of_margin=of_margin).values()) == pytest.approx(change, rel=1e-6, abs=1e-3)
+
+
+@given(st.lists(st.tuples(amounts, amounts), max_size=30))
+def test_contributions_of_a_sum_add_up(pairs: list[tuple[float, float]]) -> None:
+    """The parts make the whole."""
+    parts, _ = parts_of_sum([(str(n), *pair) for n, pair in enumerate(pairs)], overlapping=False)
+    assert sum(part.contribution or 0.0 for part in parts) == pytest.approx(
+        sum(now - then for now, then in pairs), abs=1e-3
+    )
+
+
+@given(st.lists(st.tuples(amounts, st.floats(1, 1e6), amounts, st.floats(1, 1e6)), min_size=1, max_size=20))
+def test_contributions_of_a_ratio_add_up(quads: list[tuple[float, float, float, float]]) -> None:
+    """The parts of a ratio make its change."""
+    parts = parts_of_ratio([(str(n), *quad) for n, quad in enumerate(quads)], 1)
+    now = sum(q[0] for q in quads) / sum(q[1] for q in quads)
+    then = sum(q[2] for q in quads) / sum(q[3] for q in quads)
+    assert sum(part.contribution or 0.0 for part in parts) == pytest.approx(now - then, rel=1e-6, abs=1e-6)
+
+
+def test_one_collapse_doesnt_move_the_typical_rate() -> None:
+    """It is a weighted median: nine that fell by a tenth outweigh one that vanished."""
+    assert typical_rate([(90, 100)] * 9 + [(0, 100)]) == pytest.approx(-0.1)
