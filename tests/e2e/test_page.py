@@ -262,13 +262,49 @@ def test_a_server_that_comes_back_is_found_again(
     expect(page.locator(".link-state.is-live")).to_be_visible()
     page.wait_for_url("**/client#run=*")
     server.kill()
-    expect(page.locator("#link-text")).to_contain_text("Trying again in")
+    expect(page.locator("#link-text")).to_contain_text("Trying again")
     start("--port", server.url.rpartition(":")[2], data=server.data, **settings)
-    page.get_by_role("button", name="Reconnect now").click(timeout=5_000, trial=False)
     expect(page.locator(".link-state.is-live, .link-state.is-ended")).to_be_visible(timeout=30_000)
     assert run_of(tab)["question"] == "What was our revenue in May?"
     assert [error for error in tab.errors if "ERR_" not in error and "WebSocket" not in error] == []
     tab.errors.clear()  # the browser itself logs each refused connection
+
+
+def lose_first_answer(page: Page) -> None:
+    """The first question reaches the server, and its answer never reaches the page."""
+    lost: list[str] = []
+
+    def stream(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.fetch()
+            route.abort()
+
+    def socket(page_side: WebSocketRoute) -> None:
+        server_side = page_side.connect_to_server()
+        if not lost:
+            lost.append(page_side.url)
+            server_side.on_message(lambda _: page_side.close(code=1011))
+
+    page.route("**/ask-stream", stream)
+    page.route_web_socket("**/ws", socket)
+
+
+@BOTH
+def test_a_question_whose_answer_was_lost_starts_one_run_only(open_tab: Callable[..., Tab], via: str) -> None:
+    """Asked again by the page itself, with the same key, it joins the run that it had begun."""
+    tab = open_tab()
+    lose_first_answer(tab.page)
+    page = tab.open()
+    question = f"What was our revenue in May, {via}?"
+    ask(page, question, via)
+    completed(page)
+    runs = page.request.get(f"{tab.url}/runs").json()["runs"]
+    assert [run["question"] for run in runs].count(question) == 1
+    assert [error for error in tab.errors if "ERR_FAILED" not in error] == []
+    tab.errors.clear()  # the browser itself logs the request that failed
 
 
 # What a hostile agent, or a model that was talked into it, may say.

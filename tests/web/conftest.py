@@ -28,7 +28,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def modules_url() -> Iterator[str]:
     """Where the page's own files are served as they are."""
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(STATIC)))
@@ -38,8 +38,8 @@ def modules_url() -> Iterator[str]:
     httpd.server_close()
 
 
-# Not for the session: while Playwright's blocking API is open, no other event loop can run in this thread.
-@pytest.fixture(scope="package")
+# Not for longer than a module: while Playwright's blocking API is open, no other event loop can run in this thread.
+@pytest.fixture(scope="module")
 def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**chromium_launch)  # pyright: ignore[reportArgumentType] - its keywords
@@ -47,7 +47,7 @@ def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> BrowserContext:
     return browser.new_context()
 

@@ -62,6 +62,14 @@ def test_links_lead_out_without_telling_where_from(blank: Page) -> None:
     assert '<a href="https://example.org/a?b=1" target="_blank" rel="noopener noreferrer nofollow">x</a>' in html
 
 
+def test_tags_are_shown_as_they_were_written(blank: Page) -> None:
+    """Agents write Markdown: a tag is text, but for the line break that tables can't do without."""
+    shown = blank.evaluate(RENDER, "a <b>bold</b>\n\n<div>\nblock\n</div>\n\nx<br>y")
+    assert "a <b>bold</b>" in shown["text"]
+    assert "<div>" in shown["text"]
+    assert "x<br>y" in shown["html"]
+
+
 def test_a_picture_of_another_host_leaves_its_words(blank: Page) -> None:
     """A picture that would be fetched is replaced by its text; one that the text brings along is shown."""
     dot = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
@@ -76,7 +84,7 @@ def test_a_report_is_set_as_a_report(blank: Page) -> None:
     html = blank.evaluate(RENDER, report)["html"]
     assert "<h2>Title</h2>" in html
     assert '<ol start="3">' in html
-    assert '<td class="num">−€1,200</td>' in html
+    assert '<td class="num">−\u2060€1,200</td>' in html
     assert "<td>a</td>" in html
     assert '<span class="sql-keyword">SELECT</span>' in html
     assert "☑" in html

@@ -141,12 +141,18 @@ def test_a_connection_that_says_nothing_is_given_up(browser: Browser, modules_ur
     page = browser.new_page()  # with a clock of its own, which would stay with the context
     page.clock.install()
     page.goto(f"{modules_url}/blank")
+    page.evaluate("() => Promise.all(['/viewer.js', '/wire.js', '/run.js'].map((name) => import(name)))")
     script = [{"events": events(1), "stays": True}, {"events": [end(2)]}]
-    page.evaluate(f"(given) => {{ window.result = ({FOLLOW})(given); }}", [script, ASK, False])
-    for _ in range(50):  # in steps, so that what the passing of time brings about gets its turn
+    page.evaluate(
+        f"(given) => {{ ({FOLLOW})(given).then((result) => (window.result = result)); }}", [script, ASK, False]
+    )
+    result = None
+    for _ in range(120):  # in steps, so that what the passing of time brings about gets its turn
         page.clock.run_for(1000)
-    result = page.evaluate("() => window.result")
+        if result := page.evaluate("() => window.result"):
+            break
     page.close()
+    assert result is not None
     assert asked(result) == ["ask", 1]
     assert [link["code"] for link in result["links"] if link["state"] == "waiting"] == ["silent"]
 

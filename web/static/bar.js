@@ -1,14 +1,13 @@
 // The bar above a run: its question, how far it is, what is happening, and how the page is connected.
 
 import { byId } from './dom.js';
-import { duration, offset, plural, shorten } from './format.js';
+import { offset, plural, shorten } from './format.js';
 
 const WIRE_NAMES = { sse: 'SSE', ws: 'WebSocket' };
 const MARKS = { completed: '✓ ', error: '✗ ', cancelled: '■ ' };
 const STEPS = ['PlanningAgent', 'DataAgent', 'AnalysisAgent', 'ReportAgent'];
 const OFFLINE =
-  'No language model is at work: fixed rules plan the queries and write the report. The figures come from the real database. ' +
-  'With an API key in OPENAI_API_KEY a model does it.';
+  'No language model is at work: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
 
 export class Bar {
   #run;
@@ -32,6 +31,7 @@ export class Bar {
     byId('progress').setAttribute('aria-valuenow', progress);
     byId('progress').firstElementChild.style.width = `${progress}%`;
     byId('stop').hidden = terminal;
+    byId('share').hidden = this.#run.id === null;
     this.#steps();
     this.#model();
     this.say(activity);
@@ -60,7 +60,7 @@ export class Bar {
     const words = {
       connecting: () => `Connecting over ${name}…`,
       live: () => `Live over ${name}`,
-      waiting: () => `${error?.message ?? ''} Trying again in ${duration(wait)}.`,
+      waiting: () => `${error?.message ?? ''} ${wait < 1000 ? 'Trying again.' : `Trying again in ${Math.round(wait / 1000)} s.`}`,
       ended: () => `All ${plural(this.#run.count, 'event')} received over ${name}`,
       failed: () => 'Not connected',
     };

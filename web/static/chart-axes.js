@@ -2,7 +2,7 @@
 
 import { figure, shorten } from './format.js';
 
-const LONGEST_LABEL = 22;
+const LONGEST_LABEL = 26;
 const LABEL_WIDTH = 64; // pixels that a standing label may take
 const CHARACTER = 6.6; // pixels, about, at the axes' font
 

@@ -72,7 +72,7 @@ function options(chart, lying, size) {
     series: [{}, ...chart.series.map((series, i) => seriesOptions(chart, series, i))],
     legend: { show: false },
     cursor: { x: chart.type === 'line', y: false, drag: { x: false, y: false }, points: { show: chart.type === 'line' } },
-    padding: [10, 12, 0, 0],
+    padding: [10, lying ? 16 : 28, 0, 0], // room for the half of the last label that hangs over
     plugins: [tooltip(chart)],
   };
 }

@@ -29,14 +29,21 @@ export function ago(ms) {
   return hours < 48 ? `${hours} h ago` : `${Math.round(hours / 24)} days ago`;
 }
 
-/** A figure with its unit: currency signs and codes go in front, everything else behind. */
+/** A figure with its unit: currencies go in front, as signs, everything else behind. */
 export function figure(value, unit, { compact = false } = {}) {
   const digits = (compact ? COMPACT : NUMBER).format(Math.abs(value));
   const sign = value < 0 ? '−' : '';
   if (unit === '') return sign + digits;
   if (/^\p{Sc}$/u.test(unit)) return `${sign}${unit}${digits}`;
-  if (/^[A-Z]{3}$/.test(unit)) return `${unit} ${sign}${digits}`;
+  if (/^[A-Z]{3}$/.test(unit)) return sign + currencySign(unit) + digits;
   return unit === '%' ? `${sign}${digits}%` : `${sign}${digits} ${unit}`;
+}
+
+/** "€" for EUR; a code that has no sign of its own stays, with a space. */
+function currencySign(code) {
+  const parts = new Intl.NumberFormat('en', { style: 'currency', currency: code }).formatToParts(0);
+  const sign = parts.find((part) => part.type === 'currency').value;
+  return sign === code ? `${code} ` : sign;
 }
 
 export function plural(count, word) {

@@ -21,8 +21,10 @@ const ALLOWED = {
 };
 
 // A figure: its sign, currency, digits and at most a short unit, as in "−€1,200", "38.2 %" and "0.2 pp".
-const FIGURE = /^[-+−–]?\s*\p{Sc}?\s*[-+−–]?\d[\d.,\s]*(?:%|[a-z]{0,5})?$/iu;
+const FIGURE = /^[-+−–]?[\s\u2060]*\p{Sc}?\s*[-+−–]?\d[\d.,\s]*(?:%|[a-z]{0,6})?$/iu;
 const NO_FIGURE = /^[-–—]?$/;
+
+const FOLDED_SQL = 5; // lines from which a query is folded
 
 const marked = new Marked({
   gfm: true,
@@ -56,13 +58,26 @@ function outward(link) {
 
 /** An element that shows `text`, which may come from anybody. */
 export function markdown(text) {
-  const fragment = purify.sanitize(marked.parse(text), ALLOWED);
+  // A word joiner after a minus, so that no line ends between the sign and its figure.
+  const joined = text.replace(/−(?=[\p{Sc}\d])/gu, '−\u2060');
+  const fragment = purify.sanitize(marked.parse(joined), ALLOWED);
   for (const image of fragment.querySelectorAll('img:not([src])')) image.replaceWith(image.alt);
   for (const grid of fragment.querySelectorAll('table')) dress(grid);
   for (const code of fragment.querySelectorAll('pre > code')) {
-    if (looksLikeSql(code.textContent)) code.replaceWith(sqlCode(code.textContent));
+    if (looksLikeSql(code.textContent)) dressSql(code);
   }
   return el('div', { class: 'prose' }, fragment);
+}
+
+/** SQL gets its colours; a long query is folded, since a report is read for what came of it. */
+function dressSql(code) {
+  const lines = code.textContent.trim().split('\n').length;
+  const block = code.parentElement;
+  code.replaceWith(sqlCode(code.textContent));
+  if (lines < FOLDED_SQL) return;
+  const fold = el('details', { class: 'fold' }, el('summary', {}, `SQL, ${lines} lines`));
+  block.replaceWith(fold);
+  fold.append(block);
 }
 
 /** Numbers stand to the right, and a wide table scrolls by itself. */

@@ -12,6 +12,11 @@ export function readPlace(hash = location.hash) {
   };
 }
 
+/** Leaves the place of another run, which stays one step back in the history. */
+export function leavePlace() {
+  if (location.hash) history.pushState(null, '', location.pathname + location.search);
+}
+
 /** Writes the place into the address. A new run is a new step of the history, a new transport is not. */
 export function writePlace(runId, via) {
   const hash = `#run=${encodeURIComponent(runId)}&via=${via}`;

@@ -99,7 +99,7 @@ function tokens(usage) {
 }
 
 function trouble(code, message, action) {
-  return el('div', { class: 'trouble', role: 'alert' }, el('p', {}, message), el('p', {}, el('code', {}, code)), action);
+  return el('div', { class: `trouble is-${code}`, role: 'alert' }, el('p', {}, message), el('p', {}, el('code', {}, code)), action);
 }
 
 function save(name, text) {

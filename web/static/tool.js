@@ -47,7 +47,8 @@ function gist(item) {
 
 function argumentsInWords(parameters) {
   if (parameters === null || typeof parameters !== 'object') return String(parameters ?? '');
-  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== '');
-  if (given.length === 1 && typeof given[0][1] === 'string') return given[0][1];
-  return given.map(([name, value]) => `${name}: ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ');
+  const given = Object.values(parameters);
+  const plain = given.filter((value) => typeof value !== 'object').map(String);
+  const nested = given.filter((value) => typeof value === 'object').map((value) => JSON.stringify(value));
+  return [...plain, ...nested].filter((words) => !['', 'null', '{}', '[]'].includes(words)).join(' · ');
 }

@@ -10,7 +10,7 @@ const DEEPEST = 4; // below that a value is shown as JSON
 /** An element that shows `value`; text that holds JSON is shown as what it holds. */
 export function show(value, depth = 0) {
   const plain = parsed(value);
-  if (plain === null || plain === undefined) return el('span', { class: 'none' }, 'nothing');
+  if (plain === null || plain === undefined) return el('span', { class: 'none' }, 'none');
   if (typeof plain === 'string') return showText(plain);
   if (typeof plain !== 'object') return el('span', {}, typeof plain === 'number' ? number(plain) : String(plain));
   const rows = rowsOf(plain);
@@ -76,14 +76,23 @@ function rowsWithRest(value, { columns, rows }, depth) {
 }
 
 function showFields(entries, depth) {
-  if (entries.length === 0) return el('span', { class: 'none' }, 'nothing');
-  const pairs = entries.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, show(value, depth + 1))]);
-  return el('dl', { class: 'fields' }, pairs);
+  if (entries.length === 0) return el('span', { class: 'none' }, 'none');
+  const pair = ([name, value]) => {
+    const wide = takesRoom(parsed(value)) && 'wide';
+    return [el('dt', { class: wide }, name), el('dd', { class: wide }, show(value, depth + 1))];
+  };
+  return el('dl', { class: 'fields' }, entries.flatMap(pair));
+}
+
+/** Whether a value wants the whole width, below its name. */
+function takesRoom(value) {
+  if (typeof value === 'string') return value.includes('\n');
+  return value !== null && typeof value === 'object' && Object.values(value).some((one) => one !== null && typeof one === 'object');
 }
 
 function showList(value, depth) {
   if (!Array.isArray(value) || depth >= DEEPEST) return el('pre', {}, JSON.stringify(value, null, 2));
-  if (value.length === 0) return el('span', { class: 'none' }, 'nothing');
+  if (value.length === 0) return el('span', { class: 'none' }, 'none');
   if (value.every((one) => one === null || typeof one !== 'object')) return el('span', {}, value.map(cell).join(', '));
   return el('ol', { class: 'list' }, value.map((one) => el('li', {}, show(one, depth + 1))));
 }
@@ -98,7 +107,10 @@ function showText(text) {
 function cell(value) {
   if (value === null || value === undefined) return '';
   if (typeof value === 'number') return number(value);
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  if (typeof value !== 'object') return String(value);
+  // A list of things that have names, the columns of a table say: their names tell enough in a cell.
+  const named = Array.isArray(value) && value.every((one) => typeof one?.name === 'string');
+  return named ? value.map((one) => one.name).join(', ') : JSON.stringify(value);
 }
 
 function isNumberOrNothing(value) {

@@ -2,7 +2,7 @@
 
 import { Bar } from './bar.js';
 import { byId } from './dom.js';
-import { writePlace } from './place.js';
+import { leavePlace, writePlace } from './place.js';
 import { RawEvents } from './raw.js';
 import { Report } from './report.js';
 import { newRun } from './run.js';
@@ -95,8 +95,14 @@ export class Watch {
   #link(link) {
     if (this.#left) return;
     this.#bar.link(link);
-    if (link.state === 'failed') this.#report.fail(link.error);
+    if (link.state === 'failed') this.#fail(link.error);
     if (link.state === 'ended') this.#changed();
+  }
+
+  /** A question that was refused has no address: that of the run before must not stand for it. */
+  #fail(error) {
+    if (!this.#run.id) leavePlace();
+    this.#report.fail(error);
   }
 
   #schedule() {
