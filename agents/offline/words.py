@@ -10,7 +10,7 @@ from typing import Final
 
 # First match wins, so what is longer stands first. Patterns see lower-case words with single spaces between.
 CONCEPTS: Final[tuple[tuple[str, str], ...]] = (
-    (r"best ?-? ?sellers?|best selling products?", "TOP PRODUCT"),
+    (r"best ?-? ?sellers?|best selling products?", "top PRODUCT"),
     (
         r"sales ?(?:people|persons?|reps?|men|man|force|team)|sales representatives?|sellers?|reps|account managers?",
         "SALES_PERSON",

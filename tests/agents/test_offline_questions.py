@@ -448,6 +448,7 @@ def test_scripts_side_by_side_ask_in_one_step() -> None:
         got: list[str] = []
         for step in range(steps):
             results = yield Act(name, (Call(name, {"step": step}),))
+            assert results[0].data["from"] == f'{name} {{"step":{step}}}'
             got.append(str(results[0].data["from"]))
         return got
 

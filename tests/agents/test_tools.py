@@ -387,17 +387,18 @@ async def test_the_schema_of_the_warehouse_names_what_one_may_ask(path: Path) ->
     assert regions["columns"][1]["values"] == ["Central", "East", "North", "South", "West"]
 
 
-async def test_describing_a_large_database_stops_in_time(tmp_path: Path) -> None:
-    """A view that never ends can't hold the description up."""
-    path = tmp_path / "slow.db"
+async def test_a_description_ends_with_its_time(tmp_path: Path) -> None:
+    """What would take too long is left out; what there is, is told."""
+    path = tmp_path / "large.db"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (a)")
-    connection.execute("CREATE VIEW endless AS " + ENDLESS)
+    with connection:
+        connection.executemany("INSERT INTO t VALUES (?)", ((n,) for n in range(200_000)))
     connection.close()
-    began = time.monotonic()
-    found = orjson.loads(await toolbox(path, deadline=0.5)["describe_schema"]())
-    assert {table["name"] for table in found["tables"]} == {"t", "endless"}
-    assert time.monotonic() - began < 3
+    hasty = orjson.loads(await toolbox(path, deadline=0)["describe_schema"]())
+    patient = orjson.loads(await toolbox(path)["describe_schema"]())
+    assert hasty["tables"][0]["columns"] == [{"name": "a", "type": ""}]
+    assert patient["tables"][0]["columns"] == [{"name": "a", "type": "", "from": 0, "to": 199_999}]
 
 
 # --- charts ----------------------------------------------------------------------------------------------------------
