@@ -23,7 +23,7 @@ from server.events.errors import AskstreamError
 from server.journal import open_journal
 from server.problem import HANDLERS
 from server.routes import Desk
-from server.runs import Limits, Runs
+from server.runs import Limits, Mock, Runs
 from server.settings import Settings
 from transports import base
 
@@ -72,7 +72,7 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         group = await closing.enter_async_context(asyncio.TaskGroup())
         bus = Bus(journal, group)
         closing.callback(bus.close)
-        runs = Runs(journal, bus, orchestrator, _limits(settings), group=group)
+        runs = Runs(journal, bus, orchestrator, _limits(settings), group=group, stand_ins={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
         group.create_task(_warm(orchestrator))
@@ -92,6 +92,7 @@ def _asgi(settings: Settings, transports: Sequence[base.Factory], runs: Runs, bu
         bus=bus,
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
+        send_seconds=settings.send_seconds,
     )
     desk = Desk(runs, question_characters=settings.question_characters, ready=doors)
     routes: list[BaseRoute] = [*desk.routes()]
@@ -119,6 +120,8 @@ def _limits(settings: Settings) -> Limits:
         messages=settings.messages,
         run_seconds=settings.run_seconds,
         silence_seconds=settings.silence_seconds,
+        input_seconds=settings.input_seconds,
+        orphan_seconds=None if settings.orphan_seconds == "never" else settings.orphan_seconds,
     )
 
 

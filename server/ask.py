@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Annotated, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, field_validator
 from starlette.requests import Request
 
 from server.events import EventType, Filter
@@ -55,6 +55,10 @@ class Ask(View):
     session_id: Token | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
     )
+    if_busy: Literal["reject", "queue"] = Field(
+        default="reject", description="what to do while another run of the session is active"
+    )
+    review: bool = Field(default=False, description="a human approves the answer before it is final")
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue", description="whether the run ends when the viewer that started it leaves"
     )
@@ -77,15 +81,26 @@ class Ask(View):
 
     def question_of(self, principal: str) -> Question:
         """The run that is asked for. What shapes only the view, and the key itself, is no part of the fingerprint."""
-        body = self.model_dump_json(include={"question", "session_id", "on_disconnect"})
+        body = self.model_dump_json(include={"question", "session_id", "if_busy", "review", "on_disconnect"})
         return Question(
             text=self.question,
             principal=principal,
             session_id=self.session_id,
+            if_busy=self.if_busy,
+            review=self.review,
             on_disconnect=self.on_disconnect,
             idempotency_key=self.idempotency_key,
             fingerprint=hashlib.sha256(body.encode()).hexdigest(),
         )
+
+
+class Input(BaseModel):
+    """The body of `/runs/{id}/input`, and the fields of the WebSocket's `input`: a human's answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request_id: Token = Field(description="that of the run's `input_requested`")
+    value: JsonValue = Field(description="what the request's schema asks for")
 
 
 def validate(model: type[M], body: bytes | str) -> M:

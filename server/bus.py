@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 from server.events import EVERYTHING, TERMINAL_TYPES, Filter
 from server.events.cursor import place
@@ -50,6 +51,7 @@ class Channel:
     ended: bool = False
     viewers: int = 0
     writers: int = 0
+    unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
     _size: int = 0
     _waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
 
@@ -208,6 +210,7 @@ class Bus:
         """Somebody leaves; the last one takes the channel along."""
         channel.writers -= writer
         channel.viewers -= not writer
+        channel.unwatched_since = channel.unwatched_since if writer else monotonic()
         if channel.writers or channel.viewers:
             if not channel.writers and not channel.ended:
                 self._follow(channel)  # its writer has gone without an end: another may go on

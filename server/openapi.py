@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from server.ask import Ask
+from server.ask import Ask, Input
 from server.events.jsonschema import event_schema
 
 _PROBLEM = {
@@ -31,13 +31,15 @@ _RUN = {
         "attempt": {"type": "integer", "minimum": 1},
         "created_at": {"type": "string", "format": "date-time"},
         "ended_at": {"type": ["string", "null"], "format": "date-time"},
-        "pending_input": {"type": "null"},
+        "pending_input": {"type": ["object", "null"], "description": "the data of its `input_requested`"},
+        "log_expired": {"type": "boolean"},
         "usage": {"$ref": "#/components/schemas/Usage"},
         "digest": {"type": ["string", "null"], "description": "SHA-256 over the event lines, once it ended"},
         "links": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_SESSION_ID = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _VIEW = [
     {"name": "tokens", "in": "query", "schema": {"type": "boolean"}, "description": "also send `agent_chunk`"},
     {"name": "include", "in": "query", "schema": {"type": "string"}, "description": "event types, comma-separated"},
@@ -53,6 +55,7 @@ _PAGING = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}},
     {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "taken from `next`"},
 ]
+_WATCH_ERRORS = (400, 404, 410, 422)
 _ASK_ERRORS = (400, 409, 413, 415, 422, 503)
 
 
@@ -69,6 +72,7 @@ def describe() -> dict[str, Any]:
         "components": {
             "schemas": {
                 "Ask": ask,
+                "Input": Input.model_json_schema(ref_template="#/components/schemas/{model}"),
                 "Run": _RUN,
                 "Problem": _PROBLEM,
                 "Event": _moved(event),
@@ -100,6 +104,15 @@ def _paths() -> dict[str, Any]:
             "parameters": [_RUN_ID],
             "post": _cancelling(_content("application/json", "Run")),
         },
+        "/runs/{run_id}/input": {
+            "parameters": [_RUN_ID],
+            "post": _answering(_content("application/json", "Run")),
+        },
+        "/sessions/{session_id}": {
+            "parameters": [_SESSION_ID],
+            "get": _operation("List a session's runs, oldest first", "200", _json({"type": "object"}), [], 404),
+            "delete": _operation("Forget a session", "204", None, [], 404, 409),
+        },
         "/test-stream": {"get": _operation("Stream mock events; no model is asked", "200", stream, [], 503)},
         "/health": {"get": _operation("Liveness", "200", _json({"type": "object"}), [])},
         "/ready": {"get": _operation("Readiness", "200", _json({"type": "object"}), [], 503)},
@@ -116,7 +129,9 @@ def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) ->
 
 
 def _watching(content: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation("Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW], 400, 404, 422)
+    operation = _operation(
+        "Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW], 400, 404, 410, 422
+    )
     operation["responses"]["204"] = {"description": "The run has ended, and the cursor is past its terminal event"}
     return operation
 
@@ -124,6 +139,12 @@ def _watching(content: dict[str, Any]) -> dict[str, Any]:
 def _cancelling(content: dict[str, Any]) -> dict[str, Any]:
     operation = _operation("Stop a run; again is fine", "202", content, [], 404)
     operation["responses"]["200"] = {"description": "It had ended already", "content": content}
+    return operation
+
+
+def _answering(content: dict[str, Any]) -> dict[str, Any]:
+    operation = _operation("Answer a request for input", "200", content, [], 400, 404, 409, 410, 413, 415, 422)
+    operation["requestBody"] = {"required": True, "content": _content("application/json", "Input")}
     return operation
 
 

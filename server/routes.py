@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import web
-from server.ask import EVERYBODY, read_ask
+from server.ask import EVERYBODY, Input, read_ask, read_body, validate
 from server.events import Completed, Event, Failed, rfc3339
 from server.events.errors import InvalidRequest, RunActive
 from server.journal import Page, RunRecord
@@ -75,6 +75,9 @@ class Desk:
             Route("/runs/{run_id}", self.show, methods=["GET"]),
             Route("/runs/{run_id}", self.forget, methods=["DELETE"]),
             Route("/runs/{run_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/runs/{run_id}/input", self.input, methods=["POST"]),
+            Route("/sessions/{session_id}", self.session, methods=["GET"]),
+            Route("/sessions/{session_id}", self.forget_session, methods=["DELETE"]),
         ]
 
     async def landing(self, request: Request) -> Response:
@@ -118,23 +121,45 @@ class Desk:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, _ = await self._runs.start(ask.question_of(EVERYBODY))
         headers = {"Location": f"/runs/{record.run_id}", "X-Run-Id": record.run_id}
-        return Json(_shown(record), 202, headers)
+        return self._one(record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """`next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
-        records = await self._runs.list(EVERYBODY, before=before, limit=limit + 1)
+        records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
         shown, last = records[:limit], records[limit - 1 : limit]
         more = f"/runs?limit={limit}&before={_page_mark(last[0])}" if len(records) > limit else None
-        return Json({"runs": [_shown(record) for record in shown], "next": more})
+        return Json({"runs": [self._shown(record) for record in shown], "next": more})
 
     async def show(self, request: Request) -> Response:
-        return Json(_shown(await self._runs.find(request.path_params["run_id"], EVERYBODY)))
+        return self._one(await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledges at once; the run's terminal event says when it has ended."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
-        return Json(_shown(record), 200 if record.ended else 202)
+        return self._one(record, 200 if record.ended else 202)
+
+    async def input(self, request: Request) -> Response:
+        """A human's answer. The first one wins; the same again is fine."""
+        given = validate(Input, await read_body(request))
+        run_id = request.path_params["run_id"]
+        return self._one(await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+
+    async def session(self, request: Request) -> Response:
+        """The session's runs, oldest first."""
+        session_id = request.path_params["session_id"]
+        records = await self._runs.session(session_id, EVERYBODY)
+        return Json({"session_id": session_id, "runs": [self._shown(record) for record in records]})
+
+    async def forget_session(self, request: Request) -> Response:
+        await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
+        return Response(status_code=204)
+
+    def _one(self, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        return Json(self._shown(record), status, headers)
+
+    def _shown(self, record: RunRecord) -> dict[str, Any]:
+        return _shown(record, self._runs.pending(record.run_id))
 
     async def forget(self, request: Request) -> Response:
         if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
@@ -154,7 +179,7 @@ def _answer(event: Event) -> Response:
             return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
 
 
-def _shown(record: RunRecord) -> dict[str, Any]:
+def _shown(record: RunRecord, pending: dict[str, Any] | None) -> dict[str, Any]:
     """A run as its resource shows it."""
     here = f"/runs/{record.run_id}"
     return {
@@ -168,10 +193,11 @@ def _shown(record: RunRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "created_at": _moment(record.created_at),
         "ended_at": _moment(record.ended_at) if record.ended_at is not None else None,
-        "pending_input": None,
+        "log_expired": record.expired_at is not None,
+        "pending_input": pending,
         "usage": {"prompt_tokens": record.prompt_tokens, "completion_tokens": record.completion_tokens},
         "digest": record.digest,
-        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"},
+        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel", "input": f"{here}/input"},
     }
 
 

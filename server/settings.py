@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     active_runs: int = Field(default=64, gt=0)
     run_seconds: float = Field(default=900, gt=0)
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
+    input_seconds: float = Field(default=600, gt=0, description="how long a run waits for a human, unless it says so")
+    orphan_seconds: float | Literal["never"] = Field(default=300, description="how long a run goes on unwatched")
+    drain_seconds: float = Field(default=20, ge=0, description="what runs get to end in when the server stops")
+    send_seconds: float = Field(default=15, gt=0, description="how long a viewer may take nothing before it is cut")
+    keep_seconds: float = Field(default=24 * 3600, gt=0, description="how long the log of a run that ended is kept")
+    journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
 
     @property

@@ -1,7 +1,7 @@
 """The WebSocket conversation as a pure state machine: messages in, effects out. Time is an argument, in seconds.
 
 Nothing here waits or touches a socket, a run or a clock. The shell (websocket.py) hands in what the client sent and
-performs the effects; what they led to it hands back (`started`, `subscribed`, `cancelled`, `refused`) for the reply.
+performs the effects; what they led to it hands back (`started`, `subscribed`, `acknowledged`, `refused`) for the reply.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, cast
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.ask import Ask, Token, View, validate
-from server.events import Filter
+from server.ask import Ask, Input, Token, View, validate
+from server.events import Filter, Json
 from server.events.errors import (
     AlreadySubscribed,
     BadCursor,
@@ -63,16 +63,23 @@ class CancelMessage(_Message):
     run_id: Token
 
 
+class InputMessage(Input):
+    type: Literal["input"]
+    ref: Ref = None
+    run_id: Token
+
+
 class PingMessage(_Message):
     type: Literal["ping"]
 
 
-Message: TypeAlias = AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | PingMessage
+Message: TypeAlias = AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | InputMessage | PingMessage
 MESSAGES: dict[str, type[Message]] = {
     "ask": AskMessage,
     "subscribe": SubscribeMessage,
     "unsubscribe": UnsubscribeMessage,
     "cancel": CancelMessage,
+    "input": InputMessage,
     "ping": PingMessage,
 }
 
@@ -118,6 +125,16 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Give a human's answer."""
+
+    ref: Ref
+    run_id: str
+    request_id: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the socket."""
 
@@ -125,7 +142,7 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = Reply | Start | Subscribe | Unsubscribe | Cancel | Close
+Effect: TypeAlias = Reply | Start | Subscribe | Unsubscribe | Cancel | Answer | Close
 
 
 @dataclass(slots=True)
@@ -157,7 +174,8 @@ class Conversation:
     def subscribed(self, ref: Ref, record: RunRecord, after: int) -> Reply:
         return _reply(ref, {"run_id": record.run_id, "after": after, "last_id": record.last_id, "state": record.state})
 
-    def cancelled(self, ref: Ref, record: RunRecord) -> Reply:
+    def acknowledged(self, ref: Ref, record: RunRecord) -> Reply:
+        """A cancel or an answer has been taken; `record` is the run as it stands."""
         return _reply(ref, {"run_id": record.run_id, "state": record.state})
 
     def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> Reply:
@@ -190,6 +208,8 @@ class Conversation:
                 return [Unsubscribe(run_id), _reply(ref, {"run_id": run_id})]
             case CancelMessage(ref=ref, run_id=run_id):
                 return [Cancel(ref, run_id)]
+            case InputMessage():
+                return [Answer(message.ref, message.run_id, message.request_id, message.value)]
             case PingMessage(ref=ref):
                 return [_reply(ref, {"type": "pong"})]
 

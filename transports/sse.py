@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view
 from server.bus import Batch, Viewer
-from server.events.errors import BadCursor
+from server.events.errors import BadCursor, LogExpired
 from server.journal import RunRecord
 from server.leaving import ClientLeft, unless_left
-from server.runs import Mock, Question
+from server.runs import Question
 from transports.base import House, gap_line
 from transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
 
@@ -44,7 +44,7 @@ class Sse:
     async def test_stream(self, request: Request) -> Response:
         """A run of mock events, to see that streaming works from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._house.runs.start(question, orchestrator=Mock())
+        record, _ = await self._house.runs.start(question, by="mock")
         return Stream(await self._house.bus.attach(record.run_id), self._house)
 
     async def events(self, request: Request) -> Response:
@@ -55,6 +55,8 @@ class Sse:
             raise BadCursor(f"The run's newest event is {record.last_id}; {after} has not happened yet.")
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
+        if record.expired_at is not None:
+            raise LogExpired
         viewer = await self._house.bus.attach(record.run_id, after=after, wanted=view.wanted)
         form = LINES if LINES.media_type in request.headers.get("accept", "") else EVENT_STREAM
         return Stream(viewer, self._house, form=form)

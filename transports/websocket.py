@@ -5,8 +5,9 @@ A thin shell around the conversation in session.py: it moves frames, and does wh
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from time import monotonic
+from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -18,6 +19,7 @@ from server.journal import RunRecord
 from transports.base import House, gap_line
 from transports.session import (
     SUBPROTOCOL,
+    Answer,
     Cancel,
     Close,
     Conversation,
@@ -103,7 +105,9 @@ class Socket:
                 if relay is not None:
                     relay.cancel()
             case Cancel(ref, run_id):
-                await self._cancel(ref, run_id)
+                await self._acknowledge(ref, self._house.runs.cancel(run_id, EVERYBODY))
+            case Answer(ref, run_id, request_id, value):
+                await self._acknowledge(ref, self._house.runs.answer(run_id, EVERYBODY, request_id, value))
             case Close():
                 raise AssertionError("handled by the reader")
 
@@ -131,13 +135,13 @@ class Socket:
         viewer = await self._house.bus.attach(effect.run_id, after=after, wanted=effect.wanted)
         self._relay(viewer, group)
 
-    async def _cancel(self, ref: Ref, run_id: str) -> None:
+    async def _acknowledge(self, ref: Ref, command: Coroutine[Any, Any, RunRecord]) -> None:
         try:
-            record = await self._house.runs.cancel(run_id, EVERYBODY)
+            record = await command
         except AskstreamError as problem:
             await self._refuse(ref, problem)
             return
-        await self._send(self._conversation.cancelled(ref, record).text)
+        await self._send(self._conversation.acknowledged(ref, record).text)
 
     def _relay(self, viewer: Viewer, group: asyncio.TaskGroup) -> None:
         self._relays[viewer.run_id] = group.create_task(self._relayed(viewer))

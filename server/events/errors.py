@@ -9,6 +9,12 @@ AskstreamError
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RunActive               409 run_active
 │   ├── IdempotencyConflict     409 idempotency_conflict
+│   ├── SessionBusy             409 session_busy
+│   ├── SessionNotFound         404 session_not_found
+│   ├── InputNotFound           404 input_not_found
+│   ├── InputConflict           409 input_conflict
+│   ├── InputExpired            410 input_expired
+│   ├── LogExpired              410 log_expired
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── InvalidRequest          422 invalid_request
@@ -40,6 +46,8 @@ FailureCode: TypeAlias = Literal[
     "team_unavailable",
     "team_failed",
     "event_too_large",
+    "log_full",
+    "input_timed_out",
     "interrupted",
     "internal",
 ]
@@ -93,6 +101,36 @@ class RunActive(Refused):
 
 class IdempotencyConflict(Refused):
     code, status, title = "idempotency_conflict", 409, "The idempotency key is taken"
+
+
+class SessionBusy(Refused):
+    code, status, title = "session_busy", 409, "The session is busy"
+
+
+class SessionNotFound(Refused):
+    code, status, title = "session_not_found", 404, "No such session"
+
+    def __init__(self) -> None:
+        super().__init__("There is no session with this id, or it is not yours.")
+
+
+class InputNotFound(Refused):
+    code, status, title = "input_not_found", 404, "No such request for input"
+
+
+class InputConflict(Refused):
+    code, status, title = "input_conflict", 409, "Another answer came first"
+
+
+class InputExpired(Refused):
+    code, status, title = "input_expired", 410, "The time for an answer is over"
+
+
+class LogExpired(Refused):
+    code, status, title = "log_expired", 410, "The log is no longer kept"
+
+    def __init__(self) -> None:
+        super().__init__("The run's log has been dropped to make room; its record is all that is left.")
 
 
 class BodyTooLarge(Refused):

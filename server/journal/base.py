@@ -18,6 +18,10 @@ State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancell
 READ_BYTES = 64 * 1024
 
 
+# How long the record of a run whose log has expired is kept, to tell a late viewer that there is nothing to wait for.
+RECORD_SECONDS = 7 * 24 * 3600
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An event as the log holds it: `line` is the encoded envelope; type and agent stand beside it for filters."""
@@ -32,8 +36,9 @@ class Entry:
 class RunRecord:
     """What is known of a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
 
-    `digest` is the SHA-256, in hex, over the event lines, each with its newline and chunks left out; None until the
-    end.
+    `log_events` and `log_bytes` measure what the journal still holds of the log, lines alone. A run whose log has
+    expired keeps its record for a while, so that who asks can be told. `digest` is the SHA-256, in hex, over the event
+    lines, each with its newline and chunks left out; None until the end.
     """
 
     run_id: str
@@ -51,12 +56,27 @@ class RunRecord:
     last_id: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    log_events: int = 0
+    log_bytes: int = 0
     ended_at: float | None = None
+    expired_at: float | None = None
     digest: str | None = None
+
+    @property
+    def size(self) -> "Size":
+        return Size(self.log_events, self.log_bytes)
 
     @property
     def ended(self) -> bool:
         return self.ended_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a log there is: events, and the bytes of their lines."""
+
+    events: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +96,22 @@ class Page:
 
 
 class Journal(Protocol):
-    """All methods raise JournalError when the store fails. Cancelling a write leaves open whether it happened."""
+    """`survives` says whether the log outlives this process, so that a run can be left to the next one.
+
+    All methods raise JournalError when the store fails. Cancelling a write leaves open whether it happened.
+    """
+
+    survives: bool
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         """Begins a run's log. Returns `record`, or the one that holds its principal's `idempotency_key` already.
 
         In that case nothing is written. Of any number of calls with one key exactly one writes.
         """
+        ...
+
+    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        """The run that holds the key, as `create` would find it."""
         ...
 
     async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
@@ -116,12 +145,30 @@ class Journal(Protocol):
         """A principal's runs, newest first."""
         ...
 
+    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
+        """The runs of one session, oldest first."""
+        ...
+
     async def unfinished(self) -> list[RunRecord]:
         """The runs without a terminal event, oldest first."""
         ...
 
     async def forget(self, run_id: str) -> bool:
         """Deletes a run that has ended, with its log. False where there is no such run; an active one stays."""
+        ...
+
+    async def compact(self, run_id: str) -> Size:
+        """Drops the chunks of messages that are whole: each has its `agent_response` behind it. What is left.
+
+        Only the run's writer may call it, between its appends. The other events stay where they are.
+        """
+        ...
+
+    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+        """Drops the logs of runs that ended before then, and of the oldest ended ones while all exceed `most_bytes`.
+
+        Never those of an active run. Records whose log expired RECORD_SECONDS ago go as well. How many it dropped.
+        """
         ...
 
     async def close(self) -> None:

@@ -6,11 +6,6 @@ from server.journal.base import RunRecord
 KEY_SECONDS = 24 * 3600
 
 
-def same_key(holder: RunRecord, asking: RunRecord) -> bool:
-    """Whether `holder` is the run that a request with `asking`'s key has to join."""
-    return (
-        asking.idempotency_key is not None
-        and holder.idempotency_key == asking.idempotency_key
-        and holder.principal == asking.principal
-        and holder.created_at > asking.created_at - KEY_SECONDS
-    )
+def binds(holder: RunRecord, now: float) -> bool:
+    """Whether a request that is made now, with the key of `holder` and by its principal, has to join it."""
+    return holder.created_at > now - KEY_SECONDS

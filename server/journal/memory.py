@@ -1,13 +1,14 @@
 """A journal in memory: for tests, and for servers whose runs may die with them (`memory://`)."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.events.errors import Fenced, OutOfOrder
-from server.journal.base import READ_BYTES, Checkpoint, Entry, Page, RunRecord
+from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
 from server.journal.doorbell import Doorbell, follow
-from server.journal.keys import same_key
+from server.journal.keys import binds
 
 
 @dataclass(slots=True)
@@ -18,16 +19,26 @@ class _Log:
 
 
 class MemoryJournal:
+    survives = False
+
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
         self._doorbell = Doorbell()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        for log in self._logs.values() if record.idempotency_key is not None else ():
-            if same_key(log.record, record):
-                return log.record
+        if record.idempotency_key is not None:
+            holder = await self.keyed(record.principal, record.idempotency_key, now=record.created_at)
+            if holder is not None:
+                return holder
         self._logs[record.run_id] = _Log(record, list(entries))
         return record
+
+    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        for log in self._logs.values():
+            holder = log.record
+            if (holder.principal, holder.idempotency_key) == (principal, idempotency_key) and binds(holder, now):
+                return holder
+        return None
 
     async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         log = self._logs.get(record.run_id)
@@ -52,7 +63,8 @@ class MemoryJournal:
         log = self._logs.get(run_id)
         found: list[Entry] = []
         size = 0
-        for entry in log.entries[after:] if log else ():
+        first = bisect_right(log.entries, after, key=lambda entry: entry.id) if log else 0
+        for entry in log.entries[first:] if log else ():
             size += len(entry.line)
             if found and size > limit:
                 break
@@ -77,6 +89,10 @@ class MemoryJournal:
             :limit
         ]
 
+    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
+        mine = [log.record for log in self._logs.values() if log.record.principal == principal]
+        return sorted((r for r in mine if r.session_id == session_id), key=lambda r: (r.created_at, r.run_id))
+
     async def unfinished(self) -> list[RunRecord]:
         return sorted((log.record for log in self._logs.values() if not log.record.ended), key=lambda r: r.created_at)
 
@@ -86,6 +102,27 @@ class MemoryJournal:
             return False
         del self._logs[run_id]
         return True
+
+    async def compact(self, run_id: str) -> Size:
+        log = self._logs[run_id]
+        whole = {e.agent_name: e.id for e in log.entries if e.event_type == "agent_response"}
+        log.entries = [e for e in log.entries if e.event_type != "agent_chunk" or e.id > whole.get(e.agent_name, 0)]
+        return Size(len(log.entries), sum(len(e.line) for e in log.entries))
+
+    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+        for run_id in [i for i, log in self._logs.items() if (log.record.expired_at or now) < now - RECORD_SECONDS]:
+            del self._logs[run_id]
+        held = sum(log.record.log_bytes for log in self._logs.values())
+        dropped = 0
+        ended = [log for log in self._logs.values() if log.record.ended and log.record.expired_at is None]
+        for log in sorted(ended, key=lambda log: log.record.ended_at or 0):
+            if (log.record.ended_at or 0) >= ended_before and held <= most_bytes:
+                break
+            held -= log.record.log_bytes
+            log.entries = []
+            log.record = replace(log.record, expired_at=now, log_events=0, log_bytes=0)
+            dropped += 1
+        return dropped
 
     async def close(self) -> None:
         await asyncio.sleep(0)

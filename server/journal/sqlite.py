@@ -17,9 +17,9 @@ from typing import Any, Literal, TextIO, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 from server.events.errors import Fenced, JournalError, OutOfOrder
-from server.journal.base import READ_BYTES, Checkpoint, Entry, Page, RunRecord
+from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
 from server.journal.doorbell import Doorbell, follow
-from server.journal.keys import same_key
+from server.journal.keys import binds
 from server.journal.writer import GroupWriter
 
 Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
@@ -35,9 +35,12 @@ CREATE TABLE runs (
     model TEXT NOT NULL, created_at REAL NOT NULL, options BLOB NOT NULL, idempotency_key TEXT,
     fingerprint TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, progress INTEGER NOT NULL,
     last_id INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    ended_at REAL, digest TEXT, checkpoint BLOB, checkpoint_id INTEGER
+    log_events INTEGER NOT NULL, log_bytes INTEGER NOT NULL, ended_at REAL, expired_at REAL, digest TEXT,
+    checkpoint BLOB, checkpoint_id INTEGER
 ) STRICT;
 CREATE INDEX runs_by_age ON runs (principal, created_at DESC, run_id DESC);
+CREATE INDEX runs_by_session ON runs (principal, session_id, created_at);
+CREATE INDEX runs_by_end ON runs (ended_at, log_bytes) WHERE expired_at IS NULL;
 CREATE INDEX runs_by_key ON runs (principal, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX runs_active ON runs (created_at) WHERE ended_at IS NULL;
 CREATE TABLE events (
@@ -49,18 +52,23 @@ CREATE TABLE events (
 _UPDATE = """
 UPDATE runs SET state = :state, progress = :progress, last_id = :last_id, prompt_tokens = :prompt_tokens,
     completion_tokens = :completion_tokens, ended_at = :ended_at, digest = :digest,
+    log_events = :log_events, log_bytes = :log_bytes,
     checkpoint_id = CASE WHEN :checkpoint IS NULL THEN checkpoint_id ELSE :last_id END,
     checkpoint = CASE WHEN :ended_at IS NULL THEN coalesce(:checkpoint, checkpoint) END
 WHERE run_id = :run_id
 """
 # Readers share the disk with the writer; two of them keep a late viewer's replay from waiting for a listing.
 _READERS = 2
+# Logs that one call of `expire` drops: its transaction holds the writer up, and the next call goes on.
+_EXPIRED_AT_ONCE = 50
 # Rows fetched at a time: some 64 KiB of ordinary events.
 _ROWS = 256
 
 
 class SqliteJournal:
     """`synchronous` is SQLite's: `normal` survives the death of the process, `full` that of the machine as well."""
+
+    survives = True
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +90,9 @@ class SqliteJournal:
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries))
         return made
+
+    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
 
     async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         await self._writer.submit(lambda db: _append(db, record, entries, checkpoint))
@@ -113,6 +124,11 @@ class SqliteJournal:
             lambda db: [RunRecord(**_named(r)) for r in db.execute(sql, (principal, created, last, limit))]
         )
 
+    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
+        sql = f"""SELECT {_COLUMNS} FROM runs WHERE principal = ? AND session_id = ?
+                  ORDER BY created_at, run_id"""
+        return await self._query(lambda db: [RunRecord(**_named(r)) for r in db.execute(sql, (principal, session_id))])
+
     async def unfinished(self) -> list[RunRecord]:
         sql = f"SELECT {_COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY created_at"
         return await self._query(lambda db: [RunRecord(**_named(row)) for row in db.execute(sql)])
@@ -120,6 +136,14 @@ class SqliteJournal:
     async def forget(self, run_id: str) -> bool:
         forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id))
         return forgotten
+
+    async def compact(self, run_id: str) -> Size:
+        left: Size = await self._writer.submit(lambda db: _compact(db, run_id))
+        return left
+
+    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+        dropped: int = await self._writer.submit(lambda db: _expire(db, now, ended_before, most_bytes))
+        return dropped
 
     async def close(self) -> None:
         await self._writer.close()
@@ -190,13 +214,19 @@ def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
 
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
     if record.idempotency_key is not None:
-        sql = f"SELECT {_COLUMNS} FROM runs WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC"
-        holder = db.execute(sql, (record.principal, record.idempotency_key)).fetchone()
-        if holder and same_key(earlier := RunRecord(**_named(holder)), record):
-            return earlier
+        holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+        if holder is not None:
+            return holder
     db.execute(f"INSERT INTO runs ({_COLUMNS}) VALUES ({_MARKS})", astuple(record))
     _insert(db, record.run_id, entries)
     return record
+
+
+def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
+    sql = f"SELECT {_COLUMNS} FROM runs WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC"
+    row = db.execute(sql, (principal, key)).fetchone()
+    holder = RunRecord(**_named(row)) if row else None
+    return holder if holder is not None and binds(holder, now) else None
 
 
 def _append(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry], checkpoint: bytes | None) -> None:
@@ -243,3 +273,33 @@ def _forget(db: sqlite3.Connection, run_id: str) -> bool:
     if gone:
         db.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
     return gone
+
+
+def _compact(db: sqlite3.Connection, run_id: str) -> Size:
+    db.execute(
+        """DELETE FROM events WHERE run_id = :run_id AND event_type = 'agent_chunk' AND id < (
+               SELECT max(whole.id) FROM events AS whole WHERE whole.run_id = :run_id
+               AND whole.agent_name = events.agent_name AND whole.event_type = 'agent_response')""",
+        {"run_id": run_id},
+    )
+    left = db.execute("SELECT count(*), coalesce(sum(length(line)), 0) FROM events WHERE run_id = ?", (run_id,))
+    return Size(*left.fetchone())
+
+
+def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes: int) -> int:
+    db.execute("DELETE FROM runs WHERE expired_at < ?", (now - RECORD_SECONDS,))
+    held: int = db.execute("SELECT coalesce(sum(log_bytes), 0) FROM runs WHERE expired_at IS NULL").fetchone()[0]
+    ended = db.execute(
+        """SELECT run_id, ended_at, log_bytes FROM runs WHERE expired_at IS NULL AND ended_at IS NOT NULL
+           ORDER BY ended_at LIMIT ?""",
+        (_EXPIRED_AT_ONCE,),
+    ).fetchall()
+    dropped = 0
+    for run_id, ended_at, size in ended:
+        if ended_at >= ended_before and held <= most_bytes:
+            break
+        held -= size
+        db.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
+        db.execute("UPDATE runs SET expired_at = ?, log_events = 0, log_bytes = 0 WHERE run_id = ?", (now, run_id))
+        dropped += 1
+    return dropped

@@ -2,7 +2,20 @@
 
 from server.runs.limits import Limits
 from server.runs.mock import Mock
-from server.runs.orchestrator import Answer, Orchestrator, Sink, Task
-from server.runs.runs import Question, Runs, random_id, response
+from server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Sink, Task
+from server.runs.runs import Question, Runs, random_id
 
-__all__ = ["Answer", "Limits", "Mock", "Orchestrator", "Question", "Runs", "Sink", "Task", "random_id", "response"]
+__all__ = [
+    "Answer",
+    "Exchange",
+    "Inquiry",
+    "Limits",
+    "Mock",
+    "Orchestrator",
+    "Question",
+    "Reply",
+    "Runs",
+    "Sink",
+    "Task",
+    "random_id",
+]

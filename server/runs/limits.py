@@ -12,5 +12,12 @@ class Limits:
     run_seconds: float = 900
     silence_seconds: float = 120
     event_bytes: int = 256 * 1024
+    log_events: int = 10_000
+    log_bytes: int = 16 * 1024 * 1024
+    input_seconds: float = 600
+    # None: a run that nobody watches goes on to its end.
+    orphan_seconds: float | None = 300
+    # Runs that wait for their turn in one session.
+    queued: int = 8
     # Contract section 5, promise 4: a cancelled run has ended by then, whatever its tools do.
     cancel_seconds: float = 5

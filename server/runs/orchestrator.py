@@ -1,25 +1,45 @@
 """What a run needs of whoever answers its question. AutoGen stands behind it today; another framework can tomorrow."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from server.events import Draft, Usage
+from server.events import Draft, Json, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """An earlier question of the same session, and what the team answered."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a human said to an `Inquiry`. `answered` is False where nobody did in time; `value` is None then."""
+
+    value: Json
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One question for a team.
+    """One question for a team, or the rest of one.
 
-    `attempt` is above 1 when the run goes on after its server died; `checkpoint` is then what the run's last
-    `Sink.checkpoint` was given, None if it never came that far. A team that can't go on from there raises
-    `RunFailed("interrupted", ...)`.
+    `history` are the session's earlier exchanges, oldest first. `review` asks for a human's approval of the answer
+    before it is final. `checkpoint` is what this run last gave to `Sink.checkpoint` or as `Inquiry.state`, None if it
+    never came that far; `reply` is the answer to that inquiry. `attempt` is above 1 when the run goes on after its
+    server died; a team that can't go on from there raises `RunFailed("interrupted", ...)`.
     """
 
     run_id: str
     session_id: str
     question: str
+    history: tuple[Exchange, ...] = ()
+    review: bool = False
     attempt: int = 1
     checkpoint: bytes | None = None
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +50,21 @@ class Answer:
     total_messages: int
     usage: Usage
     agent_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """The team needs a human before it can go on. Everything else of it has been let go: `state` is all that is left.
+
+    `schema` is a JSON Schema of the value that is expected. `seconds` is how long the team wants to wait, None for the
+    server's own limit. Where nobody answers in time the run goes on with a `Reply` that says so, and the team decides.
+    """
+
+    agent_name: str
+    prompt: str
+    state: bytes
+    schema: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
+    seconds: float | None = None
 
 
 class Sink(Protocol):
@@ -55,11 +90,11 @@ class Orchestrator(Protocol):
         """The name of the model for `started`; known before any model call."""
         ...
 
-    async def run(self, task: Task, sink: Sink) -> Answer:
+    async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         """Answers one question, telling the sink everything that happens on the way except start and end.
 
-        Raises `RunFailed` with a stable code where the run can't go on. Cancelling it is safe at any moment: when
-        the cancelled call returns, no further model or tool call begins and nothing of the run is left behind,
-        within 5 s whatever a tool does.
+        After an `Inquiry` it is called again, for the same run, with `checkpoint` and `reply`. Raises `RunFailed` with
+        a stable code where the run can't go on. Cancelling it is safe at any moment: when the cancelled call returns,
+        no further model or tool call begins and nothing of the run is left behind, within 5 s whatever a tool does.
         """
         ...

@@ -1,15 +1,27 @@
-"""One run while it is alive: the team at work, its limits, and exactly one terminal event whatever is raised."""
+"""One run while it is alive: the team at work, a human's answers, limits, and exactly one terminal event at the end.
+
+live:  [turn in its session] -> team -> Answer ------------------------> completed
+                                 ^ |-> RunFailed, any other error -----> error
+                                 | |-> Inquiry -> waits for a human -+
+                                 +---- Reply <-----------------------+
+       cancel, a limit, nobody watches -> cancelled;   suspend -> no terminal event: the next server goes on
+"""
 
 import asyncio
 import contextlib
 import logging
-import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Literal, TypeAlias
 
 from server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from server.events.errors import AskstreamError, JournalError, RunFailed
 from server.journal import State
+from server.runs.inquiry import Pending
 from server.runs.limits import Limits
-from server.runs.orchestrator import Answer, Orchestrator, Task
+from server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
+from server.runs.sessions import Turn
 from server.runs.writer import Writer
 
 log = logging.getLogger("__main__")
@@ -21,85 +33,151 @@ _STOPPED: dict[CancelReason, str] = {
     "timeout": "The run was stopped: it took longer than allowed.",
     "shutdown": "The run was stopped: the server is going away.",
 }
+Suspended: TypeAlias = Literal["suspended"]
+Outcome: TypeAlias = Answer | AskstreamError | CancelReason | Suspended
+History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 
 
 class Run:
-    """Call `live` once, as a task; `cancel` at any time, any number of times."""
+    """Call `live` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
 
-    def __init__(self, task: Task, orchestrator: Orchestrator, writer: Writer, limits: Limits) -> None:
+    `pending` is what a human is asked for, None while the team is at work.
+    """
+
+    def __init__(self, task: Task, orchestrator: Orchestrator, writer: Writer, limits: Limits, turn: Turn) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
+        self.turn = turn
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
-        self._reason: CancelReason | None = None
+        self.pending: Pending | None = None
+        self._stop_with: CancelReason | Suspended | None = None
         self._stop = asyncio.Event()
-        self._began = time.monotonic()
+        self._began = monotonic()
+        self._worked = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
+
+    @property
+    def run_id(self) -> str:
+        return self._task.run_id
 
     def cancel(self, reason: CancelReason) -> None:
         """Returns at once; the first reason given is the one that is told."""
-        self._reason = self._reason or reason
+        self._stop_with = self._stop_with or reason
         self._stop.set()
 
-    async def live(self) -> None:
-        """Returns when the terminal event is durable, or when the log can't be written."""
+    def suspend(self) -> None:
+        """Stops the team and leaves the run as it is in the journal, for the next server to go on with."""
+        self._stop_with = self._stop_with or "suspended"
+        self._stop.set()
+
+    async def live(self, history: History) -> None:
+        """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
+
+        `history` gives the session's earlier exchanges once it is this run's turn.
+        """
         pump = asyncio.ensure_future(self.writer.pump())
         try:
-            await self._tell_resumed()
-            await self._end(await self._answered())
+            await self._end(await self._outcome(history))
         except JournalError as problem:
-            log.error("run=%s ends without a terminal event: %s", self._task.run_id, problem)
+            log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             pump.cancel()
             await asyncio.wait({pump})
 
-    async def _tell_resumed(self) -> None:
+    async def _outcome(self, history: History) -> Outcome:
+        await self._until_stopped(self.turn.mine)
+        if self._stop_with is not None:
+            return self._stop_with
+        self._task = replace(self._task, history=await history())
         if self.resumed_from is not None:
             body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
             await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
+        outcome = await self._answered() if self.pending is None else await self._human(self.pending)
+        while isinstance(outcome, Inquiry):
+            self.pending = Pending.of(outcome, self._limits.input_seconds, self.writer.now())
+            await self.writer.wait_for_human(self.pending.requested(), outcome.state)
+            outcome = await self._human(self.pending)
+        return outcome
 
-    async def _answered(self) -> Answer | AskstreamError | CancelReason:
-        """What became of the question. Waits for the team, for a limit, or for a cancel; leaves no task behind."""
-        answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
-        stopping = asyncio.ensure_future(self._stopped())
+    async def _human(self, pending: Pending) -> Outcome | Inquiry:
+        """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
         try:
-            await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pending.left(self.writer.now())):
+                    await self._until_stopped(pending.claimed)
+            if self._stop_with is not None:
+                return self._stop_with
+            pending.claim(Reply(value=None, answered=False))
+            await self.writer.go_on(pending.resolved())
         finally:
-            stopping.cancel()
+            self.pending = None
+            pending.settled.set()
+        self._task = replace(self._task, checkpoint=pending.state, reply=pending.reply)
+        return await self._answered()
+
+    async def _answered(self) -> Outcome | Inquiry:
+        """What became of the question. Waits for the team, for a limit, or for a stop; leaves no task behind."""
+        began = monotonic()
+        answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
+        limits = asyncio.ensure_future(self._limit_passed())
+        try:
+            await asyncio.wait({answering, limits}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._worked += monotonic() - began
+            limits.cancel()
             answering.cancel()
             await asyncio.wait({answering}, timeout=self._limits.cancel_seconds)
         if not answering.done():
-            log.error("run=%s: the team did not stop in time and was given up", self._task.run_id)
+            log.error("run=%s: the team did not stop in time and was given up", self.run_id)
         if answering.done() and not answering.cancelled():
-            return self._outcome(answering)
-        return self._reason or "shutdown"
+            return self._told(answering)
+        return self._stop_with or "shutdown"
 
-    def _outcome(self, answering: asyncio.Future[Answer]) -> Answer | AskstreamError | CancelReason:
+    def _told(self, answering: "asyncio.Future[Answer | Inquiry]") -> Outcome | Inquiry:
         problem = answering.exception()
         if problem is None:
             return answering.result()
-        if self._reason is not None:
-            return self._reason
+        if self._stop_with is not None:
+            return self._stop_with
         if isinstance(problem, AskstreamError):
             return problem
-        log.error("run=%s failed: %s", self._task.run_id, type(problem).__name__)
-        log.debug("run=%s failed", self._task.run_id, exc_info=problem)
+        log.error("run=%s failed: %s", self.run_id, type(problem).__name__)
+        log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _stopped(self) -> None:
-        """Returns when a cancel was asked for or a limit has passed."""
-        deadline = self._began + self._limits.run_seconds
-        heard, quiet_since = self.writer.emitted, time.monotonic()
-        while self._reason is None:
-            now = time.monotonic()
+    async def _limit_passed(self) -> None:
+        """Returns when a stop was asked for or a limit has passed, which then is the reason for the stop."""
+        limits, channel = self._limits, self.writer.channel
+        deadline = monotonic() + limits.run_seconds - self._worked
+        orphan_seconds = limits.orphan_seconds or float("inf")
+        heard, quiet_since = self.writer.emitted, monotonic()
+        while self._stop_with is None:
+            now = monotonic()
             if heard != self.writer.emitted:
                 heard, quiet_since = self.writer.emitted, now
-            left = min(deadline, quiet_since + self._limits.silence_seconds) - now
+            left = min(deadline, quiet_since + limits.silence_seconds) - now
+            unwatched = max(channel.unwatched_since, self._began) + orphan_seconds - now
             if left <= 0:
                 self.cancel("timeout")
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._stop.wait()
+            elif unwatched <= 0 and not channel.viewers:
+                self.cancel("orphaned")
+            else:
+                wait = min(left, orphan_seconds, unwatched if not channel.viewers else left)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._stop.wait()
 
-    async def _end(self, outcome: Answer | AskstreamError | CancelReason) -> None:
+    async def _until_stopped(self, event: asyncio.Event) -> None:
+        """Returns when `event` has come, or a stop was asked for. Safe to cancel."""
+        waiting = {asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._stop.wait())}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _end(self, outcome: Outcome) -> None:
+        if outcome == "suspended":
+            await self.writer.flush()
+            return
         try:
             await self.writer.end(*self._terminal(outcome))
         except RunFailed as problem:  # the answer doesn't fit into an event
@@ -122,5 +200,5 @@ class Run:
             total_messages=answer.total_messages,
             response_length=len(answer.final_response),
             usage=answer.usage,
-            duration_ms=round((time.monotonic() - self._began) * 1000),
+            duration_ms=round((monotonic() - self._began) * 1000),
         )

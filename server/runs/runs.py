@@ -1,29 +1,36 @@
-"""All runs of this process: starting one, finding one, stopping one. A run belongs to the server, not to a viewer."""
+"""All runs of this process: starting one, finding one, answering one, stopping one. A run belongs to the server."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
 from server.bus import Bus
-from server.events import Completed, Draft, Event, Started, decode
-from server.events.errors import Draining, IdempotencyConflict, RunFailed, RunNotFound, TooManyRuns
+from server.events import Draft, Event, Json, Started, decode
+from server.events.errors import (
+    Draining,
+    IdempotencyConflict,
+    RunNotFound,
+    SessionBusy,
+    SessionNotFound,
+    TooManyRuns,
+)
 from server.journal import Journal, Page, RunRecord
+from server.runs import history, recovery
+from server.runs.inquiry import judge
 from server.runs.limits import Limits
-from server.runs.orchestrator import Answer, Orchestrator, Sink, Task
+from server.runs.orchestrator import Orchestrator, Reply, Task
 from server.runs.run import SYSTEM, Run
+from server.runs.sessions import IfBusy, Sessions, Turn
 from server.runs.writer import Writer
-
-log = logging.getLogger("__main__")
 
 # What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
 BUSY_RETRY = 5
-# How often a run is taken up. A question that brings the server down must not do so for ever.
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,8 @@ class Question:
     text: str
     principal: str
     session_id: str | None = None
+    if_busy: IfBusy = "reject"
+    review: bool = False
     on_disconnect: str = "continue"
     idempotency_key: str | None = None
     fingerprint: str = ""
@@ -48,7 +57,7 @@ def random_id() -> str:
 
 
 class Runs:
-    """`group` owns the runs' tasks and must outlive every call."""
+    """`group` owns the runs' tasks and must outlive every call. `stand_ins` answer in the team's place, by name."""
 
     def __init__(
         self,
@@ -58,50 +67,49 @@ class Runs:
         limits: Limits,
         *,
         group: asyncio.TaskGroup,
+        stand_ins: dict[str, Orchestrator] | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
     ) -> None:
-        self._journal, self._bus, self._orchestrator, self._limits = journal, bus, orchestrator, limits
+        self._journal, self._bus, self._limits = journal, bus, limits
+        self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
         self._group, self._clock, self._new_id = group, clock, new_id
         self._live: dict[str, Run] = {}
         self._living: set[asyncio.Task[None]] = set()
+        self._sessions = Sessions(limits.queued)
+        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._closed = False
+
+    def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
+        """From now on `orchestrator` answers what is started `by` this name."""
+        self._orchestrators[name] = orchestrator
 
     @property
     def active(self) -> int:
-        return len(self._live)
+        """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
+        return sum(run.pending is None for run in self._live.values())
 
     def last_id(self, run_id: str) -> int:
         """The newest durable event of a run that is active here, 0 for any other."""
         run = self._live.get(run_id)
         return run.writer.durable.last_id if run else 0
 
-    async def start(self, question: Question, *, orchestrator: Orchestrator | None = None) -> tuple[RunRecord, bool]:
+    async def start(self, question: Question, *, by: str = "team") -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 
-        The first event is durable then. `orchestrator` answers in place of the server's own. Raises TooManyRuns and
-        IdempotencyConflict.
+        Its first event is durable then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
         """
-        if self._closed:
-            raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
-        if self.active >= self._limits.active_runs:
-            raise TooManyRuns(
-                f"All {self._limits.active_runs} places for active runs are taken.", retry_after=BUSY_RETRY
-            )
-        orchestrator = orchestrator or self._orchestrator
-        record = self._record(question, orchestrator.model)
-        task = Task(run_id=record.run_id, session_id=record.session_id, question=record.question)
-        run = self._admit(record, task, orchestrator)
-        try:
-            holder = await self._create(run.writer)
-        except BaseException:
-            self._gone(run)
-            raise
-        if holder.run_id == record.run_id:
-            self._bring_to_life(run)
-            return run.writer.durable, True
-        self._gone(run)
-        return self._joined(holder, question), False
+        if question.idempotency_key is None:
+            return await self._start(question, by)
+        # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
+        lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
+        async with lock:
+            now = self._clock().timestamp()
+            holder = await self._journal.keyed(question.principal, question.idempotency_key, now=now)
+            holder, new = (holder, False) if holder else await self._start(question, by)
+        if holder.fingerprint != question.fingerprint:
+            raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
+        return holder, new
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
         """The run's record as far as it is durable. Raises RunNotFound, also for somebody else's."""
@@ -111,9 +119,16 @@ class Runs:
             raise RunNotFound
         return record
 
-    async def list(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def page(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
         """The principal's runs, newest first."""
         return await self._journal.runs(principal, before=before, limit=limit)
+
+    async def session(self, session_id: str, principal: str) -> list[RunRecord]:
+        """The runs of a session, oldest first. Raises SessionNotFound."""
+        found = await self._journal.session(principal, session_id)
+        if not found:
+            raise SessionNotFound
+        return found
 
     async def cancel(self, run_id: str, principal: str) -> RunRecord:
         """Asks the run to stop and returns at once, with the record as it stands. Again is fine; so is too late."""
@@ -123,16 +138,40 @@ class Runs:
             run.cancel("client")
         return record
 
+    async def answer(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
+        """Gives a human's answer. It is durable then; the same one again is fine.
+
+        Raises InvalidRequest for a value that doesn't fit, InputNotFound, InputConflict where another came first, and
+        InputExpired where it comes too late.
+        """
+        await self.find(run_id, principal)
+        run = self._live.get(run_id)
+        pending = run.pending if run else None
+        if pending is not None and pending.request_id == request_id:
+            pending.check(value)
+            pending.claim(Reply(value=value))
+            await pending.settled.wait()
+        judge(await history.events(self._journal, run_id), request_id, value)
+        return await self.find(run_id, principal)
+
+    def pending(self, run_id: str) -> dict[str, Any] | None:
+        """What a run waits for, as its `input_requested` told; None for one that doesn't wait."""
+        run = self._live.get(run_id)
+        return run.pending.shown() if run and run.pending else None
+
     async def outcome(self, run_id: str) -> Event:
         """Waits for the run's terminal event. Cancelling the wait does nothing to the run."""
         viewer = await self._bus.attach(run_id)
         try:
-            while True:
+            last: Event | None = None
+            ended = False
+            while not ended:
                 batch = await viewer.next()
-                if batch.ended and batch.entries:
-                    return decode(batch.entries[-1].line)
-                if batch.ended:
-                    raise RunNotFound
+                ended = batch.ended
+                last = decode(batch.entries[-1].line) if batch.entries else last
+            if last is None or not last.terminal:
+                raise RunNotFound  # forgotten meanwhile, or its log can't be read on
+            return last
         finally:
             viewer.close()
 
@@ -141,6 +180,14 @@ class Runs:
         await self.find(run_id, principal)
         return await self._journal.forget(run_id)
 
+    async def forget_session(self, session_id: str, principal: str) -> None:
+        """Deletes a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
+        found = await self.session(session_id, principal)
+        if self._sessions.busy(principal, session_id):
+            raise SessionBusy("A run of this session is active; cancel it first.")
+        for record in found:
+            await self._journal.forget(record.run_id)
+
     async def recover(self) -> None:
         """Takes up what an earlier process left unfinished: no run is ever without a terminal event."""
         for left in await self._journal.unfinished():
@@ -148,87 +195,109 @@ class Runs:
             if record is not None:
                 await self._resume(record)
 
+    async def drain(self, seconds: float) -> None:
+        """Starts no more runs, gives those that are active so long to end, then closes."""
+        self._closed = True
+        working = [task for task in self._living if self._is_working(task)]
+        if working:
+            await asyncio.wait(working, timeout=seconds)
+        await self.close()
+
     async def close(self) -> None:
-        """Starts no more runs, asks those that are active to stop, and returns when they have. Again is fine."""
+        """Starts no more runs and stops those that are active, for the next server to go on with if there can be one.
+
+        Returns when they have stopped. Again is fine.
+        """
         self._closed = True
         for run in self._live.values():
-            run.cancel("shutdown")
+            if self._journal.survives:
+                run.suspend()
+            else:
+                run.cancel("shutdown")
         while self._living:
             await asyncio.wait(self._living)
 
+    async def _start(self, question: Question, by: str) -> tuple[RunRecord, bool]:
+        if self._closed:
+            raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
+        if self.active >= self._limits.active_runs:
+            most = self._limits.active_runs
+            raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
+        record = self._record(question, by)
+        turn = self._sessions.join(record.principal, record.session_id, question.if_busy)
+        run = self._admit(record, self._task(record), turn)
+        started = Started(question=record.question, session_id=record.session_id, model=record.model)
+        try:
+            entry = run.writer.first(Draft(SYSTEM, "The run has started.", started))
+            holder = await self._journal.create(run.writer.record, [entry])
+        except BaseException:
+            self._gone(run)
+            raise
+        if holder.run_id != record.run_id:  # another server was first
+            self._gone(run)
+            return holder, False
+        run.writer.created(entry)
+        self._bring_to_life(run)
+        return run.writer.durable, True
+
     async def _resume(self, record: RunRecord) -> None:
-        checkpoint = await self._journal.checkpoint(record.run_id)
-        task = Task(
-            run_id=record.run_id,
-            session_id=record.session_id,
-            question=record.question,
-            attempt=record.attempt,
-            checkpoint=checkpoint.state if checkpoint else None,
-        )
-        orchestrator = self._orchestrator if record.attempt <= ATTEMPTS else GivenUp()
-        run = self._admit(record, task, orchestrator)
+        left = await recovery.look(self._journal, record)
+        turn = self._sessions.join(record.principal, record.session_id, "resume")
+        run = self._admit(record, left.continued(self._task(record)), turn, given_up=left.hopeless)
         await run.writer.read_back()
-        run.resumed_from = checkpoint.last_id if checkpoint else 1
+        run.pending, run.resumed_from = left.pending, left.from_id if left.pending is None else None
         self._bring_to_life(run)
 
-    def _admit(self, record: RunRecord, task: Task, orchestrator: Orchestrator) -> Run:
+    def _admit(self, record: RunRecord, task: Task, turn: Turn, *, given_up: bool = False) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
         writer = Writer(record, self._journal, channel, self._limits, clock=self._clock)
-        run = self._live[record.run_id] = Run(task, orchestrator, writer, self._limits)
+        team = recovery.GivenUp() if given_up else self._orchestrators[_options(record)["by"]]
+        run = self._live[record.run_id] = Run(task, team, writer, self._limits, turn)
         return run
 
-    def _record(self, question: Question, model: str) -> RunRecord:
+    def _record(self, question: Question, by: str) -> RunRecord:
+        options = {"by": by, "review": question.review, "on_disconnect": question.on_disconnect}
         return RunRecord(
             run_id=self._new_id(),
             principal=question.principal,
             session_id=question.session_id or self._new_id(),
             question=question.text,
-            model=model,
+            model=self._orchestrators[by].model,
             created_at=self._clock().timestamp(),
-            options=orjson.dumps({"on_disconnect": question.on_disconnect}),
+            options=orjson.dumps(options),
             idempotency_key=question.idempotency_key,
             fingerprint=question.fingerprint,
         )
 
-    async def _create(self, writer: Writer) -> RunRecord:
-        record = writer.record
-        started = Started(question=record.question, session_id=record.session_id, model=record.model)
-        entry = writer.first(Draft(SYSTEM, "The run has started.", started))
-        holder = await self._journal.create(writer.record, [entry])
-        if holder.run_id == record.run_id:
-            writer.created(entry)
-        return holder
-
-    def _joined(self, holder: RunRecord, question: Question) -> RunRecord:
-        if holder.fingerprint != question.fingerprint:
-            raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
-        return holder
+    def _task(self, record: RunRecord) -> Task:
+        return Task(
+            run_id=record.run_id,
+            session_id=record.session_id,
+            question=record.question,
+            review=_options(record)["review"],
+            attempt=record.attempt,
+        )
 
     def _bring_to_life(self, run: Run) -> None:
-        task = self._group.create_task(self._lives(run), name=f"run {run.writer.record.run_id}")
+        task = self._group.create_task(self._lives(run), name=run.run_id)
         self._living.add(task)
         task.add_done_callback(self._living.discard)
 
+    def _is_working(self, task: asyncio.Task[None]) -> bool:
+        run = self._live.get(task.get_name())
+        return run is not None and run.pending is None
+
     async def _lives(self, run: Run) -> None:
         try:
-            await run.live()
+            await run.live(lambda: history.before(self._journal, run.writer.record))
         finally:
             self._gone(run)
 
     def _gone(self, run: Run) -> None:
-        del self._live[run.writer.record.run_id]
+        del self._live[run.run_id]
+        self._sessions.leave(run.turn)
         self._bus.release(run.writer.channel, writer=True)
 
 
-class GivenUp:
-    """Stands in for the team of a run under which the server has died again and again."""
-
-    model = "none"
-
-    async def run(self, task: Task, sink: Sink) -> Answer:
-        raise RunFailed("interrupted", f"The server stopped {ATTEMPTS} times while this run was going on.")
-
-
-def response(event: Event) -> str | None:
-    """The final response that a terminal event carries, None where the run didn't complete."""
-    return event.body.final_response if isinstance(event.body, Completed) else None
+def _options(record: RunRecord) -> dict[str, Any]:
+    return orjson.loads(record.options)

@@ -12,15 +12,28 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.bus import Channel
-from server.events import AgentResponse, Completed, Draft, Event, ToolExecution, Usage, codec, encode, with_progress
+from server.events import (
+    AgentChunk,
+    AgentResponse,
+    Completed,
+    Draft,
+    Event,
+    ToolExecution,
+    Usage,
+    codec,
+    encode,
+    with_progress,
+)
 from server.events.errors import JournalError, RunFailed
-from server.journal import Entry, Journal, RunRecord, State
+from server.journal import Entry, Journal, RunRecord, Size, State
 from server.runs.limits import Limits
 
 stream_log = logging.getLogger("stream_events")
 
 # What may wait for the disk before `emit` makes the team wait. A second's worth of a very fast run.
 PENDING_BYTES = 1024 * 1024
+# What makes a compaction worth its while: it reads the whole log, once for so many chunks.
+COMPACT_CHUNKS = 500
 # How much of a tool's result is kept when the whole would pass the limit for one event.
 EXCERPT_CHARACTERS = 4096
 
@@ -42,6 +55,8 @@ class Writer:
         self._durable = record  # what the journal holds; `record` runs ahead of it
         self._messages = 0
         self._digest = hashlib.sha256()
+        self._lasting = Size(0, 0)  # the log without its chunks
+        self._chunks = 0  # since the log was compacted last
         self._pending: list[Entry] = []
         self._size = 0
         self._state: bytes | None = None
@@ -55,6 +70,9 @@ class Writer:
     @property
     def durable(self) -> RunRecord:
         return self._durable
+
+    def now(self) -> datetime:
+        return self._clock()
 
     def first(self, draft: Draft) -> Entry:
         """The entry of the run's first event, for `Journal.create`; `created` follows once that has succeeded."""
@@ -70,7 +88,7 @@ class Writer:
             last = entries[-1].id
             for entry in entries:
                 self._messages += entry.event_type == "agent_response"
-                self._digest_in(entry)
+                self._take_in(entry)
 
     async def emit(self, draft: Draft) -> None:
         self.emitted += 1
@@ -80,11 +98,32 @@ class Writer:
         self._accept(draft)
 
     async def checkpoint(self, state: bytes) -> None:
-        self._state = state
-        self._asked = mine = self._asked + 1
-        self._work.set()
-        while self._saved < mine:
+        self._save(state)
+        await self.flush()
+
+    async def wait_for_human(self, draft: Draft, state: bytes) -> None:
+        """Asks for input: the event, the checkpoint to go on from and the run's state become durable as one."""
+        self._accept(draft)
+        self.record = replace(self.record, state="waiting")
+        self._save(state)
+        await self.flush()
+
+    async def go_on(self, draft: Draft) -> None:
+        """The wait is over. Returns once that is durable."""
+        self._accept(draft)
+        self.record = replace(self.record, state="running")
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Returns once everything that was handed over so far is durable."""
+        last, asked = self.record.last_id, self._asked
+        while self._durable.last_id < last or self._saved < asked:
             await self._turn()
+
+    def _save(self, state: bytes) -> None:
+        self._state = state
+        self._asked += 1
+        self._work.set()
 
     async def end(self, draft: Draft, state: State) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
@@ -120,6 +159,22 @@ class Writer:
         await self._journal.append(record, entries, checkpoint=state)
         self._saved = asked
         self._publish(entries, record)
+        await self._compact(record)
+
+    async def _compact(self, written: RunRecord) -> None:
+        """Keeps the log within its bound, as far as chunks of whole messages are what makes it large."""
+        if written.ended or not self._exceeds(written.size) or self._chunks < COMPACT_CHUNKS:
+            return
+        left = await self._journal.compact(written.run_id)
+        self._chunks = 0
+        self.record = replace(
+            self.record,
+            log_events=self.record.log_events - written.log_events + left.events,
+            log_bytes=self.record.log_bytes - written.log_bytes + left.bytes,
+        )
+
+    def _exceeds(self, size: Size) -> bool:
+        return size.events > self._limits.log_events or size.bytes > self._limits.log_bytes
 
     def _publish(self, entries: Sequence[Entry], record: RunRecord) -> None:
         self._durable = record
@@ -133,6 +188,12 @@ class Writer:
             raise self._broken
         if self._ending:
             raise RunFailed("internal", "The run has ended.")  # told to a team that was given up
+        if isinstance(draft.body, AgentChunk):
+            if self._exceeds(self.record.size):
+                return  # the whole text follows as its agent's response; until then the log has no room for pieces
+            self._chunks += 1
+        elif self._exceeds(self._lasting):
+            raise RunFailed("log_full", f"The run's log has outgrown the {self._limits.log_events:,} events allowed.")
         entry = self._stamp(draft)
         self._pending.append(entry)
         self._size += len(entry.line)
@@ -143,13 +204,14 @@ class Writer:
         draft = with_progress(draft, self.record.progress)
         line = self._encoded(draft)
         entry = Entry(self.record.last_id + 1, draft.event_type, draft.agent_name, line)
-        self.record = _moved(self.record, entry.id, draft)
-        self._digest_in(entry)
+        self.record = _moved(self.record, entry, draft)
+        self._take_in(entry)
         return entry
 
-    def _digest_in(self, entry: Entry) -> None:
+    def _take_in(self, entry: Entry) -> None:
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
+            self._lasting = Size(self._lasting.events + 1, self._lasting.bytes + len(entry.line))
 
     def _encoded(self, draft: Draft) -> bytes:
         line = encode(self._event(draft))
@@ -182,7 +244,7 @@ class Writer:
         await self._settled.wait()
 
 
-def _moved(record: RunRecord, last_id: int, draft: Draft) -> RunRecord:
+def _moved(record: RunRecord, entry: Entry, draft: Draft) -> RunRecord:
     """The record after this event. Usage adds up response by response; the terminal event's own is the whole."""
     progress = getattr(draft.body, "progress", record.progress)
     used = Usage(record.prompt_tokens, record.completion_tokens)
@@ -195,7 +257,9 @@ def _moved(record: RunRecord, last_id: int, draft: Draft) -> RunRecord:
             pass
     return replace(
         record,
-        last_id=last_id,
+        last_id=entry.id,
+        log_events=record.log_events + 1,
+        log_bytes=record.log_bytes + len(entry.line),
         progress=progress,
         prompt_tokens=used.prompt_tokens,
         completion_tokens=used.completion_tokens,

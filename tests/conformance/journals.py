@@ -30,6 +30,7 @@ class Yielding:
 
     def __init__(self, journal: Journal, turns: int = 3) -> None:
         self._journal, self._turns = journal, turns
+        self.survives = journal.survives
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._journal, name)

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from server.events.errors import Fenced, JournalError, OutOfOrder
-from server.journal import Checkpoint, Journal, Page, open_journal
+from server.journal import Checkpoint, Entry, Journal, Page, Size, open_journal
+from server.journal.base import RECORD_SECONDS
 from tests.conformance.journals import Yielding, entries, entry, record
 
 
@@ -174,6 +176,52 @@ async def test_a_watcher_that_gives_up_takes_nobody_along(journal: Journal) -> N
         await asyncio.wait({gives_up})
         await journal.append(record(last_id=2, ended_at=5.0), [entry(2, "completed")])
         assert await stays == [1, 2]
+
+
+def chunk(number: int, agent: str = "A") -> Entry:
+    return Entry(number, "agent_chunk", agent, b"%d" % number)
+
+
+async def test_compaction_drops_the_chunks_of_whole_messages_alone(journal: Journal) -> None:
+    """Those of a message that is still being written stay, and so does every other event, with its id."""
+    log = [entry(1), chunk(2), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
+    await journal.create(record(last_id=6), log)
+    left = [entry(1), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
+    assert await journal.compact("r") == Size(5, sum(len(each.line) for each in left))
+    for cursor in range(7):
+        assert await journal.read("r", cursor) == [each for each in left if each.id > cursor]
+    await journal.append(record(last_id=7), [entry(7)])
+    assert [each.id for each in await journal.read("r", 4)] == [5, 6, 7]
+
+
+async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(journal: Journal) -> None:
+    """The oldest ended first; the record stays for a while to tell of it."""
+    for number in range(5):
+        run = record(f"r{number}", last_id=1, log_bytes=100, log_events=1)
+        await journal.create(run, entries(1, 1))
+        if number:
+            done = replace(run, last_id=2, ended_at=float(number), state="completed")
+            await journal.append(done, [entry(2, "completed")])
+    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000) == 1
+    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 2
+    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 0
+    there = {f"r{number}": len(await journal.read(f"r{number}", 0)) for number in range(5)}
+    assert there == {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2}
+    expired = await journal.record("r1")
+    assert expired is not None
+    assert (expired.expired_at, expired.log_bytes, expired.state) == (50.0, 0, "completed")
+    assert await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000) == 0
+    assert await journal.record("r1") is None
+    assert await journal.record("r4") is not None
+
+
+async def test_a_session_lists_its_runs_oldest_first(journal: Journal) -> None:
+    """Those of its principal alone."""
+    for number in (2, 0, 1):
+        await journal.create(record(f"r{number}", created_at=float(number)), [])
+    await journal.create(record("other session", session_id="t"), [])
+    await journal.create(record("other principal", principal="q"), [])
+    assert [each.run_id for each in await journal.session("p", "s")] == ["r0", "r1", "r2"]
 
 
 async def test_an_unknown_run_has_no_record_and_no_events(journal: Journal) -> None:

@@ -14,6 +14,7 @@ from transports.session import (
     BURST,
     RATE_CLOSE,
     SUBSCRIPTIONS,
+    Answer,
     Cancel,
     Close,
     Conversation,
@@ -96,7 +97,20 @@ def test_one_socket_watches_so_many_runs(conversation: Conversation) -> None:
 def test_cancel_and_ping(conversation: Conversation) -> None:
     """A ping is answered by the conversation itself."""
     assert said(conversation, type="cancel", ref=7, run_id="r") == [Cancel(7, "r")]
+    assert reply([conversation.acknowledged(7, record("r"))]) == {
+        "ref": 7,
+        "ok": True,
+        "run_id": "r",
+        "state": "running",
+    }
     assert reply(said(conversation, type="ping", ref=8)) == {"ref": 8, "ok": True, "type": "pong"}
+
+
+@pytest.mark.parametrize("value", ["yes", None, {"approve": True}, [1, 2.5], False])
+def test_an_answer_of_any_json_is_handed_on(conversation: Conversation, value: Any) -> None:
+    """What it should look like is the request's own business."""
+    effects = said(conversation, type="input", ref=1, run_id="r", request_id="q", value=value)
+    assert effects == [Answer(1, "r", "q", value)]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +132,7 @@ def test_cancel_and_ping(conversation: Conversation) -> None:
         ('{"type":"ask","question":"x","colour":"red"}', "invalid_request"),
         ('{"type":"ask","question":"x","include":["unheard"]}', "invalid_request"),
         ('{"type":"ask","question":"x","tokens":"yes"}', "invalid_request"),
+        ('{"type":"input","run_id":"r","request_id":"q"}', "invalid_request"),
         ('{"type":"subscribe"}', "invalid_request"),
         ('{"type":"subscribe","run_id":"../x"}', "invalid_request"),
         ('{"type":"subscribe","run_id":"r","after":"soon"}', "invalid_request"),

@@ -169,10 +169,11 @@ async def test_the_record_tells_state_usage_progress_and_digest(house: House) ->
 
 async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> None:
     """Again, and after the end, it changes nothing."""
-    stopped = asyncio.Event()
+    working, stopped = asyncio.Event(), asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
         try:
+            working.set()
             await asyncio.Event().wait()
         finally:
             stopped.set()
@@ -180,6 +181,7 @@ async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> 
 
     runs = house.open(waits)
     record = await ask(runs)
+    await working.wait()
     assert not (await runs.cancel(record.run_id, "p")).ended
     await runs.cancel(record.run_id, "p")
     terminal = await runs.outcome(record.run_id)
@@ -192,9 +194,10 @@ async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> 
 async def test_a_team_that_ignores_its_cancel_is_given_up(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """The run ends in time, and what the team says later is refused."""
     refused: list[str] = []
-    release = asyncio.Event()
+    working, release = asyncio.Event(), asyncio.Event()
 
     async def stubborn(task: Task, sink: Sink) -> Answer:
+        working.set()
         while not release.is_set():
             try:
                 await release.wait()
@@ -208,6 +211,7 @@ async def test_a_team_that_ignores_its_cancel_is_given_up(house: House, caplog: 
 
     runs = house.open(stubborn, cancel_seconds=0.05)
     record = await ask(runs)
+    await working.wait()
     await runs.cancel(record.run_id, "p")
     assert (await runs.outcome(record.run_id)).body == Cancelled(reason="client")
     release.set()
@@ -312,7 +316,7 @@ async def test_a_key_joins_the_first_run_and_another_body_is_a_conflict(house: H
     runs = house.open(answers, active_runs=200)
     records = await asyncio.gather(*(ask(runs, idempotency_key="k", fingerprint="f") for _ in range(100)))
     assert len({each.run_id for each in records}) == 1
-    assert len(await runs.list("p")) == 1
+    assert len(await runs.page("p")) == 1
     with pytest.raises(IdempotencyConflict):
         await ask(runs, idempotency_key="k", fingerprint="other")
 
@@ -364,16 +368,18 @@ async def test_a_run_goes_on_after_its_server_died(house: House) -> None:
 
 
 async def test_a_run_that_brings_its_server_down_is_given_up(house: House) -> None:
-    """After five times it ends in an error that says so."""
+    """After five times without a new checkpoint it ends in an error that says so."""
 
     async def hangs(task: Task, sink: Sink) -> Answer:
         await asyncio.Event().wait()
         return ANSWER
 
-    lives = [house.open(hangs) for _ in range(6)]
+    lives = [house.open(hangs) for _ in range(7)]
     record = await ask(lives[0])
-    for runs in lives[1:]:
+    for number, runs in enumerate(lives[1:6], start=2):
         await runs.recover()
+        await viewed(runs, record, number)
+    await lives[-1].recover()
     terminal = await lives[-1].outcome(record.run_id)
     assert isinstance(terminal.body, Failed)
     assert terminal.body.error == "interrupted"
