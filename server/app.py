@@ -120,6 +120,8 @@ def _limits(settings: Settings) -> Limits:
         messages=settings.messages,
         run_seconds=settings.run_seconds,
         silence_seconds=settings.silence_seconds,
+        log_events=settings.log_events,
+        log_bytes=settings.log_bytes,
         input_seconds=settings.input_seconds,
         orphan_seconds=None if settings.orphan_seconds == "never" else settings.orphan_seconds,
     )

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     active_runs: int = Field(default=64, gt=0)
     run_seconds: float = Field(default=900, gt=0)
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
+    log_events: int = Field(default=10_000, gt=0, description="events in one run's log")
+    log_bytes: int = Field(default=16 * 2**20, gt=0, description="bytes in one run's log")
     input_seconds: float = Field(default=600, gt=0, description="how long a run waits for a human, unless it says so")
     orphan_seconds: float | Literal["never"] = Field(default=300, description="how long a run goes on unwatched")
     drain_seconds: float = Field(default=20, ge=0, description="what runs get to end in when the server stops")
