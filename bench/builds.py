@@ -1,0 +1,54 @@
+"""What the benchmark needs beside the project's own packages: made on first use, inside the virtual environment."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Goes with the environment: a new one begins without it.
+FOLDER = Path(sys.prefix) / "bench"
+PACKAGES = FOLDER / "packages"
+REQUIREMENTS = HERE / "requirements.txt"
+
+
+class Missing(Exception):
+    """Something can't be had on this machine; the message says what that leaves out."""
+
+
+@cache
+def program(name: str) -> Path:
+    """The C program of that name, compiled. Raises Missing."""
+    source = HERE / f"{name}.c"
+    made = FOLDER / f"{name}-{_digest(source)}"
+    if made.exists():
+        return made
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Missing(f"no C compiler, and {name}.c needs one (Debian: apt-get install gcc libc6-dev)")
+    FOLDER.mkdir(exist_ok=True)
+    done = subprocess.run([compiler, "-O2", "-o", made, source], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Missing(f"{name}.c can't be compiled: {done.stderr.strip()[-300:]}")
+    return made
+
+
+@cache
+def packages() -> None:
+    """Peers that the project itself doesn't need, each of a known hash. Raises Missing."""
+    stamp = PACKAGES / f"{_digest(REQUIREMENTS)}.installed"
+    if stamp.exists():
+        return
+    shutil.rmtree(PACKAGES, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--target", str(PACKAGES), "--requirement", str(REQUIREMENTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Missing(f"the packages of bench/{REQUIREMENTS.name} can't be installed")
+    stamp.touch()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -1,0 +1,62 @@
+"""What is published by every server under test: the same events, when the generator allows them."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+AGENT = "PlanningAgent"
+# Makes an event about 300 bytes long, envelope included.
+_PADDING = "handing the partial answer over to the next agent"
+_RUN_ID = "0" * 32
+_LIMIT = re.compile(rb"upto (\d{10})\n")
+_LIMIT_BYTES = 16
+
+
+def message(number: int) -> str:
+    """The text of one event, with the mark that viewers.c looks for: when it was published, and its number."""
+    return f"^{time.monotonic_ns():019d}.{number:07d} {_PADDING}"
+
+
+def envelope(number: int) -> dict[str, Any]:
+    """The event as our server shapes it, for peers to send: every server carries the same bytes."""
+    return {
+        "event": {
+            "event_type": "agent_thinking",
+            "timestamp": "2026-01-01T00:00:00.000Z",
+            "agent_name": AGENT,
+            "message": message(number),
+            "data": {"progress": 25},
+            "id": number + 1,
+            "run_id": _RUN_ID,
+        }
+    }
+
+
+class Allowance:
+    """How many events may have been published so far. The generator raises it over its control connection."""
+
+    def __init__(self) -> None:
+        self._limit = 0
+        self._raised = asyncio.Event()
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes of the control connection, cut anywhere; whatever else is in them is passed over."""
+        text = self._rest + data
+        self._rest = text[-_LIMIT_BYTES + 1 :]
+        for found in _LIMIT.finditer(text):
+            self._limit = max(self._limit, int(found[1]))
+        self._raised.set()
+
+    async def numbers(self) -> AsyncGenerator[int]:
+        """The numbers from 0 on as they are allowed, each in a turn of the event loop of its own, as agents speak."""
+        number = 0
+        while True:
+            while number >= self._limit:
+                self._raised.clear()
+                await self._raised.wait()
+            yield number
+            number += 1
+            await asyncio.sleep(0)

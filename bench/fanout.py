@@ -1,0 +1,202 @@
+"""One run, many viewers: what each delivery costs, how late it comes, and what a viewer takes that only waits."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import machine
+from bench.generator import Incomplete, Seen, Viewers, watching
+from bench.servers import Running, Server, Watching, running
+
+# Deliveries of the run that only finds out how fast a server is.
+TRIAL_DELIVERIES = 20_000
+FEWEST_EVENTS, MOST_EVENTS = 32, 20_000
+# A run is repeated when others took more than this share of the two cores.
+QUIET = 0.06
+# A generator that is as busy as that can't take more.
+SATURATED = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long to measure: `seconds` a rush, `rushes` times, and as long paced. 0 leaves one out."""
+
+    seconds: float
+    rushes: int = 2
+    paced_seconds: float = 0
+    single_seconds: float = 0
+    idle_seconds: float = 0
+    patience: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """CPU in seconds of the server for a million deliveries, times in ms, memory in KB for each viewer.
+
+    `noise` is the share of the cores' time that others took in the worst of the runs that count; `failure` says why
+    the rest is missing. `is_generators` tells that `rate` is what the generator can take, not what the server gives.
+    """
+
+    cpu: float = 0
+    rate: float = 0
+    writes: float = 0
+    single_cpu: float = 0
+    paced_cpu: float = 0
+    p50: float = 0
+    p99: float = 0
+    memory_kb: float = 0
+    connect_seconds: float = 0
+    idle_share: float = 0
+    noise: float = 0
+    failure: str = ""
+    is_generators: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run: what was seen, and what the server spent on it."""
+
+    seen: Seen
+    cpu_seconds: float
+    writes: int
+    noise: float
+
+    @property
+    def cpu_per_million(self) -> float:
+        return self.cpu_seconds / max(1, self.seen.delivered) * 1e6
+
+
+def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
+    """`count` viewers, spread over `runs` runs that all publish the same numbers."""
+    outcome = Outcome()
+    try:
+        with running(server) as process:
+            _measure(process, count, runs, plan, outcome)
+    except Incomplete as problem:
+        outcome.failure = str(problem)
+    return outcome
+
+
+def _measure(process: Running, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    how = process.server.prepare(process.port, runs)
+    first = _warm_up(process, how, runs)
+    machine.settle(process.pid)
+    before = machine.memory_kb(process.pid)
+    with watching(process, how, count, first=first) as viewers:
+        machine.settle(process.pid)
+        outcome.memory_kb = max(0.0, machine.memory_kb(process.pid) - before) / count
+        outcome.connect_seconds = viewers.connect_seconds
+        outcome.idle_share = _idle_share(process, plan.idle_seconds)
+        _rush(process, viewers, count, plan, outcome)
+        _single(process, viewers, count, plan, outcome)
+        _paced(process, viewers, count, plan, outcome)
+
+
+def _warm_up(process: Running, how: Watching, runs: int) -> int:
+    """What is loaded or made at the first event is none of the others' cost. The number of the next event."""
+    machine.settle(process.pid)
+    with watching(process, how, max(2, runs)) as viewers:
+        viewers.rush(100, window=8)
+        return viewers.first
+
+
+def _rush(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome) -> None:
+    if not plan.seconds:
+        return
+    events = _events(viewers.rush(_events_for(TRIAL_DELIVERIES, count)), count, plan.seconds)
+    best = _best(process, viewers, lambda: viewers.rush(events), plan.rushes, plan.patience)
+    outcome.cpu, outcome.rate = best.cpu_per_million, best.seen.delivered / max(best.seen.seconds, 1e-9)
+    outcome.writes = best.writes / max(1, best.seen.delivered)
+    outcome.is_generators = best.seen.busy > SATURATED
+    outcome.noise = max(outcome.noise, best.noise)
+
+
+def _idle_share(process: Running, seconds: float) -> float:
+    """The share of a core that the server takes while nothing happens but heartbeats."""
+    cpu = machine.cpu_seconds(process.pid)
+    time.sleep(seconds)
+    return (machine.cpu_seconds(process.pid) - cpu) / seconds if seconds else 0
+
+
+def _single(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome) -> None:
+    """One event in flight at a time: nothing can be joined."""
+    if not plan.single_seconds:
+        return
+    events = _events(viewers.rush(_events_for(TRIAL_DELIVERIES // 4, count), window=1), count, plan.single_seconds)
+    best = _best(process, viewers, lambda: viewers.rush(events, window=1), plan.rushes, plan.patience)
+    outcome.single_cpu = best.cpu_per_million
+    outcome.noise = max(outcome.noise, best.noise)
+
+
+def _paced(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome) -> None:
+    if not plan.paced_seconds:
+        return
+    rate = paced_rate(count)
+    events = max(10, round(plan.paced_seconds * rate))
+    best = _best(process, viewers, lambda: viewers.pace(events, rate=rate), 1, plan.patience)
+    outcome.p50, outcome.p99, outcome.paced_cpu = best.seen.p50_ms, best.seen.p99_ms, best.cpu_per_million
+    outcome.noise = max(outcome.noise, best.noise)
+
+
+def paced_rate(count: int) -> float:
+    """Events a second at which even a slow server keeps up."""
+    return 100 if count <= 200 else 10 if count <= 2000 else 2
+
+
+def _events(trial: Seen, count: int, seconds: float) -> int:
+    return _events_for(trial.delivered / max(trial.seconds, 1e-6) * seconds, count)
+
+
+def _events_for(deliveries: float, count: int) -> int:
+    return round(min(MOST_EVENTS, max(FEWEST_EVENTS, deliveries / count)))
+
+
+def _best(process: Running, viewers: Viewers, run: Callable[[], Seen], times: int, patience: int) -> Measured:
+    """The least disturbed of `times` runs; of up to `patience` times as many while all of them were disturbed."""
+    done: list[Measured] = []
+    while len(done) < times or (len(done) < times * patience and min(m.noise for m in done) > QUIET):
+        done.append(_measured(process, viewers, run))
+    quiet = [m for m in done if m.noise <= QUIET] or [min(done, key=lambda m: m.noise)]
+    return min(quiet, key=lambda m: m.cpu_per_million)
+
+
+def _measured(process: Running, viewers: Viewers, run: Callable[[], Seen]) -> Measured:
+    pids = process.pid, viewers.pid
+    load, cpu, writes = machine.load(*pids), machine.cpu_seconds(process.pid), machine.writes(process.pid)
+    seen = run()
+    spent, written = machine.cpu_seconds(process.pid) - cpu, machine.writes(process.pid) - writes
+    return Measured(seen, spent, written, machine.load(*pids).others_since(load))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """One of the viewers reads nothing during a rush. `rate` is the others' deliveries a second, `alone` without it.
+
+    Memory is the server's, in KB. Afterwards the viewer reads on: `caught_up` is the share of the events it got.
+    """
+
+    rate: float
+    alone: float
+    memory_kb: float
+    caught_up: float
+    closed: bool
+
+
+def stall(server: Server, count: int, deliveries: int) -> Stall:
+    with running(server) as process:
+        how = server.prepare(process.port, 1)
+        first = _warm_up(process, how, 1)
+        with watching(process, how, count, first=first) as viewers:
+            events = deliveries // count
+            alone = viewers.rush(events)
+            before = machine.memory_kb(process.pid)
+            seen = viewers.rush(events, stalled=1)
+            grown = machine.memory_kb(process.pid) - before
+            after = viewers.answer()
+    return Stall(
+        rate=seen.delivered / seen.seconds,
+        alone=alone.delivered / alone.seconds * (count - 1) / count,
+        memory_kb=grown,
+        caught_up=after["caught_up"] / after["of"],
+        closed=after["closed"] > 0,
+    )

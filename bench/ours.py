@@ -1,0 +1,69 @@
+"""A transport for the real server that lets the generator say when events happen.
+
+Named in ASKSTREAM_TRANSPORTS, it is loaded like any other: the server is the product's own command, its runs go
+through the same writer, journal, bus and transports; only the team is one that speaks when it is told to.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from bench.events import AGENT, Allowance, message
+from server.events import AgentThinking, Draft, Usage
+from server.runs import Answer, Question, Sink, Task
+from transports.base import House
+
+RUNS_PATH = "/bench/runs"
+CONTROL_PATH = "/bench/control"
+# The name under which runs know who speaks in the team's place.
+SPEAKER = "bench"
+
+
+class Source:
+    """An Orchestrator whose runs publish what the allowance allows, each of them all of it."""
+
+    model = "bench (no model)"
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        """Goes on for `question` events; the run ends with the last of them."""
+        last = int(task.question) - 1
+        async for number in self._allowance.numbers():
+            await sink.emit(Draft(AGENT, message(number), AgentThinking(progress=25)))
+            if number >= last:
+                break
+        return Answer(final_response="Done.", total_messages=1, usage=Usage(), agent_name=AGENT)
+
+
+class Transport:
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._allowance = Allowance()
+        house.runs.stand_in(SPEAKER, Source(self._allowance))
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [
+            Route(RUNS_PATH, self.start, methods=["POST"]),
+            Route(CONTROL_PATH, self.control, methods=["POST"]),
+        ]
+
+    async def start(self, request: Request) -> Response:
+        """Starts `count` runs of `events` events each; their ids."""
+        count, events = int(request.query_params["count"]), request.query_params["events"]
+        question = Question(text=events, principal="anonymous")
+        started = [await self._house.runs.start(question, by=SPEAKER) for _ in range(count)]
+        return Response(orjson.dumps([record.run_id for record, _ in started]))
+
+    async def control(self, request: Request) -> Response:
+        """A request whose body goes on for as long as the generator measures."""
+        try:
+            async for part in request.stream():
+                self._allowance.feed(part)
+        except ClientDisconnect:
+            pass
+        return Response(status_code=204)

@@ -1,0 +1,181 @@
+"""The servers that ours is compared with, each in the way its own documentation shows.
+
+    python -m bench.peers KIND --port N
+
+All of them on uvicorn with the options that ours is served with, but `websockets`, which is its own server.
+"""
+
+import argparse
+import asyncio
+import importlib
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import serve as serve_websockets
+
+from bench.events import Allowance, envelope
+from server.serving import BACKLOG
+
+# Where the `websockets` server, which serves no plain HTTP, takes the control connection.
+CONTROL_OFFSET = 1
+
+
+class Hub:
+    """A queue for each viewer."""
+
+    def __init__(self) -> None:
+        self.allowance = Allowance()
+        self._queues: set[asyncio.Queue[Any]] = set()
+
+    async def publish(self, form: Callable[[dict[str, Any]], Any]) -> None:
+        """Puts every event into every queue, after `form` has been applied to it once."""
+        async for number in self.allowance.numbers():
+            item = form(envelope(number))
+            for queue in self._queues:
+                queue.put_nowait(item)
+
+    async def watch(self) -> AsyncGenerator[Any]:
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)
+
+
+def sse_starlette(hub: Hub) -> Route:
+    """sse-starlette's EventSourceResponse; the event is made into JSON for each viewer, as its examples do."""
+    response: Any = importlib.import_module("sse_starlette.sse").EventSourceResponse
+
+    async def events() -> AsyncGenerator[dict[str, str]]:
+        async for event in hub.watch():
+            yield {"id": str(event["event"]["id"]), "data": json.dumps(event, separators=(",", ":"))}
+
+    async def endpoint(request: Request) -> Any:
+        return response(events())
+
+    return Route("/watch", endpoint)
+
+
+def streaming(hub: Hub) -> Route:
+    """Starlette's StreamingResponse over bytes that were encoded once for all."""
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(hub.watch(), media_type="text/event-stream")
+
+    return Route("/watch", endpoint)
+
+
+def send_text(hub: Hub) -> WebSocketRoute:
+    """Starlette's WebSocket.send_text with a text that was encoded once for all."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in hub.watch():
+            await websocket.send_text(text)
+
+    return WebSocketRoute("/watch", endpoint)
+
+
+def as_block(event: dict[str, Any]) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (event["event"]["id"], orjson.dumps(event))
+
+
+def as_text(event: dict[str, Any]) -> str:
+    return orjson.dumps(event).decode()
+
+
+KINDS: dict[str, tuple[Callable[[Hub], Route | WebSocketRoute], Callable[[dict[str, Any]], Any]]] = {
+    "sse-starlette": (sse_starlette, lambda event: event),
+    "streaming": (streaming, as_block),
+    "send-text": (send_text, as_text),
+}
+
+
+def starlette(kind: str) -> Starlette:
+    hub = Hub()
+    make, form = KINDS[kind]
+
+    async def control(request: Request) -> Response:
+        try:
+            async for part in request.stream():
+                hub.allowance.feed(part)
+        except ClientDisconnect:
+            pass
+        return Response(status_code=204)
+
+    async def health(request: Request) -> Response:
+        return Response(b"{}")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        publishing = asyncio.create_task(hub.publish(form))
+        yield
+        publishing.cancel()
+
+    routes = [make(hub), Route("/control", control, methods=["POST"]), Route("/health", health)]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+class Control(asyncio.Protocol):
+    """The control connection without HTTP around it."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+
+    def data_received(self, data: bytes) -> None:
+        self._allowance.feed(data)
+
+
+async def websockets(port: int) -> None:
+    """The `websockets` library's server and its broadcast()."""
+    allowance = Allowance()
+    viewers: set[ServerConnection] = set()
+
+    async def watch(connection: ServerConnection) -> None:
+        viewers.add(connection)
+        try:
+            await connection.wait_closed()
+        finally:
+            viewers.discard(connection)
+
+    loop = asyncio.get_running_loop()
+    async with serve_websockets(watch, "127.0.0.1", port, compression=None, backlog=BACKLOG):
+        await loop.create_server(lambda: Control(allowance), "127.0.0.1", port + CONTROL_OFFSET)
+        async for number in allowance.numbers():
+            broadcast(viewers, as_text(envelope(number)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=[*KINDS, "websockets"])
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    if options.kind == "websockets":
+        asyncio.run(websockets(options.port))
+        return
+    uvicorn.run(
+        starlette(options.kind),
+        host="127.0.0.1",
+        port=options.port,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_level="warning",
+        backlog=BACKLOG,
+    )
+
+
+if __name__ == "__main__":
+    main()
