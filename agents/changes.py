@@ -48,7 +48,9 @@ def parts_of_sum(rows: Sequence[tuple[str, float, float]], *, overlapping: bool)
     return _by_weight(parts), rate
 
 
-def parts_of_ratio(rows: Sequence[tuple[str, float, float, float, float]], scale: float) -> list[Part]:
+def parts_of_ratio(
+    rows: Sequence[tuple[str, float, float, float, float]], scale: float, *, overlapping: bool = False
+) -> list[Part]:
     """Parts from (name, current numerator and denominator, previous numerator and denominator).
 
     A member moves the whole by its own ratio and by its weight in the denominator; the contribution holds both:
@@ -65,7 +67,7 @@ def parts_of_ratio(rows: Sequence[tuple[str, float, float, float, float]], scale
                 name,
                 scale * now / now_base if now_base else None,
                 scale * then / then_base if then_base else None,
-                scale * moved,
+                None if overlapping else scale * moved,
                 scale * moved,
             )
         )

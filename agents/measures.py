@@ -40,7 +40,14 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("margin_rate", "Gross margin rate", "%", "SUM(revenue - cost)", "SUM(revenue)", 100),
         Measure("cost", "Cost of goods", "EUR", "SUM(cost)"),
         Measure("discount", "Discounts given", "EUR", "SUM(quantity * unit_price * discount)"),
-        Measure("average_order", "Average order value", "EUR", "SUM(revenue)", "COUNT(DISTINCT order_id)"),
+        Measure(
+            "average_order",
+            "Average order value",
+            "EUR",
+            "SUM(revenue)",
+            "COUNT(DISTINCT order_id)",
+            overlaps=_IN_ORDERS,
+        ),
         Measure("average_price", "Average price per unit", "EUR", "SUM(revenue)", "SUM(quantity)"),
         Measure(
             "customers",
@@ -117,16 +124,19 @@ def comparison_sql(measure: Measure, current: Period, previous: Period, filters:
 def breakdown_sql(
     measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
 ) -> str:
-    """Columns: name, current, previous; for a ratio also its two parts in both periods."""
-    now, then = sides(current, previous)
-    columns = [f"{value_sql(measure, now)} AS current", f"{value_sql(measure, then)} AS previous"]
+    """Columns: name, current, previous; of a ratio its numerator and denominator in both periods.
+
+    Nothing is rounded, so that the parts add up to the whole.
+    """
+    sided = tuple(zip(("current", "previous"), sides(current, previous), strict=True))
+    parts = {"": measure.numerator}
     if measure.is_ratio:
-        columns += [
-            f"{part} FILTER (WHERE {condition}) AS {when}_{side}"
-            for when, condition in (("current", now), ("previous", then))
-            for side, part in (("numerator", measure.numerator), ("denominator", measure.denominator))
-        ]
-    listed = ",\n       ".join(columns)
+        parts = {"_numerator": measure.numerator, "_denominator": measure.denominator}
+    listed = ",\n       ".join(
+        f"{part} FILTER (WHERE {condition}) AS {when}{side}"
+        for when, condition in sided
+        for side, part in parts.items()
+    )
     return (
         f"SELECT {dimension} AS name,\n       {listed}\n"
         f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY {dimension}"

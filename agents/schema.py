@@ -76,7 +76,7 @@ def _column(
 
 
 def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
-    """None where the query fails, or time is up: what can't be told stays out of the description."""
+    """No rows where the query fails, or time is up: what can't be told stays out of the description."""
     try:
         return connection.execute(query).fetchall()
     except sqlite3.Error:

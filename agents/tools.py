@@ -113,22 +113,42 @@ class Warehouse:
     async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
         measure = asked[0]
         sql = measures.breakdown_sql(measure, dimension, *asked[1:])
-        rows = (await self._sales(sql, limit=MAX_MEMBERS)).rows
-        whole = (await self._sales(measures.comparison_sql(*asked))).rows[0]
-        rate = None
+        rows = [
+            (str(name), [_number(cell) or 0.0 for cell in cells])
+            for name, *cells in (await self._sales(sql, limit=MAX_MEMBERS)).rows
+        ]
+        rate, overlapping = None, dimension in measure.overlaps
         if measure.is_ratio:
-            ratios = [(str(r[0]), *(_number(cell) or 0.0 for cell in r[3:7])) for r in rows]
-            parts = parts_of_ratio([(n, a, b, c, d) for n, a, b, c, d in ratios], measure.scale)
+            parts = parts_of_ratio(
+                [(name, a, b, c, d) for name, (a, b, c, d) in rows], measure.scale, overlapping=overlapping
+            )
         else:
-            sums = [(str(name), _number(now) or 0.0, _number(then) or 0.0) for name, now, then in rows]
-            parts, rate = parts_of_sum(sums, overlapping=dimension in measure.overlaps)
-        return _head(asked, _value(measure, whole[0]), _value(measure, whole[1])) | {
+            parts, rate = parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping)
+        now, then = await self._whole(asked, dimension, [cells for _, cells in rows])
+        return _head(asked, now, then) | {
             "dimension": dimension,
             "typical_change_percent": None if rate is None else _rounded(100 * rate),
             "parts": [_rounded_all(asdict(part)) for part in parts[:limit]],
             "parts_in_all": len(parts),
             "sql": sql,
         }
+
+    async def _whole(
+        self, asked: Asked, dimension: str, rows: Sequence[Sequence[float]]
+    ) -> tuple[float | None, float | None]:
+        """Both values of the whole: from its parts, and where those overlap, from a query of its own."""
+        measure = asked[0]
+        if dimension in measure.overlaps:
+            ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
+            return _value(measure, now), _value(measure, then)
+        sums = [sum(column) for column in zip(*rows, strict=True)] or [0.0] * 4
+        if not measure.is_ratio:
+            return sums[0], sums[1]
+        top, bottom, top_then, bottom_then = sums
+        return (
+            measure.scale * top / bottom if bottom else None,
+            measure.scale * top_then / bottom_then if bottom_then else None,
+        )
 
     async def _by_driver(self, asked: Asked) -> dict[str, object]:
         measure = asked[0]

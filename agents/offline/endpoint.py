@@ -104,7 +104,7 @@ class _Server(uvicorn.Server):
 
 
 def count_tokens(text: str) -> int:
-    return sum(1 for _ in _PIECE.finditer(text))
+    return len(_PIECE.findall(text))
 
 
 def chunks_of(text: str) -> Iterator[str]:

@@ -123,10 +123,24 @@ async def test_a_ratio_is_split_by_its_own_change_and_by_its_weight(path: Path) 
     assert found["parts"][0]["name"] == "Textiles"
 
 
-async def test_one_order_with_two_products_is_not_counted_as_two(path: Path) -> None:
-    """Where parts overlap there are no contributions to add up."""
-    found = await call(path, "break_down", measure="orders", dimension="product", current="2026-02", previous="2026-01")
+@pytest.mark.parametrize("measure", ["orders", "average_order"])
+async def test_one_order_with_two_products_is_not_counted_as_two(path: Path, measure: str) -> None:
+    """Where parts overlap there are no contributions to add up, and the whole is still the whole."""
+    arguments: dict[str, Any] = {"measure": measure, "current": "2026-02", "previous": "2026-01"}
+    found = await call(path, "break_down", **arguments, dimension="product")
+    whole = await call(path, "compare_periods", **arguments)
     assert all(part["contribution"] is None for part in found["parts"])
+    assert (found["current"], found["previous"]) == (whole["current"], whole["previous"])
+
+
+@pytest.mark.parametrize("measure", ["revenue", "margin_rate", "average_order", "average_price", "customers"])
+async def test_a_breakdown_begins_with_the_whole(path: Path, measure: str) -> None:
+    """The same values as the comparison of the periods gives."""
+    arguments: dict[str, Any] = {"measure": measure, "current": "2026-03", "previous": "2025-03"}
+    found = await call(path, "break_down", **arguments, dimension="region")
+    whole = await call(path, "compare_periods", **arguments)
+    assert (found["current"], found["previous"]) == (whole["current"], whole["previous"])
+    assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(whole["change"], abs=0.05)
 
 
 async def test_what_moved_unlike_the_rest_comes_first(path: Path) -> None:
