@@ -235,6 +235,22 @@ def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[...,
     assert run_of(tab)["state"] == "cancelled"
 
 
+def test_the_transport_can_be_changed_midway(
+    start: Callable[..., Server], open_tab: Callable[..., Tab], provider: str
+) -> None:
+    """The run goes on over the other transport, from the same event; the address follows."""
+    tab = open_tab(start(OPENAI_API_KEY="held", OPENAI_BASE_URL=provider).url)
+    page = tab.open()
+    ask(page, "What was our revenue in May?", "sse")
+    expect(page.locator("#link-text")).to_have_text("Live over SSE")
+    choose(page, "ws")
+    expect(page.locator("#link-text")).to_have_text("Live over WebSocket")
+    assert page.url.endswith("via=ws")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=15_000)
+    expect(page.locator("#link-text")).to_have_text(f"All {run_of(tab)['last_id']} events received over WebSocket")
+
+
 def test_an_error_shows_its_code_and_lets_one_ask_again(
     start: Callable[..., Server], open_tab: Callable[..., Tab], provider: str
 ) -> None:

@@ -13,7 +13,6 @@ const REASONS = {
 };
 
 export class Report {
-  #root;
   #run;
   #actions;
   #charts = el('div', { class: 'charts' });
@@ -23,7 +22,6 @@ export class Report {
 
   /** @param root the section to draw into  @param actions {again(), retry()} for the buttons of what failed */
   constructor(root, run, actions) {
-    this.#root = root;
     this.#run = run;
     this.#actions = actions;
     const title = el('h2', { id: 'report-title' }, 'Report');
