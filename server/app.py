@@ -7,7 +7,7 @@ be looked up in module-level state: `async with open_app(settings) as house: ...
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -24,6 +24,7 @@ from server.journal import open_journal
 from server.problem import HANDLERS
 from server.routes import Desk
 from server.runs import Limits, Mock, Runs
+from server.runs.retention import retain
 from server.settings import Settings
 from transports import base
 
@@ -35,12 +36,16 @@ class App:
     asgi: Starlette
     runs: Runs
     model: str
-    _doors: "Doors" = field(repr=False)
+    _bus: Bus
+    _seconds: float
+    _doors: "Doors"
 
     async def drain(self) -> None:
-        """Takes no new work, and returns when every run has ended."""
+        """Takes no new work, sends viewers away, gives runs time to end, and leaves the rest to the next server."""
         self._doors.open = False
-        await self.runs.close()
+        self._bus.drain()
+        await self.runs.drain(self._seconds)
+        self._bus.drain()
 
 
 @dataclass(slots=True)
@@ -75,9 +80,13 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         runs = Runs(journal, bus, orchestrator, _limits(settings), group=group, stand_ins={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
-        group.create_task(_warm(orchestrator))
+        retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
+        for background in (_warm(orchestrator), retaining):
+            closing.callback(group.create_task(background).cancel)
         doors = Doors()
-        yield App(_asgi(settings, transports, runs, bus, doors), runs, orchestrator.model, doors)
+        yield App(
+            _asgi(settings, transports, runs, bus, doors), runs, orchestrator.model, bus, settings.drain_seconds, doors
+        )
 
 
 async def _warm(orchestrator: AutoGenOrchestrator) -> None:

@@ -27,18 +27,30 @@ RECENT_BYTES = 4 * READ_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What a viewer gets in one pull. `cursor` is the last id passed, hidden events included.
+class Missing:
+    """Events that this viewer asked for and that the journal no longer has: the first and last id."""
 
-    `missing` are the first and last id of events that the journal no longer has; `ended` says that the log is complete
-    and the viewer has passed all of it.
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a viewer gets in one pull, in order. `cursor` is the last id passed, hidden events included.
+
+    `hidden` says that the newest of them is hidden from this viewer. `ended`: the log is complete, and the viewer has
+    passed all of it. `drained`: this server is going away; what comes next has to be asked of another.
     """
 
-    entries: list[Entry]
+    items: list[Entry | Missing]
     cursor: int
     hidden: bool = False
-    missing: tuple[int, int] | None = None
     ended: bool = False
+    drained: bool = False
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [item for item in self.items if isinstance(item, Entry)]
 
 
 @dataclass(slots=True)
@@ -76,7 +88,7 @@ class Channel:
             self._size += len(entry.line)
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
         self._trim()
-        self._wake()
+        self.wake()
 
     def after(self, cursor: int) -> list[Entry] | None:
         """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
@@ -94,7 +106,7 @@ class Channel:
     def cut(self) -> None:
         """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
         self.ended = True
-        self._wake()
+        self.wake()
 
     async def wait(self, cursor: int) -> None:
         """Returns once there is something after the cursor, or the log is complete. Safe to cancel."""
@@ -107,7 +119,7 @@ class Channel:
         finally:
             self._waiting.discard(news)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
         for news in waiting:
             if not news.done():
@@ -131,6 +143,7 @@ class Viewer:
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
         self.cursor, self.wanted = cursor, wanted
+        self._epoch = bus.epoch
         channel.viewers += 1
         self._closed = False
 
@@ -141,19 +154,19 @@ class Viewer:
     async def next(self) -> Batch:
         """Waits until there is something new for this viewer, and returns all of it up to READ_BYTES.
 
-        A batch without entries tells that the cursor moved over hidden events, or that the log is complete. Safe to
-        cancel: the cursor moves only when a batch is returned.
+        A batch without entries tells that the cursor moved over hidden events, or that no more comes. Safe to cancel.
         """
-        while True:
+        while self._epoch == self._bus.epoch:
             found = await self._pull()
             if found:
                 batch = self._batch(found)
-                if batch.entries or batch.hidden or batch.missing or batch.ended:
+                if batch.items or batch.hidden or batch.ended:
                     return batch
-                continue
-            if self._channel.ended and self.cursor >= self._channel.last_id:
+            elif self._channel.ended and self.cursor >= self._channel.last_id:
                 return Batch([], self.cursor, ended=True)
-            await self._channel.wait(self.cursor)
+            else:
+                await self._channel.wait(self.cursor)
+        return Batch([], self.cursor, drained=True)
 
     def close(self) -> None:
         if not self._closed:
@@ -167,13 +180,18 @@ class Viewer:
         return await self._journal.read(self.run_id, self.cursor)
 
     def _batch(self, found: list[Entry]) -> Batch:
-        before, self.cursor = self.cursor, found[-1].id
-        missing = (before + 1, found[0].id - 1) if place(before, found[0].id) == "gap" else None
-        wanted = [e for e in found if self.wanted.wants(e.event_type, e.agent_name)]
-        ended = found[-1].event_type in TERMINAL_TYPES
+        items: list[Entry | Missing] = []
+        for entry in found:
+            # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
+            if place(self.cursor, entry.id) == "gap" and self.wanted.wants_chunks:
+                items.append(Missing(self.cursor + 1, entry.id - 1))
+            if self.wanted.wants(entry.event_type, entry.agent_name):
+                items.append(entry)
+            self.cursor = entry.id
+        newest = found[-1]
         # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
-        hidden = found[-1] not in wanted[-1:] and found[-1].event_type != "agent_chunk"
-        return Batch(wanted, self.cursor, hidden, missing, ended)
+        hidden = newest not in items[-1:] and newest.event_type != "agent_chunk"
+        return Batch(items, self.cursor, hidden, ended=newest.event_type in TERMINAL_TYPES)
 
 
 class Bus:
@@ -181,6 +199,7 @@ class Bus:
 
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
+        self.epoch = 0
         self._channels: dict[str, Channel] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
 
@@ -223,6 +242,12 @@ class Bus:
         follower = self._followers.pop(run_id, None)
         if follower is not None:
             follower.cancel()
+
+    def drain(self) -> None:
+        """Sends away all who view now. Who comes after that is served, until the next call."""
+        self.epoch += 1
+        for channel in self._channels.values():
+            channel.wake()
 
     def close(self) -> None:
         """Stops following; whoever still waits for such a run learns that no more comes."""

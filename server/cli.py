@@ -42,7 +42,7 @@ def _serve(settings: Any) -> None:
 
     try:
         telemetry.configure(settings.log_level, settings.log_file)
-        listening = serving.listen(settings.host, settings.port)
+        listening = serving.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serving.serve(settings, listening, lambda open_app: _greet(listening, open_app.model)))
     except (serving.AddressInUse, AskstreamError, ValueError) as problem:

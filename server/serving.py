@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 
 from server.app import App, open_app
+from server.protocols import Http, WebSocket
 from server.settings import Settings
 
 log = logging.getLogger("__main__")
@@ -22,6 +23,8 @@ MESSAGE_BYTES = 64 * 1024
 # How long open connections get after the last run has ended. Their streams are complete by then.
 CLOSE_SECONDS = 3
 BACKLOG = 2048
+# Bytes that the system buffers for one connection.
+SEND_BUFFER = 256 * 1024
 
 
 class AddressInUse(Exception):
@@ -36,11 +39,16 @@ class Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises AddressInUse."""
+def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
+    """A bound socket, whose connections inherit its bounds on clients that don't read. Raises AddressInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # A client that reads nothing absorbs 3.35 MB by default before a send waits; the system gives one up that
+    # acknowledges nothing for so long, also when nobody is sending to it any more.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_seconds * 1000))
     try:
         listening.bind((host, port))
     except OSError as problem:
@@ -92,7 +100,8 @@ def _config(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
-        ws="websockets-sansio",
+        http=Http,
+        ws=WebSocket,
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
         access_log=False,

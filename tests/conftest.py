@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from dev import find_browser
@@ -16,6 +17,11 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+# A busy machine is slow, not wrong: how long one example takes is nothing that a test here asserts.
+hypothesis.settings.register_profile("askstream", deadline=None)
+hypothesis.settings.load_profile("askstream")
 
 
 @pytest.fixture(scope="session")

@@ -4,22 +4,27 @@ A transport can also come from outside: a name of the form `package.module:attri
 """
 
 import importlib
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from server.ask import QUESTION_CHARACTERS
-from server.bus import Bus
-from server.events import Gap, Notice, encode_notice
+from server.bus import Bus, Missing
+from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
+from server.protocols import EXTENSION
 from server.runs import Runs
 
 # Contract section 3: proxies close what is silent for a minute; half of the shortest common time-out is safe.
 HEARTBEAT_SECONDS = 15.0
 # Contract section 5, promise 2: how long a viewer may take nothing before it is cut.
 SEND_SECONDS = 15.0
+# Contract section 5, promise 9: over how long those who are sent away are told to come back.
+SPREAD_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,31 @@ class House:
     send_seconds: float = SEND_SECONDS
 
 
-def gap_line(run_id: str, first: int, last: int) -> bytes:
-    """The notice for events that a viewer asked for and that the journal no longer has, both ids included."""
-    message = f"Events {first} to {last} are no longer kept."
-    return encode_notice(Notice(run_id, datetime.now(UTC), message, Gap(from_=first, to=last, reason="trimmed")))
+def gap_line(run_id: str, missing: Missing) -> bytes:
+    """The notice for events that a viewer asked for and that the journal no longer has."""
+    body = Gap(from_=missing.first, to=missing.last, reason="trimmed")
+    return _notice(run_id, f"Events {missing.first} to {missing.last} are no longer kept.", body)
+
+
+def drain_line(run_id: str, retry_ms: int) -> bytes:
+    """The notice that this server is going away."""
+    return _notice(run_id, "This server is going away; the run goes on. Reconnect.", Drain(retry_ms=retry_ms))
+
+
+def retry_spread() -> int:
+    """After how many milliseconds one of many viewers should come back, so that they don't come all at once."""
+    return random.randrange(SPREAD_MS)  # noqa: S311 - no secret: it only spreads
+
+
+def _notice(run_id: str, message: str, body: NoticeBody) -> bytes:
+    return encode_notice(Notice(run_id, datetime.now(UTC), message, body))
+
+
+def abort(scope: Scope) -> None:
+    """Cuts the connection at once, with what is buffered for it, where the server lets us."""
+    offered = scope.get("extensions", {}).get(EXTENSION)
+    if offered is not None:
+        offered["abort"]()
 
 
 class Transport(Protocol):

@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view
 from server.bus import Batch, Viewer
 from server.events.errors import BadCursor, LogExpired
-from server.journal import RunRecord
+from server.journal import Entry, RunRecord
 from server.leaving import ClientLeft, unless_left
 from server.runs import Question
-from transports.base import House, gap_line
+from transports.base import House, abort, drain_line, gap_line, retry_spread
 from transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
@@ -78,18 +78,22 @@ class Form:
 
 
 def _blocks(run_id: str, batch: Batch) -> bytes:
-    parts = [block(entry.id, entry.line) for entry in batch.entries]
-    if batch.missing:
-        parts.insert(0, notice_block(gap_line(run_id, *batch.missing)))
+    parts = [
+        block(item.id, item.line) if isinstance(item, Entry) else notice_block(gap_line(run_id, item))
+        for item in batch.items
+    ]
     if batch.hidden:
         parts.append(cursor_block(batch.cursor))
+    if batch.drained:
+        retry_ms = retry_spread()
+        parts += [retry_block(retry_ms), notice_block(drain_line(run_id, retry_ms))]
     return b"".join(parts)
 
 
 def _lines(run_id: str, batch: Batch) -> bytes:
-    parts = [entry.line for entry in batch.entries]
-    if batch.missing:
-        parts.insert(0, gap_line(run_id, *batch.missing))
+    parts = [item.line if isinstance(item, Entry) else gap_line(run_id, item) for item in batch.items]
+    if batch.drained:
+        parts.append(drain_line(run_id, retry_spread()))
     return b"".join(line + b"\n" for line in parts)
 
 
@@ -123,14 +127,19 @@ class Stream(Response):
             if scope["method"] != "HEAD":
                 await unless_left(receive, self._write(send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (ClientLeft, TimeoutError):
+        except (ClientLeft, TimeoutError) as why:
+            if isinstance(why, TimeoutError):
+                abort(scope)
             if self._left is not None:
                 await self._left()
         finally:
             self._viewer.close()
 
     async def _write(self, send: Send) -> None:
-        """Returns when the log is complete. Raises TimeoutError when the client takes nothing for too long."""
+        """Returns when the log is complete or the server goes away.
+
+        Raises TimeoutError when the client takes nothing for too long.
+        """
         await self._send(send, self._form.opening)
         ended = False
         while not ended:
@@ -141,7 +150,7 @@ class Stream(Response):
                 await self._send(send, self._form.heartbeat)
                 continue
             await self._send(send, self._form.encode(self._viewer.run_id, batch))
-            ended = batch.ended
+            ended = batch.ended or batch.drained
 
     async def _send(self, send: Send, data: bytes) -> None:
         if data:

@@ -4,6 +4,7 @@ A thin shell around the conversation in session.py: it moves frames, and does wh
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
 from time import monotonic
@@ -15,8 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.ask import EVERYBODY
 from server.bus import Viewer
 from server.events.errors import AskstreamError, BadCursor, Refused
-from server.journal import RunRecord
-from transports.base import House, gap_line
+from server.journal import Entry, RunRecord
+from transports.base import House, abort, drain_line, gap_line, retry_spread
 from transports.session import (
     SUBPROTOCOL,
     Answer,
@@ -34,7 +35,14 @@ from transports.session import (
 log = logging.getLogger("__main__")
 
 TOO_SLOW = 4008
+DRAIN = 4012
 INTERNAL = 1011
+# For the close frame of a client that has stopped reading.
+CUT_SECONDS = 1.0
+
+
+class _SentAway(Exception):
+    """This server is going away; the socket is closed once its viewers have been told."""
 
 
 class WebSockets:
@@ -70,7 +78,9 @@ class Socket:
                 for task in (beat, *self._relays.values()):
                     task.cancel()
         except* TimeoutError:
-            await self._close(TOO_SLOW, "nothing was read for too long")
+            await self._cut()
+        except* _SentAway:
+            await self._close(DRAIN, "this server is going away")
         except* WebSocketDisconnect:
             pass  # it closed while something was being sent
         except* AskstreamError as problems:
@@ -152,10 +162,12 @@ class Socket:
             ended = False
             while not ended:
                 batch = await viewer.next()
-                if batch.missing:
-                    await self._send(gap_line(viewer.run_id, *batch.missing).decode())
-                for entry in batch.entries:
-                    await self._send(entry.line.decode())
+                for item in batch.items:
+                    line = item.line if isinstance(item, Entry) else gap_line(viewer.run_id, item)
+                    await self._send(line.decode())
+                if batch.drained:
+                    await self._send(drain_line(viewer.run_id, retry_spread()).decode())
+                    raise _SentAway
                 ended = batch.ended
             self._conversation.finished(viewer.run_id)
             self._relays.pop(viewer.run_id, None)
@@ -181,6 +193,13 @@ class Socket:
         async with asyncio.timeout(self._house.send_seconds):
             await self._websocket.send_text(text)
         self._sent = monotonic()
+
+    async def _cut(self) -> None:
+        """For a client that doesn't read: it is told why if there is room for that, and cut all the same."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CUT_SECONDS):
+                await self._close(TOO_SLOW, "nothing was read for too long")
+        abort(self._websocket.scope)
 
     async def _close(self, code: int, reason: str) -> None:
         await self._websocket.close(code, reason)

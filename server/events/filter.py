@@ -19,5 +19,11 @@ class Filter:
             return False
         return event_type not in self.exclude and (self.agents is None or agent_name in self.agents)
 
+    @property
+    def wants_chunks(self) -> bool:
+        """Whether this viewer would see the chunks of at least some agent."""
+        included = self.include is None or "agent_chunk" in self.include
+        return self.tokens and included and "agent_chunk" not in self.exclude
+
 
 EVERYTHING = Filter(tokens=True)

@@ -28,5 +28,5 @@ class Lines:
         while not ended:
             batch = await viewer.next()
             yield b"".join(entry.line + b"\n" for entry in batch.entries)
-            ended = batch.ended
+            ended = batch.ended or batch.drained
         viewer.close()

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
+from server.bus import RECENT_BYTES, Batch, Bus, Channel, Missing, Viewer
 from server.events import Filter
 from server.journal import READ_BYTES, Entry, Journal, open_journal
 from tests.conformance.journals import Yielding, entries, entry, record
@@ -54,7 +54,7 @@ async def _all(viewer: Viewer) -> list[int]:
     seen: list[int] = []
     while True:
         batch = await viewer.next()
-        assert batch.missing is None
+        assert len(batch.items) == len(batch.entries)
         seen += [each.id for each in batch.entries]
         if batch.ended:
             viewer.close()
@@ -228,8 +228,40 @@ async def test_events_that_are_gone_are_told_as_missing(log: Log) -> None:
 
     viewer._journal = cast(Journal, Holed(log.journal))  # pyright: ignore[reportPrivateUsage]
     batch = await viewer.next()
-    assert (batch.missing, [each.id for each in batch.entries]) == ((1, 4), [5, 6])
+    assert batch.items == [Missing(1, 4), entry(5), entry(6, "completed")]
     viewer.close()
+
+
+async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log: Log) -> None:
+    """Compaction takes chunks alone, so only viewers of tokens are told of a gap."""
+    events = [entry(2, "agent_chunk"), entry(3, "agent_chunk"), entry(4, "agent_response"), entry(5, "completed")]
+    await log.begin(1)
+    await log.add(*events, ended=True)
+    assert log.channel is not None
+    log.bus.release(log.channel, writer=True)
+    await log.journal.compact("r")
+    plain = await log.bus.attach("r", wanted=Filter())
+    assert (await plain.next()).items == [entry(1), *events[2:]]
+    tokens = await log.bus.attach("r", wanted=Filter(tokens=True))
+    assert (await tokens.next()).items == [entry(1), Missing(2, 3), *events[2:]]
+    plain.close()
+    tokens.close()
+
+
+async def test_a_drain_sends_away_who_views_now_and_nobody_who_comes_later(log: Log) -> None:
+    """A viewer that waits is woken; one that was behind resumes elsewhere from its cursor."""
+    await log.begin(1)
+    waits = await log.bus.attach("r", after=1)
+    behind = await log.bus.attach("r", after=0)
+    waiting = log.group.create_task(waits.next())
+    await asyncio.sleep(0.01)
+    log.bus.drain()
+    assert await waiting == Batch([], 1, drained=True)
+    assert await behind.next() == Batch([], 0, drained=True)
+    later = await log.bus.attach("r", after=0)
+    assert (await later.next()).entries == [entry(1)]
+    for viewer in (waits, behind, later):
+        viewer.close()
 
 
 async def test_a_channel_goes_with_its_last_user(log: Log) -> None:
