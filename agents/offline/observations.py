@@ -6,7 +6,7 @@ from typing import Final
 
 from agents.measures import MEASURES, Measure
 from agents.offline import queries
-from agents.offline.conversation import Act, Call
+from agents.offline.conversation import Act, Call, Json
 from agents.offline.evidence import Evidence, amount, number, percent, signed
 from agents.offline.forecast import forecast
 from agents.offline.script import Script
@@ -27,43 +27,46 @@ def movers(plan: Understanding, data: Sequence[Evidence]) -> Script:
     if "Share" in listed.columns:
         share = sum(value or 0.0 for value in listed.column("Share"))
         findings += [f"The {len(listed.rows)} shown make {share:.1f}% of the whole."] if share < _NEARLY_ALL else []
+    summary = f"Ordered by {MEASURES[plan.measures[0]].label.lower()}, {plan.period.label}."
     earlier = before(plan.period)
-    measure, dimension = MEASURES[plan.measures[0]], plan.dimension or "product"
     if earlier.start < plan.covers.start or plan.against:
-        return say(f"Ordered by {measure.label.lower()}, {plan.period.label}.", findings)
-    filters = {name: list(members) for name, members in plan.filters.items()}
-    call = Call(
+        return say(summary, findings)
+    (result,) = yield Act(f"Who moved most since {earlier.label}?", (_moves(plan, earlier),))
+    if not result.data.get("parts"):
+        return say(summary, findings)
+    moved = _moved(plan, earlier, result.data)
+    first = moved.rows[0]
+    told = f"{first[0]} changed least like the rest: {first[1]} after {first[2]} in {earlier.label}."
+    return say(summary, [*findings, told], [moved])
+
+
+def _moves(plan: Understanding, earlier: Period) -> Call:
+    return Call(
         "break_down",
         {
-            "measure": measure.name,
-            "dimension": dimension,
+            "measure": plan.measures[0],
+            "dimension": plan.dimension or "product",
             "current": plan.period.notation,
             "previous": earlier.notation,
-            "filters": filters,
+            "filters": {name: list(members) for name, members in plan.filters.items()},
         },
     )
-    (result,) = yield Act(f"Who moved most since {earlier.label}?", (call,))
-    parts = result.data.get("parts", [])
-    if result.error or not parts:
-        return say(f"Ordered by {measure.label.lower()}, {plan.period.label}.", findings)
+
+
+def _moved(plan: Understanding, earlier: Period, data: Json) -> Evidence:
+    unit = MEASURES[plan.measures[0]].unit
     rows = tuple(
         (
             str(part["name"]),
-            amount(part["current"], measure.unit),
-            amount(part["previous"], measure.unit),
+            amount(part["current"], unit),
+            amount(part["previous"], unit),
             percent(part["current"], part["previous"]),
         )
-        for part in parts[:5]
+        for part in data["parts"][:5]
     )
-    findings.append(f"{rows[0][0]} changed least like the rest: {rows[0][1]} after {rows[0][2]} in {earlier.label}.")
-    moved = Evidence(
-        f"Unlike the rest, against {earlier.label}",
-        "",
-        (dimension.replace("_", " ").capitalize(), plan.period.label, earlier.label, "Change in %"),
-        rows,
-        str(result.data["sql"]),
-    )
-    return say(f"Ordered by {measure.label.lower()}, {plan.period.label}.", findings, [moved])
+    column = (plan.dimension or "product").replace("_", " ").capitalize()
+    columns = (column, plan.period.label, earlier.label, "Change in %")
+    return Evidence(f"Unlike the rest, against {earlier.label}", "", columns, rows, str(data["sql"]))
 
 
 def _leader(plan: Understanding, listed: Evidence) -> str:

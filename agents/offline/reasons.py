@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from agents.measures import MEASURES
-from agents.offline.causes import Cause, Change, Search, search
+from agents.offline.causes import DIMENSIONS, Cause, Change, Search, search
 from agents.offline.data import request_title
 from agents.offline.evidence import Evidence, amount, percent, signed, to_markdown
 from agents.offline.plan import MORE, Request, request_line
@@ -122,7 +122,8 @@ def _rest(found: Search) -> list[str]:
             f"Together: {signed(sum(c.contribution for c in sized), unit)}, of {signed(found.difference, unit)} in all."
         )
     if not sized and not change.filters:
-        lines.append("No single product, category, region or customer stands out: the change runs through all of them.")
+        looked_at = " or ".join(name for name in DIMENSIONS if name not in MEASURES[change.measure].overlaps)
+        lines.append(f"No single {looked_at} stands out: the change runs through all of them.")
     if found.rest_percent is not None and not change.filters and sized:
         lines.append(f"Everything else moved by {_percent(found.rest_percent)}.")
     lines.append(_season(found))
