@@ -35,19 +35,25 @@ def program(name: str) -> Path:
     return made
 
 
-@cache
-def packages() -> None:
-    """Peers that the project itself doesn't need, each of a known hash. Raises Missing."""
-    stamp = PACKAGES / f"{_digest(REQUIREMENTS)}.installed"
-    if stamp.exists():
+def install() -> None:
+    """Has the peers that the project itself doesn't need put into PACKAGES, each of a known hash. Raises Missing."""
+    if has_packages():
         return
     shutil.rmtree(PACKAGES, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--target", str(PACKAGES), "--requirement", str(REQUIREMENTS)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Missing(f"the packages of bench/{REQUIREMENTS.name} can't be installed")
-    stamp.touch()
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise Missing(f"what bench/{REQUIREMENTS.name} names can't be installed, so it is left out")
+    _stamp().touch()
+
+
+def has_packages() -> bool:
+    return _stamp().exists()
+
+
+def _stamp() -> Path:
+    """Tells that what stands beside it is complete, and is what is wanted now."""
+    return PACKAGES / f"{_digest(REQUIREMENTS)}.installed"
 
 
 def _digest(path: Path) -> str:

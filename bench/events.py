@@ -8,7 +8,7 @@ from typing import Any
 
 AGENT = "PlanningAgent"
 # Makes an event about 300 bytes long, envelope included.
-_PADDING = "handing the partial answer over to the next agent"
+_PADDING = "handing the partial answer over to the next agent, with its sources"
 _RUN_ID = "0" * 32
 _LIMIT = re.compile(rb"upto (\d{10})\n")
 _LIMIT_BYTES = 16

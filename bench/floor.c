@@ -20,7 +20,7 @@ static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r
 /* As long as an event of the other servers; the mark stands where theirs does. */
 static const char BLOCK[] =
     "id: %7llu\ndata: {\"event\":{\"event_type\":\"agent_thinking\",\"timestamp\":\"2026-01-01T00:00:00.000Z\","
-    "\"agent_name\":\"PlanningAgent\",\"message\":\"^%019llu.%07llu handing the partial answer over to the next agent\","
+    "\"agent_name\":\"PlanningAgent\",\"message\":\"^%019llu.%07llu handing the partial answer over to the next agent, with its sources\","
     "\"data\":{\"progress\":25},\"id\":%7llu,\"run_id\":\"00000000000000000000000000000000\"}}\n\n";
 
 static int viewers[MOST], count;

@@ -96,13 +96,17 @@ def raise_descriptor_limit() -> None:
         return
 
 
+def in_own_network() -> bool:
+    return _INSIDE in os.environ
+
+
 def enter_own_network() -> str | None:
     """Starts this program anew in a network namespace of its own; what can't be had there, or None.
 
     In it nobody else's packets are counted, all ports are free, and congestion control is `reno`: one that paces
     (`bbr`, a common default) makes small writes on loopback wait for its timer.
     """
-    if os.environ.get(_INSIDE):
+    if in_own_network():
         return _furnish()
     for flags in (["-n"], ["-r", "-n"]):
         command = ["unshare", *flags, "--"]

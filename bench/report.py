@@ -61,7 +61,8 @@ def _cell(value: float | None, ours: float | None, digits: int, *, first: bool) 
 def ratio(ours: float, theirs: float) -> str:
     """Ours divided by theirs, to two significant digits."""
     times = ours / theirs
-    return f"×{times:.0f}" if times >= 10 else f"×{times:.1f}" if times >= 1 else f"×{times:.2g}"
+    form = ".0f" if times >= 10 else ".1f" if times >= 1 else ".2f" if times >= 0.1 else ".2g"
+    return f"×{times:{form}}"
 
 
 def write(tables: Sequence[Table], machine: str, path: Path = RESULTS) -> None:

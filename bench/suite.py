@@ -92,20 +92,10 @@ def fan_out(scale: Scale) -> Iterator[Table]:
 
 
 def _contenders(transport: Transport) -> list[Server]:
-    peers = {
-        "sse": [*_sse_starlette(), servers.STREAMING],
-        "websocket": [servers.SEND_TEXT, servers.WEBSOCKETS],
-    }
-    return [servers.ours(transport), *peers[transport]]
-
-
-def _sse_starlette() -> list[Server]:
-    try:
-        builds.packages()
-    except builds.Missing as problem:
-        say(f"without sse-starlette: {problem}")
-        return []
-    return [servers.SSE_STARLETTE]
+    if transport == "websocket":
+        return [servers.ours(transport), servers.SEND_TEXT, servers.WEBSOCKETS]
+    packages = [servers.SSE_STARLETTE] if builds.has_packages() else []
+    return [servers.ours(transport), *packages, servers.STREAMING]
 
 
 @cache

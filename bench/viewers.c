@@ -382,7 +382,7 @@ static void run(const char *line) {
             last_delivered = delivered;
             last = ended = now();
         }
-        if (now() - last > (uint64_t)(silence * 1e9) || !open_viewers) break;
+        if (now() - last > (uint64_t)(silence * 1e9) || gaps || repeats || closed) break;  /* and is no result */
     }
     double wall = (double)(ended - began) / 1e9;
     double passed = (double)(now() - began) / 1e9;

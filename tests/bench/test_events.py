@@ -1,0 +1,74 @@
+"""The generator's word on how much may be published, and the events that follow it."""
+
+import asyncio
+from itertools import pairwise
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.events import Allowance, envelope
+from server.events import decode
+
+
+async def allowed(allowance: Allowance, most: int) -> list[int]:
+    """The numbers that come without waiting."""
+    found: list[int] = []
+    numbers = allowance.numbers()
+    try:
+        while len(found) < most:
+            async with asyncio.timeout(0.05):
+                found.append(await anext(numbers))
+    except TimeoutError:
+        pass
+    await numbers.aclose()
+    return found
+
+
+@given(st.lists(st.integers(min_value=0, max_value=50)))
+def test_an_allowance_is_understood_however_its_bytes_are_cut(cuts: list[int]) -> None:
+    """Nothing of a limit is lost between two reads, and what HTTP puts around it is passed over."""
+    wire = b"10\r\nupto 0000000003\n\r\n10\r\nupto 0000000007\n\r\n"
+    places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+
+    async def fed() -> list[int]:
+        allowance = Allowance()
+        for start, end in pairwise(places):
+            allowance.feed(wire[start:end])
+        return await allowed(allowance, most=7)
+
+    assert asyncio.run(fed()) == list(range(7))
+
+
+async def test_nothing_is_published_beyond_the_allowance() -> None:
+    """Whoever publishes waits at the limit, and goes on once it is raised."""
+    allowance = Allowance()
+    allowance.feed(b"upto 0000000002\n")
+    assert await allowed(allowance, most=9) == [0, 1]
+    numbers = allowance.numbers()
+    waiting = asyncio.ensure_future(anext(numbers))
+    await asyncio.wait({waiting})
+    assert [waiting.result(), await anext(numbers)] == [0, 1]
+    third = asyncio.ensure_future(anext(numbers))
+    await asyncio.sleep(0)
+    assert not third.done()
+    allowance.feed(b"upto 0000000003\n")
+    assert await third == 2
+
+
+def test_peers_send_what_our_server_would() -> None:
+    """The peers' event is one of ours, of about 300 bytes: everybody carries the same load."""
+    line = orjson.dumps(envelope(4))
+    event = decode(line)
+    assert (event.id, event.event_type, event.message.count("^")) == (5, "agent_thinking", 1)
+    assert 280 < len(line) < 320
+
+
+@pytest.mark.parametrize("number", [0, 9_999_999])
+def test_the_mark_has_a_fixed_width(number: int) -> None:
+    """The generator reads time and number at fixed places."""
+    message = str(envelope(number)["event"]["message"])
+    assert message[0] == "^"
+    assert message[1:20].isdigit()
+    assert message[20:29] == f".{number:07d} "
