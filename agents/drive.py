@@ -19,7 +19,7 @@ from agents.outlet import Outlet
 from agents.progress import Progress
 from agents.tap import Ledger
 from agents.translate import Message, Translator
-from server.events import AgentChunk, Draft, Usage
+from server.events import AgentChunk, AgentResponse, Draft, Usage
 from server.events.errors import RunFailed
 from server.runs.orchestrator import Answer
 
@@ -51,6 +51,8 @@ class Drive:
         self._shown = list(begun.shown)
         self._turns, self._messages = begun.turns, begun.messages
         self._final, self._agent_name = begun.final_response, begun.agent_name
+        self._stepping = False
+        self._held: Draft | None = None
 
     async def run(self, team: Team, question: str, save: Save) -> Answer:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
@@ -66,6 +68,7 @@ class Drive:
         return self._answer()
 
     async def _step(self, team: BaseGroupChat, question: str, save: Save) -> None:
+        self._stepping = True
         condition, max_turns = anatomy.take_rule(team)
         task: TextMessage | None = None
         if self._start is None:
@@ -95,7 +98,7 @@ class Drive:
             async for message in team.run_stream(task=task, cancellation_token=token, output_task_messages=False):
                 if isinstance(message, TaskResult):
                     result = message
-                else:
+                elif not _repeats(message, task):
                     await self._hear(message)
         finally:
             token.cancel()  # for a tool in a thread, which can't be cancelled but may look at it
@@ -114,11 +117,23 @@ class Drive:
             raise self._too_long()
 
     async def _tell(self, draft: Draft) -> None:
+        await self._release()
         match draft.body:
             case AgentChunk(delta=delta, message_id=message_id):
                 await self._outlet.write(draft.agent_name, message_id, delta)
+            case AgentResponse() if self._stepping:
+                self._held = draft
             case _:
                 await self._outlet.emit(draft)
+
+    async def _release(self) -> None:
+        """Tells the response that was held back: the last of a turn goes out together with the turn's checkpoint.
+
+        Told before, a server that dies in between would do a turn again whose result viewers have seen.
+        """
+        held, self._held = self._held, None
+        if held is not None:
+            await self._outlet.emit(held)
 
     async def _turn_begins(self, agent_name: str, description: str) -> None:
         await self._outlet.emit(self._translator.turn(agent_name, description))
@@ -133,7 +148,9 @@ class Drive:
             saved = checkpoint.dump(self._reached(state, ended=ended))
         except Exception as problem:  # noqa: BLE001 - a member's own code, which may do anything
             log.warning("the team's state can't be saved (%s): this run would not survive a restart", type(problem))
+            await self._release()
             return
+        await self._release()
         await save(saved)
 
     def _reached(self, state: Any, *, ended: bool) -> Checkpoint:
@@ -179,6 +196,11 @@ class Drive:
             "message_limit",
             f"The team didn't come to an end within {self._limit} messages. Ask for less, or raise the limit.",
         )
+
+
+def _repeats(message: Message, task: TextMessage | None) -> bool:
+    """Whether it is the question itself, which MagenticOne says again though it was told not to."""
+    return isinstance(message, TextMessage) and task is not None and message.id == task.id
 
 
 def _of_thread(messages: Sequence[Message]) -> list[Message]:
