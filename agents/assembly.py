@@ -16,6 +16,7 @@ from server.events.errors import RunFailed
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
+    from autogen_core.tools import FunctionTool
 
 WAREHOUSE = "warehouse.db"
 
@@ -63,6 +64,7 @@ class Bundled:
             )
         self._path = warehouse or data / WAREHOUSE
         self._max_messages = max_messages
+        self._kit: Mapping[str, FunctionTool] = {}
 
     @property
     def steps(self) -> Mapping[str, int] | None:
@@ -71,16 +73,20 @@ class Bundled:
         return insights.STEPS
 
     async def prepare(self) -> None:
-        from agents import warehouse
+        await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
+        from agents import insights, warehouse
+        from agents.tools import toolbox
 
         if not self._path.exists():
-            await asyncio.to_thread(warehouse.build, self._path)
+            warehouse.build(self._path)
+        self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         from agents import insights
-        from agents.tools import toolbox
 
-        return insights.team(client, toolbox(self._path), max_messages=self._max_messages)
+        return insights.team(client, self._kit, max_messages=self._max_messages)
 
 
 class Own:

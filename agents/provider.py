@@ -5,13 +5,19 @@ only from the chunks as they come, so `_create_stream_chunks`, which yields them
 own method and no promise of theirs: the tests of this file fail should an upgrade move it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from autogen_ext.models.openai import AzureOpenAIChatCompletionClient, OpenAIChatCompletionClient
-from openai import APIConnectionError, APITimeoutError
-from openai.types.chat import ChatCompletionChunk
+from autogen_core import CancellationToken
+from autogen_ext.models.openai import (
+    AzureOpenAIChatCompletionClient,
+    BaseOpenAIChatCompletionClient,
+    OpenAIChatCompletionClient,
+)
+from openai import APIConnectionError, APITimeoutError, AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
 
 from agents import failures
 from server.events.errors import RunFailed
@@ -68,21 +74,46 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
     watch.check()
 
 
-class OpenAIClient(OpenAIChatCompletionClient):
+async def _chunks(
+    client: AsyncOpenAI, arguments: dict[str, Any], token: CancellationToken | None
+) -> AsyncGenerator[ChatCompletionChunk]:
+    """One answer's chunks. However it ends, its connection is let go at once.
+
+    AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
+    provider leak; and it makes a task of each chunk.
+    """
+    request = asyncio.ensure_future(client.chat.completions.create(stream=True, **arguments))
+    if token is not None:
+        token.link_future(request)
+    async with await request as stream:
+        async for chunk in stream:
+            if token is not None and token.is_cancelled():
+                raise asyncio.CancelledError
+            yield chunk
+
+
+class _Streams(BaseOpenAIChatCompletionClient):
+    """What both kinds of client do: AutoGen's two ways to stream, for free text and for structured output."""
+
+    def _create_stream_chunks(
+        self,
+        tool_params: list[ChatCompletionToolParam],
+        oai_messages: list[ChatCompletionMessageParam],
+        create_args: dict[str, Any],
+        cancellation_token: CancellationToken | None,
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        tools = {"tools": tool_params} if tool_params else {}
+        return _watched(_chunks(self._client, {"messages": oai_messages, **tools, **create_args}, cancellation_token))
+
+    def _create_stream_chunks_beta_client(
+        self, *args: Any, **options: Any
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        return _watched(super()._create_stream_chunks_beta_client(*args, **options))
+
+
+class OpenAIClient(_Streams, OpenAIChatCompletionClient):
     """For OpenAI, and for whoever speaks its API."""
 
-    def _create_stream_chunks(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ChatCompletionChunk]:
-        return _watched(super()._create_stream_chunks(*args, **kwargs))
 
-    def _create_stream_chunks_beta_client(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ChatCompletionChunk]:
-        return _watched(super()._create_stream_chunks_beta_client(*args, **kwargs))
-
-
-class AzureClient(AzureOpenAIChatCompletionClient):
+class AzureClient(_Streams, AzureOpenAIChatCompletionClient):
     """For models deployed at Azure."""
-
-    def _create_stream_chunks(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ChatCompletionChunk]:
-        return _watched(super()._create_stream_chunks(*args, **kwargs))
-
-    def _create_stream_chunks_beta_client(self, *args: Any, **kwargs: Any) -> AsyncGenerator[ChatCompletionChunk]:
-        return _watched(super()._create_stream_chunks_beta_client(*args, **kwargs))

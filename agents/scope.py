@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
+from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ _current: ContextVar["Scope | None"] = ContextVar("scope", default=None)
 # PATIENCE_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
 ROUND_SECONDS = 0.25
 PATIENCE_SECONDS = 3.0
+_ANYIO = "TaskHandle._run_coro"
 
 
 class Scope:
@@ -65,7 +67,7 @@ class Scope:
         task.add_done_callback(self._leave)
         # An async generator's `aclose`, which the loop turns into a task when one is collected, may always run.
         if self._ended and isinstance(task.get_coro(), CoroutineType):
-            task.cancel()
+            _stop(task)
 
     def _leave(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -91,7 +93,7 @@ class Scope:
         deadline = loop.time() + PATIENCE_SECONDS
         while self._tasks and loop.time() < deadline:
             for task in self._tasks:
-                task.cancel()
+                _stop(task)
             await asyncio.wait(self._tasks, timeout=ROUND_SECONDS)
         if self._tasks:
             names = sorted(_name(task) for task in self._tasks)
@@ -123,6 +125,16 @@ class _Filing:
 
 def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
     return asyncio.Task(coro, loop=loop, **options)
+
+
+def _stop(task: asyncio.Task[Any]) -> None:
+    """Cancels `task`, which takes no further step. One of anyio's that has not begun may take its first one, which
+    awaits the coroutine that it wraps: Python would complain about one that was never awaited."""
+    coro = task.get_coro()
+    if isinstance(coro, CoroutineType) and coro.__qualname__ == _ANYIO and getcoroutinestate(coro) == CORO_CREATED:
+        task.get_loop().call_soon(task.cancel)
+    else:
+        task.cancel()
 
 
 def _died(task: asyncio.Task[Any]) -> bool:

@@ -6,8 +6,8 @@ server would send.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,19 @@ class Provider:
     base_url: str
     requests: list[Body] = field(default_factory=list[Body])
     asked: asyncio.Event = field(default_factory=asyncio.Event)  # there has been a request
-    open_connections: int = 0
-    deserted: asyncio.Event = field(default_factory=asyncio.Event)  # no connection is open
+    answering: int = 0
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)  # no answer is on its way
 
-    def system(self, number: int) -> str:
-        return str(self.requests[number]["messages"][0]["content"])
+    @contextmanager
+    def busy(self) -> Generator[None]:
+        self.answering += 1
+        self.quiet.clear()
+        try:
+            yield
+        finally:
+            self.answering -= 1
+            if not self.answering:
+                self.quiet.set()
 
 
 @asynccontextmanager
@@ -60,8 +68,6 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        fake.open_connections += 1
-        fake.deserted.clear()
         me = asyncio.current_task()
         assert me is not None
         serving.add(me)
@@ -70,17 +76,11 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
                 number = len(fake.requests)
                 fake.requests.append(body)
                 fake.asked.set()
-                reply = answer(body, number)
-                if body.get("stream"):
-                    await _respond(reply, writer)
-                else:
-                    _respond_whole(reply, str(body["model"]), writer)
+                with fake.busy():
+                    await _respond(answer(body, number), body, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or the block ends
         finally:
-            fake.open_connections -= 1
-            if not fake.open_connections:
-                fake.deserted.set()
             serving.discard(me)
             writer.close()
 
@@ -106,11 +106,14 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
     return json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
-async def _respond(reply: Reply, writer: asyncio.StreamWriter) -> None:
+async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> None:
+    if not body.get("stream"):
+        _respond_whole(reply, str(body["model"]), writer)
+        return
     if reply.status != 200:
-        body = json.dumps({"error": reply.error or {"message": "sk-secret no"}}).encode()
-        _head(writer, reply, "application/json", [f"Content-Length: {len(body)}"])
-        writer.write(body)
+        text = json.dumps({"error": reply.error or {"message": "sk-secret no"}}).encode()
+        _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])
+        writer.write(text)
         return
     _head(writer, reply, "text/event-stream", ["Transfer-Encoding: chunked"])
     for piece in [reply.raw] if reply.raw is not None else _pieces(reply):

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest
@@ -134,8 +136,62 @@ async def test_in_the_middle_of_a_text(tools: Tools) -> None:
     """Mid-token: ends at once, and the provider's connection is let go."""
     async with stage([Reply(text=["one "] * 200, pause=0.02)], with_tool(tools.waits)) as play:
         took = await play.cancel_when(lambda _: play.sink.until(lambda d: d.event_type == "agent_chunk"))
-        await asyncio.wait_for(play.fake.deserted.wait(), 2)
+        await asyncio.wait_for(play.fake.quiet.wait(), 2)
     assert took < AT_ONCE
+
+
+async def test_between_two_pieces_of_a_text(tools: Tools) -> None:
+    """Cancelled while a piece waits for the log: the rest of the stream is let go too, not left to be collected."""
+    async with stage([Reply(text=["one "] * 200, pause=0.02)], with_tool(tools.waits)) as play:
+        waiting = asyncio.Event()
+
+        async def never(draft: Draft) -> None:
+            if draft.event_type == "agent_chunk":
+                waiting.set()
+                await asyncio.Event().wait()
+
+        play.sink.emit = never
+        gc.disable()
+        try:
+            took = await play.cancel_when(lambda _: waiting.wait())
+            await asyncio.wait_for(play.fake.quiet.wait(), 2)
+        finally:
+            gc.enable()
+    assert took < AT_ONCE
+
+
+async def test_at_any_moment_of_a_text(tools: Tools) -> None:
+    """However many runs are cancelled, and whenever: no answer goes on being sent, no connection stays taken."""
+    moments = Random(7)
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        if body["messages"][-1]["role"] != "tool" and number % 2:
+            return Reply(calls=[("quick", "{}")])
+        return Reply(text=["one "] * 10, pause=0.004)
+
+    async def quick() -> str:
+        """Be quick."""
+        await asyncio.sleep(0.05)
+        return "ok"
+
+    async with provider(script) as fake, orchestrator(fake, with_tool(quick)) as team:
+        await team.warm()
+
+        async def cancelled() -> None:
+            sink = Recorder()
+            run = asyncio.ensure_future(team.run(task(), sink))
+            await sink.until(lambda draft: draft.event_type == "agent_thinking")
+            await asyncio.sleep(moments.uniform(0.0, 0.5))
+            run.cancel()
+            await asyncio.wait({run})
+
+        for _ in range(5):
+            await asyncio.gather(*(cancelled() for _ in range(10)))
+        assert fake.requests
+        await asyncio.wait_for(fake.quiet.wait(), 2)
+        client: Any = await team._client()  # pyright: ignore[reportPrivateUsage]
+        taken = [c for c in client._client._client._transport._pool.connections if not c.is_idle()]
+    assert taken == []
 
 
 async def test_while_the_provider_hangs(tools: Tools) -> None:

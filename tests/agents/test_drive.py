@@ -259,6 +259,37 @@ async def test_a_team_that_cannot_be_resumed_runs_in_one_go(make: Make) -> None:
     assert caught.value.code == "interrupted"
 
 
+async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
+    """MagenticOne: its orchestrator's own calls are nobody's turn, what it says is told, and it comes to an answer."""
+
+    def leader(body: Body, _: int) -> Reply:
+        asked = str(body["messages"][-1]["content"])
+        if "is_request_satisfied" not in asked:
+            return Reply(text=["It is so."])
+        done = {"reason": "all said", "answer": "is it" in str(body["messages"]) and len(body["messages"]) > 4}
+        speaker = {"reason": "knows", "answer": "A"}
+        no = {"reason": "no", "answer": False}
+        ledger = {
+            "is_request_satisfied": done,
+            "is_in_loop": no,
+            "is_progress_being_made": {"reason": "yes", "answer": True},
+            "next_speaker": speaker,
+            "instruction_or_question": {"reason": "ask", "answer": "How is it?"},
+        }
+        return Reply(text=[orjson.dumps(ledger).decode()])
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        return MagenticOneGroupChat([agent(client, "A")], client, max_turns=3)
+
+    async with provider(leader) as fake:
+        answer, sink = await undisturbed(fake, make)
+    assert answer.final_response
+    assert {"A", "MagenticOneOrchestrator"} == {name for name, _ in sink.said()}
+    assert {body.agent_name for body in sink.drafts if body.event_type == "agent_chunk"} == {"A"}
+    assert answer.usage.prompt_tokens == 10 * len(fake.requests)
+    assert sink.checkpoints == []
+
+
 def test_only_straight_graphs_are_stepped() -> None:
     """Where several edges meet, part or turn back, a saved state lacks which of them were walked."""
     from agents.anatomy import can_step

@@ -1,8 +1,11 @@
 """A scope holds every task that is born under it, and lets go of none before it has ended."""
 
 import asyncio
+import gc
+import warnings
 from typing import Any
 
+import anyio
 import pytest
 
 from agents.scope import Scope, file_tasks
@@ -125,6 +128,28 @@ async def test_a_factory_that_was_there_goes_on_working() -> None:
 
 async def sleep_a_little() -> None:
     await asyncio.sleep(0)
+
+
+async def test_a_task_group_of_anyios_ends_without_a_complaint() -> None:
+    """Its tasks wrap coroutines: one that is cancelled before it begins would leave its own never awaited."""
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await sleep_forever()
+        finally:
+            async with anyio.create_task_group() as group:
+                group.start_soon(sleep_forever)
+
+    begun = asyncio.Event()
+    running = asyncio.ensure_future(Scope().run(work()))
+    await begun.wait()
+    running.cancel()
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        await asyncio.wait({running})
+        gc.collect()
+    assert [str(complaint.message) for complaint in complaints] == []
 
 
 async def test_an_async_generator_left_open_may_close_itself() -> None:
