@@ -1,6 +1,8 @@
 """Puts an orchestrator together from plain arguments, for whoever holds the settings."""
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from autogen_core.models import ChatCompletionClient
     from autogen_core.tools import FunctionTool
 
+log = logging.getLogger(__name__)
+
 WAREHOUSE = "warehouse.db"
+_NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
 
 
 @asynccontextmanager
@@ -79,8 +84,12 @@ class Bundled:
         from agents import insights, warehouse
         from agents.tools import toolbox
 
-        if not self._path.exists():
-            warehouse.build(self._path)
+        try:
+            if not self._path.exists():
+                warehouse.build(self._path)
+        except (OSError, sqlite3.Error) as problem:
+            log.error("the database can't be made: %s", problem)
+            raise RunFailed("team_unavailable", _NO_DATABASE) from problem
         self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":

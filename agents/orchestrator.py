@@ -7,14 +7,15 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agents import checkpoint, failures
+from agents.models import BadModelSettings
 from agents.outlet import Outlet
 from agents.progress import Progress, Share
 from agents.scope import Scope
 from server.events import Draft
-from server.events.errors import AskstreamError
+from server.events.errors import AskstreamError, RunFailed
 from server.runs.orchestrator import Answer, Sink, Task
 
 if TYPE_CHECKING:
@@ -74,23 +75,28 @@ class AutoGenOrchestrator:
         await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger()))
 
     async def run(self, task: Task, sink: Sink) -> Answer:
-        client = await self._client()
+        try:
+            client = await self._client()
+        except BadModelSettings as problem:
+            log.error("run=%s: %s", task.run_id, problem)
+            raise RunFailed(
+                "team_unavailable", "The server's settings for the model are wrong: see its log."
+            ) from problem
         from agents.anatomy import VITAL
 
         return await Scope(VITAL).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
         """Lets go of the model client."""
-        if self._warming is None:
+        warming = self._warming
+        if warming is None:
             return
-        try:
-            client = await self._warming
-        except AskstreamError:
-            return
-        await client.close()
+        await asyncio.wait({warming})
+        if not warming.cancelled() and warming.exception() is None:
+            await warming.result().close()
 
     async def _client(self) -> "ChatCompletionClient":
-        if self._warming is None or (self._warming.done() and self._warming.exception()):
+        if self._warming is None or _failed(self._warming):  # what was wrong then may have been put right
             self._warming = asyncio.get_running_loop().create_task(self._warmed())
         return await asyncio.shield(self._warming)  # who gives up waiting doesn't spoil it for the others
 
@@ -143,6 +149,10 @@ def _told(problem: Exception, outlet: Outlet, ledger: "Ledger", run_id: str) -> 
     log.warning("run=%s: %s, from a %s", run_id, failure.code, type(cause).__name__)
     log.debug("run=%s: the team failed", run_id, exc_info=problem)
     return failure
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 class _Nobody:

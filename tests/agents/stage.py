@@ -54,7 +54,7 @@ class Recorder:
 
 @asynccontextmanager
 async def orchestrator(
-    fake: Provider, make: Callable[..., Any], *, max_messages: int = 40, max_retries: int = 0
+    fake: Provider, make: Callable[..., Any], *, max_messages: int = 40, max_retries: int = 0, patience: float = 10.0
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` makes of a model client."""
     settings = ModelSettings(
@@ -62,6 +62,7 @@ async def orchestrator(
         base_url=fake.base_url,
         names="field",
         max_retries=max_retries,
+        timeout_seconds=patience,
         info={"structured_output": True},
     )
     source = Own(Factory("tests:make", make, "first"))

@@ -77,6 +77,30 @@ async def test_settings_that_no_run_could_succeed_with_are_refused(tmp_path: Pat
             pass
 
 
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The first run says so; the next one tries again, and finds it put right."""
+    data = tmp_path / "data"
+    data.write_text("a file where the folder should be")
+    async with provider([Reply(text=["ok"])]) as fake:
+        model = ModelSettings(base_url=fake.base_url, model="fake", names="field")
+        async with open_orchestrator(model=model, data=data) as orchestrator:
+            with pytest.raises(RunFailed, match="ASKSTREAM_DATA") as caught:
+                await orchestrator.run(task(), Recorder())
+            assert str(tmp_path) not in str(caught.value)
+            data.unlink()
+            assert (await orchestrator.run(task(), Recorder())).final_response == "ok"
+    assert caught.value.code == "team_unavailable"
+
+
+async def test_a_model_that_no_client_can_be_made_for_is_told(tmp_path: Path) -> None:
+    """Seen only when the libraries are there: the run fails, in words that repeat no setting."""
+    broken = ModelSettings(api_key="x", base_url="http://[broken", model="m")
+    async with open_orchestrator(model=broken, data=tmp_path) as orchestrator:
+        with pytest.raises(RunFailed, match="settings for the model") as caught:
+            await orchestrator.run(task(), Recorder())
+    assert caught.value.code == "team_unavailable"
+
+
 async def test_an_own_team_is_tried_when_the_server_starts(tmp_path: Path) -> None:
     """What its factory makes is looked at before anybody asks."""
     with pytest.raises(RunFailed, match="made a dict") as caught:

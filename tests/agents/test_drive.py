@@ -31,7 +31,7 @@ from autogen_core.models import ChatCompletionClient
 
 from agents.models import ModelSettings, connect
 from server.events import AgentResponse, Draft, ToolExecution, Usage
-from server.events.errors import RunFailed
+from server.events.errors import JournalError, RunFailed
 from server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Provider, Reply, provider
 from tests.agents.stage import Recorder, orchestrator, task
@@ -348,6 +348,27 @@ async def test_a_team_that_says_nothing_has_failed() -> None:
         with pytest.raises(RunFailed, match="without an answer"):
             await team.run(task(), Recorder())
     assert fake.requests == []
+
+
+class Full(Recorder):
+    """A sink whose log takes a number of events and no more."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    async def emit(self, draft: Draft) -> None:
+        if len(self.drafts) == self._room:
+            raise JournalError("the disk is full")
+        await super().emit(draft)
+
+
+@pytest.mark.parametrize("room", range(8))
+async def test_a_log_that_cannot_be_written_ends_the_run_with_its_own_error(room: int) -> None:
+    """Wherever it is met, in a turn's beginning, a piece of text or a response: AutoGen's wrapping is taken off."""
+    async with provider(model) as fake, orchestrator(fake, round_robin) as team:
+        with pytest.raises(JournalError, match="the disk is full"):
+            await team.run(task(), Full(room))
 
 
 async def test_fifty_runs_at_once_do_not_mix() -> None:

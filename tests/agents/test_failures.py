@@ -73,6 +73,15 @@ async def test_a_refused_connection_is_unreachable() -> None:
     assert (await failure(fake)).code == "model_unreachable"
 
 
+@pytest.mark.parametrize("reply", [Reply(hang=True), Reply(text=["half"], hang=True)], ids=["at first", "midway"])
+async def test_a_provider_that_hangs_is_unavailable(reply: Reply) -> None:
+    """Nothing comes for longer than is allowed: the run ends instead of hanging too."""
+    async with provider([reply]) as fake, orchestrator(fake, agent, patience=0.3) as team:
+        with pytest.raises(RunFailed) as caught:
+            await team.run(task(), Recorder())
+    assert caught.value.code == "model_unavailable"
+
+
 async def test_what_was_written_before_the_cut_stays_visible() -> None:
     """An answer that breaks off is no answer, but its pieces have been seen."""
     sink = Recorder()
