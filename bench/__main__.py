@@ -57,8 +57,8 @@ def _measured(names: Sequence[str], scale: suite.Scale) -> list[report.Table]:
     for name in names:
         try:
             tables.extend(SECTIONS[name](scale))
-        except builds.Missing as problem:
-            say(f"without the section {name}: {problem}")
+        except builds.Unmeasurable as problem:
+            say(f"without the rest of {name}: {problem}")
     return tables
 
 

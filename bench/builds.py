@@ -14,8 +14,12 @@ PACKAGES = FOLDER / "packages"
 REQUIREMENTS = HERE / "requirements.txt"
 
 
-class Missing(Exception):
-    """Something can't be had on this machine; the message says what that leaves out."""
+class Unmeasurable(Exception):
+    """A figure can't be had; the message says why. What else there is to measure goes on."""
+
+
+class Missing(Unmeasurable):
+    """Something can't be made or fetched on this machine."""
 
 
 @cache

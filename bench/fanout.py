@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import machine
-from bench.generator import Incomplete, Seen, Viewers, watching
+from bench.builds import Unmeasurable
+from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
 
 # Deliveries of the run that only finds out how fast a server is.
@@ -72,7 +73,7 @@ def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome
     try:
         with running(server) as process:
             _measure(process, count, runs, plan, outcome)
-    except Incomplete as problem:
+    except Unmeasurable as problem:
         outcome.failure = str(problem)
     return outcome
 

@@ -31,7 +31,7 @@ class Seen:
     p99_ms: float = 0.0
 
 
-class Incomplete(Exception):
+class Incomplete(builds.Unmeasurable):
     """Viewers did not see all events, or one of them twice: what this server costs is of no interest."""
 
 
@@ -62,7 +62,7 @@ class Viewers:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("the generator ended; it says why on standard error")
+            raise builds.Unmeasurable("the generator ended; it says why on standard error")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -17,6 +17,7 @@ import orjson
 import uvloop
 
 from bench import machine, servers
+from bench.builds import Unmeasurable
 from bench.events import AGENT, envelope
 from bench.ours import CONTROL_PATH
 from server.journal import Entry, Journal, RunRecord
@@ -124,7 +125,7 @@ def _await_end(port: int, run_id: str) -> None:
             if json.load(answer)["state"] == "completed":
                 return
         time.sleep(0.1)
-    raise RuntimeError("the run to be replayed did not end within a minute")
+    raise Unmeasurable("the run to be replayed did not end within a minute")
 
 
 def _replayed(port: int, run_id: str) -> float:
@@ -138,5 +139,5 @@ def _replayed(port: int, run_id: str) -> float:
             tail = (tail + bytes(buffer[max(0, count - 400) : count]))[-400:]
         seconds = time.perf_counter() - began
     if b'"event_type":"completed"' not in tail:
-        raise RuntimeError("the replay is not complete")
+        raise Unmeasurable("the replay is not complete")
     return size / seconds / 1e6

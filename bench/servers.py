@@ -73,7 +73,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def running(server: Server) -> Generator[Running]:
-    """Starts it on a core of its own and stops it at the end. Raises RuntimeError when it doesn't listen."""
+    """Starts it on a core of its own and stops it at the end. Raises builds.Unmeasurable when it doesn't listen."""
     folder = Path(tempfile.mkdtemp(prefix="askstream-bench-"))
     port = free_port()
     with (folder / "log").open("wb") as log:
@@ -112,7 +112,7 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path, name: st
             time.sleep(0.05)
         else:
             return
-    raise RuntimeError(f"{name} does not start: {log.read_text(errors='replace')[-1000:]}")
+    raise builds.Unmeasurable(f"{name} does not start: {log.read_text(errors='replace')[-1000:]}")
 
 
 # ---- what is said to them ----------------------------------------------------------------------------------

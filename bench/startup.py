@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import machine, servers
+from bench.builds import Unmeasurable
 
 COMMAND = Path(sys.prefix) / "bin" / "askstream"
 _LONGEST = 60.0
@@ -68,7 +69,7 @@ def _ask(port: int) -> float:
         connection.request("POST", "/ask-stream", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         if not any(line.startswith(b"data:") for line in iter(answer.readline, b"")):
-            raise RuntimeError(f"/ask-stream answered {answer.status} without an event")
+            raise Unmeasurable(f"/ask-stream answered {answer.status} without an event")
         return time.perf_counter() - began
     finally:
         connection.close()
@@ -100,7 +101,7 @@ def _first_answer(command: Sequence[str], port: int = 0, extra: Mapping[str, str
     try:
         while not _answers(port):
             if process.poll() is not None or time.perf_counter() - began > _LONGEST:
-                raise RuntimeError(f"{command[0]} does not answer")
+                raise Unmeasurable(f"{command[0]} does not answer")
             time.sleep(_LOOK)
         return time.perf_counter() - began
     finally:

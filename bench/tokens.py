@@ -22,6 +22,7 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 from starlette.types import Message
 
 from agents.orchestrator import AutoGenOrchestrator
+from bench.builds import Unmeasurable
 from bench.journal import in_loop
 from server.bus import Bus
 from server.events import Filter
@@ -131,7 +132,7 @@ async def _spent(load: Load, way: Way) -> tuple[float, list[float]]:
     await way(load, took)
     cpu = time.process_time() - cpu
     if len(took) != load.total:
-        raise RuntimeError(f"{load.total} pieces were written, {len(took)} came through")
+        raise Unmeasurable(f"{load.total} pieces were written, {len(took)} came through")
     return cpu, took
 
 
