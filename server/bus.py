@@ -162,8 +162,8 @@ class Viewer:
                 batch = self._batch(found)
                 if batch.items or batch.hidden or batch.ended:
                     return batch
-            elif self._channel.ended and self.cursor >= self._channel.last_id:
-                return Batch([], self.cursor, ended=True)
+            elif self._channel.ended:
+                return self._rest()
             else:
                 await self._channel.wait(self.cursor)
         return Batch([], self.cursor, drained=True)
@@ -178,6 +178,14 @@ class Viewer:
         if recent is not None:
             return recent
         return await self._journal.read(self.run_id, self.cursor)
+
+    def _rest(self) -> Batch:
+        """The end of a log of which nothing is left: who hasn't seen all of it is told what was dropped meanwhile."""
+        last_id = self._channel.last_id
+        if self.cursor >= last_id:
+            return Batch([], self.cursor, ended=True)
+        first, self.cursor = self.cursor + 1, last_id
+        return Batch([Missing(first, last_id)], last_id, ended=True)
 
     def _batch(self, found: list[Entry]) -> Batch:
         items: list[Entry | Missing] = []

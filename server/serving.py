@@ -83,6 +83,7 @@ class _Stop:
             log.info("stopping: no new runs; a second signal stops at once")
             self._draining = asyncio.ensure_future(self._drain())
         else:
+            self._draining.cancel()
             self._server.force_exit = self._server.should_exit = True
 
     async def finished(self) -> None:

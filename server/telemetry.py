@@ -26,6 +26,18 @@ def configure(level: str, file: Path | None = None) -> None:
     stream.propagate = False
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
+    # Ours and the offline analyst's: that they start and stop is told once, by us.
+    logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
+
+
+class NoTraceback(logging.Filter):
+    """Leaves of an error its type: its text and traceback may hold what a client or a model said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0]:
+            record.msg = f"{record.getMessage().strip()}: {record.exc_info[0].__name__}"
+            record.args, record.exc_info, record.exc_text = None, None, None
+        return True
 
 
 def _outfit(logger: logging.Logger, form: str, level: int, file: Path | None) -> None:
@@ -34,5 +46,7 @@ def _outfit(logger: logging.Logger, form: str, level: int, file: Path | None) ->
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter(form))
+        if level > logging.DEBUG:
+            handler.addFilter(NoTraceback())
     logger.handlers = handlers
     logger.setLevel(level)

@@ -25,8 +25,8 @@ from server.journal.writer import GroupWriter
 Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
 T = TypeVar("T")
 
-# Counted up with every change of the tables: a file of a later version is refused, not guessed at.
-VERSION = 1
+# Counted up with every change of the tables: a file of another version is refused, not guessed at.
+VERSION = 2
 _COLUMNS = ", ".join(f.name for f in fields(RunRecord))
 _MARKS = ", ".join("?" for _ in fields(RunRecord))
 _SCHEMA = """
@@ -191,8 +191,9 @@ def _connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise JournalError(f"{path.name!r} was written by a later askstream (tables {version}, expected {VERSION})")
+        if version not in (0, VERSION):
+            age = "a later" if version > VERSION else "an earlier"
+            raise JournalError(f"{path.name!r} was written by {age} askstream; give this one its own data folder")
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         undo.pop_all()

@@ -41,7 +41,8 @@ class GroupWriter:
     """`connect` is called on the writer's thread and gives a connection in autocommit mode (isolation_level None).
 
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
-    nothing of it has to be undone. Any other error rolls the whole group back and fails every job in it.
+    nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
+    of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -73,9 +74,10 @@ class GroupWriter:
             group, open_ = self._gather()
             try:
                 connection = connection or connect()
-                _transact(connection, group)
             except sqlite3.Error as problem:
-                _fail(group, JournalError(f"the journal could not be written: {problem}"))
+                _fail(group, problem)
+            else:
+                _write(connection, group)
             _settle(group)
         if connection is not None:
             connection.close()
@@ -95,9 +97,21 @@ class GroupWriter:
         return group, False
 
 
+def _write(connection: sqlite3.Connection, group: list[_Job]) -> None:
+    """Every job has its outcome or its error afterwards; nothing is raised, since the thread must go on."""
+    try:
+        if group:
+            _transact(connection, group)
+    except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it everybody would wait for ever
+        if len(group) == 1:
+            _fail(group, problem)
+            return
+        for job in group:
+            job.outcome = job.error = None
+            _write(connection, [job])
+
+
 def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
-    if not group:
-        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         for job in group:
@@ -112,9 +126,9 @@ def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
         raise
 
 
-def _fail(group: list[_Job], error: JournalError) -> None:
+def _fail(group: list[_Job], problem: Exception) -> None:
     for job in group:
-        job.error = error
+        job.error = JournalError(f"the journal could not be written: {problem}")
 
 
 def _settle(group: list[_Job]) -> None:

@@ -75,12 +75,21 @@ class Run:
         """
         pump = asyncio.ensure_future(self.writer.pump())
         try:
-            await self._end(await self._outcome(history))
+            await self._end(await self._settled(history))
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             pump.cancel()
             await asyncio.wait({pump})
+
+    async def _settled(self, history: History) -> Outcome:
+        """What became of the run, whatever is raised on the way: an error that got out would end the server."""
+        try:
+            return await self._outcome(history)
+        except JournalError:
+            raise
+        except Exception as problem:  # noqa: BLE001 - the edge of the run's task
+            return self._failed(problem)
 
     async def _outcome(self, history: History) -> Outcome:
         await self._until_stopped(self.turn.mine)
@@ -135,8 +144,9 @@ class Run:
         problem = answering.exception()
         if problem is None:
             return answering.result()
-        if self._stop_with is not None:
-            return self._stop_with
+        return self._stop_with or self._failed(problem)
+
+    def _failed(self, problem: BaseException) -> AskstreamError:
         if isinstance(problem, AskstreamError):
             return problem
         log.error("run=%s failed: %s", self.run_id, type(problem).__name__)

@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from server.bus import Bus
-from server.events import Draft, Event, Json, Started, decode
+from server.bus import Batch, Bus
+from server.events import TERMINAL_TYPES, Draft, Event, Json, Started, decode
 from server.events.errors import (
     Draining,
     IdempotencyConflict,
@@ -20,7 +20,7 @@ from server.events.errors import (
     SessionNotFound,
     TooManyRuns,
 )
-from server.journal import Journal, Page, RunRecord
+from server.journal import Entry, Journal, Page, RunRecord
 from server.runs import history, recovery
 from server.runs.inquiry import judge
 from server.runs.limits import Limits
@@ -160,20 +160,27 @@ class Runs:
         return run.pending.shown() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
-        """Waits for the run's terminal event. Cancelling the wait does nothing to the run."""
-        viewer = await self._bus.attach(run_id)
-        try:
-            last: Event | None = None
-            ended = False
-            while not ended:
-                batch = await viewer.next()
-                ended = batch.ended
-                last = decode(batch.entries[-1].line) if batch.entries else last
-            if last is None or not last.terminal:
-                raise RunNotFound  # forgotten meanwhile, or its log can't be read on
-            return last
-        finally:
-            viewer.close()
+        """Waits for the run's terminal event. Cancelling the wait does nothing to the run.
+
+        Raises Draining where this server goes away before the run has ended, and RunNotFound where the log is gone.
+        """
+        last: Entry | None = None
+        batch = Batch([], 0)
+        while not batch.ended:
+            if batch.drained and run_id not in self._live:  # until then a run that is given time may end here
+                raise Draining(
+                    "The server is going away; the run goes on: ask for it again soon.", retry_after=BUSY_RETRY
+                )
+            viewer = await self._bus.attach(run_id, after=batch.cursor)
+            try:
+                while not (batch := await viewer.next()).drained and not batch.ended:
+                    last = batch.entries[-1] if batch.entries else last
+            finally:
+                viewer.close()
+            last = batch.entries[-1] if batch.entries else last
+        if last is None or last.event_type not in TERMINAL_TYPES:
+            raise RunNotFound  # forgotten meanwhile, or its log can't be read on
+        return decode(last.line)
 
     async def forget(self, run_id: str, principal: str) -> bool:
         """Deletes a run that has ended, with its log. False for one that is still active."""
@@ -226,6 +233,11 @@ class Runs:
         record = self._record(question, by)
         turn = self._sessions.join(record.principal, record.session_id, question.if_busy)
         run = self._admit(record, self._task(record), turn)
+        # Whoever asks may be gone before the journal has answered. What is in the journal then has to live all the same.
+        return await asyncio.shield(self._begin(run))
+
+    async def _begin(self, run: Run) -> tuple[RunRecord, bool]:
+        record = run.writer.record
         started = Started(question=record.question, session_id=record.session_id, model=record.model)
         try:
             entry = run.writer.first(Draft(SYSTEM, "The run has started.", started))

@@ -19,6 +19,8 @@ STOP_SECONDS = 30
 
 # What the operator's own shell may hold and no test may see.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
+# Tests leave runs behind that never end by themselves; nobody waits twenty seconds for each of them.
+BRIEF = {"ASKSTREAM_DRAIN_SECONDS": "0.2"}
 
 
 class ServerProcess:
@@ -30,7 +32,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "server", "serve", "--port", "0", "--data", str(data), *options],
             cwd=ROOT,
-            env={**kept, "PYTHONUNBUFFERED": "1", **environment},
+            env={**kept, "PYTHONUNBUFFERED": "1", **BRIEF, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

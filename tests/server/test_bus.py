@@ -287,3 +287,17 @@ def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() -> None:
     channel.extend(entries(8, 9))
     assert channel.after(5) is None
     assert [each.id for each in channel.after(7) or []] == [8, 9]
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+async def test_a_log_that_is_dropped_while_it_is_read_ends_with_what_is_missing(log: Log, seen: int) -> None:
+    """A slow viewer, or one that joined late, is told and let go; it doesn't ask for ever."""
+    await log.begin(3)
+    await log.end()
+    assert log.channel is not None
+    log.bus.release(log.channel, writer=True)
+    viewer = await log.bus.attach("r", after=seen)
+    assert await log.journal.forget("r")
+    assert await viewer.next() == Batch([Missing(seen + 1, 4)], 4, ended=True)
+    assert await viewer.next() == Batch([], 4, ended=True)
+    viewer.close()

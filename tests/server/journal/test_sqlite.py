@@ -93,13 +93,14 @@ async def test_readers_cannot_write(journal: SqliteJournal, path: Path) -> None:
     db.close()
 
 
-async def test_a_file_of_a_later_version_is_refused(path: Path) -> None:
+@pytest.mark.parametrize(("version", "age"), [(VERSION + 1, "later"), (VERSION - 1, "earlier")])
+async def test_a_file_of_another_version_is_refused(path: Path, version: int, age: str) -> None:
     """Not guessed at, and not touched."""
     await SqliteJournal(path).close()
     with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(JournalError, match="later"):
+    with pytest.raises(JournalError, match=age):
         SqliteJournal(path)
 
 
