@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -23,6 +24,9 @@ MESSAGE_BYTES = 64 * 1024
 # How long open connections get after the last run has ended. Their streams are complete by then.
 CLOSE_SECONDS = 3
 BACKLOG = 2048
+# Synchronous tools run in threads, and one that was cancelled holds its thread until it returns. asyncio's default
+# is a few more than there are processors, which a handful of such tools would use up for everybody.
+THREADS = 64
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 
@@ -63,6 +67,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
         server = Server(_config(app))
         stop = _Stop(app, server)
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         listening.listen(BACKLOG)

@@ -61,6 +61,13 @@ class ServerProcess:
         self.process.kill()
         return self._ended()
 
+    def release(self) -> None:
+        """Stops it if it still runs, and closes what it wrote to."""
+        if self.process.poll() is None:
+            self.stop()
+        else:
+            self._ended()
+
     def _ended(self) -> int:
         status = self.process.wait(STOP_SECONDS)
         self._reader.join(STOP_SECONDS)
@@ -87,8 +94,7 @@ def started(data: Path, *options: str, **environment: str) -> Generator[ServerPr
     try:
         yield server
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.release()
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +117,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield begin
     finally:
         for process in started:
-            if process.process.poll() is None:
-                process.stop()
+            process.release()
 
 
 @pytest.fixture
