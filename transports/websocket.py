@@ -11,11 +11,11 @@ from time import monotonic
 from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.ask import EVERYBODY
 from server.bus import Viewer
-from server.events.errors import AskstreamError, BadCursor, Refused
+from server.events.errors import AskstreamError, BadCursor, Refused, RunNotFound
 from server.journal import Entry, RunRecord
 from transports.base import House, abort, drain_line, gap_line, retry_spread
 from transports.session import (
@@ -41,8 +41,12 @@ INTERNAL = 1011
 CUT_SECONDS = 1.0
 
 
-class _SentAway(Exception):
-    """This server is going away; the socket is closed once its viewers have been told."""
+class _Closing(Exception):
+    """We close the socket: once nobody sends on it any more."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
 
 
 class WebSockets:
@@ -79,8 +83,10 @@ class Socket:
                     task.cancel()
         except* TimeoutError:
             await self._cut()
-        except* _SentAway:
-            await self._close(DRAIN, "this server is going away")
+        except* _Closing as closings:
+            closing = closings.exceptions[0]
+            assert isinstance(closing, _Closing)
+            await self._close(closing.code, closing.reason)
         except* WebSocketDisconnect:
             pass  # it closed while something was being sent
         except* AskstreamError as problems:
@@ -88,7 +94,8 @@ class Socket:
             await self._close(INTERNAL, "the log is not available")
         finally:
             for run_id in self._tied:
-                await self._house.runs.cancel(run_id, EVERYBODY)
+                with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
+                    await self._house.runs.cancel(run_id, EVERYBODY)
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -97,9 +104,6 @@ class Socket:
                 return
             text = message.get("text") or message.get("bytes") or ""
             for effect in self._conversation.received(text, monotonic()):
-                if isinstance(effect, Close):
-                    await self._close(effect.code, effect.reason)
-                    return
                 await self._perform(effect, group)
 
     async def _perform(self, effect: Effect, group: asyncio.TaskGroup) -> None:
@@ -118,8 +122,8 @@ class Socket:
                 await self._acknowledge(ref, self._house.runs.cancel(run_id, EVERYBODY))
             case Answer(ref, run_id, request_id, value):
                 await self._acknowledge(ref, self._house.runs.answer(run_id, EVERYBODY, request_id, value))
-            case Close():
-                raise AssertionError("handled by the reader")
+            case Close(code, reason):
+                raise _Closing(code, reason)
 
     async def _start(self, effect: Start, group: asyncio.TaskGroup) -> None:
         try:
@@ -154,25 +158,23 @@ class Socket:
         await self._send(self._conversation.acknowledged(ref, record).text)
 
     def _relay(self, viewer: Viewer, group: asyncio.TaskGroup) -> None:
-        self._relays[viewer.run_id] = group.create_task(self._relayed(viewer))
+        relay = self._relays[viewer.run_id] = group.create_task(self._relayed(viewer))
+        relay.add_done_callback(lambda _: viewer.close())  # also of one that is cancelled before its first step
 
     async def _relayed(self, viewer: Viewer) -> None:
         """Moves one run's events until its log is complete."""
-        try:
-            ended = False
-            while not ended:
-                batch = await viewer.next()
-                for item in batch.items:
-                    line = item.line if isinstance(item, Entry) else gap_line(viewer.run_id, item)
-                    await self._send(line.decode())
-                if batch.drained:
-                    await self._send(drain_line(viewer.run_id, retry_spread()).decode())
-                    raise _SentAway
-                ended = batch.ended
-            self._conversation.finished(viewer.run_id)
-            self._relays.pop(viewer.run_id, None)
-        finally:
-            viewer.close()
+        ended = False
+        while not ended:
+            batch = await viewer.next()
+            for item in batch.items:
+                line = item.line if isinstance(item, Entry) else gap_line(viewer.run_id, item)
+                await self._send(line.decode())
+            if batch.drained:
+                await self._send(drain_line(viewer.run_id, retry_spread()).decode())
+                raise _Closing(DRAIN, "this server is going away")
+            ended = batch.ended
+        self._conversation.finished(viewer.run_id)
+        self._relays.pop(viewer.run_id, None)
 
     async def _beat(self) -> None:
         while True:
@@ -202,7 +204,10 @@ class Socket:
         abort(self._websocket.scope)
 
     async def _close(self, code: int, reason: str) -> None:
-        await self._websocket.close(code, reason)
+        """Again is fine, and so is too late."""
+        if self._websocket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect):  # the client was first
+                await self._websocket.close(code, reason)
 
 
 def _cursor(after: int | None, record: RunRecord) -> int:

@@ -1,0 +1,162 @@
+"""One run: nothing that happens in it reaches the server it lives in, or another run."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from server.bus import Bus
+from server.events import AgentResponse, AgentThinking, Completed, Draft, Failed, Usage, decode
+from server.events.errors import Draining
+from server.journal import Entry, Journal, RunRecord, open_journal
+from server.runs import Answer, Limits, Question, Runs, Sink, Task
+from server.runs.orchestrator import Inquiry
+from tests.conformance.journals import Yielding
+
+Team = Callable[[Task, Sink], Awaitable[Answer | Inquiry]]
+ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(), agent_name="A")
+
+
+class Played:
+    """An Orchestrator whose team is a test's own function."""
+
+    model = "played"
+
+    def __init__(self, team: Team) -> None:
+        self.run = team
+
+
+@pytest.fixture
+async def group() -> AsyncIterator[asyncio.TaskGroup]:
+    """What owns the runs' tasks in a server: an error that reaches it ends the server, and here the test."""
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        yield tasks
+
+
+def runs_of(team: Team, group: asyncio.TaskGroup, journal: Journal | None = None, **limits: Any) -> tuple[Runs, Bus]:
+    journal = journal or open_journal("memory://")
+    bus = Bus(journal, group)
+    return Runs(journal, bus, cast(Any, Played(team)), Limits(**limits), group=group), bus
+
+
+async def _ask(runs: Runs) -> str:
+    return (await runs.start(Question(text="why?", principal="p")))[0].run_id
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Deeper than the encoder goes."""
+    return {"items": nested(depth - 1)} if depth else {}
+
+
+@pytest.mark.parametrize(
+    ("inquiry", "code"),
+    [
+        (Inquiry(agent_name="A", prompt="x" * 300_000, state=b""), "event_too_large"),
+        (Inquiry(agent_name="A", prompt="?", state=b"", schema=nested(300)), "internal"),
+    ],
+)
+async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(
+    group: asyncio.TaskGroup, inquiry: Inquiry, code: str
+) -> None:
+    """With a stable code; the server goes on."""
+
+    async def asks(task: Task, sink: Sink) -> Inquiry:
+        return inquiry
+
+    runs, _ = runs_of(asks, group)
+    body = (await runs.outcome(await _ask(runs))).body
+    assert isinstance(body, Failed)
+    assert body.error == code
+
+
+async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.TaskGroup) -> None:
+    """There is no room to say `resumed`: that ends the run, and not the server that has just started."""
+    reached = asyncio.Event()
+
+    async def fills(task: Task, sink: Sink) -> Answer:
+        for _ in range(3):
+            await sink.emit(Draft("A", "hm", AgentThinking()))
+        reached.set()
+        await asyncio.Event().wait()
+        return ANSWER
+
+    journal = open_journal("memory://")
+    first, _ = runs_of(fills, group, journal, log_events=3)
+    run_id = await _ask(first)
+    await reached.wait()
+    while first.last_id(run_id) < 4:  # noqa: ASYNC110 - durability has no event of its own
+        await asyncio.sleep(0)
+    second, _ = runs_of(fills, group, journal, log_events=3)
+    await second.recover()
+    body = (await second.outcome(run_id)).body
+    assert isinstance(body, Failed)
+    assert body.error == "log_full"
+    await first.close()
+
+
+async def test_who_awaits_an_answer_in_a_drain_gets_it_or_is_sent_away(group: asyncio.TaskGroup) -> None:
+    """A run that ends in the time it is given is answered; one that is left to the next server is refused."""
+    release, working = asyncio.Event(), asyncio.Event()
+
+    async def waits(task: Task, sink: Sink) -> Answer:
+        working.set()
+        await release.wait()
+        await sink.emit(Draft("A", "42", AgentResponse()))
+        return ANSWER
+
+    class Durable(Yielding):
+        def __init__(self, journal: Journal) -> None:
+            super().__init__(journal)
+            self.survives = True
+
+    journal = cast(Journal, Durable(open_journal("memory://")))
+    for in_time in (True, False):
+        release.clear()
+        working.clear()
+        runs, bus = runs_of(waits, group, journal)
+        waiting = group.create_task(_outcome(runs, await _ask(runs)))
+        await working.wait()
+        bus.drain()
+        draining = group.create_task(runs.drain(5 if in_time else 0))
+        if in_time:
+            release.set()
+        await draining
+        bus.drain()
+        assert (await waiting) is (Completed if in_time else Draining)
+        bus.close()
+
+
+async def _outcome(runs: Runs, run_id: str) -> type[object]:
+    try:
+        return type((await runs.outcome(run_id)).body)
+    except Draining as refusal:
+        return type(refusal)
+
+
+async def test_a_run_whose_client_left_while_it_was_written_down_lives(group: asyncio.TaskGroup) -> None:
+    """It is in the journal then, and would be left there without an end."""
+    writing, written = asyncio.Event(), asyncio.Event()
+    memory = open_journal("memory://")
+
+    class Slow(Yielding):
+        async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
+            writing.set()
+            await written.wait()
+            return await memory.create(record, entries)
+
+    async def answers(task: Task, sink: Sink) -> Answer:
+        return ANSWER
+
+    runs, _ = runs_of(answers, group, cast(Journal, Slow(memory)))
+    asking = asyncio.ensure_future(_ask(runs))
+    await writing.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+    written.set()
+    while not (found := await memory.runs("p")) or runs.active:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert [decode(entry.line).event_type for entry in await memory.read(found[0].run_id, 0)] == [
+        "started",
+        "completed",
+    ]
