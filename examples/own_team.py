@@ -4,7 +4,7 @@ Nothing in it knows of askstream: the factory is called for each run, is given t
 has a parameter of that name, and returns an AutoGen team.
 """
 
-# ruff: noqa: INP001 - a folder of examples, not a package
+
 
 from datetime import date
 
