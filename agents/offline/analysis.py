@@ -2,11 +2,12 @@
 
 from agents.offline import observations
 from agents.offline.conversation import Conversation
+from agents.offline.data import PAST
 from agents.offline.evidence import Evidence, from_markdown
 from agents.offline.plan import MORE, stated
 from agents.offline.reasons import reasons
 from agents.offline.script import Script
-from agents.offline.statement import say
+from agents.offline.statement import TITLE, parted, say
 from agents.offline.understanding import Understanding
 
 
@@ -15,10 +16,21 @@ def analyse(conversation: Conversation) -> Script:
     data = [one for text in conversation.said_by("data") for one in from_markdown(text)]
     if plan is None:
         return say("There is nothing that rules could analyse here.", [])
+    text = yield from _found(plan, data, conversation)
+    past = [one for one in data if one.title == PAST]
+    return text if text.startswith(MORE) or not past else _with_forecast(text, observations.foretold(plan, past))
+
+
+def _found(plan: Understanding, data: list[Evidence], conversation: Conversation) -> Script:
     if plan.job in ("report", "why", "compare") and plan.against:
         rounds = sum(text.startswith(MORE) for text in conversation.said_by("analysis"))
         return (yield from reasons(plan, plan.against, data, conversation.questions[-1], rounds))
     return (yield from _observed(plan, data))
+
+
+def _with_forecast(text: str, forecast: str) -> str:
+    (words, evidence), (ahead, table) = parted(text), parted(forecast)
+    return "\n\n".join(part for part in (TITLE, words, f"**Ahead.** {ahead}", evidence, table) if part)
 
 
 def _observed(plan: Understanding, data: list[Evidence]) -> Script:

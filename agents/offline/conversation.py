@@ -22,12 +22,19 @@ ROLES: Final[Mapping[str, Role]] = {
 }
 # How each agent's statement begins. Where a provider's wire carries no names, this tells them from a person's question.
 OPENINGS: Final[Mapping[str, Role]] = {
-    "**Plan": "planning",
+    "**Plan": "planning",  # "**Plan**", "**Plan, continued**", "**Plan, once this is clear**"
     "**Data": "data",
     "**Analysis": "analysis",
     "MORE DATA:": "analysis",
     "# ": "report",
 }
+# A line of the planner that begins so asks the person; the run waits, and the next thing said is the answer.
+ASK: Final = "ASK USER:"
+# A message that begins so, after a report, says what is to be another way.
+REVIEW: Final = "REVIEW:"
+# What is said in a person's place when nobody answered in time begins so.
+NOBODY: Final = "Nobody answered"
+InputKind = Literal["answer", "silence", "remark"]
 _INTRODUCTION: Final = re.compile(r"You are (\w+)\s*,")
 
 
@@ -75,14 +82,29 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What a person said within a run; of a remark without the word that marks it."""
+
+    kind: InputKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """The messages, as one agent of the team sees them. Statements and results are those since the last question."""
+    """The messages, as one agent of the team sees them.
+
+    The last question is the one that is being answered; `reports` are those on the questions before it, by position,
+    "" where there is none. Inputs and results are those since the last question, statements those since the last
+    question or remark: after a remark the work is done again, with the results that are there.
+    """
 
     role: Role | None
     questions: tuple[str, ...]
     statements: tuple[Statement, ...]
     results: Mapping[str, Result]  # by the key of the call
     tools: frozenset[str]
+    reports: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
 
     def said_by(self, role: Role) -> list[str]:
         return [statement.text for statement in self.statements if statement.role == role]
@@ -90,31 +112,73 @@ class Conversation:
 
 def read(messages: Sequence[Json], tools: Sequence[Json] = ()) -> Conversation:
     """Never raises on what a provider's client may send; what it can't read it passes over."""
-    role: Role | None = None
-    questions: list[str] = []
-    statements: list[Statement] = []
+    heard = _Heard()
     calls: dict[str, Call] = {}
-    results: dict[str, Result] = {}
     for message in messages:
         text = content_of(message)
         match message.get("role"):
             case "system" | "developer":
-                role = role or _role_of(text)
+                heard.role = heard.role or _role_of(text)
             case "user" if speaker := _speaker(message.get("name"), text):
-                statements.append(Statement(speaker, text))
+                heard.statements.append(Statement(speaker, text))
             case "user":
-                questions.append(text)
-                statements, results = [], {}
+                heard.person(text)
             case "assistant":
                 made = _calls_of(message)
                 calls |= made
-                if text and not made and role:
-                    statements.append(Statement(role, text))
+                if text and not made and heard.role:
+                    heard.statements.append(Statement(heard.role, text))
             case "tool" if call := calls.get(str(message.get("tool_call_id"))):
-                results[call.key] = _result_of(text)
+                heard.results[call.key] = _result_of(text)
             case _:
                 pass
-    return Conversation(role, tuple(questions), tuple(statements), results, frozenset(_tool_names(tools)))
+    return heard.conversation(frozenset(_tool_names(tools)))
+
+
+def asks(text: str) -> bool:
+    """Whether a statement of the planner asks the person."""
+    return any(line.lstrip().startswith(ASK) for line in text.splitlines())
+
+
+@dataclass(slots=True)
+class _Heard:
+    """A conversation while it is being read."""
+
+    role: Role | None = None
+    questions: list[str] = field(default_factory=list[str])
+    reports: list[str] = field(default_factory=list[str])
+    inputs: list[Input] = field(default_factory=list[Input])
+    statements: list[Statement] = field(default_factory=list[Statement])
+    results: dict[str, Result] = field(default_factory=dict[str, Result])
+
+    def person(self, text: str) -> None:
+        """An answer where the planner asked last, a remark where the report was written last, else a question."""
+        last = self.statements[-1] if self.statements and self.questions else None
+        if last and last.role == "planning" and asks(last.text):
+            self.inputs.append(Input("silence" if text.startswith(NOBODY) else "answer", text))
+        elif last and last.role == "report" and text.startswith(REVIEW):
+            self.inputs.append(Input("remark", text.removeprefix(REVIEW).strip()))
+            self.statements = []
+        else:
+            self._question(text)
+
+    def _question(self, text: str) -> None:
+        if self.questions:
+            said = [statement.text for statement in self.statements if statement.role == "report"]
+            self.reports.append(said[-1] if said else "")
+        self.questions.append(text)
+        self.inputs, self.statements, self.results = [], [], {}
+
+    def conversation(self, tools: frozenset[str]) -> Conversation:
+        return Conversation(
+            role=self.role,
+            questions=tuple(self.questions),
+            statements=tuple(self.statements),
+            results=self.results,
+            tools=tools,
+            reports=tuple(self.reports),
+            inputs=tuple(self.inputs),
+        )
 
 
 def content_of(message: Json) -> str:

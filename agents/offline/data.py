@@ -1,6 +1,7 @@
 """The part of the data agent: fetch what the plan asks for, and hand the figures on with the SQL behind them."""
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from agents.measures import MEASURES
@@ -9,8 +10,8 @@ from agents.offline.conversation import Act, Call, Conversation, Json, Result
 from agents.offline.evidence import Evidence, amount, percent, signed, to_markdown
 from agents.offline.plan import CONTINUED, Request, requests_in, stated
 from agents.offline.planning import SCHEMA_CALL
-from agents.offline.script import Script
-from agents.offline.understanding import Understanding
+from agents.offline.script import Script, together
+from agents.offline.understanding import FORECAST, Understanding
 from agents.periods import Period
 
 TITLE: Final = "**Data**"
@@ -23,6 +24,8 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("revenue", "customers"),
     "units": ("revenue", "orders"),
 }
+PAST: Final = "Month by month, all there is"
+_LISTED: Final = 12  # of a dimension that is listed beside the rest
 _COURSE_MONTHS: Final = 13  # a year and the same month before it
 
 
@@ -33,7 +36,8 @@ def fetch(conversation: Conversation) -> Script:
         return _say((yield from _describe("The database")))
     if said[-1].startswith(CONTINUED):
         return _say((yield from _requested(requests_in(said[-1:]))))
-    return _say((yield from _planned(plan)))
+    found, *added = yield from together([_planned(plan), *(_added(plan, what) for what in plan.also)])
+    return _say([*found, *(one for more in added for one in more)])
 
 
 def _planned(plan: Understanding) -> Fetch:
@@ -54,6 +58,16 @@ def _planned(plan: Understanding) -> Fetch:
             return (yield from _describe("The data"))
         case "unknown":
             return []
+
+
+def _added(plan: Understanding, what: str) -> Fetch:
+    """What a remark asked for beside the rest: the past that a forecast starts from, or a list along a dimension."""
+    if what == FORECAST:
+        past = replace(plan, job="forecast", period=plan.covers, measures=plan.measures[:1])
+        return [replace(one, title=PAST) for one in (yield from _course(past))]
+    filters = {name: members for name, members in plan.filters.items() if name != what}
+    listed = replace(plan, job="rank", dimension=what, filters=filters, order="top", count=_LISTED)
+    return (yield from _ranking(listed))
 
 
 def _say(found: Sequence[Evidence]) -> str:

@@ -80,6 +80,7 @@ class Dates:
     periods: tuple[Period, ...]
     rest: str
     relation: Relation | None = None  # to what the named period is to be compared
+    step: str = ""  # how far that lies back: "month", "quarter", "half", "year", or "" where it isn't said
     ahead: int = 0  # months to look ahead
     relative: bool = False  # a period was named by its distance from today
     ends: tuple[Period, Period] | None = None  # of the only period, when it was named "from A to B"
@@ -88,7 +89,7 @@ class Dates:
 def find(text: str, today: date, first_day: date) -> Dates:
     """Read the plain text of a question."""
     found = _Finder(today, first_day)
-    relation, text = _relation(text)
+    relation, step, text = _relation(text)
     ahead, text = _ahead(text)
     named = _settle(text, sorted(_mentions(text, found), key=lambda m: m.start), today)
     mentions = [_bounded(m, text, today, first_day) for m in _ranges(text, named)]
@@ -98,6 +99,7 @@ def find(text: str, today: date, first_day: date) -> Dates:
         tuple(dict.fromkeys(mention.period for mention in mentions)),
         f" {' '.join(text.split())} ",
         relation,
+        step,
         ahead,
         any(mention.relative for mention in mentions),
         mentions[0].ends if len(mentions) == 1 else None,
@@ -127,11 +129,13 @@ _RELATIONS: Final[tuple[tuple[str, Relation], ...]] = (
 )  # fmt: skip
 
 
-def _relation(text: str) -> tuple[Relation | None, str]:
+def _relation(text: str) -> tuple[Relation | None, str, str]:
     for pattern, relation in _RELATIONS:
-        if re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text):
-            return relation, re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "RELATED", text)
-    return None, text
+        if found := re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text):
+            step = re.search("month|quarter|half|year", found[0])
+            text = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", "RELATED", text)
+            return relation, step[0] if step else "", text
+    return None, "", text
 
 
 def _ahead(text: str) -> tuple[int, str]:
@@ -344,6 +348,15 @@ def _bounded(mention: Mention, text: str, today: date, first_day: date) -> Menti
 def _expects_time(before: str) -> bool:
     word = before.rsplit(maxsplit=1)[-1] if before.split() else ""
     return word in _TIME_COMES
+
+
+def before_by(step: str, period: Period) -> Period:
+    """The calendar month, quarter, half or year before the one in which the period begins; without a step, or with one
+    as long as the period, as much time as it has."""
+    if step == "year":
+        return period.year_before()
+    length = _LENGTHS.get(step, period.whole_months)
+    return period.before() if length == period.whole_months else _containing(length, period.start).shifted(-length)
 
 
 def _containing(length: int, day: date) -> Period:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from agents import periods
 from agents.measures import DIMENSIONS, MEASURES
 from agents.offline.intent import Grain, Job, Order
-from agents.offline.understanding import Understanding
+from agents.offline.understanding import FORECAST, PARTS, Understanding
 from agents.periods import Period
 
 K = TypeVar("K", bound=str)
@@ -17,6 +17,8 @@ TITLE: Final = "**Plan**"
 CONTINUED: Final = "**Plan, continued**"
 FOREIGN: Final = "**Plan for a database of its own**"
 MORE: Final = "MORE DATA:"
+UNDERSTOOD: Final = "**Understood as.** "
+_BETWEEN: Final = " · "
 
 TASKS: Final[Mapping[Job, str]] = {
     "report": "write a sales report",
@@ -52,7 +54,15 @@ class Request:
 
 def to_text(plan: Understanding) -> str:
     """The plan for the team. `from_text` gives an equal one back."""
-    items = {
+    shown = [f"- {name}: {text}" for name, text in items(plan).items()]
+    lines = {"Assumed": plan.assumptions, "Changed": plan.changed, "Not followed": plan.refused}
+    told = [f"- {name}: {text}" for name, texts in lines.items() for text in texts]
+    return "\n".join([TITLE, "", *shown, *told, "", _ways(plan)])
+
+
+def items(plan: Understanding) -> dict[str, str]:
+    """What is to be done, by name, as far as it matters for the job."""
+    found = {
         "Task": TASKS[plan.job],
         "Measures": ", ".join(MEASURES[name].label for name in plan.measures),
         "Period": _period(plan.period),
@@ -62,19 +72,39 @@ def to_text(plan: Understanding) -> str:
         "Order": f"{_ORDERS[plan.order]}, {plan.count} at most",
         "Grain": plan.grain,
         "Months ahead": str(plan.ahead),
+        "In addition": ", ".join(plan.also),
+        "Shown without": ", ".join(plan.without),
         "Data covers": _period(plan.covers),
         "Left open": ", ".join(plan.ambiguous),
         "No data on": ", ".join(plan.missing),
+        "From the question before": ", ".join(plan.carried),
     }
-    shown = [f"- {name}: {text}" for name, text in items.items() if text and name in _shown(plan)]
-    assumed = [f"- Assumed: {text}" for text in plan.assumptions]
-    return "\n".join([TITLE, "", *shown, *assumed, "", _ways(plan)])
+    return {name: text for name, text in found.items() if text and name in _shown(plan)}
+
+
+def in_a_line(plan: Understanding) -> str:
+    """How the question was understood, for the end of a report; `from_report` reads it."""
+    return UNDERSTOOD + _BETWEEN.join(f"{name}: {text}" for name, text in items(plan).items())
+
+
+def from_report(report: str) -> Understanding | None:
+    """How the question of a report was understood, its assumptions left out; None where the report doesn't say."""
+    line = next((line for line in reversed(report.split("\n")) if line.startswith(UNDERSTOOD)), "")
+    parts = line.removeprefix(UNDERSTOOD).split(_BETWEEN)
+    return from_text("\n".join(f"- {part}" for part in parts))
 
 
 def from_text(text: str) -> Understanding | None:
     """None where the text is no plan, or not one of ours."""
-    items = [(name, value.strip()) for name, value in _ITEM.findall(text)]
-    given = dict(items)
+    found = [(name, value.strip()) for name, value in _ITEM.findall(text)]
+    given = dict(found)
+
+    def lines(name: str) -> tuple[str, ...]:
+        return tuple(value for one, value in found if one == name)
+
+    def listed(name: str) -> tuple[str, ...]:
+        return tuple(given[name].split(", ")) if name in given else ()
+
     try:
         return Understanding(
             job=_key(TASKS, given["Task"]),
@@ -88,9 +118,14 @@ def from_text(text: str) -> Understanding | None:
             count=int(given["Order"].rpartition(", ")[2].split()[0]) if "Order" in given else 5,
             grain=_grain(given.get("Grain", "month")),
             ahead=int(given.get("Months ahead", "3")),
-            assumptions=tuple(value for name, value in items if name == "Assumed"),
-            missing=tuple(given["No data on"].split(", ")) if "No data on" in given else (),
+            assumptions=lines("Assumed"),
+            missing=listed("No data on"),
             ambiguous=tuple(a for a in ("measure", "period") if a in given.get("Left open", "")),
+            carried=listed("From the question before"),
+            also=listed("In addition"),
+            without=tuple(part for part in PARTS if part in listed("Shown without")),
+            changed=lines("Changed"),
+            refused=lines("Not followed"),
         )
     except (KeyError, ValueError):
         return None
@@ -124,6 +159,9 @@ def continued(requests: Sequence[Request]) -> str:
 def _shown(plan: Understanding) -> frozenset[str]:
     """What matters for the job; the rest has its default, and would only confuse."""
     shown = {"Task", "Measures", "Period", "Compared with", "Only", "Data covers", "Left open", "No data on"}
+    shown |= {"In addition", "Shown without", "From the question before"}
+    if FORECAST in plan.also:
+        shown |= {"Months ahead"}
     match plan.job:
         case "rank":
             shown |= {"By", "Order"}

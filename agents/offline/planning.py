@@ -1,10 +1,12 @@
-"""The planner's part: look at the schema, understand the question, say what is to be done; order what was missing."""
+"""The planner's part: look at the schema, understand the question, or ask back, and say what is to be done; after a
+remark, what is to be done another way; order what was missing."""
 
-from agents.offline.conversation import Act, Call, Conversation
+from agents.offline import clarity
+from agents.offline.conversation import Act, Call, Conversation, asks
+from agents.offline.dialogue import heard, understand
 from agents.offline.names import facts_from
 from agents.offline.plan import FOREIGN, MORE, continued, requests_in, to_text
 from agents.offline.script import Script
-from agents.offline.understanding import understand
 
 SCHEMA_CALL = Call("describe_schema", {})
 
@@ -24,4 +26,8 @@ def plan(conversation: Conversation) -> Script:
             "only, so DataAgent describes what the database holds, and ReportAgent says so. Questions about it need a "
             "language model: set `OPENAI_API_KEY`."
         )
-    return to_text(understand(conversation.questions, facts))
+    understood = understand(conversation.questions, facts, conversation.reports)
+    asked = bool(conversation.inputs) or any(map(asks, conversation.said_by("planning")))
+    if clarity.is_needed(understood) and not asked:
+        return clarity.question(understood)
+    return to_text(heard(understood, conversation.inputs, facts))

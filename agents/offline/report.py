@@ -1,6 +1,5 @@
 """The part of the report agent: draw, and write the report from what the others found. It adds no figure of its own."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,9 +8,9 @@ from agents.measures import MEASURES
 from agents.offline.conversation import Act, Call, Conversation
 from agents.offline.data import LISTS
 from agents.offline.evidence import Evidence, from_markdown, table
-from agents.offline.plan import FOREIGN, MORE, stated
+from agents.offline.plan import FOREIGN, MORE, in_a_line, stated
 from agents.offline.script import Script
-from agents.offline.statement import TITLE
+from agents.offline.statement import parted
 from agents.offline.understanding import Understanding
 
 WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know the bundled sales warehouse. I can give
@@ -31,6 +30,7 @@ WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know th
 For questions in words that I don't know, start the server with a model's key (`OPENAI_API_KEY`)."""
 
 _MOST_POINTS: Final = 30
+_BRIEF: Final = 3  # findings in a report that is to be short
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,12 @@ def write(conversation: Conversation) -> Script:
         return _cannot(plan)
     said = next((t for t in reversed(conversation.said_by("analysis")) if not t.startswith(MORE)), "")
     found = from_markdown(said)
-    charts = _charts(plan, data, found)
+    charts = [] if "charts" in plan.without else _charts(plan, data, found)
     drawn: list[str] = []
     if charts:
         results = yield Act("Drawing what the report shows.", tuple(chart.call for chart in charts))
         drawn = [chart.title for chart, result in zip(charts, results, strict=True) if not result.error]
-    return _markdown(plan, data, found, _prose(said), drawn)
-
-
-def _prose(said: str) -> str:
-    """What the analyst says before its tables."""
-    return re.split(r"^### ", said.removeprefix(TITLE), maxsplit=1, flags=re.MULTILINE)[0].strip()
+    return _markdown(plan, data, found, parted(said)[0], drawn)
 
 
 # --- the text --------------------------------------------------------------------------------------------------------
@@ -84,20 +79,43 @@ def _markdown(
     plan: Understanding, data: Sequence[Evidence], found: Sequence[Evidence], prose: str, drawn: Sequence[str]
 ) -> str:
     summary, _, findings = prose.partition("\n\n")
-    parts = [f"# {_title(plan)}", f"**In short.** {_in_short(plan, data, summary)}"]
+    parts = [f"# {_title(plan)}", *_remarked(plan), f"**In short.** {_in_short(plan, data, summary)}"]
     if drawn:
         parts.append(f"Charts: {', '.join(f'*{title}*' for title in drawn)}.")
+    if "details" in plan.without:
+        findings, data, found = _briefly(findings), data[:1], [one for one in found if one.title.startswith("Forecast")]
     if findings:
         parts += ["## Findings", findings]
-    parts += [_shown(one) for one in found if one.rows]
-    if any(one.rows or one.text for one in data):
-        parts += ["## Figures", *(_shown(one) for one in data)]
+    if "tables" not in plan.without:
+        parts += _tables(data, found)
     if notes := _notes(plan):
         parts += ["## Assumptions", "\n".join(f"- {note}" for note in notes)]
     with_sql = [one for one in (*data, *found) if one.sql]
-    if with_sql:
+    if with_sql and not {"SQL", "details"} & set(plan.without):
         parts += ["## SQL behind the figures", *(f"**{one.title}**\n\n```sql\n{one.sql}\n```" for one in with_sql)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, in_a_line(plan)])
+
+
+def _tables(data: Sequence[Evidence], found: Sequence[Evidence]) -> list[str]:
+    parts = [_shown(one) for one in found if one.rows]
+    if any(one.rows or one.text for one in data):
+        parts += ["## Figures", *(_shown(one) for one in data)]
+    return parts
+
+
+def _remarked(plan: Understanding) -> list[str]:
+    """What became of the remark that sent the report back, each in a line."""
+    changed = [f"**Changed as you asked.** {_sentence('; '.join(plan.changed))}"] if plan.changed else []
+    return changed + ([f"**Not followed.** {' '.join(plan.refused)}"] if plan.refused else [])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _briefly(findings: str) -> str:
+    """The first findings, without their groups."""
+    return "\n".join([line for line in findings.splitlines() if line.startswith("- ")][:_BRIEF])
 
 
 def _shown(one: Evidence) -> str:
@@ -159,11 +177,13 @@ def _notes(plan: Understanding) -> list[str]:
 
 def _cannot(plan: Understanding) -> str:
     reason = " ".join(_notes(plan)) or "I did not understand what is to be measured."
-    return f"# That I can't answer\n\n{reason}\n\n{WHAT_IT_CAN}"
+    return "\n\n".join(["# That I can't answer", *_remarked(plan), reason, WHAT_IT_CAN])
 
 
 def _foreign(conversation: Conversation, data: Sequence[Evidence]) -> Script:
     """A database of another schema, or no plan at all: say what there is, and what would help."""
+    remark = any(one.kind == "remark" for one in conversation.inputs)
+    refused = "**Not followed.** Here no remark can be followed, for the same reason.\n\n" if remark else ""
     described = "\n\n".join(_shown(one) for one in data)
     charts = [chart for one in data if (chart := _row_counts(one))]
     if charts and any(text.startswith(FOREIGN) for text in conversation.said_by("planning")):
@@ -171,7 +191,8 @@ def _foreign(conversation: Conversation, data: Sequence[Evidence]) -> Script:
     return (
         "# What this database holds\n\nI answer by rules, without a language model, and my rules know the bundled "
         "sales warehouse only. This database has another schema, so I can't answer questions about it; a language "
-        f"model can: start the server with a key (`OPENAI_API_KEY`).\n\n{described or 'Its tables could not be read.'}"
+        f"model can: start the server with a key (`OPENAI_API_KEY`).\n\n{refused}"
+        f"{described or 'Its tables could not be read.'}"
     )
 
 

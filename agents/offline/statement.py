@@ -14,3 +14,9 @@ def say(summary: str, findings: Sequence[str], evidence: Sequence[Evidence] = ()
 
 def listed(findings: Sequence[str]) -> str:
     return "\n".join(f"- {finding}" for finding in findings)
+
+
+def parted(text: str) -> tuple[str, str]:
+    """A statement as `say` writes it, without its title: the words, and the evidence after them."""
+    words, mark, evidence = text.removeprefix(TITLE).partition("\n### ")
+    return words.strip(), f"{mark}{evidence}".strip()

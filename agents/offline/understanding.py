@@ -1,7 +1,6 @@
 """What a question asks for: the job, the measures, the periods, along what and of whom. Pure, and never raises."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Final, Literal
@@ -26,9 +25,13 @@ from agents.offline.names import Facts
 from agents.periods import Period, months_from
 
 Ambiguity = Literal["measure", "period"]
+Part = Literal["SQL", "tables", "charts", "details"]
+PARTS: Final[tuple[Part, ...]] = ("SQL", "tables", "charts", "details")
+FORECAST: Final = "forecast"
 
-_BARE_WORDS: Final = 4  # "why?", "and why was that?": so short a question names nothing of its own
 KEY_MEASURES: Final = ("revenue", "orders", "units", "margin")
+NO_MEASURE: Final = "No measure was named"
+NO_PERIOD: Final = "No period was named"
 _ASSUMED_MARGIN: Final = (
     "Profit is taken as gross margin: revenue less the cost of goods; other costs are not in the data."
 )
@@ -50,29 +53,27 @@ class Understanding:
     assumptions: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()  # topics that were asked about, and that there is no data on
     ambiguous: tuple[Ambiguity, ...] = ()  # what the question left open, and an assumption fills
+    carried: tuple[str, ...] = ()  # of a follow-up question: what it takes from the one before
+    also: tuple[str, ...] = ()  # a remark asked for it beside the rest: FORECAST, or a dimension
+    without: tuple[Part, ...] = ()  # of the report
+    changed: tuple[str, ...] = ()  # by the last remark
+    refused: tuple[str, ...] = ()  # of the last remark: what could not be followed, and why
 
 
-def understand(questions: Sequence[str], facts: Facts) -> Understanding:
-    """The last question, read after those before it: "and the quarter before?" takes from them what it leaves out."""
-    understood: Understanding | None = None
-    for question in questions:
-        understood = _understand(question, facts, understood)
-    return understood or _understand("", facts, None)
-
-
-def _understand(question: str, facts: Facts, earlier: Understanding | None) -> Understanding:
+def alone(question: str, facts: Facts) -> Understanding:
+    """The question by itself, with what it leaves open filled by assumptions that it states."""
     reading = read(question, facts)
     job = job_of(reading)
-    if earlier and _follows(reading, job):
-        return _continued(reading, job, earlier, facts)
     measures = measures_of(reading)
     missing = tuple(dict.fromkeys(words.NO_DATA.findall(reading.text)))
     if missing and job in ("figure", "unknown", "rank") and not measures:
         job = "unknown"
+    elif job == "unknown" and reading.filters:
+        job = "report"  # "the north?" is about a part of the business: what of it is left open
     found = Understanding(
         job=job,
         measures=_measures_for(job, measures),
-        period=_default_period(job, reading, facts),
+        period=default_period(job, reading, facts),
         covers=Period(facts.first_day, facts.last_day),
         dimension=dimension_of(reading, job),
         filters=reading.filters,
@@ -84,7 +85,7 @@ def _understand(question: str, facts: Facts, earlier: Understanding | None) -> U
         missing=missing,
         ambiguous=_ambiguous(reading, job, measures),
     )
-    return _with_ambiguity(_timed(found, reading, facts), facts)
+    return with_ambiguity(timed(found, reading.dates))
 
 
 def _measures_for(job: Job, named: tuple[str, ...]) -> tuple[str, ...]:
@@ -100,7 +101,7 @@ def _speaks_of_profit(measures: tuple[str, ...]) -> bool:
 # --- the time --------------------------------------------------------------------------------------------------------
 
 
-def _default_period(job: Job, reading: Reading, facts: Facts) -> Period:
+def default_period(job: Job, reading: Reading, facts: Facts) -> Period:
     """What is meant where no period is named."""
     today = facts.last_day
     match job:
@@ -114,23 +115,23 @@ def _default_period(job: Job, reading: Reading, facts: Facts) -> Period:
             return dates.last_whole("month", today)
 
 
-def _timed(found: Understanding, reading: Reading, facts: Facts) -> Understanding:
+def timed(found: Understanding, when: Dates) -> Understanding:
     """With the periods that the question names, and those to compare with, as far as the data goes."""
-    period, against, notes = _two_periods(found, reading)
-    if reading.dates.relative:
-        notes = (*notes, f"The data ends on {_day(facts.last_day)}; relative dates count from there.")
+    period, against, notes = _two_periods(found, when)
+    if when.relative:
+        notes = (*notes, f"The data ends on {_day(found.covers.end)}; relative dates count from there.")
     found = replace(found, period=period, against=against, assumptions=(*found.assumptions, *notes))
-    return _covered(found, facts)
+    return covered(found)
 
 
-def _two_periods(found: Understanding, reading: Reading) -> tuple[Period, Period | None, tuple[str, ...]]:
-    named, relation = reading.dates.periods, reading.dates.relation
+def _two_periods(found: Understanding, when: Dates) -> tuple[Period, Period | None, tuple[str, ...]]:
+    named, relation = when.periods, when.relation
     is_change = found.job in ("why", "compare")
-    ends = reading.dates.ends
+    ends = when.ends
     if is_change and ends and ends[0].whole_months == ends[1].whole_months > 0 and ends[0] != ends[1]:
-        return _ordered(*ends, found.covers)
+        return ordered(*ends, found.covers)
     if len(named) >= 2 and is_change:
-        return _ordered(named[0], named[1], found.covers)
+        return ordered(named[0], named[1], found.covers)
     period = named[0] if named else found.period
     if relation == "year_before":
         return period, period.year_before(), ()
@@ -138,7 +139,7 @@ def _two_periods(found: Understanding, reading: Reading) -> tuple[Period, Period
     return period, before(period) if compares or relation else None, ()
 
 
-def _ordered(first: Period, second: Period, covers: Period) -> tuple[Period, Period, tuple[str, ...]]:
+def ordered(first: Period, second: Period, covers: Period) -> tuple[Period, Period, tuple[str, ...]]:
     """The later of two is the current one, and like is set against like: a month against the same month where a whole
     year was named, a year that isn't over against as many months of the other."""
     then, now = sorted((first, second))
@@ -158,19 +159,19 @@ def before(period: Period) -> Period:
     return period.year_before() if 6 < period.whole_months <= 12 else period.before()
 
 
-def _covered(found: Understanding, facts: Facts) -> Understanding:
+def covered(found: Understanding) -> Understanding:
     """Cut to what the data covers; a period to compare with that isn't wholly there is dropped, and that is said."""
-    span = Period(facts.first_day, facts.last_day)
-    covered = f"The data covers {span.label}"
+    span = found.covers
+    told = f"The data covers {span.label}"
     period, against, notes = found.period, found.against, list(found.assumptions)
     if period.end < span.start or period.start > span.end:
-        notes.append(f"{covered}: there is nothing on {period.label}.")
+        notes.append(f"{told}: there is nothing on {period.label}.")
         return replace(found, job="unknown", assumptions=tuple(notes), against=None)
     if period.start < span.start:
         period = Period(span.start, period.end)
-        notes.append(f"{covered}, so the period begins with its first day.")
+        notes.append(f"{told}, so the period begins with its first day.")
     if against and against.start < span.start:
-        notes.append(f"{covered}: there is no {against.label} to compare with.")
+        notes.append(f"{told}: there is no {against.label} to compare with.")
         against = None
     return replace(found, period=period, against=against, assumptions=tuple(notes))
 
@@ -194,52 +195,12 @@ def _ambiguous(reading: Reading, job: Job, measures: tuple[str, ...]) -> tuple[A
     return tuple(open_ones)
 
 
-def _with_ambiguity(found: Understanding, facts: Facts) -> Understanding:
+def with_ambiguity(found: Understanding) -> Understanding:
+    """With an assumption for each thing that is left open."""
     notes: list[str] = []
     if "measure" in found.ambiguous:
         labels = ", ".join(MEASURES[name].label.lower() for name in found.measures)
-        notes.append(f"No measure was named: taken as {labels}.")
+        notes.append(f"{NO_MEASURE}: taken as {labels}.")
     if "period" in found.ambiguous:
-        notes.append(f"No period was named: taken as {found.period.label}, the last whole month.")
+        notes.append(f"{NO_PERIOD}: taken as {found.period.label}, the last whole month.")
     return replace(found, assumptions=(*found.assumptions, *notes))
-
-
-# --- follow-up questions ---------------------------------------------------------------------------------------------
-
-
-def _follows(reading: Reading, job: Job) -> bool:
-    """Whether the question leans on the one before: it begins so, or is too short to stand alone."""
-    if re.match(r" (?:and|what about|how about|same|ok and|but|then|now|also|or|just|only)\b", reading.text):
-        return job not in ("schema", "forecast", "stock", "customers")
-    if job == "unknown":
-        return bool(reading.dates.periods or reading.filters or reading.dates.relation)
-    bare = not (measures_of(reading) or reading.dates.periods or reading.filters)
-    return bare and job in ("why", "compare", "trend") and len(reading.text.split()) <= _BARE_WORDS
-
-
-def _continued(reading: Reading, job: Job, earlier: Understanding, facts: Facts) -> Understanding:
-    keeps_job = job in ("unknown", "figure", "report") or (job == "compare" and reading.dates.relation is not None)
-    dimension = dimension_of(reading, "unknown")
-    base = replace(
-        earlier,
-        job=earlier.job if keeps_job and not (dimension and job == "rank") else job,
-        measures=measures_of(reading) or earlier.measures,
-        dimension=dimension or earlier.dimension,
-        filters={**earlier.filters, **reading.filters},
-        assumptions=(),
-        missing=(),
-        ambiguous=(),
-    )
-    if reading.dates.periods or not reading.dates.relation:
-        return _timed(base, replace(reading, dates=_or_earlier(reading.dates, earlier)), facts)
-    # "And the quarter before?" moves the period itself.
-    moved = earlier.period.year_before() if _says_year(reading) else earlier.period.before()
-    return _timed(base, replace(reading, dates=replace(reading.dates, periods=(moved,), relation=None)), facts)
-
-
-def _or_earlier(found: Dates, earlier: Understanding) -> Dates:
-    return found if found.periods else replace(found, periods=(earlier.period,))
-
-
-def _says_year(reading: Reading) -> bool:
-    return reading.dates.relation == "year_before"

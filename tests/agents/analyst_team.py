@@ -1,5 +1,6 @@
 """The four roles played in a test: the analyst's pure function and the real tools, with the messages of a chat."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,32 +55,53 @@ class Story:
         return [call.result["chart"] for call in self.calls if call.name == "make_chart"]
 
     def plan(self) -> str:
-        return self.said[0][1]
+        """The last one that was made."""
+        return next(text for _, text in reversed(self.said) if text.startswith("**Plan**"))
 
 
-async def ask(path: Path, *questions: str, named: bool = True) -> Story:
-    """The whole conversation; the story is that of the last question. Without names, texts alone tell who speaks."""
+SILENCE = "Nobody answered. Go on with an assumption, and state it."
+
+
+async def ask(
+    path: Path, *questions: str, named: bool = True, answer: str | None = None, remarks: Sequence[str] = ()
+) -> Story:
+    """The whole conversation; the story is that of the last question. Without names, texts alone tell who speaks.
+
+    When asked back the person gives the answer, or none; when the report is there, one remark after the other.
+    """
     contexts: dict[str, list[dict[str, Any]]] = {
         agent: [{"role": "system", "content": f"You are {agent}, and so on."}] for agent in ORDER
     }
-    story = Story()
+    tools, story = toolbox(path), Story()
     for question in questions:
-        for context in contexts.values():
-            context.append({"role": "user", "content": question, **({"name": "user"} if named else {})})
-        story = await _answered(contexts, toolbox(path), named)
+        story = Story()
+        for said in (question, *(f"REVIEW: {remark}" for remark in remarks)):
+            _hear(contexts, said, "user" if named else None)
+            await _answered(contexts, tools, story, named, SILENCE if answer is None else answer)
     return story
 
 
-async def _answered(contexts: dict[str, list[dict[str, Any]]], tools: dict[str, Tool], named: bool) -> Story:
-    story, speaker = Story(), ORDER[0]
-    while len(story.said) < 20:
+def _hear(contexts: dict[str, list[dict[str, Any]]], text: str, name: str | None) -> None:
+    for agent, context in contexts.items():
+        if agent != name:
+            context.append({"role": "user", "content": text, **({"name": name} if name else {})})
+
+
+async def _answered(
+    contexts: dict[str, list[dict[str, Any]]], tools: dict[str, Tool], story: Story, named: bool, answer: str
+) -> None:
+    speaker = ORDER[0]
+    while len(story.said) < 40:
         text = await _turn(speaker, contexts[speaker], tools, story)
         story.said.append((speaker, text))
         for agent, context in contexts.items():
             if agent != speaker:
                 context.append({"role": "user", "content": text, **({"name": speaker} if named else {})})
         if speaker == ORDER[-1]:
-            return story
+            return
+        if any(line.startswith("ASK USER:") for line in text.splitlines()):
+            _hear(contexts, answer, "user" if named else None)
+            continue
         speaker = ORDER[0] if text.startswith("MORE DATA:") else ORDER[ORDER.index(speaker) + 1]
     raise AssertionError("the team never came to an end")
 

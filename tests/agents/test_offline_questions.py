@@ -13,10 +13,11 @@ from agents import periods
 from agents.offline import dates, words
 from agents.offline.analyst import reply
 from agents.offline.conversation import Act, Call, Conversation, Result, Say, read
+from agents.offline.dialogue import understand
 from agents.offline.names import Facts, facts_from
 from agents.offline.plan import from_text, requests_in, stated, to_text
 from agents.offline.script import Script, play, together
-from agents.offline.understanding import Understanding, understand
+from agents.offline.understanding import Understanding
 from agents.periods import Period
 
 FACTS = Facts(

@@ -1,0 +1,40 @@
+"""What a whole conversation comes to: the questions one after the other, then what was answered and remarked. Pure."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from agents.offline import clarity, remarks
+from agents.offline.conversation import Input
+from agents.offline.followups import continued, follows
+from agents.offline.names import Facts
+from agents.offline.plan import from_report
+from agents.offline.understanding import Understanding, alone
+
+
+def understand(questions: Sequence[str], facts: Facts, reports: Sequence[str] = ()) -> Understanding:
+    """The last question, read after those before it. A report tells better than its question how that was understood:
+    answers and remarks went into it."""
+    earlier: Understanding | None = None
+    for question, report in zip_longest(questions[:-1], reports[: len(questions[:-1])], fillvalue=""):
+        found = from_report(report) or _understood(question, facts, earlier)
+        earlier = found if found.job not in ("unknown", "schema") else earlier
+    return _understood(questions[-1] if questions else "", facts, earlier)
+
+
+def heard(plan: Understanding, inputs: Sequence[Input], facts: Facts) -> Understanding:
+    """The plan after what a person said to it."""
+    for one in inputs:
+        match one.kind:
+            case "answer":
+                plan = clarity.answered(plan, one.text, facts)
+            case "silence":
+                plan = clarity.unanswered(plan)
+            case "remark":
+                plan = remarks.obeyed(plan, one.text, facts)
+    return plan
+
+
+def _understood(question: str, facts: Facts, earlier: Understanding | None) -> Understanding:
+    if earlier and follows(question, earlier, facts):
+        return continued(question, earlier, facts)
+    return alone(question, facts)
