@@ -4,8 +4,6 @@ Nothing in it knows of askstream: the factory is called for each run, is given t
 has a parameter of that name, and returns an AutoGen team.
 """
 
-
-
 from datetime import date
 
 from autogen_agentchat.agents import AssistantAgent
