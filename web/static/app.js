@@ -1,8 +1,9 @@
 // The page's beginning: reads what the reader does, and hands it to the watch that is on.
 
+import { Conversation } from './conversation.js';
 import { byId, copy, el } from './dom.js';
 import { number } from './format.js';
-import { readPlace } from './place.js';
+import { leavePlace, readPlace } from './place.js';
 import { refreshRecent } from './recent.js';
 import { Watch } from './watch.js';
 
@@ -18,6 +19,7 @@ const COUNT_FROM = 3500; // characters of the 4,000 that a question may have
 
 const form = byId('ask');
 const question = byId('question');
+const conversation = new Conversation();
 let watch = null;
 
 function via() {
@@ -32,15 +34,29 @@ function chooseVia(name) {
 function show(request, text = '') {
   watch?.leave();
   document.body.classList.add('watching');
+  if (!request.question && !conversation.has(request.runId)) conversation.leave();
   const again = () => show(request, text);
-  watch = new Watch(request, { via: via(), text, ask, again, changed: () => refreshRecent(watch?.runId) });
+  const anew = (change) => () => show({ ...request, key: newKey(), ...change }, text);
+  const opened = () => {
+    if (question.value === text) question.value = ''; // it stands above the run, and the next one is typed here
+    lists();
+  };
+  const queue = request.ifBusy === 'queue' ? null : anew({ ifBusy: 'queue' });
+  const ways = { ask, again, queue, apart: anew({ sessionId: null, ifBusy: null }) };
+  watch = new Watch(request, { via: via(), text, ...ways, opened, session: lists, changed: lists });
+}
+
+/** Renews what is listed: the recent runs, and the questions of the conversation. */
+function lists() {
+  if (byId('recent').open) refreshRecent(watch?.runId);
+  if (watch?.run.sessionId) conversation.follow(watch.run);
 }
 
 function ask(text) {
   const words = text.trim();
   if (words === '') return;
   question.value = words;
-  show({ question: words, key: newKey() }, words);
+  show({ question: words, key: newKey(), sessionId: conversation.id, review: byId('review').checked }, words);
 }
 
 /** A key by which the server would know the same ask again. `crypto.randomUUID` wants HTTPS, this does not. */
@@ -59,10 +75,17 @@ function attach() {
 
 function home() {
   watch?.leave();
+  conversation.leave();
   watch = null;
   document.body.classList.remove('watching');
   byId('run').hidden = true;
   document.title = 'askstream';
+}
+
+function newConversation() {
+  leavePlace();
+  home();
+  question.focus();
 }
 
 function countCharacters() {
@@ -71,29 +94,35 @@ function countCharacters() {
   byId('count').textContent = `${number(length)} of ${number(question.maxLength)}`;
 }
 
+/** A list that is open closes as soon as something else, or one of its runs, is clicked; or with Escape. */
+function closes(list) {
+  document.addEventListener('click', ({ target }) => {
+    if (!list.contains(target) || target.closest('a')) list.open = false;
+  });
+  document.addEventListener('keydown', ({ key }) => {
+    if (key !== 'Escape' || !list.open) return;
+    list.open = false;
+    list.querySelector('summary').focus();
+  });
+}
+
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   ask(question.value);
 });
-question.addEventListener('keydown', (event) => {
+form.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 question.addEventListener('input', countCharacters);
 for (const radio of form.elements.via) radio.addEventListener('change', () => watch?.hop(via()));
 byId('test').addEventListener('click', () => show({ test: true }, 'Test stream'));
 byId('stop').addEventListener('click', () => watch?.stop());
+byId('answer').addEventListener('click', () => watch?.showRequest());
+byId('new-conversation').addEventListener('click', newConversation);
 byId('share').addEventListener('click', () => copy(byId('share'), location.href));
 byId('reconnect').addEventListener('click', () => watch?.now());
 byId('recent').addEventListener('toggle', () => byId('recent').open && refreshRecent(watch?.runId));
-document.addEventListener('click', (event) => {
-  const inside = event.target instanceof Element && event.target.closest('#recent');
-  if (!inside || event.target.closest('#recent a')) byId('recent').open = false;
-});
-document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || !byId('recent').open) return;
-  byId('recent').open = false;
-  byId('recent').querySelector('summary').focus();
-});
+for (const list of [byId('recent'), byId('conversation-list')]) closes(list);
 addEventListener('online', () => watch?.now());
 addEventListener('pageshow', () => watch?.now());
 addEventListener('hashchange', attach);

@@ -5,6 +5,7 @@ import { offset, plural, shorten } from './format.js';
 
 const WIRE_NAMES = { sse: 'SSE', ws: 'WebSocket' };
 const MARKS = { completed: '✓ ', error: '✗ ', cancelled: '■ ' };
+const WAITS = '? '; // seen from another tab: somebody is asked something
 const STEPS = ['PlanningAgent', 'DataAgent', 'AnalysisAgent', 'ReportAgent'];
 const OFFLINE =
   'No language model is at work: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
@@ -23,14 +24,15 @@ export class Bar {
   }
 
   draw() {
-    const { count, question, progress, state, terminal, activity } = this.#run;
+    const { count, question, progress, state, terminal, activity, pending } = this.#run;
     if (count !== this.#drawnCount) [this.#drawnCount, this.#drawnAt] = [count, performance.now()];
     byId('run-title').textContent = question;
-    document.title = `${MARKS[state] ?? ''}${shorten(question, 60) || 'Run'} – askstream`;
-    byId('bar').className = `bar is-${state}`;
+    document.title = `${pending ? WAITS : (MARKS[state] ?? '')}${shorten(question, 60) || 'Run'} – askstream`;
+    byId('bar').className = `bar is-${pending ? 'waiting' : state}`;
     byId('progress').setAttribute('aria-valuenow', progress);
     byId('progress').firstElementChild.style.width = `${progress}%`;
     byId('stop').hidden = terminal;
+    byId('answer').hidden = pending === null;
     byId('share').hidden = this.#run.id === null;
     this.#steps();
     this.#model();

@@ -8,11 +8,12 @@ export async function refreshRecent(current) {
   const response = await fetch('runs', { cache: 'no-store' }).catch(() => null);
   const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
   if (!Array.isArray(runs)) return;
-  byId('recent-list').replaceChildren(...runs.map((run) => line(run, current)));
+  byId('recent-list').replaceChildren(...runs.map((run) => runLine(run, current)));
   byId('recent-none').hidden = runs.length > 0;
 }
 
-function line(run, current) {
+/** One run of a list, as a link; `current` is the id of the one that is shown. */
+export function runLine(run, current) {
   const link = el(
     'a',
     { href: `#run=${encodeURIComponent(run.run_id)}`, 'aria-current': run.run_id === current ? 'true' : null },

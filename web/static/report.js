@@ -12,34 +12,61 @@ const REASONS = {
   shutdown: 'The server went away.',
 };
 
+const BUSY = 'This conversation is still at work on an earlier question.';
+const DRAFTS = {
+  waiting: 'It becomes the report once you approve it.',
+  approved: 'It was approved.',
+  returned: 'It was sent back, and is being written anew.',
+  unseen: 'Nobody answered in time.',
+};
+
 export class Report {
+  #root;
   #run;
   #actions;
   #charts = el('div', { class: 'charts' });
   #body = el('div', { class: 'report-body' });
   #drawn = new Set();
+  #draft = null;
   #ended = false;
 
-  /** @param root the section to draw into  @param actions {again(), retry()} for the buttons of what failed */
+  /** @param root the section to draw into  @param actions {again(), retry(), queue(), apart()} for what failed */
   constructor(root, run, actions) {
     this.#run = run;
     this.#actions = actions;
     const title = el('h2', { id: 'report-title' }, 'Report');
     this.#body.append(el('p', { class: 'none waiting' }, 'The report appears here when the team has finished.'));
+    this.#root = root;
     root.replaceChildren(title, this.#charts, this.#body);
   }
 
   draw() {
     this.#drawCharts();
-    if (!this.#run.terminal || this.#ended) return;
+    if (this.#ended) return;
+    if (!this.#run.terminal) return this.#drawDraft();
     this.#ended = true;
+    this.#root.querySelector('h2').after(this.#charts); // out of the draft, which goes
     this.#body.replaceChildren(...this.#ending());
+  }
+
+  /** A report that a human reviews is read here, before it is final. */
+  #drawDraft() {
+    const { draft } = this.#run;
+    if (draft === this.#draft || !draft?.text) return;
+    this.#draft = draft;
+    const note = el('p', { class: `draft is-${draft.state}` }, el('b', {}, 'Draft. '), DRAFTS[draft.state]);
+    this.#body.replaceChildren(note, this.#illustrated(markdown(draft.text)));
   }
 
   /** What can't be followed any more, with what to do about it. */
   fail(error) {
-    const retry = el('button', { type: 'button', class: 'primary', onclick: this.#actions.retry }, 'Try again');
-    this.#body.replaceChildren(trouble(error.code, error.message, retry));
+    const { retry, queue, apart } = this.#actions;
+    const button = (words, onclick, kind) => el('button', { type: 'button', class: kind, onclick }, words);
+    const busy = error.code === 'session_busy';
+    const message = busy && queue ? BUSY : error.message; // the server's sentence tells a program what to send
+    const first = busy && queue ? button('Ask it when that is done', queue, 'primary') : button('Try again', retry, 'primary');
+    const second = busy && button('Ask it in a new conversation', apart, 'quiet');
+    this.#body.replaceChildren(trouble(error.code, message, first, second));
   }
 
   #drawCharts() {
@@ -96,8 +123,8 @@ function tokens(usage) {
   return `${number(read)} read, ${number(written)} written`;
 }
 
-function trouble(code, message, action) {
-  return el('div', { class: `trouble is-${code}`, role: 'alert' }, el('p', {}, message), el('p', {}, el('code', {}, code)), action);
+function trouble(code, message, ...actions) {
+  return el('div', { class: `trouble is-${code}`, role: 'alert' }, el('p', {}, message), el('p', {}, el('code', {}, code)), el('div', { class: 'row' }, actions));
 }
 
 function save(name, text) {

@@ -3,9 +3,10 @@
 // `apply` changes the run in place, since a run may have 10,000 events, and notes in `run.touched` which parts of the
 // timeline must be drawn again. The timeline is a list of turns and notices; a turn belongs to one agent and holds
 // items: thoughts, text as it is being written (`live`), answers and tool calls. Agents may work side by side: each
-// has a turn of its own that stays open until it responds.
+// has a turn of its own that stays open until it responds. What a human is asked is an entry of its own (`request`).
 
 import { readChart } from './chart-spec.js';
+import { inWords, kindOf } from './input-kind.js';
 
 const KEPT_LINES = 300; // of the raw events, for the panel that shows them
 
@@ -13,6 +14,8 @@ export function newRun(id = null, question = '') {
   return {
     id,
     question,
+    sessionId: '',
+    queued: false, // asked to wait for its turn in the session
     model: '',
     state: 'starting',
     terminal: false,
@@ -28,6 +31,9 @@ export function newRun(id = null, question = '') {
     touched: new Set(),
     charts: [],
     agents: new Map(),
+    requests: new Map(),
+    pending: null, // the request that waits for an answer
+    draft: null, // {text, state, item}: a report that a human reviews, 'waiting', 'approved', 'returned' or 'unseen'
     report: null,
     usage: null,
     durationMs: null,
@@ -92,14 +98,16 @@ const EVENTS = new Map([
   ['cancelled', cancelled],
   ['resumed', resumed],
   ['gap', gap],
-  ['drain', (run, seen) => notice(run, seen, 'The server is going away; the page will reconnect.')],
-  ['input_requested', (run, seen) => notice(run, seen, `Waiting for an answer: ${text(seen.data.prompt)}`)],
+  ['drain', (run, seen) => notice(run, seen, 'This server is going away. The page goes on by itself as soon as it is back.')],
+  ['input_requested', requested],
+  ['input_resolved', resolved],
 ]);
 
 function started(run, seen) {
   run.question = text(seen.data.question) || run.question;
   run.model = text(seen.data.model);
-  run.activity = 'The team is getting ready';
+  run.sessionId = text(seen.data.session_id);
+  run.activity = run.queued ? 'Waiting for its turn in the conversation' : 'The team is getting ready';
 }
 
 function thinking(run, seen) {
@@ -146,6 +154,50 @@ function tool(run, seen) {
   run.activity = `${seen.agent} ${now.status === 'started' ? 'is using' : 'has used'} ${item.name}`;
 }
 
+function requested(run, seen) {
+  const { request_id: requestId, prompt, schema, deadline } = seen.data;
+  for (const turn of run.openTurns.values()) close(run, turn, seen); // the team stops until somebody has answered
+  const until = Date.parse(text(deadline));
+  const asks = kindOf(schema);
+  const words = text(prompt) || seen.message;
+  const fields = { requestId: text(requestId), prompt: words, schema, asks, deadline: Number.isNaN(until) ? null : until };
+  const request = newEntry(run, seen, { kind: 'request', ...fields, outcome: null, value: null });
+  run.entries.push(request);
+  run.touched.add(request);
+  run.requests.set(request.requestId, request);
+  run.pending = request;
+  if (asks === 'review') review(run);
+  run.activity = asks === 'review' ? 'The report waits for your approval' : `${seen.agent} waits for your answer`;
+}
+
+/** What was answered last is the draft, and is read where the report will stand. */
+function review(run) {
+  const item = answers(run).at(-1);
+  run.draft = { text: item?.text ?? '', state: 'waiting', item };
+  if (item) change(run, item, { isReport: true });
+}
+
+function resolved(run, seen) {
+  const request = run.requests.get(text(seen.data.request_id));
+  if (!request || request.outcome !== null) return notice(run, seen, seen.message);
+  const outcome = text(seen.data.outcome) || 'answered';
+  settle(run, request, outcome, seen.data.value);
+  run.activity = outcome === 'answered' ? 'The team goes on with the answer' : 'Nobody answered in time';
+}
+
+function settle(run, request, outcome, value = null) {
+  change(run, request, { outcome, value });
+  if (run.pending === request) run.pending = null;
+  if (request.asks !== 'review') return;
+  const state = outcome === 'answered' ? inWords('review', value).as : 'unseen';
+  run.draft = { ...run.draft, state };
+  if (state === 'returned' && run.draft.item) change(run, run.draft.item, { isReport: false });
+}
+
+function answers(run) {
+  return run.entries.flatMap((entry) => entry.items).filter((item) => item.kind === 'answer');
+}
+
 function completed(run, seen) {
   run.report = text(seen.data.final_response);
   run.messages = number(seen.data.total_messages);
@@ -153,8 +205,7 @@ function completed(run, seen) {
   run.usage = isObject(seen.data.usage) ? seen.data.usage : null;
   run.progress = 100;
   finish(run, seen, 'completed', 'The report is ready');
-  const answers = run.entries.flatMap((entry) => entry.items).filter((item) => item.kind === 'answer');
-  const last = answers.findLast((item) => item.text === run.report && item.text !== '');
+  const last = answers(run).findLast((item) => item.text === run.report && item.text !== '');
   if (last) change(run, last, { isReport: true });
 }
 
@@ -173,6 +224,7 @@ function finish(run, seen, state, activity) {
   run.terminal = true;
   run.activity = activity;
   for (const turn of run.openTurns.values()) close(run, turn, seen);
+  if (run.pending) settle(run, run.pending, 'ended');
   for (const call of run.calls.values()) if (call.status === 'started') change(run, call, { status: 'unfinished' });
   notice(run, { ...seen, data: {} }, activity);
 }
@@ -186,6 +238,8 @@ function resumed(run, seen) {
     for (const item of entry.items) if (item.id > from) change(run, item, { superseded: true });
   }
   run.charts = run.charts.filter((chart) => chart.id <= from);
+  if (run.pending?.superseded) settle(run, run.pending, 'ended');
+  run.activity = 'The run goes on after an interruption';
   notice(run, seen, seen.message || 'The run goes on from its last checkpoint.');
 }
 

@@ -6,6 +6,7 @@
 import { el } from './dom.js';
 import { duration, offset, plural } from './format.js';
 import { markdown } from './markdown.js';
+import { RequestForm } from './request.js';
 import { toolCall } from './tool.js';
 import { show } from './values.js';
 
@@ -14,7 +15,9 @@ const LONG_ANSWER = 900; // characters from which an answer is folded
 const STICKY = 48; // pixels from the end that still count as reading along
 const REPLAY = 1500; // milliseconds in which a run that is looked up again is only replayed: its start stays in sight
 
+// What says all there is to say in its own words; any other notice is told by its type's name first.
 const ENDINGS = new Set(['completed', 'error', 'cancelled']);
+const SENTENCES = new Set([...ENDINGS, 'resumed', 'drain', 'gap']);
 
 export class Timeline {
   #list;
@@ -62,6 +65,7 @@ export class Timeline {
   #part(part) {
     if (part.kind === 'turn') this.#turn(part);
     else if (part.kind === 'notice') this.#notice(part);
+    else if (part.kind === 'request') this.#request(part);
     else this.#item(part);
   }
 
@@ -86,6 +90,30 @@ export class Timeline {
     const node = { root, phase, took, items };
     this.#nodes.set(turn.key, node);
     return node;
+  }
+
+  /** What a human is asked. Its form is built once, and told what became of it: nobody loses what they typed. */
+  #request(request) {
+    const known = this.#nodes.get(request.key);
+    known?.root.classList.toggle('superseded', Boolean(request.superseded));
+    if (known) return known.form.update();
+    const form = new RequestForm(this.#run.id, request, this.#openReport, () => this.#opened());
+    const head = el('h3', {}, el('span', { class: 'agent' }, request.agent || 'The team'), el('span', { class: 'phase' }, 'asks you'), this.#time(request));
+    const mark = el('span', { class: 'mark', 'aria-hidden': 'true' }, '?');
+    const root = el('li', { class: 'turn request' }, mark, el('div', { class: 'turn-body' }, head, form.root));
+    this.#list.append(root);
+    this.#nodes.set(request.key, { root, form });
+  }
+
+  /** Brings the open request into view; with the keyboard's focus where the reader asked for it. */
+  showRequest() {
+    const node = this.#nodes.get(this.#run.pending?.key);
+    node?.root.scrollIntoView({ block: 'nearest' });
+    node?.form.focus();
+  }
+
+  #opened() {
+    if (this.#follows) this.#nodes.get(this.#run.pending?.key)?.root.scrollIntoView({ block: 'nearest' });
   }
 
   #time(entry) {
@@ -120,7 +148,7 @@ export class Timeline {
 
   #notice(entry) {
     const ended = ENDINGS.has(entry.type);
-    const name = !ended && el('span', { class: 'kind' }, entry.type || 'event');
+    const name = !SENTENCES.has(entry.type) && el('span', { class: 'kind' }, entry.type || 'event');
     const data = Object.keys(entry.data).length > 0;
     const root = el(
       'li',

@@ -134,6 +134,7 @@ export class Viewer {
   async #pause(error) {
     if (this.#hopping) return;
     const wait = this.#drainWait ?? error.retryAfter ?? backoff(this.#attempt);
+    if (this.#drainWait !== null) error = new WireError('draining', 'The server is going away.');
     this.#drainWait = null;
     this.#attempt += 1;
     this.#tell('waiting', { error, wait });

@@ -22,7 +22,9 @@ export class Watch {
   #parts;
   #bar;
   #report;
-  #changed;
+  #page;
+  #session = '';
+  #timeline;
   #due = false;
   #frame = 0;
   #timer = 0;
@@ -31,17 +33,25 @@ export class Watch {
 
   /**
    * @param request what to begin with, see wire.js
-   * @param page {via, text, ask(text), again(), changed()}: the transport, what to show as the question until the run
-   *   tells it, and what the page does when asked to ask, to try the same request again, or to look at the list of runs
+   * @param page {via, text}: the transport, and what to show as the question until the run tells it; and what the page
+   *   does: ask(text), again(), queue() and apart() ask the same again, as it was, behind the session's other runs (null
+   *   where it was already), or in a new session; opened() when the run is known, session() when its session is, and
+   *   changed() when lists should be renewed
    */
   constructor(request, page) {
     this.#run = newRun(request.runId ?? null, page.text);
+    this.#run.queued = request.ifBusy === 'queue';
     this.#via = page.via;
-    this.#changed = page.changed;
+    this.#page = page;
     this.#bar = new Bar(this.#run);
-    this.#report = new Report(byId('report'), this.#run, { again: () => page.ask(this.#run.question), retry: page.again });
-    const timeline = new Timeline(byId('timeline'), byId('timeline-pane'), this.#run, showReport);
-    this.#parts = [timeline, this.#bar, this.#report, new RawEvents(this.#run)];
+    this.#report = new Report(byId('report'), this.#run, {
+      again: () => page.ask(this.#run.question),
+      retry: page.again,
+      queue: page.queue,
+      apart: page.apart,
+    });
+    this.#timeline = new Timeline(byId('timeline'), byId('timeline-pane'), this.#run, showReport);
+    this.#parts = [this.#timeline, this.#bar, this.#report, new RawEvents(this.#run)];
     this.#viewer = new Viewer(this.#run, request.test ? { ...WIRES, [page.via]: sse } : WIRES, page.via, {
       changed: () => this.#schedule(),
       opened: () => this.#opened(),
@@ -50,6 +60,10 @@ export class Watch {
     byId('run').hidden = false;
     this.#schedule();
     this.#viewer.follow(request);
+  }
+
+  get run() {
+    return this.#run;
   }
 
   get runId() {
@@ -65,6 +79,10 @@ export class Watch {
 
   now() {
     this.#viewer.now();
+  }
+
+  showRequest() {
+    this.#timeline.showRequest();
   }
 
   leave() {
@@ -89,14 +107,14 @@ export class Watch {
   #opened() {
     if (this.#run.id) writePlace(this.#run.id, this.#via);
     if (this.#stopping) this.stop();
-    this.#changed();
+    this.#page.opened();
   }
 
   #link(link) {
     if (this.#left) return;
     this.#bar.link(link);
     if (link.state === 'failed') this.#fail(link.error);
-    if (link.state === 'ended') this.#changed();
+    if (link.state === 'ended') this.#page.changed();
   }
 
   /** A question that was refused has no address: that of the run before must not stand for it. */
@@ -112,11 +130,17 @@ export class Watch {
     this.#timer = setTimeout(() => this.#draw(), LATEST_FRAME);
   }
 
+  #toldSession() {
+    this.#session = this.#run.sessionId;
+    this.#page.session();
+  }
+
   #draw() {
     cancelAnimationFrame(this.#frame); // one of the two has come, and the other must not draw a second time
     clearTimeout(this.#timer);
     this.#due = false;
     if (this.#left) return;
+    if (this.#session !== this.#run.sessionId) this.#toldSession();
     const more = this.#parts.map((part) => part.draw()).some(Boolean);
     if (more) this.#schedule();
   }

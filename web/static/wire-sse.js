@@ -1,7 +1,7 @@
 // Runs over HTTP: a POST whose answer is the stream, and GETs that go on from a cursor.
 
 import { SseDecoder } from './sse.js';
-import { eventOf, readFrame, refusal, WireError } from './wire.js';
+import { askOf, eventOf, readFrame, refusal, WireError } from './wire.js';
 
 /** See wire.js. */
 export async function connect(request, on, signal) {
@@ -47,8 +47,7 @@ function address(request, signal) {
     return [path, { headers: stream, signal, cache: 'no-store' }];
   }
   const headers = { ...stream, 'Content-Type': 'application/json', 'Idempotency-Key': request.key };
-  const body = JSON.stringify({ question: request.question, tokens: true });
-  return ['ask-stream', { method: 'POST', headers, body, signal }];
+  return ['ask-stream', { method: 'POST', headers, body: JSON.stringify(askOf(request)), signal }];
 }
 
 function deliver(block, on) {

@@ -1,6 +1,6 @@
 // Runs over a WebSocket: one ask or subscribe, its reply, then the same envelopes as on every transport.
 
-import { eventOf, readFrame, replyRefusal, WireError } from './wire.js';
+import { askOf, eventOf, readFrame, replyRefusal, WireError } from './wire.js';
 
 const PROTOCOL = 'askstream.v1';
 const FIRST_FATAL_CLOSE = 4500; // from here on the close codes say: don't come back
@@ -39,7 +39,7 @@ function address() {
 function command(request) {
   return request.runId
     ? { type: 'subscribe', ref: 1, run_id: request.runId, after: request.after, tokens: true }
-    : { type: 'ask', ref: 1, question: request.question, tokens: true, idempotency_key: request.key };
+    : { type: 'ask', ref: 1, ...askOf(request), idempotency_key: request.key };
 }
 
 function take(frame, request, on) {

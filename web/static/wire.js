@@ -2,7 +2,8 @@
 //
 // A wire is a function `connect(request, on, signal)`. It opens one connection and resolves when that ends:
 // 'closed' (perhaps too early: the viewer decides) or 'finished' (the server has nothing more to tell).
-//   request  {question, key} starts a run, {runId, after} goes on from a cursor, {test: true} plays the mock run
+//   request  {question, key, sessionId?, review?, ifBusy?} starts a run, {runId, after} goes on from a cursor,
+//            {test: true} plays the mock run
 //   on       opened(runId), event(event), cursor(id), alive(): whatever arrives, in order
 
 /** A connection that failed. `refused`: the server said no; `fatal`: and it will say so again. */
@@ -25,6 +26,12 @@ const LONGEST_WAIT = 15_000;
 export function backoff(attempt, random = Math.random) {
   const full = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempt);
   return full / 2 + random() * (full / 2);
+}
+
+/** What starts a run, as every wire sends it; its key is told where the wire has a place for it. */
+export function askOf({ question, sessionId, review, ifBusy }) {
+  const session = sessionId ? { session_id: sessionId } : {};
+  return { question, tokens: true, ...session, ...(review && { review }), ...(ifBusy && { if_busy: ifBusy }) };
 }
 
 /** The JSON of one frame, or null: a page outlives a frame that it can't read. */

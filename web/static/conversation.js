@@ -1,0 +1,48 @@
+// The conversation that the next question belongs to: the session of the run that is shown, and its questions.
+
+import { byId } from './dom.js';
+import { plural } from './format.js';
+import { runLine } from './recent.js';
+
+const FIRST = 'Generate a monthly business report for our sales performance';
+const TEST_MODEL = /^mock /; // a test run says the same to everybody: nothing to go on with
+
+export class Conversation {
+  #id = null;
+  #runs = [];
+
+  /** The session's id, or null where the next question begins a new one. */
+  get id() {
+    return this.#id;
+  }
+
+  has(runId) {
+    return this.#runs.some((run) => run.run_id === runId);
+  }
+
+  /** The next question goes on from this run, see run.js. */
+  async follow({ id: runId, sessionId, model }) {
+    if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
+    this.#id = sessionId;
+    const response = await fetch(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
+    const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
+    if (sessionId !== this.#id || !Array.isArray(runs)) return;
+    this.#runs = runs;
+    this.#draw(runId);
+  }
+
+  leave() {
+    this.#id = null;
+    this.#runs = [];
+    byId('conversation').hidden = true;
+    byId('question').placeholder = FIRST;
+    byId('conversation-list').open = false;
+  }
+
+  #draw(runId) {
+    byId('conversation').hidden = false;
+    byId('question').placeholder = 'Ask a follow-up: “and the quarter before?”';
+    byId('conversation-count').textContent = `In this conversation: ${plural(this.#runs.length, 'question')}`;
+    byId('conversation-runs').replaceChildren(...this.#runs.map((run) => runLine(run, runId)));
+  }
+}
