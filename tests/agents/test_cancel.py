@@ -21,7 +21,7 @@ from agents.orchestrator import AutoGenOrchestrator
 from server.events import Draft
 from server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.stage import Recorder, answered, orchestrator, task
 
 # A run must have ended 5 s after its cancel; what doesn't ignore it ends at once.
 IN_TIME = 5.0
@@ -190,7 +190,8 @@ async def test_at_any_moment_of_a_text(tools: Tools) -> None:
         assert fake.requests
         await asyncio.wait_for(fake.quiet.wait(), 2)
         client: Any = await team._client()  # pyright: ignore[reportPrivateUsage]
-        taken = [c for c in client._client._client._transport._pool.connections if not c.is_idle()]
+        pool = client._client._client._transport._pool
+        taken = [c for c in pool.connections if not c.is_idle() and not c.is_closed()]
     assert taken == []
 
 
@@ -352,7 +353,7 @@ async def test_a_handoff_called_with_nonsense_does_not_hang(arguments: str) -> N
     script = [Reply(calls=[("transfer_to_second", arguments)]), Reply(text=["fine"])]
     async with provider(script) as fake, orchestrator(fake, make) as team:
         answer = await asyncio.wait_for(team.run(task(), Recorder()), IN_TIME)
-    assert answer.final_response == "fine"
+    assert answered(answer).final_response == "fine"
 
 
 async def test_an_untapped_handoff_called_with_nonsense_fails_the_run() -> None:
