@@ -7,9 +7,10 @@ them fails should an upgrade move one.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
 
-from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -35,10 +36,14 @@ _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
+_SELECTOR = "_selector_func"
+_INPUT_IS_ASYNC = "_is_async"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
+    SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
+    UserProxyAgent: (_INPUT_IS_ASYNC,),
 }
 
 # The coroutine in which an agent runs its tools. Nobody looks at how it ends: should it die, because a tool raised
@@ -50,7 +55,21 @@ ONE_TURN = "Maximum number of turns 1 reached."
 
 _ONE_END = "askstream.one_end"
 
+# Who reads the console: what a `UserProxyAgent` does when nothing else was said, and what the tutorials say.
+_CONSOLE = (UserProxyAgent("nobody").input_func, input)
+_NO_WAY_TO_WAIT = (
+    "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
+    "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
+)
+
 TurnBegins = Callable[[str, str], Awaitable[None]]
+Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
+"""Awaited with the name of an agent that stands for a person and its prompt; gives what the person says."""
+
+
+def names(team: Team) -> frozenset[str]:
+    """Who can be handed a turn in a team."""
+    return frozenset(member.name for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])))
 
 
 def members(team: Team) -> list[ChatAgent]:
@@ -90,6 +109,56 @@ def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
             yield _without_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = announced
+
+
+def take_inputs(team: Team, ask: Ask) -> frozenset[str]:
+    """Has `ask` awaited wherever a person's stand-in would read the server's console; the names of those agents.
+
+    One with a function of its own for its input keeps it: that function answers. Raises RunFailed `team_unavailable`
+    where the team can't be resumed at the stand-in's turn.
+    """
+    inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
+    resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
+    for agent in inputs:
+        if not any(agent is member for member in resumable):
+            raise RunFailed("team_unavailable", _NO_WAY_TO_WAIT.format(agent.name))
+        agent.input_func = _asking(agent.name, ask)
+        setattr(agent, _INPUT_IS_ASYNC, True)
+    return frozenset(agent.name for agent in inputs)
+
+
+def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
+    async def answer(prompt: str, _token: CancellationToken | None) -> str:
+        return await ask(name, prompt.strip())
+
+    return answer
+
+
+def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Gives the first turn after `state` to `name`, who had it before; the state to load. The team must not have run.
+
+    Only a selector team's model would have to be asked again, and might say something else: the other kinds choose
+    by rules and come to the same.
+    """
+    if not isinstance(team, SelectorGroupChat):
+        return state
+    own: Callable[[Sequence[Any]], Any] | None = getattr(team, _SELECTOR)
+    first = [name]
+
+    async def chosen(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> str | None:
+        if first:
+            return first.pop()
+        speaker = own(thread) if own else None
+        return await speaker if isawaitable(speaker) else speaker
+
+    setattr(team, _SELECTOR, chosen)
+    return state if own or not state else _with_previous(team, state, name)
+
+
+def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A selector team's state with its model's last choice."""
+    states, manager = state["agent_states"], getattr(team, _MANAGER)
+    return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
 
 
 def announce_ends(agent: ChatAgent) -> None:
@@ -152,13 +221,29 @@ def _is_line(graph: DiGraph) -> bool:
     )
 
 
-def take_rule(team: BaseGroupChat) -> tuple[TerminationCondition | None, int | None]:
-    """Takes from a team that has not run yet what ends it, its condition and its limit of turns; from now on it
-    stops after each turn."""
-    rule = getattr(team, _TERMINATION), getattr(team, _MAX_TURNS)
-    setattr(team, _TERMINATION, None)
-    setattr(team, _MAX_TURNS, 1)
-    return rule
+class Rule:
+    """What ends a team."""
+
+    def __init__(self, condition: TerminationCondition | None, max_turns: int | None) -> None:
+        self._condition, self.max_turns = condition, max_turns
+
+    @classmethod
+    def of(cls, team: BaseGroupChat) -> "Rule":
+        """Takes it from a team that has not run yet, which from now on stops after each turn."""
+        rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
+        setattr(team, _TERMINATION, None)
+        setattr(team, _MAX_TURNS, 1)
+        return rule
+
+    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
+        """Whether the team has ended with these, which are those that came since the last call."""
+        return self._condition is not None and bool(messages) and await self._condition(messages) is not None
+
+    async def replay(self, messages: Sequence[BaseAgentEvent | BaseChatMessage], portions: Sequence[int]) -> None:
+        """Shows the condition again what it was shown before the team was saved: what it counts is in no state."""
+        for count in portions:
+            portion, messages = messages[:count], messages[count:]
+            await self.ends(portion)
 
 
 def thread(team: BaseGroupChat, state: Mapping[str, Any]) -> list[BaseAgentEvent | BaseChatMessage]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agents import models, teams
+from agents.human import Customs
 from agents.models import ModelSettings
 from agents.orchestrator import AutoGenOrchestrator, TeamSource
 from agents.teams import Factory
@@ -72,10 +73,10 @@ class Bundled:
         self._kit: Mapping[str, FunctionTool] = {}
 
     @property
-    def steps(self) -> Mapping[str, int] | None:
+    def customs(self) -> Customs:
         from agents import insights
 
-        return insights.STEPS
+        return insights.CUSTOMS
 
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
@@ -101,10 +102,9 @@ class Bundled:
 class Own:
     """Somebody's own team."""
 
-    steps = None
-
     def __init__(self, factory: Factory) -> None:
         self.factory = factory
+        self.customs = Customs()
 
     async def prepare(self) -> None:
         """It has done what it does at import."""

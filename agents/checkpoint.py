@@ -1,28 +1,61 @@
 """What must be known to go on with a run in another process: everything of its finished turns, nothing of the next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
+from pydantic import TypeAdapter
 
 from server.events import Usage
 from server.events.errors import RunFailed
 
 # Raised whenever a run that was saved before can't be understood any more.
-VERSION = 1
+VERSION = 2
+
+Kind: TypeAlias = Literal["question", "review", "input", "handoff"]
+"""What a person is wanted for: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
+handoff to somebody who isn't in the team."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message that comes from outside of the team. `target` is who is handed the turn, where a team works so."""
+
+    source: str
+    text: str
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What a run waits for before its next turn."""
+
+    kind: Kind
+    agent_name: str
+    prompt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The team's own `state`, and beside it what that lacks.
+    """The team's own `state`, and beside it what that lacks. `state` is empty before the first turn, and None where
+    the team's couldn't be saved.
 
-    `shown` tells in which portions the termination condition was shown the thread's messages: its counters are in
-    no state, so a fresh condition is shown them again. `ended` is True once nothing is left to do but to answer.
+    The team's thread begins with `remembered` messages of earlier runs. `shown` tells in which portions the
+    termination condition was shown those after the first `skipped`: its counters are in no state, so a fresh
+    condition is shown them again. `unheard` is what the next turn begins with. If that is the turn of a person's
+    stand-in, `speaker` is its name and `replies` are what it is told. `ended` is True once nothing is left to do but
+    to answer, unless `waiting` says otherwise. `asked` and `reviews` count the times that a person was turned to;
+    `unanswered` is True after one who didn't reply.
     """
 
-    state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    state: Mapping[str, Any] | None = field(default_factory=dict[str, Any])
+    remembered: int = 0
+    skipped: int = 0
     shown: tuple[int, ...] = ()
+    unheard: tuple[Said, ...] = ()
+    speaker: str | None = None
+    replies: tuple[str, ...] = ()
     turns: int = 0
     messages: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -30,20 +63,25 @@ class Checkpoint:
     final_response: str | None = None
     agent_name: str = ""
     ended: bool = False
+    waiting: Waiting | None = None
+    asked: int = 0
+    reviews: int = 0
+    unanswered: bool = False
+
+
+_CHECKPOINT: Final = TypeAdapter(Checkpoint)
 
 
 def dump(checkpoint: Checkpoint) -> bytes:
-    return orjson.dumps({"version": VERSION, **{f.name: getattr(checkpoint, f.name) for f in fields(Checkpoint)}})
+    return orjson.dumps({"version": VERSION, "checkpoint": checkpoint})
 
 
 def load(saved: bytes) -> Checkpoint:
     """Raises RunFailed `interrupted` for what `dump` of this version didn't write."""
     try:
         values = orjson.loads(saved)
-        if values.pop("version") != VERSION:
+        if values["version"] != VERSION:
             raise ValueError("another version")
-        values["usage"] = Usage(**values["usage"])
-        values["shown"] = tuple(values["shown"])
-        return Checkpoint(**values)
-    except (ValueError, TypeError, LookupError, AttributeError) as problem:
+        return _CHECKPOINT.validate_python(values["checkpoint"])
+    except (ValueError, TypeError, LookupError) as problem:
         raise RunFailed("interrupted", "The run was interrupted, and what was saved of it can't be read.") from problem

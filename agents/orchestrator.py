@@ -6,17 +6,18 @@ Nothing here imports AutoGen before `warm`, which takes seconds: a server that s
 import asyncio
 import importlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agents import checkpoint, failures
+from agents.human import Customs
 from agents.models import BadModelSettings
 from agents.outlet import Outlet
 from agents.progress import Progress, Share
 from agents.scope import Scope
 from server.events import Draft
 from server.events.errors import AskstreamError, RunFailed
-from server.runs.orchestrator import Answer, Sink, Task
+from server.runs.orchestrator import Answer, Inquiry, Sink, Task
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
@@ -31,8 +32,8 @@ class TeamSource(Protocol):
     """Where teams come from."""
 
     @property
-    def steps(self) -> Mapping[str, int] | None:
-        """What is reached, in percent, when the agent of that name has finished; None if nobody told."""
+    def customs(self) -> Customs:
+        """What is known of the teams. Asked for when `prepare` has been called."""
         ...
 
     async def prepare(self) -> None:
@@ -70,11 +71,12 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Has a team made and throws it away. Raises RunFailed `team_unavailable` if there is none to be had."""
+        from agents.anatomy import take_inputs
         from agents.tap import Ledger, Tap
 
-        await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger()))
+        take_inputs(await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger())), _never)
 
-    async def run(self, task: Task, sink: Sink) -> Answer:
+    async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
             client = await self._client()
         except BadModelSettings as problem:
@@ -108,7 +110,7 @@ class AutoGenOrchestrator:
         importlib.import_module("agents.drive")  # and with it AutoGen, here in a thread, so that the loop need not wait
         return self._connect()
 
-    async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer:
+    async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from agents.anatomy import members
         from agents.drive import Drive
         from agents.tap import Ledger, Tap
@@ -119,9 +121,10 @@ class AutoGenOrchestrator:
         try:
             team = await self._source.team(Tap(client, outlet, ledger))
             names = [agent.name for agent in members(team)]
-            progress = self._progress(names, start.progress if start else 0)
-            drive = Drive(outlet, ledger, progress, max_messages=self._max_messages, attempt=task.attempt, start=start)
-            return await drive.run(team, task.question, sink.checkpoint)
+            customs = self._source.customs
+            progress = _progress(customs, names, start.progress if start else 0)
+            drive = Drive(outlet, ledger, progress, customs, max_messages=self._max_messages)
+            return await drive.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:
@@ -129,9 +132,9 @@ class AutoGenOrchestrator:
         finally:
             outlet.close()
 
-    def _progress(self, members: Collection[str], now: int) -> Progress:
-        steps = self._source.steps
-        return Share(members, now=now) if steps is None else Progress(steps, now=now)
+
+def _progress(customs: Customs, members: Collection[str], now: int) -> Progress:
+    return Share(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
 
 
 def _told(problem: Exception, outlet: Outlet, ledger: "Ledger", run_id: str) -> Exception:
@@ -161,6 +164,10 @@ class _Nobody:
     async def emit(self, draft: Draft) -> None: ...
 
     async def checkpoint(self, state: bytes) -> None: ...
+
+
+async def _never(_agent_name: str, _prompt: str) -> str:
+    raise AssertionError("a team that never runs asks for nothing")
 
 
 _NOBODY = _Nobody()

@@ -10,7 +10,7 @@ from agents.models import ModelSettings, connect
 from agents.orchestrator import AutoGenOrchestrator
 from agents.teams import Factory
 from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
-from server.runs.orchestrator import Task
+from server.runs.orchestrator import Answer, Inquiry, Task
 from tests.agents.fake_provider import Provider
 
 B = TypeVar("B", AgentChunk, AgentResponse, AgentThinking, ToolExecution)
@@ -71,6 +71,12 @@ async def orchestrator(
         yield made
     finally:
         await made.close()
+
+
+def answered(outcome: Answer | Inquiry) -> Answer:
+    """What a run came to that needed nobody."""
+    assert isinstance(outcome, Answer)
+    return outcome
 
 
 def task(question: str = "Why?", *, run_id: str = "r", checkpoint: bytes | None = None) -> Task:

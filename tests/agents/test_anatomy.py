@@ -3,8 +3,8 @@
 import inspect
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent
-from autogen_agentchat.teams import DiGraphBuilder, GraphFlow, RoundRobinGroupChat
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
 
 from agents.anatomy import ONE_TURN, PRIVATE, VITAL, members
 from agents.models import ModelSettings, connect
@@ -19,7 +19,9 @@ def examples() -> dict[type, object]:
     agent = AssistantAgent("A", CLIENT)
     return {
         AssistantAgent: agent,
-        RoundRobinGroupChat: RoundRobinGroupChat([agent]),
+        UserProxyAgent: UserProxyAgent("U"),
+        SelectorGroupChat: SelectorGroupChat([agent, UserProxyAgent("U")], CLIENT),
+        BaseGroupChat: RoundRobinGroupChat([agent]),
         GraphFlow: GraphFlow([agent], DiGraphBuilder().add_node(agent).build()),
     }
 
@@ -27,7 +29,7 @@ def examples() -> dict[type, object]:
 @pytest.mark.parametrize(("kind", "names"), PRIVATE.items())
 def test_each_private_name_is_there(kind: type, names: tuple[str, ...]) -> None:
     """On an instance of its class. An upgrade that moves one fails here first."""
-    made = next(example for example in examples().values() if isinstance(example, kind))
+    made = examples()[kind]
     assert [name for name in names if not hasattr(made, name)] == []
 
 

@@ -11,7 +11,7 @@ from agents.assembly import WAREHOUSE, open_orchestrator
 from agents.models import BadModelSettings, ModelSettings
 from server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, task
+from tests.agents.stage import Recorder, answered, task
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")
 
@@ -46,8 +46,8 @@ async def test_the_bundled_team_answers_without_a_key(tmp_path: Path) -> None:
         answer = await orchestrator.run(task("What was our revenue in October 2026?"), sink)
     assert (tmp_path / WAREHOUSE).exists()
     assert answer.agent_name == "ReportAgent"
-    assert "€" in answer.final_response
-    assert answer.usage.prompt_tokens > 0
+    assert "€" in answered(answer).final_response
+    assert answered(answer).usage.prompt_tokens > 0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
                 await orchestrator.run(task(), Recorder())
             assert str(tmp_path) not in str(caught.value)
             data.unlink()
-            assert (await orchestrator.run(task(), Recorder())).final_response == "ok"
+            assert answered(await orchestrator.run(task(), Recorder())).final_response == "ok"
     assert caught.value.code == "team_unavailable"
 
 
@@ -119,6 +119,6 @@ async def test_runs_that_come_while_it_warms_wait_for_the_same(tmp_path: Path) -
             patient = asyncio.ensure_future(orchestrator.run(task(), Recorder()))
             await asyncio.sleep(0)
             impatient.cancel()
-            assert (await patient).final_response == "ok"
+            assert answered(await patient).final_response == "ok"
             with pytest.raises(asyncio.CancelledError):
                 await impatient

@@ -11,7 +11,6 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import TaskResult, TerminationCondition
 from autogen_agentchat.conditions import (
     FunctionalTermination,
-    HandoffTermination,
     MaxMessageTermination,
     SourceMatchTermination,
     TextMentionTermination,
@@ -29,12 +28,13 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
+from agents.checkpoint import load
 from agents.models import ModelSettings, connect
-from server.events import AgentResponse, Draft, ToolExecution, Usage
+from server.events import AgentResponse, Draft, ToolExecution
 from server.events.errors import JournalError, RunFailed
 from server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Provider, Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.stage import Recorder, answered, orchestrator, task
 
 Make = Callable[[ChatCompletionClient], BaseGroupChat]
 
@@ -86,8 +86,8 @@ def selector(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def swarm(client: ChatCompletionClient) -> BaseGroupChat:
-    members = [agent(client, name, handoffs=[to]) for name, to in ("AB", "BC", ("C", "user"))]
-    return Swarm(list(members), termination_condition=HandoffTermination("user"))
+    members = [agent(client, name, handoffs=[to]) for name, to in ("AB", "BC", "CA")]
+    return Swarm(list(members), termination_condition=MaxMessageTermination(6))
 
 
 def graph(client: ChatCompletionClient) -> BaseGroupChat:
@@ -127,7 +127,7 @@ def model(body: Body, _: int) -> Reply:
 async def undisturbed(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
     sink = Recorder()
     async with orchestrator(fake, make) as team:
-        return await team.run(task(), sink), sink
+        return answered(await team.run(task(), sink)), sink
 
 
 def essence(drafts: list[Draft]) -> list[Any]:
@@ -201,13 +201,14 @@ async def test_usage_and_count_go_on_from_the_checkpoint() -> None:
     """They are the run's, not the attempt's."""
     async with provider(model) as fake:
         answer, sink = await undisturbed(fake, round_robin)
-        saved = orjson.loads(sink.checkpoints[2])
-    assert saved["messages"] == 3
-    assert saved["turns"] == 3
-    assert Usage(**saved["usage"]).prompt_tokens < answer.usage.prompt_tokens
+        saved = load(sink.checkpoints[2])
+    assert (saved.messages, saved.turns) == (3, 3)
+    assert saved.usage.prompt_tokens < answer.usage.prompt_tokens
 
 
-@pytest.mark.parametrize("saved", [b"", b"{}", b'{"version": 99}', b'{"version": 1, "what": 1}'])
+@pytest.mark.parametrize(
+    "saved", [b"", b"{}", b"[2]", b'{"version": 1}', b'{"version": 2}', b'{"version": 2, "checkpoint": {"turns": "x"}}']
+)
 async def test_a_checkpoint_that_cannot_be_read_ends_the_run(saved: bytes) -> None:
     """It says that it was interrupted, instead of starting over in silence."""
     async with provider(model) as fake, orchestrator(fake, round_robin) as team:
@@ -335,7 +336,7 @@ async def test_a_team_that_ends_at_the_limit_is_fine() -> None:
         )
 
     async with provider(model) as fake, orchestrator(fake, make, max_messages=2) as team:
-        assert (await team.run(task(), Recorder())).total_messages == 2
+        assert answered(await team.run(task(), Recorder())).total_messages == 2
 
 
 async def test_a_team_that_says_nothing_has_failed() -> None:
@@ -389,7 +390,7 @@ async def test_fifty_runs_at_once_do_not_mix() -> None:
         runs = [team.run(task(f"Q{i:02}", run_id=str(i)), sink) for i, sink in enumerate(sinks)]
         answers = await asyncio.gather(*runs)
     for i, (answer, sink) in enumerate(zip(answers, sinks, strict=True)):
-        assert answer.final_response == f"Q{i:02} and so on"
+        assert answered(answer).final_response == f"Q{i:02} and so on"
         assert {message for _, message in sink.said()} == {f"Q{i:02} and so on"}
         others = {f"Q{j:02}" for j in range(50)} - {f"Q{i:02}"}
         assert not any(other in repr(draft) for draft in sink.drafts for other in others)

@@ -11,7 +11,7 @@ from openai import OpenAIError
 from server.events import AgentChunk
 from server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.stage import Recorder, answered, orchestrator, task
 
 BROKEN = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"conte\n\n'
 NO_CHOICES = b'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'
@@ -98,7 +98,7 @@ async def test_a_rate_limit_is_waited_out_as_the_provider_asks() -> None:
     async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
         began = time.monotonic()
         answer = await team.run(task(), Recorder())
-    assert answer.final_response == "fine"
+    assert answered(answer).final_response == "fine"
     assert time.monotonic() - began >= 1
     assert len(fake.requests) == 2
 
@@ -158,4 +158,4 @@ async def test_a_failure_that_an_agent_got_over_is_forgotten() -> None:
     replies = [Reply(calls=[("flaky", "{}")]), Reply(status=500), Reply(text=["got over it"])]
     async with provider(replies) as fake, orchestrator(fake, make) as team:
         answer = await team.run(task(), Recorder())
-    assert answer.final_response == "got over it"
+    assert answered(answer).final_response == "got over it"

@@ -14,7 +14,7 @@ from agents.tools import toolbox
 from server.events import AgentResponse, AgentThinking, ToolExecution
 from server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, task
+from tests.agents.stage import Recorder, answered, task
 
 
 def said(source: str, text: str = "...") -> TextMessage:
@@ -87,7 +87,7 @@ async def run(base_url: str, database: Path, sink: Recorder, max_messages: int =
     source = Bundled(database.parent, database, max_messages)
     team = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
-        return (await team.run(task(), sink)).final_response
+        return answered(await team.run(task(), sink)).final_response
     finally:
         await team.close()
 

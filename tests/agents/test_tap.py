@@ -20,7 +20,7 @@ from agents.tap import Ledger, Speaker, Tap, speaking
 from server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
 from server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.stage import Recorder, answered, orchestrator, task
 
 Make = Callable[[ChatCompletionClient], object]
 
@@ -28,7 +28,7 @@ Make = Callable[[ChatCompletionClient], object]
 async def play(script: Script | Sequence[Reply], make: Make) -> tuple[Answer, Recorder]:
     sink = Recorder()
     async with provider(script) as fake, orchestrator(fake, make) as team:
-        return await team.run(task(), sink), sink
+        return answered(await team.run(task(), sink)), sink
 
 
 def solo(**options: Any) -> Make:
@@ -67,7 +67,7 @@ async def test_pieces_come_while_the_model_writes() -> None:
         await sink.until(lambda draft: draft.event_type == "agent_chunk")
         assert not running.done()
         hold.set()
-        assert (await running).final_response == "early late"
+        assert answered(await running).final_response == "early late"
 
 
 async def test_usage_is_the_providers_own() -> None:
@@ -79,7 +79,7 @@ async def test_usage_is_the_providers_own() -> None:
 
     script = [Reply(calls=[("look", "{}")], usage=(100, 10)), Reply(text=["ok"], usage=(7, 3))]
     answer, sink = await play(script, solo(tools=[look], reflect_on_tool_use=True))
-    assert answer.usage == Usage(107, 13)
+    assert answered(answer).usage == Usage(107, 13)
     assert [body.usage for body in sink.bodies(AgentResponse)] == [Usage(107, 13)]
 
 
@@ -175,7 +175,7 @@ async def test_a_selectors_choice_is_no_agents_text() -> None:
     answer, sink = await play(script, make)
     assert sink.said() == [("B", "Fine.")]
     assert {draft.agent_name for draft in sink.drafts} == {"B"}
-    assert answer.usage == Usage(2, 2)
+    assert answered(answer).usage == Usage(2, 2)
 
 
 class Assembling(BaseChatAgent):
@@ -212,7 +212,7 @@ async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
     assert answer.final_response == "abc"
     assert sink.written("own") == "abc"
     assert [body.message_id for body in sink.bodies(AgentResponse)] == ["own"]
-    assert answer.usage == Usage(10, 5)
+    assert answered(answer).usage == Usage(10, 5)
 
 
 async def test_a_team_with_its_own_client_is_streamed_and_counted() -> None:
@@ -229,7 +229,7 @@ async def test_a_team_with_its_own_client_is_streamed_and_counted() -> None:
         await own.close()
     (said,) = sink.bodies(AgentResponse)
     assert sink.written(said.message_id) == "ab"
-    assert answer.usage == said.usage == Usage(4, 2)
+    assert answered(answer).usage == said.usage == Usage(4, 2)
 
 
 async def test_each_turn_begins_with_a_thought() -> None:

@@ -9,7 +9,7 @@ from agents.assembly import open_orchestrator
 from agents.models import ModelSettings
 from server.events import ToolExecution
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, task
+from tests.agents.stage import Recorder, answered, task
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ async def test_the_example_counts_days_with_its_tool(tmp_path: Path) -> None:
             assert orchestrator.model == "fake"
             answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)
     expected = (date(2026, 12, 24) - date(2026, 11, 22)).days
-    assert answer.final_response == f"{expected} days. DONE"
+    assert answered(answer).final_response == f"{expected} days. DONE"
     assert sink.said() == [("Counter", f"{expected} days."), ("Checker", f"{expected} days. DONE")]
     assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == [expected] * 2
     assert len(sink.checkpoints) == 2
@@ -50,5 +50,5 @@ async def test_the_example_says_something_without_a_key_too(tmp_path: Path) -> N
     sink = Recorder()
     async with open_orchestrator(model=ModelSettings(), data=tmp_path, team="examples.own_team:team") as orchestrator:
         answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)
-    assert answer.final_response
-    assert answer.total_messages == len(sink.said())
+    assert answered(answer).final_response
+    assert answered(answer).total_messages == len(sink.said())

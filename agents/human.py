@@ -1,0 +1,142 @@
+"""When a team turns to a person: what is asked, and what the team is told of the reply. Pure.
+
+    turn -> wanted: does the run wait? -> Checkpoint with `waiting` -> Inquiry ... Reply -> replied -> next turn
+
+Where nobody replies the run goes on: a question is answered with a request to assume, a report stands without
+approval. A team of one's own is told once that nobody answered; should it turn to a person again, it has ended with
+what it said last, since otherwise it might wait for ever for somebody who is gone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from agents import checkpoint
+from agents.checkpoint import Checkpoint, Kind, Said, Waiting
+from agents.memory import USER
+from server.runs.orchestrator import Inquiry, Reply
+
+# A team that must ask a third time has been given a question that should be put anew.
+MOST_QUESTIONS = 2
+# Rounds of review; the report that the last of them asks for is final.
+MOST_REVIEWS = 3
+
+REVIEW = "REVIEW:"
+ASSUME = (
+    "Nobody is there to answer any more. Go on without asking again: make the most sensible assumption, and state it "
+    "in the report."
+)
+NOBODY = "Nobody answered in time. Go on with a sensible assumption, and state it."
+UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
+_NO_REMARK = "it was sent back without a remark. Check it again, and correct what is wrong or unclear."
+_APPROVE = (
+    "Please review the report. Approve it to make it final, or send it back with a remark on what must be changed: "
+    "the team then works on it again."
+)
+
+_SENTENCE: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1}
+_SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
+    "question": _SENTENCE,
+    "input": _SENTENCE,
+    "handoff": _SENTENCE,
+    "review": {
+        "type": "object",
+        "properties": {"approve": {"type": "boolean"}, "remark": {"type": "string"}},
+        "required": ["approve"],
+        "additionalProperties": False,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customs:
+    """What is known of a team beyond what AutoGen says of it. The defaults are those of a stranger.
+
+    `steps` gives what is reached, in percent, when the agent of that name has finished. `answerer` is by whom earlier
+    answers were said. `asks` takes an agent's name and its message, and gives the question to a person that is in it.
+    """
+
+    steps: Mapping[str, int] | None = None
+    answerer: str = "assistant"
+    asks: Callable[[str, str], str | None] = lambda _name, _text: None
+
+
+def inquiry(at: Checkpoint) -> Inquiry:
+    """What a run that has come to `at` asks for; `at` must be waiting."""
+    assert at.waiting is not None
+    return Inquiry(
+        agent_name=at.waiting.agent_name,
+        prompt=at.waiting.prompt,
+        state=checkpoint.dump(at),
+        schema=dict(_SCHEMAS[at.waiting.kind]),
+    )
+
+
+def wanted(at: Checkpoint, customs: Customs, *, handed_over: bool, review: bool) -> Checkpoint:
+    """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
+    handed to somebody who isn't in the team, `review` that the answer needs approval."""
+    said = at.final_response or ""
+    if at.ended and handed_over and not at.unanswered:
+        return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
+    if at.ended:
+        return _reviewed(at) if review else at
+    prompt = customs.asks(at.agent_name, said)
+    if prompt is None or at.asked > MOST_QUESTIONS:
+        return at
+    if at.asked == MOST_QUESTIONS:
+        return replace(at, asked=at.asked + 1, unheard=(_user(ASSUME),))
+    return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
+
+
+def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint:
+    """`at`, and that a person's stand-in waits for input in the turn that follows it."""
+    if not at.unanswered:
+        return replace(at, waiting=waiting)
+    ended = replace(at, ended=True)
+    return _reviewed(ended) if review else ended
+
+
+def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
+    """Where a run that waited goes on from."""
+    assert at.waiting is not None
+    waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
+    text = str(reply.value) if reply.answered else NOBODY
+    match waiting.kind:
+        case "question":
+            return replace(going_on, unheard=(_user(text),))
+        case "input":
+            return replace(going_on, speaker=waiting.agent_name, replies=(*at.replies, text))
+        case "handoff":
+            return _again(going_on, Said(source=USER, text=text, target=waiting.agent_name))
+        case "review" if not reply.answered:
+            return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
+        case "review":
+            remark = _remark(reply.value)
+            return going_on if remark is None else _again(going_on, _user(f"{REVIEW} {remark}"))
+
+
+def _reviewed(at: Checkpoint) -> Checkpoint:
+    if at.reviews >= MOST_REVIEWS or at.final_response is None:
+        return at
+    waiting = Waiting(kind="review", agent_name=at.agent_name, prompt=_APPROVE)
+    return replace(at, reviews=at.reviews + 1, waiting=waiting)
+
+
+def _remark(value: object) -> str | None:
+    """Why a report is sent back, None if it is approved."""
+    match value:
+        case {"approve": True}:
+            return None
+        case {"remark": str(remark)} if remark.strip():
+            return remark.strip()
+        case _:
+            return _NO_REMARK
+
+
+def _again(at: Checkpoint, said: Said) -> Checkpoint:
+    """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
+    return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
+
+
+def _user(text: str) -> Said:
+    return Said(source=USER, text=text)
