@@ -9,7 +9,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from starlette.types import Message
 
+from agents.assembly import Own
 from agents.orchestrator import AutoGenOrchestrator
+from agents.teams import Factory
 from bench.builds import Unmeasurable
 from bench.journal import in_loop
 from server.bus import Bus
@@ -91,18 +93,9 @@ class Model(ReplayChatCompletionClient):
         yield CreateResult(finish_reason="stop", content="".join(written), usage=usage, cached=False)
 
 
-class Source:
-    """A team of one agent, which speaks once."""
-
-    @property
-    def steps(self) -> Mapping[str, int] | None:
-        return None
-
-    async def prepare(self) -> None:
-        """Nothing has to be."""
-
-    async def team(self, client: ChatCompletionClient) -> RoundRobinGroupChat:
-        return RoundRobinGroupChat([AssistantAgent("Writer", client, model_client_stream=True)], max_turns=1)
+def team(client: ChatCompletionClient) -> RoundRobinGroupChat:
+    """One agent, which speaks once."""
+    return RoundRobinGroupChat([AssistantAgent("Writer", client, model_client_stream=True)], max_turns=1)
 
 
 def autogen(load: Load) -> Cost:
@@ -138,9 +131,8 @@ async def _spent(load: Load, way: Way) -> tuple[float, list[float]]:
 
 async def _autogen(load: Load, took: list[float]) -> None:
     async def run() -> None:
-        team = await Source().team(Model(load))
         reader = Reader(took)
-        async for item in team.run_stream(task="Write."):
+        async for item in team(Model(load)).run_stream(task="Write."):
             if isinstance(item, ModelClientStreamingChunkEvent):
                 reader.read(item.content.encode())
 
@@ -152,7 +144,8 @@ async def _autogen(load: Load, took: list[float]) -> None:
 async def _ours(load: Load, took: list[float]) -> None:
     with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
         journal = SqliteJournal(Path(folder, "journal.db"))
-        orchestrator = AutoGenOrchestrator(model="bench", client=lambda: Model(load), source=Source())
+        source = Own(Factory("bench.tokens:team", team, "first"))
+        orchestrator = AutoGenOrchestrator(model="bench", client=lambda: Model(load), source=source)
         async with asyncio.TaskGroup() as group:
             bus = Bus(journal, group)
             runs = Runs(journal, bus, orchestrator, Limits(active_runs=load.runs), group=group)
