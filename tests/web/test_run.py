@@ -12,7 +12,7 @@ APPLY = """async (events) => {
   const run = newRun();
   for (const event of events) if (['new', 'notice'].includes(admit(run, event))) apply(run, event);
   const items = (entry) => entry.items.map(({ turn, ...item }) => item);
-  const { touched, openTurns, calls, agents, ...rest } = run;
+  const { touched, openTurns, calls, agents, requests, ...rest } = run;
   return { ...rest, entries: run.entries.map((entry) => ({ ...entry, items: items(entry) })), open: openTurns.size };
 }"""
 
@@ -147,6 +147,70 @@ def test_what_a_resumed_run_does_again_counts_once(blank: Page) -> None:
     assert anew["items"][0]["status"] == "started"
 
 
+ASKED: dict[str, Any] = {"request_id": "q1", "schema": {"type": "string"}, "deadline": "2026-11-22T10:40:00.000Z"}
+REVIEW: dict[str, Any] = {
+    "request_id": "q1",
+    "schema": {"type": "object", "properties": {"approve": {"type": "boolean"}, "remark": {"type": "string"}}},
+}
+
+
+def test_a_question_to_a_human_is_told_once_and_waits(blank: Page) -> None:
+    """The agent's turn is over, its words lose what is asked below them, and the request waits until its deadline."""
+    run = applied(
+        blank,
+        event(1, "agent_response", message="A plan.\n\nASK USER: Which one?", progress=25),
+        event(2, "input_requested", prompt="Which one?", **ASKED),
+    )
+    turn, request = run["entries"]
+    assert (turn["open"], turn["items"][0]["text"]) == (False, "A plan.")
+    assert (request["prompt"], request["asks"], request["outcome"]) == ("Which one?", "text", None)
+    assert run["pending"]["deadline"] == 1795344000000
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome"),
+    [
+        (event(3, "input_resolved", request_id="q1", outcome="answered", value="a"), "answered"),
+        (event(3, "input_resolved", request_id="q1", outcome="timed_out"), "timed_out"),
+        (event(3, "cancelled", reason="client"), "ended"),
+        (event(3, "resumed", attempt=2, from_id=1), "ended"),
+    ],
+)
+def test_a_request_is_settled_by_whatever_ends_it(blank: Page, last: dict[str, Any], outcome: str) -> None:
+    """An answer, time, the run's end, or a checkpoint before it: nobody is asked any more."""
+    run = applied(blank, event(1, "started"), event(2, "input_requested", prompt="Which?", **ASKED), last)
+    assert (run["pending"], run["entries"][0]["outcome"]) == (None, outcome)
+
+
+def test_a_report_that_waits_for_approval_is_a_draft(blank: Page) -> None:
+    """It is read where the report will stand. Sent back, its charts go unless the new draft names them."""
+    charts = [
+        event(
+            i,
+            "tool_execution",
+            call_id=title,
+            status="finished",
+            result={"chart": {"type": "bar", "title": title, "labels": ["a"], "series": [{"values": [1]}]}},
+        )
+        for i, title in enumerate(("Revenue", "Orders"), 1)
+    ]
+    log = [
+        *charts,
+        event(3, "agent_response", message="# Long", progress=100),
+        event(4, "input_requested", prompt="Approve?", **REVIEW),
+        event(5, "input_resolved", request_id="q1", outcome="answered", value={"approve": False, "remark": "Shorter"}),
+        event(6, "agent_response", message="# Short, with Orders"),
+        event(7, "input_requested", prompt="Approve?", **REVIEW | {"request_id": "q2"}),
+    ]
+    states = [applied(blank, *log[:n])["draft"] for n in (4, 5, 7)]
+    assert [(draft["text"], draft["state"]) for draft in states] == [
+        ("# Long", "waiting"),
+        ("# Long", "returned"),
+        ("# Short, with Orders", "waiting"),
+    ]
+    assert [len(applied(blank, *log[:n])["charts"]) for n in (4, 7)] == [2, 1]
+
+
 def test_no_event_whatever_it_holds_makes_it_throw(blank: Page) -> None:
     """Each field of each type, known or not, with values of every shape: the page lives."""
     hostile: list[Any] = [
@@ -203,6 +267,12 @@ def test_no_event_whatever_it_holds_makes_it_throw(blank: Page) -> None:
         "to",
         "retry_ms",
         "prompt",
+        "request_id",
+        "schema",
+        "deadline",
+        "outcome",
+        "value",
+        "session_id",
     ]
     events: list[dict[str, Any]] = []
     for kind in kinds:

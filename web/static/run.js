@@ -167,13 +167,24 @@ function requested(run, seen) {
   run.requests.set(request.requestId, request);
   run.pending = request;
   if (asks === 'review') review(run);
+  else untold(run, words);
   run.activity = asks === 'review' ? 'The report waits for your approval' : `${seen.agent} waits for your answer`;
+}
+
+/** A question stands in the agent's own words as well: it is told once, where it can be answered. */
+function untold(run, prompt) {
+  const item = answers(run).at(-1);
+  const at = item && prompt ? item.text.lastIndexOf(prompt) : -1;
+  if (at < 0) return;
+  const before = item.text.slice(0, item.text.lastIndexOf('\n', at) + 1).trim();
+  change(run, item, before ? { text: before } : { kind: 'thought', text: 'Has a question, below.' });
 }
 
 /** What was answered last is the draft, and is read where the report will stand. */
 function review(run) {
   const item = answers(run).at(-1);
   run.draft = { text: item?.text ?? '', state: 'waiting', item };
+  keepCharts(run, run.draft.text);
   if (item) change(run, item, { isReport: true });
 }
 
@@ -191,7 +202,14 @@ function settle(run, request, outcome, value = null) {
   if (request.asks !== 'review') return;
   const state = outcome === 'answered' ? inWords('review', value).as : 'unseen';
   run.draft = { ...run.draft, state };
-  if (state === 'returned' && run.draft.item) change(run, run.draft.item, { isReport: false });
+  if (state !== 'returned') return;
+  for (const chart of run.charts) chart.returned = true;
+  if (run.draft.item) change(run, run.draft.item, { isReport: false });
+}
+
+/** A chart of a draft that was sent back stays only where the new text still names it. */
+function keepCharts(run, words) {
+  run.charts = run.charts.filter(({ returned, chart }) => !returned || (chart.title !== '' && words.includes(chart.title)));
 }
 
 function answers(run) {
@@ -200,6 +218,7 @@ function answers(run) {
 
 function completed(run, seen) {
   run.report = text(seen.data.final_response);
+  keepCharts(run, run.report);
   run.messages = number(seen.data.total_messages);
   run.durationMs = number(seen.data.duration_ms);
   run.usage = isObject(seen.data.usage) ? seen.data.usage : null;

@@ -105,15 +105,17 @@ export class Timeline {
     this.#nodes.set(request.key, { root, form });
   }
 
-  /** Brings the open request into view; with the keyboard's focus where the reader asked for it. */
+  /** Brings the open request into view, with the keyboard's focus: the reader wants to answer. */
   showRequest() {
     const node = this.#nodes.get(this.#run.pending?.key);
-    node?.root.scrollIntoView({ block: 'nearest' });
-    node?.form.focus();
+    if (!node) return;
+    intoView(node.root);
+    node.form.focus();
   }
 
   #opened() {
-    if (this.#follows) this.#nodes.get(this.#run.pending?.key)?.root.scrollIntoView({ block: 'nearest' });
+    const node = this.#nodes.get(this.#run.pending?.key);
+    if (node && this.#follows) intoView(node.root);
   }
 
   #time(entry) {
@@ -158,6 +160,12 @@ export class Timeline {
     this.#list.append(root);
     this.#nodes.set(entry.key, { root });
   }
+}
+
+/** Twice: what comes near is only measured then, and may be higher than it was taken for. */
+function intoView(node) {
+  node.scrollIntoView({ block: 'nearest' });
+  requestAnimationFrame(() => requestAnimationFrame(() => node.scrollIntoView({ block: 'nearest' })));
 }
 
 /** Text that grows: only what is new is appended, and the box follows its end. */
