@@ -96,7 +96,7 @@ def _report(plan: Understanding) -> Fetch:
         _table("Month by month", results[len(key)], plan.measures),
     ]
     for dimension, result in zip(lists, results[len(key) + 1 :], strict=True):
-        found.append(_table(f"{LISTS[dimension]} by revenue", result, ("revenue",)))
+        found.append(_table(list_title(dimension, plan), result, plan.measures[:1]))
     return _there(found)
 
 
@@ -120,8 +120,7 @@ def _ranking(plan: Understanding) -> Fetch:
         measure, dimension, plan.period, plan.filters, order=plan.order, count=plan.count, against=plan.against
     )
     (result,) = yield Act(f"{LISTS[dimension]} by {MEASURES[measure].label.lower()}.", (_sql(sql),))
-    title = f"{LISTS[dimension]} by {MEASURES[measure].label.lower()}, {plan.period.label}"
-    return _there([_table(title, result, (measure,))])
+    return _there([_table(f"{list_title(dimension, plan)}, {plan.period.label}", result, (measure,))])
 
 
 def _course(plan: Understanding) -> Fetch:
@@ -218,7 +217,11 @@ def _key_calls(measures: Sequence[str], plan: Understanding) -> tuple[Call, ...]
 
 
 def _list_sql(dimension: str, plan: Understanding, count: int) -> str:
-    return queries.ranking("revenue", dimension, plan.period, plan.filters, count=count)
+    return queries.ranking(plan.measures[0], dimension, plan.period, plan.filters, count=count)
+
+
+def list_title(dimension: str, plan: Understanding) -> str:
+    return f"{LISTS[dimension]} by {MEASURES[plan.measures[0]].label.lower()}"
 
 
 def _course_period(plan: Understanding) -> Period:

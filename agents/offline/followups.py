@@ -25,6 +25,7 @@ from agents.offline.understanding import (
     before,
     covered,
     default_period,
+    meant,
     ordered,
     timed,
 )
@@ -88,7 +89,7 @@ def continued(question: str, earlier: Understanding, facts: Facts) -> Understand
     reading = read(text, facts)
     named, dimension = measures_of(reading), dimension_of(reading, "unknown")
     job = _job(reading, earlier, dimension)
-    filters = merged(earlier.filters, reading, dimension if job == "rank" else None)
+    filters = merged(earlier.filters, reading, facts, dimension if job == "rank" else None)
     base = replace(
         earlier,
         job=job,
@@ -109,17 +110,17 @@ def compares(reading: Reading) -> bool:
 
 
 def merged(
-    filters: Mapping[str, tuple[str, ...]], reading: Reading, along: str | None = None
+    filters: Mapping[str, tuple[str, ...]], reading: Reading, facts: Facts, along: str | None = None
 ) -> Mapping[str, tuple[str, ...]]:
     """The filters with those that the reading names; a list along a dimension is not narrowed to one of it."""
     gone = {along} if along else set[str]()
     for dimension in reading.filters:
         gone |= _WITHIN.get(dimension, frozenset())
-    if reading.says("everywhere|whole company|company wide|all of them"):
+    if reading.says("everywhere|whole company|company wide"):
         gone |= set(filters)
     for word in re.findall(r"\ball (?:the )?([A-Z_]+)", reading.text):
         gone.add(word.lower())
-    return {name: members for name, members in filters.items() if name not in gone} | dict(reading.filters)
+    return {name: members for name, members in filters.items() if name not in gone} | dict(meant(reading, facts))
 
 
 def _job(reading: Reading, earlier: Understanding, dimension: str | None) -> Job:
@@ -162,7 +163,10 @@ def _listed(base: Understanding, reading: Reading, earlier: Understanding) -> Un
 def _moved(base: Understanding, reading: Reading, earlier: Understanding, facts: Facts) -> Understanding:
     when = reading.dates
     if compares(reading) and len(when.periods) < 2:
-        now, then, notes = _set_against(earlier.period, when, earlier)
+        # All that there is has nothing before it: then it is the last year.
+        whole = earlier.period == earlier.covers
+        period = dates.last_whole("month", facts.last_day, 12) if whole else earlier.period
+        now, then, notes = _set_against(period, when, earlier)
         return covered(replace(base, period=now, against=then, assumptions=notes))
     if when.periods:
         return timed(base, replace(when, relation=when.relation or _same_relation(base, earlier)))

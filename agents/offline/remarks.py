@@ -2,20 +2,20 @@
 forecast. What it can't be made to change is said, with the reason. Pure, and never raises."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from agents.measures import DIMENSIONS
 from agents.offline import words
 from agents.offline.followups import compares, continued, merged
 from agents.offline.intent import Reading, dimension_of, job_of, measures_of, read
 from agents.offline.names import Facts
 from agents.offline.plan import items
-from agents.offline.understanding import FORECAST, PARTS, Understanding, alone
+from agents.offline.understanding import FORECAST, PARTS, Understanding, alone, leaves_out, meant
 
 _MOST_CLAUSES: Final = 10
 _LONGEST_QUOTE: Final = 80
-_FEW: Final = 12  # members of a dimension: so many can be named when all but one are meant
 _ASKED_FOR: Final = (
     "use|compare|add|show|make|leave|drop|without|with|only|just|by|in|for|write|remove|please|include|translate|don't|"
     "not|no|skip|hide|omit|explain|take|keep|break|split|exclude|shorter|longer"
@@ -41,6 +41,14 @@ _SHORTER: Final = re.compile(
 _LONGER: Final = re.compile(r"\b(?:longer|more details?|more detailed|in full|too short)\b")
 _INSTEAD: Final = re.compile(r"\b(?:instead of|rather than|in place of)\b", re.IGNORECASE)
 _AS_WELL: Final = "add|also|too|as well|include|plus|in addition|beside"
+_NOT_SHOWN: Final = ("Left open", "No data on", "From the question before")
+_INCIDENTAL: Final = ("By", "Order", "Grain", "Months ahead")
+_NAMES: Final[Mapping[str, str]] = {
+    "SQL": "the SQL",
+    "tables": "the tables",
+    "charts": "the charts",
+    FORECAST: "a forecast",
+} | {dimension: f"a list by {dimension.replace('_', ' ')}" for dimension in DIMENSIONS}
 _MEANS: Final = "the measure, the periods, the part of the business, a breakdown, a forecast, and what is shown"
 
 
@@ -50,12 +58,11 @@ def obeyed(plan: Understanding, remark: str, facts: Facts) -> Understanding:
     now, refused = before, list[str]()
     clauses = [clause.strip() for clause in _CLAUSES.split(remark, _MOST_CLAUSES) if clause.strip()]
     for clause in clauses:
-        tried = _presented(now, clause, facts)
-        tried = _asked(tried, clause, facts)
+        tried = replace(_asked(_presented(now, clause, facts), clause, facts), carried=())
         if _is_same(tried, now):
             refused.append(f"“{_quoted(clause)}”: {_reason(now, tried, clause, facts)}")
         else:
-            now = replace(tried, assumptions=_still_assumed(now, tried), carried=())
+            now = replace(tried, assumptions=_still_assumed(now, tried))
     refused = refused if clauses else ["The remark says nothing."]
     return replace(now, changed=tuple(differences(before, now)), refused=tuple(refused))
 
@@ -63,16 +70,75 @@ def obeyed(plan: Understanding, remark: str, facts: Facts) -> Understanding:
 def differences(before: Understanding, now: Understanding) -> list[str]:
     """What another plan does differently, each in words."""
     old, new = _plainly(before), _plainly(now)
-    return [
-        f"{name.lower()}: {new.get(name, 'nothing')}" + (f" instead of {old[name]}" if name in old else "")
-        for name in dict.fromkeys((*old, *new))
-        if old.get(name) != new.get(name)
+    changed = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    # What a new kind of answer brings with it of itself is no news.
+    told = [
+        name
+        for name in changed
+        if (name in old and name in new) or name not in _INCIDENTAL or (name == "By" and name in new)
     ]
+    if before.job in ("unknown", "schema") and "Task" in changed:
+        return [new["Task"]]
+    return [_told(name, old.get(name, ""), new.get(name, "")) for name in told]
+
+
+def _told(name: str, old: str, new: str) -> str:
+    instead = f" instead of {old}" if old else ""
+    match name:
+        case "Measures":
+            return _measured(old.lower().split(", "), new.lower().split(", ")) if old else f"of {new.lower()}"
+        case "Task" | "Period":
+            return f"{new}{instead}"
+        case "Only":
+            members = ", ".join(part.partition(" = ")[2] for part in new.split("; "))
+            return f"only {members}" if new else "no longer a part of the business alone"
+        case "Compared with":
+            return f"compared with {new}{instead}" if new else f"no longer compared with {old}"
+        case "In addition":
+            return _more_or_less("with {} as well", "without {}", old, new)
+        case "Shown without":
+            return _more_or_less("without {}", "with {}", old, new)
+        case _:
+            return f"{name.lower()} {new or 'nothing'}{instead}"
+
+
+def _more_or_less(more: str, less: str, old: str, new: str) -> str:
+    """What came to a list and what left it."""
+    before, now = old.split(", "), new.split(", ")
+    came = [more.format(_NAMES.get(one, one)) for one in now if one and one not in before]
+    return ", ".join([*came, *(less.format(_NAMES.get(one, one)) for one in before if one and one not in now)])
+
+
+def _measured(old: Sequence[str], new: Sequence[str]) -> str:
+    if len(new) == 1:
+        return f"only {new[0]}" if new[0] in old else f"{new[0]} instead of {', '.join(old)}"
+    came = [f"with {name}" for name in new if name not in old]
+    gone = [f"without {name}" for name in old if name not in new]
+    return ", ".join([*([f"{new[0]} first"] if new[0] != old[0] else []), *came, *gone])
 
 
 def _plainly(plan: Understanding) -> dict[str, str]:
-    told = {name: re.sub(r" \([\d.QH-]+\)$", "", text) for name, text in items(plan).items()}
-    return {name: text for name, text in told.items() if name not in ("Left open", "No data on")}
+    """The plan's items, as far as the report shows them."""
+    told = {name: re.sub(r" \([\d.QH-]+\)$", "", text) for name, text in items(_effective(plan)).items()}
+    return {name: text for name, text in told.items() if name not in _NOT_SHOWN}
+
+
+def _effective(plan: Understanding) -> Understanding:
+    """Without what an answer of its kind makes nothing of."""
+    match plan.job:
+        case "unknown":
+            return replace(plan, measures=(), filters={}, against=None, also=(), without=())
+        case "schema":
+            return replace(plan, measures=(), filters={}, against=None)
+        case "stock":
+            only = {name: members for name, members in plan.filters.items() if name == "product"}
+            return replace(plan, measures=(), filters=only, against=None)
+        case "customers":
+            return replace(plan, measures=(), against=None)
+        case "rank" | "why" | "forecast":
+            return replace(plan, measures=plan.measures[:1])
+        case _:
+            return plan
 
 
 def _is_same(one: Understanding, other: Understanding) -> bool:
@@ -124,13 +190,13 @@ def _asked(plan: Understanding, clause: str, facts: Facts) -> Understanding:
         return plan
     if plan.job in ("unknown", "schema"):
         return _if_known(plan, alone(wanted, facts))
-    if _leaves_out(reading):
-        return _but_for(plan, reading, facts)
     dimension = dimension_of(reading, "unknown")
     if dimension and plan.job in ("report", "compare", "why") and not measures_of(reading):
         also = tuple(dict.fromkeys((*plan.also, dimension)))
-        return replace(plan, also=also, filters=merged(plan.filters, reading, dimension))
+        return replace(plan, also=also, filters=merged(plan.filters, reading, facts, dimension))
     found = continued(text, plan, facts)
+    if compares(reading) and not found.against:
+        return replace(plan, assumptions=found.assumptions)
     named = (*plan.measures, *found.measures) if reading.says(_AS_WELL) else found.measures
     gone = measures_of(read(unwanted, facts)) if unwanted else ()
     measures = tuple(name for name in dict.fromkeys(named) if name not in gone) or found.measures
@@ -159,21 +225,6 @@ def _if_known(plan: Understanding, found: Understanding) -> Understanding:
     return replace(plan, assumptions=found.assumptions) if found.job == "unknown" else found
 
 
-def _leaves_out(reading: Reading) -> bool:
-    return reading.says(rf"(?:{_OUT})(?: the)? MEMBER")
-
-
-def _but_for(plan: Understanding, reading: Reading, facts: Facts) -> Understanding:
-    """All but those who are named, where the others are few enough to be named themselves."""
-    filters = dict(plan.filters)
-    for dimension, members in reading.filters.items():
-        there = filters.get(dimension, facts.members[dimension])
-        others = tuple(name for name in there if name not in members)
-        if others and len(others) <= _FEW:
-            filters[dimension] = others
-    return replace(plan, filters=filters)
-
-
 # --- what is said about it -------------------------------------------------------------------------------------------
 
 
@@ -183,8 +234,10 @@ def _reason(now: Understanding, tried: Understanding, clause: str, facts: Facts)
         return " ".join(new)
     text = words.corrected(words.plain(clause))
     reading = read(text, facts)
-    if _leaves_out(reading):
+    if leaves_out(reading) and not meant(reading, facts):
         return "the others are too many to be named one by one."
+    if items(tried) != items(now):
+        return "an answer of this kind can't show that."
     if _says_something(reading) or _things(text) or _SHORTER.search(text) or _LONGER.search(text):
         return "the report does that already, as far as it can."
     return f"I work by rules, and can change {_MEANS}."

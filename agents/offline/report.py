@@ -6,7 +6,7 @@ from typing import Final
 
 from agents.measures import MEASURES
 from agents.offline.conversation import Act, Call, Conversation
-from agents.offline.data import LISTS
+from agents.offline.data import LISTS, list_title
 from agents.offline.evidence import Evidence, from_markdown, table
 from agents.offline.plan import FOREIGN, MORE, in_a_line, stated
 from agents.offline.script import Script
@@ -210,8 +210,8 @@ def _charts(plan: Understanding, data: Sequence[Evidence], found: Sequence[Evide
         charts.append(_course_chart(plan, course))
     if plan.job in ("report", "why", "compare") and found and found[0].rows:
         charts.append(_bars(found[0], "Change", _unit(plan)))
-    if plan.job == "report" and (by_category := by_title.get("Categories by revenue")):
-        charts.append(_bars(by_category, "Revenue", "EUR"))
+    if plan.job == "report" and (by_category := by_title.get(list_title("category", plan))):
+        charts.append(_bars(by_category, MEASURES[plan.measures[0]].label, _unit(plan)))
     if plan.job in ("rank", "customers") and data:
         charts += [_bars(one, _value_column(one), _unit(plan)) for one in data if one.rows]
     if plan.job == "stock":

@@ -30,6 +30,8 @@ PARTS: Final[tuple[Part, ...]] = ("SQL", "tables", "charts", "details")
 FORECAST: Final = "forecast"
 
 KEY_MEASURES: Final = ("revenue", "orders", "units", "margin")
+_BUT: Final = "without|excluding|exclude|except|except for|but|leave out|omit|ignore|drop|remove|skip|not|minus"
+_FEW: Final = 12  # members of a dimension: so many can be named one by one, when all but one are meant
 NO_MEASURE: Final = "No measure was named"
 NO_PERIOD: Final = "No period was named"
 _ASSUMED_MARGIN: Final = (
@@ -76,7 +78,7 @@ def alone(question: str, facts: Facts) -> Understanding:
         period=default_period(job, reading, facts),
         covers=Period(facts.first_day, facts.last_day),
         dimension=dimension_of(reading, job),
-        filters=reading.filters,
+        filters=meant(reading, facts),
         order=order_of(reading),
         count=count_of(reading),
         grain=grain_of(reading),
@@ -96,6 +98,23 @@ def _measures_for(job: Job, named: tuple[str, ...]) -> tuple[str, ...]:
 
 def _speaks_of_profit(measures: tuple[str, ...]) -> bool:
     return "margin" in measures or "margin_rate" in measures
+
+
+def leaves_out(reading: Reading) -> bool:
+    """Whether those who are named are those who are not meant."""
+    return bool(reading.filters) and reading.says(rf"(?:{_BUT}) (?:the )?MEMBER")
+
+
+def meant(reading: Reading, facts: Facts) -> Mapping[str, tuple[str, ...]]:
+    """The members that a question is about: those it names, or all but them where the others are few; else nobody in
+    particular."""
+    if not leaves_out(reading):
+        return reading.filters
+    others = {
+        dimension: tuple(name for name in facts.members[dimension] if name not in members)
+        for dimension, members in reading.filters.items()
+    }
+    return {dimension: names for dimension, names in others.items() if 0 < len(names) <= _FEW}
 
 
 # --- the time --------------------------------------------------------------------------------------------------------
