@@ -23,8 +23,11 @@ def analyse(conversation: Conversation) -> Script:
 
 def _found(plan: Understanding, data: list[Evidence], conversation: Conversation) -> Script:
     if plan.job in ("report", "why", "compare") and plan.against:
-        rounds = sum(text.startswith(MORE) for text in conversation.said_by("analysis"))
-        return (yield from reasons(plan, plan.against, data, conversation.questions[-1], rounds))
+        said = [*conversation.said_before_by("analysis"), *conversation.said_by("analysis")]
+        rounds = sum(text.startswith(MORE) for text in said)
+        # What was fetched as a proof before a remark still proves it.
+        known = [one for text in conversation.said_before_by("data") for one in from_markdown(text)]
+        return (yield from reasons(plan, plan.against, [*known, *data], conversation.questions[-1], rounds))
     return (yield from _observed(plan, data))
 
 

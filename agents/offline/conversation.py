@@ -105,9 +105,14 @@ class Conversation:
     tools: frozenset[str]
     reports: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
+    before: tuple[Statement, ...] = ()  # those since the last question, up to the last remark
 
     def said_by(self, role: Role) -> list[str]:
         return [statement.text for statement in self.statements if statement.role == role]
+
+    def said_before_by(self, role: Role) -> list[str]:
+        """In the same run, before the last remark."""
+        return [statement.text for statement in self.before if statement.role == role]
 
 
 def read(messages: Sequence[Json], tools: Sequence[Json] = ()) -> Conversation:
@@ -149,6 +154,7 @@ class _Heard:
     reports: list[str] = field(default_factory=list[str])
     inputs: list[Input] = field(default_factory=list[Input])
     statements: list[Statement] = field(default_factory=list[Statement])
+    before: list[Statement] = field(default_factory=list[Statement])
     results: dict[str, Result] = field(default_factory=dict[str, Result])
 
     def person(self, text: str) -> None:
@@ -158,7 +164,7 @@ class _Heard:
             self.inputs.append(Input("silence" if text.startswith(NOBODY) else "answer", text))
         elif last and last.role == "report" and text.startswith(REVIEW):
             self.inputs.append(Input("remark", text.removeprefix(REVIEW).strip()))
-            self.statements = []
+            self.before, self.statements = [*self.before, *self.statements], []
         else:
             self._question(text)
 
@@ -167,7 +173,7 @@ class _Heard:
             said = [statement.text for statement in self.statements if statement.role == "report"]
             self.reports.append(said[-1] if said else "")
         self.questions.append(text)
-        self.inputs, self.statements, self.results = [], [], {}
+        self.inputs, self.statements, self.before, self.results = [], [], [], {}
 
     def conversation(self, tools: frozenset[str]) -> Conversation:
         return Conversation(
@@ -178,6 +184,7 @@ class _Heard:
             tools=tools,
             reports=tuple(self.reports),
             inputs=tuple(self.inputs),
+            before=tuple(self.before),
         )
 
 

@@ -15,6 +15,7 @@ from agents.offline.plan import items
 from agents.offline.understanding import FORECAST, PARTS, Understanding, alone, leaves_out, meant
 
 _MOST_CLAUSES: Final = 10
+_NO_REMARK: Final = "it was sent back without a remark"  # what the team is told where a person said no more
 _LONGEST_QUOTE: Final = 80
 _ASKED_FOR: Final = (
     "use|compare|add|show|make|leave|drop|without|with|only|just|by|in|for|write|remove|please|include|translate|don't|"
@@ -56,14 +57,15 @@ def obeyed(plan: Understanding, remark: str, facts: Facts) -> Understanding:
     """The plan as the remark wants it; `changed` and `refused` tell what came of each part of it."""
     before = replace(plan, changed=(), refused=(), carried=())
     now, refused = before, list[str]()
-    clauses = [clause.strip() for clause in _CLAUSES.split(remark, _MOST_CLAUSES) if clause.strip()]
+    said = "" if remark.startswith(_NO_REMARK) else remark
+    clauses = [clause.strip() for clause in _CLAUSES.split(said, _MOST_CLAUSES) if clause.strip()]
     for clause in clauses:
         tried = replace(_asked(_presented(now, clause, facts), clause, facts), carried=())
         if _is_same(tried, now):
             refused.append(f"“{_quoted(clause)}”: {_reason(now, tried, clause, facts)}")
         else:
             now = replace(tried, assumptions=_still_assumed(now, tried))
-    refused = refused if clauses else ["The remark says nothing."]
+    refused = refused if clauses else ["There was no remark: rules can't tell what is to be another way."]
     return replace(now, changed=tuple(differences(before, now)), refused=tuple(refused))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents import periods, warehouse
+from agents import human, periods, warehouse
 from agents.offline.analyst import reply
 from agents.offline.clarity import is_needed
 from agents.offline.conversation import Input, Say, read
@@ -350,6 +350,14 @@ async def test_a_forecast_is_added(path: Path) -> None:
     assert "Forecast of revenue" not in again.report
 
 
+async def test_a_proof_is_not_asked_for_again_after_a_remark(path: Path) -> None:
+    """Who went back for the stock knows it: the second report takes four turns, and proves its cause."""
+    story = await reviewed(path, "without the SQL", question="Why did revenue fall in October 2026?")
+    assert story.order[-4:] == list(ORDER)
+    assert story.order.count(PLANNER) == 3
+    assert "It was out of stock from 2 October 2026" in story.findings
+
+
 async def test_what_cant_be_followed_is_said(path: Path) -> None:
     """Beside what can; and nothing else in the report changes."""
     before = await ask(path, "What was revenue in Q3 2026?")
@@ -370,8 +378,9 @@ REFUSED = {
     ("stock outs in May 2026", "only the north"): "an answer of this kind can't show that",
     ("stock outs in May 2026", "use orders"): "an answer of this kind can't show that",
     ("top 5 products", "add orders"): "an answer of this kind can't show that",
+    ("revenue in Q3 2026", human._NO_REMARK): "There was no remark",  # pyright: ignore[reportPrivateUsage]
     ("hello", "shorter"): "an answer of this kind can't show that",
-    ("revenue in Q3 2026", ""): "The remark says nothing",
+    ("revenue in Q3 2026", ""): "There was no remark",
 }
 
 
