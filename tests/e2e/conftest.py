@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.e2e.tabs import Tab
 
 ROOT = Path(__file__).parents[2]
 # From exec to the first answer, importing everything on a busy machine; not a measurement, only a way to fail.
@@ -132,3 +135,34 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+# Not for the session: while Playwright's blocking API is open, no other event loop can run in this thread.
+@pytest.fixture(scope="module")
+def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**chromium_launch)  # pyright: ignore[reportArgumentType] - its keywords
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, server: ServerProcess) -> Iterator[Callable[..., Tab]]:
+    """Makes tabs. None may have logged an error, broken the page's own policy or asked another host."""
+    tabs: list[Tab] = []
+
+    def make(url: str = server.url, **options: Any) -> Tab:
+        tab = Tab(browser.new_page(**options), url)
+        tabs.append(tab)
+        return tab
+
+    yield make
+    for tab in tabs:
+        tab.page.close()
+    assert [tab.errors for tab in tabs] == [[] for _ in tabs]
+    assert [tab.elsewhere() for tab in tabs] == [[] for _ in tabs]
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Tab]) -> Tab:
+    return open_tab()

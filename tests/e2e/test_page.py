@@ -2,111 +2,18 @@
 
 import http.server
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
+
+from tests.e2e.tabs import BOTH, Server, Tab, ask, choose, completed, run_of
 
 pytestmark = pytest.mark.browser
 
 QUESTION = "Generate a monthly business report for our sales performance"
-# A whole report by the offline analyst, on a machine that runs other tests at the same time.
-RUN_MS = 120_000
-BOTH = pytest.mark.parametrize("via", ["sse", "ws"])
-
-
-class Server(Protocol):
-    url: str
-
-
-@dataclass
-class Tab:
-    """One page, and what it did: the errors it logged, and the addresses it asked."""
-
-    page: Page
-    url: str
-    errors: list[str] = field(default_factory=list[str])
-    asked: list[str] = field(default_factory=list[str])
-
-    def __post_init__(self) -> None:
-        self.page.set_default_timeout(30_000)
-        self.page.on("console", self._logged)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self._asks(request.url))
-        self.page.on("websocket", lambda socket: self._asks(socket.url))
-
-    def open(self, path: str = "/client") -> Page:
-        self.page.goto(self.url + path)
-        return self.page
-
-    def elsewhere(self) -> list[str]:
-        """Addresses that were asked for on another host."""
-        here = (self.url, self.url.replace("http", "ws", 1), "data:", "blob:")
-        return [address for address in self.asked if not address.startswith(here)]
-
-    def _logged(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
-
-    def _asks(self, address: str) -> None:
-        self.asked.append(address)
-
-
-# Not for the session: while Playwright's blocking API is open, no other event loop can run in this thread.
-@pytest.fixture(scope="module")
-def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**chromium_launch)  # pyright: ignore[reportArgumentType] - its keywords
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_tab(browser: Browser, server: Server) -> Iterator[Callable[..., Tab]]:
-    """Makes tabs. None may have logged an error, broken the page's own policy or asked another host."""
-    tabs: list[Tab] = []
-
-    def make(url: str = server.url, **options: Any) -> Tab:
-        tab = Tab(browser.new_page(**options), url)
-        tabs.append(tab)
-        return tab
-
-    yield make
-    for tab in tabs:
-        tab.page.close()
-    assert [tab.errors for tab in tabs] == [[] for _ in tabs]
-    assert [tab.elsewhere() for tab in tabs] == [[] for _ in tabs]
-
-
-@pytest.fixture
-def tab(open_tab: Callable[..., Tab]) -> Tab:
-    return open_tab()
-
-
-def choose(page: Page, via: str) -> None:
-    page.get_by_text({"sse": "SSE", "ws": "WebSocket"}[via], exact=True).click()
-
-
-def ask(page: Page, question: str, via: str = "sse") -> None:
-    choose(page, via)
-    page.get_by_label("Your question").fill(question)
-    page.keyboard.press("Control+Enter")
-
-
-def completed(page: Page) -> None:
-    expect(page.locator(".bar.is-completed")).to_be_visible(timeout=RUN_MS)
-    expect(page.locator(".notice.is-completed")).to_be_attached()
-
-
-def run_of(tab: Tab) -> dict[str, Any]:
-    """What the server says about the run that the page shows."""
-    match = re.search(r"run=([^&]+)", tab.page.url)
-    assert match
-    return tab.page.request.get(f"{tab.url}/runs/{match[1]}").json()
 
 
 @BOTH
@@ -357,6 +264,10 @@ def hostile_events(run_id: str) -> list[dict[str, Any]]:
         event("tool_execution", **call, status="failed", result=SPEECH),
         *ended,
         event("tool_execution", **call, status="finished", result=[{MARKUP: MARKUP}]),
+        event("input_requested", request_id="q1", prompt=SPEECH, schema={MARKUP: MARKUP}, deadline=MARKUP),
+        event("input_resolved", request_id="q1", outcome="answered", value={MARKUP: SPEECH}),
+        event("input_requested", request_id="q2", prompt=SPEECH, schema={"type": "string"}, deadline=MARKUP),
+        event("input_resolved", request_id="q2", outcome="answered", value=SPEECH),
         event(MARKUP, anything=MARKUP),
         event("completed", final_response=SPEECH, total_messages=1, duration_ms=1, usage={MARKUP: MARKUP}),
     ]
@@ -365,6 +276,11 @@ def hostile_events(run_id: str) -> list[dict[str, Any]]:
 def hostile_lines(run_id: str = "hostile") -> list[str]:
     made = enumerate(hostile_events(run_id), 1)
     return [json.dumps({"event": {**one, "id": i, "timestamp": "2026-11-22T10:30:00.000Z"}}) for i, one in made]
+
+
+def hostile_session(route: Route) -> None:
+    run = {"run_id": "hostile", "question": MARKUP, "state": MARKUP, "created_at": MARKUP}
+    route.fulfill(json={"session_id": "s", "runs": [run]})
 
 
 def hostile_stream(route: Route) -> None:
@@ -387,6 +303,8 @@ def test_what_agents_say_is_never_run(tab: Tab, via: str) -> None:
     page = tab.page
     page.route("**/ask-stream", hostile_stream)
     page.route_web_socket("**/ws", hostile_socket)
+    page.route("**/sessions/s", hostile_session)
+    page.route("**/runs/hostile", lambda route: route.fulfill(json={"pending_input": None}))
     tab.open()
     ask(page, "anything", via)
     completed(page)
