@@ -3,6 +3,7 @@ SQL, and no text at all that leaves a run without a report."""
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents import human, periods, warehouse
+from agents.assembly import open_orchestrator
+from agents.models import ModelSettings
 from agents.offline.analyst import reply
 from agents.offline.clarity import is_needed
 from agents.offline.conversation import Input, Say, read
@@ -20,7 +23,9 @@ from agents.offline.evidence import Evidence, from_markdown
 from agents.offline.names import Facts
 from agents.offline.plan import from_report, from_text, in_a_line, to_text
 from agents.offline.understanding import Understanding
+from server.runs.orchestrator import Answer, Exchange, Inquiry, Reply, Task
 from tests.agents.analyst_team import ORDER, Story, ask
+from tests.agents.stage import Recorder
 
 PLANNER, DATA, ANALYST, REPORTER = ORDER
 FACTS = Facts(
@@ -429,6 +434,30 @@ def test_a_remark_is_one_only_after_a_report() -> None:
     assert (len(conversation.questions), conversation.inputs) == (2, ())
 
 
+# --- with the team ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_team_asks_obeys_and_remembers(path: Path, data: sqlite3.Connection) -> None:
+    """The real team over the wire, its state saved and loaded at each word of a person: question, answer, report,
+    remark, report, approval; then a follow-up in the same session, of which only the report is left."""
+    question, follow_up = VAGUE, "and the quarter before?"
+    async with open_orchestrator(model=ModelSettings(), data=path.parent, warehouse=path) as team:
+        replies: list[Any] = ["orders, Q3 2026", {"approve": False, "remark": "use revenue instead"}, {"approve": True}]
+        task = Task(run_id="1", session_id="s", question=question, review=True)
+        outcome = await team.run(task, Recorder())
+        for value in replies:
+            assert isinstance(outcome, Inquiry)
+            outcome = await team.run(replace(task, checkpoint=outcome.state, reply=Reply(value=value)), Recorder())
+        assert isinstance(outcome, Answer)
+        assert euro(total(data, REVENUE, Q3, NORTH)) in outcome.final_response
+        assert "**Changed as you asked.** Revenue instead of orders." in outcome.final_response
+        history = (Exchange(question=question, answer=outcome.final_response),)
+        later = await team.run(Task(run_id="2", session_id="s", question=follow_up, history=history), Recorder())
+    assert isinstance(later, Answer)
+    assert later.final_response.startswith("# Revenue, Q2 2026 against Q1 2026, North")
+    assert euro(total(data, REVENUE, Q2, NORTH)) in later.final_response
+
+
 # --- any text --------------------------------------------------------------------------------------------------------
 
 WORDS = """
@@ -472,7 +501,7 @@ def test_any_answer_and_any_remark_end_in_a_plan(question: str, answer: str, rem
         assert plan.changed or plan.refused
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(st.sampled_from(FIRST), texts, texts)
 async def test_any_answer_and_any_remark_end_in_a_report(path: Path, question: str, answer: str, remark: str) -> None:
     """With the real tools, all four roles: the last word is a report that says what became of the remark."""
