@@ -5,6 +5,7 @@
     python3 dev.py test  [options of pytest]              sets up everything, a browser included, then tests
     python3 dev.py check [--fix]                          formatting, lint, types, import rules
     python3 dev.py bench [options of the benchmark]       measures a real server on this machine
+    python3 dev.py chaos [--seed N] [--minutes M]         storms over a real server; every run must come through
     python3 dev.py setup                                  sets up everything and runs nothing
     python3 dev.py lock  [options of `uv pip compile`]    writes the lock files anew (--upgrade, -P package)
 
@@ -285,6 +286,12 @@ def bench(arguments: list[str]) -> NoReturn:
     become("-m", "bench", *arguments)
 
 
+def chaos(arguments: list[str]) -> NoReturn:
+    set_up("dev")
+    os.chdir(ROOT)
+    become("-m", "tests.chaos", *arguments)
+
+
 def become(*arguments: str) -> NoReturn:
     """Replace this process: signals reach the program, and its exit code the caller, with nothing between."""
     sys.stdout.flush()
@@ -355,6 +362,7 @@ TASKS: Mapping[str, Callable[[list[str]], int]] = {
     "test": test,
     "check": check,
     "bench": bench,
+    "chaos": chaos,
     "setup": setup,
     "lock": lock,
 }

@@ -1,0 +1,41 @@
+"""`dev.py chaos`: the storm of the tests, for as long as one likes."""
+
+import argparse
+import asyncio
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos.season import Season
+from tests.chaos.storm import Blow
+
+KILLS: list[Blow] = ["kill"] * 10
+STOPS: list[Blow] = ["stop"] * 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="dev.py chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="what all chance comes from")
+    parser.add_argument("--minutes", type=float, default=5.0, help="storms follow each other for so long")
+    options = parser.parse_args()
+    end = time.monotonic() + options.minutes * 60
+    seed: int = options.seed
+    while True:
+        print(f"seed {seed}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            season = Season(Path(folder), seed, [*KILLS, *STOPS], ["kill", "stop", "kill"])
+            try:
+                asyncio.run(season.run())
+            except BaseException:
+                print(f"{season.output[-8000:]}\nfailed; again: python3 dev.py chaos --seed {seed} --minutes 0")
+                raise
+        print(season.report(), flush=True)
+        seed += 1
+        if time.monotonic() >= end:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

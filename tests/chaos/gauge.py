@@ -1,0 +1,67 @@
+"""A transport of the tests' own, `tests.chaos.gauge:Gauge`: what a server holds, read from inside it."""
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from transports.base import House
+
+# The server's main task, the one that makes room in the journal, and the one that reads the gauge.
+REST_TASKS = 3
+# What the journal's two readers open when they are needed first: the database, its WAL and its index each.
+POOLED_FILES = 6
+_PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a server process holds at one moment; `rss` in KiB."""
+
+    rss: int
+    files: int
+    threads: int
+    tasks: int
+    channels: int
+    runs: int
+
+    def quiet(self, before: "Held | None") -> bool:
+        """Whether nothing goes on: no run, nobody who watches one, and no more tasks and files than `before`."""
+        most_tasks, most_files = (before.tasks, before.files + POOLED_FILES) if before else (REST_TASKS, self.files)
+        return not self.channels and not self.runs and self.tasks <= most_tasks and self.files <= most_files
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Self:
+        return cls(**{f.name: raw[f.name] for f in fields(cls)})
+
+
+class Gauge:
+    """A `Transport` that carries no events."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [Route("/gauge", self.read)]
+
+    async def read(self, request: Request) -> Response:
+        gc.collect()
+        return JSONResponse(asdict(self._held()), headers={"Connection": "close"})
+
+    def _held(self) -> Held:
+        return Held(
+            rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_KB,
+            files=len(list(Path("/proc/self/fd").iterdir())),
+            threads=threading.active_count(),
+            tasks=len(asyncio.all_tasks()),
+            channels=self._house.bus.channels,
+            runs=self._house.runs.active,
+        )

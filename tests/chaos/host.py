@@ -1,0 +1,141 @@
+"""A server that is killed, stopped and begun again over one data folder, and clients that live through it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from websockets.exceptions import WebSocketException
+
+from tests.chaos.gauge import Held
+from tests.e2e.conftest import ServerProcess
+from tests.e2e.viewers import client_of
+
+SEND_SECONDS = 1.0
+DRAIN_SECONDS = 0.5
+INPUT_SECONDS = 2.0
+# Times short enough that everything that a clock does happens within the test.
+SETTINGS = {
+    "ASKSTREAM_SEND_SECONDS": str(SEND_SECONDS),
+    "ASKSTREAM_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    "ASKSTREAM_INPUT_SECONDS": str(INPUT_SECONDS),
+    "ASKSTREAM_ORPHAN_SECONDS": "3",
+    "ASKSTREAM_HEARTBEAT_SECONDS": "0.3",
+    "ASKSTREAM_ACTIVE_RUNS": "500",
+    "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "tests.chaos.gauge:Gauge"]',
+    "LOG_LEVEL": "WARNING",
+}
+# What a stop may take: the drain, 5 s for a team that ignores its cancel, 3 s for connections, and a busy machine.
+STOP_SECONDS = DRAIN_SECONDS + 5 + 3 + 5
+# Between two tries of a client whose server doesn't answer.
+RETRY_SECONDS = 0.05
+# What a server never says, whatever is done to it.
+UNHEARD_OF = (
+    "Exception in ASGI",
+    "without completing",
+    "never retrieved",
+    "was destroyed",
+    "can't be followed",
+    "Traceback",
+    "unhandled",
+)
+
+
+class Lost(Exception):
+    """The connection, or the server, is gone. A client comes back."""
+
+
+@contextlib.contextmanager
+def faults() -> Generator[None]:
+    """Whatever a network and a dying server do to a client becomes Lost."""
+    try:
+        yield
+    except (httpx2.HTTPError, WebSocketException, OSError, TimeoutError) as fault:
+        raise Lost(repr(fault)) from fault
+
+
+@dataclass(slots=True)
+class Host:
+    """`url` is where it answers now; `blows` is how often it went down."""
+
+    data: Path
+    options: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    blows: int = 0
+    slowest_stop: float = 0.0
+    _process: ServerProcess | None = None
+    _up: asyncio.Event = field(default_factory=asyncio.Event)
+    _said: list[str] = field(default_factory=list[str])
+
+    @property
+    def process(self) -> ServerProcess:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def output(self) -> str:
+        return "".join(self._said) + (self._process.output if self._process else "")
+
+    @property
+    def complaints(self) -> list[str]:
+        """What servers said that none should."""
+        return [line for line in self.output.splitlines() if any(word in line for word in UNHEARD_OF)]
+
+    async def url(self) -> str:
+        """Waits until a server is up."""
+        await self._up.wait()
+        return self.process.url
+
+    async def begin(self) -> None:
+        environment = {**SETTINGS, **self.settings}
+        self._process = await asyncio.to_thread(lambda: ServerProcess(self.data, *self.options, **environment))
+        self._up.set()
+
+    async def kill(self) -> None:
+        await self._end(self.process.kill, -9)
+
+    async def stop(self) -> None:
+        """SIGTERM. Raises AssertionError where the server doesn't end in time and in good order."""
+        began = time.monotonic()
+        await self._end(self.process.stop, 0)
+        self.slowest_stop = max(self.slowest_stop, took := time.monotonic() - began)
+        assert took < STOP_SECONDS, f"a drained server took {took:.1f} s to end"
+
+    async def release(self) -> None:
+        """Lets go of a process that is still there, after a failure."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.release)
+
+    async def _end(self, end: Callable[[], int], expected: int) -> None:
+        self._up.clear()
+        self.blows += 1
+        status = await asyncio.to_thread(end)
+        self._said.append(self.process.output)
+        assert status == expected, f"expected exit status {expected}, got {status}\n{self.output[-4000:]}"
+
+    async def ended(self, run_id: str) -> dict[str, Any]:
+        """The run's resource, once it has ended."""
+        while (run := await self.get(f"/runs/{run_id}"))["ended_at"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(RETRY_SECONDS)
+        return run
+
+    async def held(self) -> Held:
+        return Held.of(await self.get("/gauge"))
+
+    async def get(self, path: str) -> Any:
+        """JSON from the server; tried again as long as it is down."""
+        while True:
+            with contextlib.suppress(Lost):
+                return await self.got(path)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def got(self, path: str) -> Any:
+        with faults():
+            async with client_of(await self.url()) as client:
+                answer = await client.get(path)
+                answer.raise_for_status()
+                return answer.json()

@@ -1,0 +1,139 @@
+"""A storm over a server: runs that are watched, stopped and answered at random while it is killed and restarted.
+
+All chance comes from one seed. What the machine does in between is its own, so a seed repeats a storm's plan and not
+each of its moments.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, TypeAlias
+
+from tests.chaos import asking, verdict
+from tests.chaos.asking import Asked
+from tests.chaos.host import RETRY_SECONDS, Host
+from tests.chaos.team import Plan
+from tests.chaos.viewers import Tally, Watch, watch
+
+Blow: TypeAlias = Literal["kill", "stop"]
+# A question for the run with that number, and the other fields of the request.
+Questions: TypeAlias = Callable[[Random, int], tuple[str, dict[str, Any]]]
+# How long runs may go on after the last blow. They take a few seconds; what takes this long will never end.
+END_SECONDS = 90.0
+# Between two blows, in seconds: a server has then taken up what was left and begun something new.
+PAUSE = (1.0, 3.0)
+
+
+def plans(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
+    """Runs of the storm's own team."""
+    turns = chance.randint(1, 6)
+    heavy = chance.random() < 0.1  # more than the buffers between two processes hold
+    plan = Plan(
+        tag=f"run-{number}",
+        turns=turns,
+        pause=chance.choice((0.005, 0.02, 0.1)),
+        chunks=chance.randint(0, 12),
+        size=60_000 if heavy else chance.choice((10, 500, 5000)),
+        asks=chance.choice((0, 0, 0, 1, turns)),
+        fails=chance.choice((0, 0, 0, 0, 0, turns)),
+        stubborn=chance.random() < 0.1,
+    )
+    fields: dict[str, Any] = {"on_disconnect": chance.choice(("continue",) * 9 + ("cancel",))}
+    if chance.random() < 0.2:
+        fields |= {"session_id": f"session-{chance.randint(1, 3)}", "if_busy": "queue"}
+    return plan.question(), fields
+
+
+def business(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
+    """Runs of the bundled team."""
+    month = chance.choice(("January", "February", "March", "April"))
+    text = chance.choice(("What was revenue in {}?", "Why did revenue change in {}?", "Generate a sales report for {}"))
+    return f"{text.format(f'{month} 2026')} ({number})", {}
+
+
+@dataclass(slots=True)
+class Storm:
+    """`at_once` runs at a time."""
+
+    host: Host
+    chance: Random
+    questions: Questions
+    at_once: int
+    tally: Tally
+    _asked: list[Asked] = field(default_factory=list[Asked])
+    _watching: list[Watch] = field(default_factory=list[Watch])
+    _over: bool = False
+
+    async def blow(self, blows: Sequence[Blow]) -> None:
+        """Asks until all of `blows` have fallen, then all must end well.
+
+        Raises AssertionError, alone or in a group, for whatever must never happen.
+        """
+        earlier, self._over = len(self._asked), False
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.at_once):
+                group.create_task(self._keeps_asking())
+            await self._weather(blows)
+            self._over = True
+        async with asyncio.timeout(END_SECONDS):
+            await self._calm()
+        logs = [await verdict.of_run(self.host, asked, self.tally) for asked in self._asked[earlier:]]
+        for seen in self._watching:
+            verdict.of_watch(seen, logs)
+        self._watching.clear()
+        await verdict.of_list(self.host, self._asked)
+        assert not self.host.complaints, "\n".join(self.host.complaints)
+
+    async def _weather(self, blows: Sequence[Blow]) -> None:
+        for kind in blows:
+            await asyncio.sleep(self.chance.uniform(*PAUSE))
+            await (self.host.kill() if kind == "kill" else self.host.stop())
+            await self.host.begin()
+        await asyncio.sleep(PAUSE[1])
+
+    async def _keeps_asking(self) -> None:
+        """One run after the other, each with its company."""
+        chance = Random(self.chance.random())
+        while not self._over:
+            number = len(self._asked)
+            question, fields = self.questions(chance, number)
+            asked = await asking.ask(self.host, question, f"key-{chance.getrandbits(64):x}", chance, **fields)
+            self._asked.append(asked)
+            async with asyncio.TaskGroup() as company:
+                for _ in range(chance.randint(0, 3)):
+                    company.create_task(self._watches(asked, Random(chance.random())))
+                if chance.random() < 0.2:
+                    company.create_task(self._stops(asked, Random(chance.random())))
+                if chance.random() < 0.7:
+                    company.create_task(self._answers(asked, Random(chance.random())))
+                else:
+                    company.create_task(self._state(asked))
+
+    async def _watches(self, asked: Asked, chance: Random) -> None:
+        seen = Watch(asked.run_id, chance.random() < 0.7, self.tally)
+        self._watching.append(seen)
+        async with asyncio.timeout(END_SECONDS):
+            await watch(self.host, seen, chance)
+
+    async def _stops(self, asked: Asked, chance: Random) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.5))
+        await asking.stop(self.host, asked, chance)
+        self.tally.cancels += 1
+
+    async def _answers(self, asked: Asked, chance: Random) -> None:
+        """Looks whether the run asks for something, until it has ended."""
+        while (run := await self._state(asked))["ended_at"] is None:
+            pending = run["pending_input"]
+            if pending is not None:
+                await asking.answer(self.host, asked, pending["request_id"], chance)
+                self.tally.answers += 1
+            await asyncio.sleep(2 * RETRY_SECONDS)
+
+    async def _state(self, asked: Asked) -> dict[str, Any]:
+        return await self.host.get(f"/runs/{asked.run_id}")
+
+    async def _calm(self) -> None:
+        """Returns when every run has ended."""
+        for asked in self._asked:
+            await self.host.ended(asked.run_id)

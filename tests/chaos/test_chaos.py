@@ -1,0 +1,25 @@
+"""A season of storms, short enough for every build. `dev.py chaos` has longer ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.season import Season
+
+SEED = 2026
+
+
+async def test_nothing_is_lost_doubled_or_left_behind_in_a_storm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed, stopped and begun again under viewers that stall, vanish and hop: every run ends once, every viewer
+    that stayed has all of it, and the server holds no more than before."""
+    season = Season(tmp_path, SEED, ["kill", "kill", "stop"], ["kill"])
+    try:
+        await season.run()
+    except BaseException:
+        print(f"seed {SEED}; again: python3 dev.py chaos --seed {SEED} --minutes 0\n{season.output[-8000:]}")
+        raise
+    with capsys.disabled():
+        print(f"\nchaos, seed {SEED}:\n{season.report()}")
+    assert season.tally.resumed
