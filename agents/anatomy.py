@@ -156,7 +156,7 @@ def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[
 
 
 def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A selector team's state with its model's last choice."""
+    """A selector team's state with its model's last choice, whom it may not choose twice in a row."""
     states, manager = state["agent_states"], getattr(team, _MANAGER)
     return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
 

@@ -23,8 +23,8 @@ MOST_REVIEWS = 3
 
 REVIEW = "REVIEW:"
 ASSUME = (
-    "Nobody is there to answer any more. Go on without asking again: make the most sensible assumption, and state it "
-    "in the report."
+    f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
+    "make the most sensible assumption, and state it in the report."
 )
 NOBODY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"

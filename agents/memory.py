@@ -10,12 +10,14 @@ from server.runs.orchestrator import Exchange, Task
 # 12,000 are 3,000 tokens a call, less than the tools return. A question may have 4,000, so the last exchange always
 # fits whole, and mostly the last four.
 MEMORY = 12_000
-# Of one answer: its findings and figures. What follows, the SQL behind them above all, the team can make again.
+# Of one answer: its findings and figures come first, and the SQL behind them, which the team can write again, last.
 ANSWER = 3_000
+# How much of its end stays: there it says how the question was understood.
+END = 600
 
 USER = "user"
 _SQL = "\n## SQL"
-_CUT = "\n\n[...]"
+_CUT = "\n\n[...]\n\n"
 
 
 def opening(task: Task, answerer: str) -> Checkpoint:
@@ -43,11 +45,13 @@ def remembered(history: Sequence[Exchange], answerer: str) -> tuple[Said, ...]:
 
 
 def _short(answer: str) -> str:
-    """An answer of at most ANSWER characters: one that is longer goes without its SQL, else it ends with a line."""
+    """An answer of at most ANSWER characters. One that is longer loses its middle, from its SQL on where it has some;
+    whole paragraphs stay of its end, as many as fit into END."""
     if len(answer) <= ANSWER:
         return answer
-    head = answer[: ANSWER - len(_CUT)]
+    tail = answer[-END:].partition("\n\n")[2]
+    head = answer[: ANSWER - len(_CUT) - len(tail)]
     end = head.find(_SQL)
     if end < 0:
         end = head.rfind("\n")
-    return (head[:end] if end > 0 else head).rstrip() + _CUT
+    return (head[:end] if end > 0 else head).rstrip() + _CUT + tail

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from agents.assembly import Own
+from agents.human import Customs
 from agents.models import ModelSettings, connect
 from agents.orchestrator import AutoGenOrchestrator
 from agents.teams import Factory
@@ -54,7 +55,13 @@ class Recorder:
 
 @asynccontextmanager
 async def orchestrator(
-    fake: Provider, make: Callable[..., Any], *, max_messages: int = 40, max_retries: int = 0, patience: float = 10.0
+    fake: Provider,
+    make: Callable[..., Any],
+    *,
+    max_messages: int = 40,
+    max_retries: int = 0,
+    patience: float = 10.0,
+    customs: Customs | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` makes of a model client."""
     settings = ModelSettings(
@@ -66,6 +73,7 @@ async def orchestrator(
         info={"structured_output": True},
     )
     source = Own(Factory("tests:make", make, "first"))
+    source.customs = customs or source.customs
     made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         yield made

@@ -1,0 +1,527 @@
+"""A team that needs a person stops, and goes on in another process as if it had never stopped."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.conditions import (
+    HandoffTermination,
+    MaxMessageTermination,
+    SourceMatchTermination,
+    TextMentionTermination,
+)
+from autogen_agentchat.teams import (
+    BaseGroupChat,
+    DiGraphBuilder,
+    GraphFlow,
+    RoundRobinGroupChat,
+    SelectorGroupChat,
+    Swarm,
+)
+from autogen_core.models import ChatCompletionClient
+
+from agents import insights
+from agents.human import ASSUME, MOST_QUESTIONS, NOBODY, UNREVIEWED, Customs
+from agents.insights import ANALYST, DATA, PLANNER, REPORTER
+from agents.tools import toolbox
+from server.events import AgentResponse, AgentThinking
+from server.events.errors import RunFailed
+from server.runs.orchestrator import Answer, Exchange, Inquiry, Reply, Task
+from tests.agents import fake_provider
+from tests.agents.fake_provider import Body, Provider, provider
+from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.test_drive import essence
+
+Make = Callable[[ChatCompletionClient], BaseGroupChat]
+NOBODY_THERE = Reply(value=None, answered=False)
+APPROVED = Reply(value={"approve": True})
+
+
+def sent_back(remark: str) -> Reply:
+    return Reply(value={"approve": False, "remark": remark})
+
+
+class Play:
+    """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
+    each play has an orchestrator of its own, as if in another process."""
+
+    def __init__(self, fake: Provider, make: Make, customs: Customs | None = None) -> None:
+        self.fake, self._make, self._customs = fake, make, customs
+        self.sink = Recorder()
+        self.inquiries: list[Inquiry] = []
+
+    async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
+        """Asks `first` and gives the replies one after the other; all of them must be asked for."""
+        left, now = list(replies), first
+        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+            while isinstance(outcome := await team.run(now, self.sink), Inquiry):
+                self.inquiries.append(outcome)
+                reply = left.pop(0)
+                if reply.answered:
+                    jsonschema.validate(reply.value, outcome.schema)
+                now = replace(first, checkpoint=outcome.state, reply=reply)
+        assert left == []
+        return outcome
+
+    async def stretch(self, now: Task) -> Answer | Inquiry:
+        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+            return await team.run(now, self.sink)
+
+
+# --- the bundled team ------------------------------------------------------------------------------------------------
+
+
+def bundled(client: ChatCompletionClient) -> BaseGroupChat:
+    return insights.team(client, insights.kit(toolbox(Path("nowhere"))))
+
+
+def staff(*, questions: int = 0) -> fake_provider.Script:
+    """Plays the four. Each says what a person said last; the planner asks as often as it was told to."""
+
+    def model(body: Body, _: int) -> fake_provider.Reply:
+        messages = body["messages"]
+        name = str(messages[0]["content"]).removeprefix("You are ").partition(",")[0]
+        heard = [str(message["content"]) for message in messages if message.get("name") == "user"]
+        asked = sum("ASK USER:" in str(message["content"]) for message in messages if message["role"] == "assistant")
+        if name == PLANNER and asked < questions:
+            return fake_provider.Reply(text=[f"It is open.\nASK USER: Which measure ({asked})?\n1) revenue"])
+        return fake_provider.Reply(text=[f"{name} on {heard[-1]}"])
+
+    return model
+
+
+def insights_play(fake: Provider) -> Play:
+    return Play(fake, bundled, insights.CUSTOMS)
+
+
+def heard_by(fake: Provider, agent: str, nth: int = -1) -> list[tuple[str, str]]:
+    """What an agent's model was shown in its nth call, and who had said it."""
+    begins = f"You are {agent},"
+    calls = [body["messages"] for body in fake.requests]
+    calls = [messages for messages in calls if str(messages[0]["content"]).startswith(begins)]
+    return [(message.get("name", message["role"]), str(message["content"])) for message in calls[nth][1:]]
+
+
+async def test_the_planner_asks_and_goes_on_with_the_answer() -> None:
+    """The team stops with the question; the answer is the next thing that is said, and the planner's turn follows."""
+    async with provider(staff(questions=1)) as fake:
+        play = insights_play(fake)
+        answer = await play.run(task(), [Reply(value="Revenue")])
+        assert heard_by(fake, PLANNER)[-1] == ("user", "Revenue")
+        assert len(fake.requests) == 5
+    asked = play.inquiries[0]
+    assert (asked.agent_name, asked.prompt) == (PLANNER, "Which measure (0)?\n1) revenue")
+    assert asked.schema == {"type": "string", "minLength": 1}
+    assert [name for name, _ in play.sink.said()] == [PLANNER, PLANNER, DATA, ANALYST, REPORTER]
+    assert answer.final_response == "ReportAgent on Revenue"
+    assert answer.total_messages == 5
+    assert answer.usage.prompt_tokens == 50
+
+
+async def test_where_nobody_answers_the_team_assumes() -> None:
+    """It is told so, in the words that the offline analyst knows."""
+    async with provider(staff(questions=1)) as fake:
+        await insights_play(fake).run(task(), [NOBODY_THERE])
+        assert heard_by(fake, PLANNER)[-1] == ("user", NOBODY)
+
+
+async def test_a_run_asks_twice_at_most() -> None:
+    """The third question is answered with a request to assume; what comes instead of a plan then goes on."""
+    async with provider(staff(questions=9)) as fake:
+        play = insights_play(fake)
+        await play.run(task(), [Reply(value="One"), Reply(value="Two")])
+        assert heard_by(fake, PLANNER)[-1] == ("user", ASSUME)
+    assert len(play.inquiries) == MOST_QUESTIONS
+    assert [name for name, _ in play.sink.said()] == [PLANNER] * 4 + [DATA, ANALYST, REPORTER]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("ASK USER: Which?", "Which?"),
+        ("So.\n  **ASK USER:** Which?\n- a\n- b\n", "Which?\n- a\n- b"),
+        ("ASK USER:\nWhich?", "Which?"),
+        ("ASK USER: ", None),
+        ("I will not ASK USER: anything", None),
+        ("A plan.", None),
+    ],
+)
+def test_a_question_is_a_line_that_begins_so(text: str, question: str | None) -> None:
+    """With all that follows it; only the planner's counts."""
+    assert insights.question_in(PLANNER, text) == question
+    assert insights.question_in(ANALYST, text) is None
+
+
+async def test_an_approved_report_is_the_answer() -> None:
+    """Approval costs no model call and changes nothing in it."""
+    async with provider(staff()) as fake:
+        play = insights_play(fake)
+        answer = await play.run(replace(task(), review=True), [APPROVED])
+        assert len(fake.requests) == 4
+    assert play.inquiries[0].agent_name == REPORTER
+    assert "pprove" in play.inquiries[0].prompt
+    assert answer.final_response == "ReportAgent on Why?"
+    assert answer.total_messages == 4
+    assert answer.usage.prompt_tokens == 40
+
+
+async def test_a_remark_makes_the_team_work_again() -> None:
+    """It reaches the planner as a person's message, and the new report is reviewed in its turn."""
+    async with provider(staff()) as fake:
+        play = insights_play(fake)
+        answer = await play.run(replace(task(), review=True), [sent_back("Shorter."), APPROVED])
+        assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW: Shorter.")
+    assert [name for name, _ in play.sink.said()] == [PLANNER, DATA, ANALYST, REPORTER] * 2
+    assert answer.final_response == "ReportAgent on REVIEW: Shorter."
+
+
+async def test_a_report_sent_back_without_a_remark_is_checked_again() -> None:
+    """The team is told that there was none."""
+    async with provider(staff()) as fake:
+        await insights_play(fake).run(replace(task(), review=True), [Reply(value={"approve": False}), APPROVED])
+        assert "without a remark" in heard_by(fake, PLANNER)[-1][1]
+
+
+async def test_after_three_rounds_the_report_is_final() -> None:
+    """The last remark is obeyed; nobody is asked again."""
+    async with provider(staff()) as fake:
+        play = insights_play(fake)
+        answer = await play.run(replace(task(), review=True), [sent_back(f"No {i}") for i in range(3)])
+    assert answer.final_response == "ReportAgent on REVIEW: No 2"
+    assert answer.total_messages == 16
+
+
+async def test_a_report_that_nobody_reviewed_says_so() -> None:
+    """It is the answer all the same."""
+    async with provider(staff()) as fake:
+        answer = await insights_play(fake).run(replace(task(), review=True), [NOBODY_THERE])
+        assert len(fake.requests) == 4
+    assert answer.final_response == "ReportAgent on Why?" + UNREVIEWED
+
+
+async def test_a_question_and_a_review_in_one_run() -> None:
+    """Asked twice, sent back, asked no more than that: each wait is counted for the whole run."""
+    async with provider(staff(questions=2)) as fake:
+        play = insights_play(fake)
+        replies = [Reply(value="a"), Reply(value="b"), sent_back("c"), APPROVED]
+        answer = await play.run(replace(task(), review=True), replies)
+    assert answer.final_response == "ReportAgent on REVIEW: c"
+    assert len(play.inquiries) == 4
+
+
+async def test_the_past_comes_before_the_question() -> None:
+    """As messages of the person and of the reporter; that the reporter spoke in them doesn't end this run."""
+    history = (Exchange(question="Before?", answer="# So."),)
+    async with provider(staff()) as fake:
+        play = insights_play(fake)
+        answer = await play.run(replace(task("And?"), history=history))
+        before = [("user", "Before?"), ("ReportAgent", "# So."), ("user", "And?")]
+        assert heard_by(fake, PLANNER) == before
+        assert heard_by(fake, REPORTER)[:3] == before
+    assert answer.total_messages == 4
+    assert [body.progress for body in play.sink.bodies(AgentResponse)] == [25, 50, 75, 100]
+
+
+# --- other teams -----------------------------------------------------------------------------------------------------
+
+
+def agent(client: ChatCompletionClient, name: str, **options: Any) -> AssistantAgent:
+    return AssistantAgent(name, client, system_message=f"You are {name}.", description=f"Is {name}.", **options)
+
+
+def chooses(body: Body) -> bool:
+    """Whether a selector team's model is asked who speaks next."""
+    return "role play" in str(body["messages"][0]["content"])
+
+
+def counting(body: Body, _: int) -> fake_provider.Reply:
+    """A model without memory: what it says follows from what it is shown."""
+    system, messages = str(body["messages"][0]["content"]), body["messages"]
+    if chooses(body):
+        spoken = len(re.findall("^(?:A|B|U): ", system.partition("following conversation")[2], re.MULTILINE))
+        return fake_provider.Reply(text=["AUBU"[spoken % 4]])
+    tools = [tool["function"]["name"] for tool in body.get("tools", [])]
+    if tools and not any("enough" in str(message["content"]) for message in messages):
+        return fake_provider.Reply(calls=[(tools[0], "{}")])
+    return fake_provider.Reply(text=[f"{system[8]} has spoken after {messages[-1]['content']!r} in {len(messages)}"])
+
+
+def with_person(client: ChatCompletionClient) -> BaseGroupChat:
+    return RoundRobinGroupChat(
+        [agent(client, "A"), UserProxyAgent("U", input_func=input), agent(client, "B")],
+        termination_condition=TextMentionTermination("OK", sources=["U"]) | MaxMessageTermination(9),
+    )
+
+
+def person_first(client: ChatCompletionClient) -> BaseGroupChat:
+    return RoundRobinGroupChat([UserProxyAgent("U"), agent(client, "A")], max_turns=4)
+
+
+def person_chosen(client: ChatCompletionClient) -> BaseGroupChat:
+    members: list[Any] = [agent(client, "A"), UserProxyAgent("U"), agent(client, "B")]
+    return SelectorGroupChat(members, client, max_turns=5, emit_team_events=True)
+
+
+def person_chosen_by_rule(client: ChatCompletionClient) -> BaseGroupChat:
+    members: list[Any] = [agent(client, "A"), UserProxyAgent("U"), agent(client, "B")]
+    order = "AUBU"
+    return SelectorGroupChat(members, client, max_turns=5, selector_func=lambda thread: order[(len(thread) - 1) % 4])
+
+
+def person_in_a_line(client: ChatCompletionClient) -> BaseGroupChat:
+    members: list[Any] = [agent(client, "A"), UserProxyAgent("U"), agent(client, "B")]
+    first, person, last = members
+    built = DiGraphBuilder().add_node(first).add_node(person).add_node(last)
+    built.add_edge(first, person).add_edge(person, last)
+    return GraphFlow(members, built.build())
+
+
+def person_handed_to(client: ChatCompletionClient) -> BaseGroupChat:
+    return Swarm(
+        [agent(client, "A", handoffs=["U"]), UserProxyAgent("U")],
+        termination_condition=SourceMatchTermination(["A"]) & TextMentionTermination("has spoken"),
+    )
+
+
+def hands_over(client: ChatCompletionClient) -> BaseGroupChat:
+    return Swarm([agent(client, "A", handoffs=["B"]), agent(client, "B", handoffs=["user"])],
+                 termination_condition=HandoffTermination("user") | TextMentionTermination("has spoken"))  # fmt: skip
+
+
+def one_hands_over(client: ChatCompletionClient) -> BaseGroupChat:
+    return RoundRobinGroupChat(
+        [agent(client, "A", handoffs=["user"])],
+        termination_condition=HandoffTermination("user") | TextMentionTermination("has spoken"),
+    )
+
+
+YES = Reply(value="enough")
+CASES: list[tuple[Make, bool, list[Reply]]] = [
+    (with_person, False, [YES, Reply(value="OK")]),
+    (with_person, False, [NOBODY_THERE]),
+    (with_person, True, [NOBODY_THERE, sent_back("More."), Reply(value="OK"), APPROVED]),
+    (person_first, False, [YES, YES]),
+    (person_first, True, [YES, YES, sent_back("Again"), YES, YES, APPROVED]),
+    (person_chosen, False, [YES, YES]),
+    (person_chosen_by_rule, False, [YES, YES]),
+    (person_in_a_line, False, [YES]),
+    (person_in_a_line, True, [YES, sent_back("Again"), YES, APPROVED]),
+    (person_handed_to, False, [Reply(value="no"), YES]),
+    (hands_over, False, [Reply(value="no"), YES]),
+    (hands_over, True, [YES, APPROVED]),
+    (one_hands_over, False, [YES]),
+]
+
+
+def asked_of(play: Play) -> list[tuple[str, str]]:
+    return [(asked.agent_name, asked.prompt) for asked in play.inquiries]
+
+
+async def test_a_persons_stand_in_answers_with_the_reply() -> None:
+    """In its own turn and words; the others hear it, and the team's condition sees it."""
+    async with provider(counting) as fake:
+        play = Play(fake, with_person)
+        answer = await play.run(task(), [YES, Reply(value="OK")])
+        assert len(fake.requests) == 3
+    assert asked_of(play) == [("U", "Enter your response:")] * 2
+    assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A", "U"]
+    assert play.sink.said()[2][1] == "B has spoken after 'enough' in 4"
+    assert answer.total_messages == 5
+    assert answer.agent_name == "A"  # what a person says is no answer to a person
+    begun = [draft.agent_name for draft in play.sink.drafts if isinstance(draft.body, AgentThinking)]
+    assert begun == ["A", "U", "B", "A", "U"]
+
+
+async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> None:
+    """The team is told once; when it asks again, what an agent said last is the answer."""
+    async with provider(counting) as fake:
+        play = Play(fake, with_person)
+        answer = await play.run(task(), [NOBODY_THERE])
+    assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A"]
+    assert play.sink.said()[1][1] == NOBODY
+    assert answer.final_response == play.sink.said()[-1][1]
+
+
+async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
+    """It had chosen the person; the turn stays theirs, and counts as the model's choice."""
+    async with provider(counting) as fake:
+        play = Play(fake, person_chosen)
+        await play.run(task(), [YES, YES])
+        choices = [str(body["messages"]) for body in fake.requests if chooses(body)]
+    assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "U", "A"]
+    assert len(choices) == 5
+    assert "['U', 'B']" in choices[1]
+    assert "['A', 'B']" in choices[2]
+
+
+async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
+    """To who handed over, as a swarm wants it."""
+    async with provider(counting) as fake:
+        play = Play(fake, hands_over)
+        answer = await play.run(task(), [Reply(value="no"), YES])
+    assert asked_of(play)[0][0] == "B"
+    assert [name for name, _ in play.sink.said()] == ["A", "B", "B", "B"]
+    assert answer.final_response.startswith("B has spoken after 'enough'")
+
+
+async def test_a_handoff_that_nobody_takes_ends_the_team_the_second_time() -> None:
+    """It was told that nobody answered, and handed over again."""
+    async with provider(counting) as fake:
+        play = Play(fake, hands_over)
+        answer = await play.run(task(), [NOBODY_THERE])
+    assert [name for name, _ in play.sink.said()] == ["A", "B", "B"]
+    assert answer.agent_name == "B"
+
+
+async def test_the_past_ends_no_team() -> None:
+    """Its condition sees this run only, and counts from its question."""
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        ends = TextMentionTermination("DONE") | MaxMessageTermination(3)
+        return RoundRobinGroupChat([agent(client, "A")], termination_condition=ends)
+
+    async with provider(counting) as fake:
+        now = replace(task(), history=(Exchange(question="Before?", answer="DONE"),) * 3)
+        answer = await Play(fake, make).run(now)
+        told = [(m.get("name"), m["content"]) for m in fake.requests[0]["messages"][1:]]
+    assert answer.total_messages == 2
+    assert told == [("user", "Before?"), ("assistant", "DONE")] * 3 + [("user", "Why?")]
+
+
+@pytest.mark.parametrize(
+    ("make", "customs", "script", "review", "replies"),
+    [
+        *((make, None, counting, review, replies) for make, review, replies in CASES),
+        (bundled, insights.CUSTOMS, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
+        (bundled, insights.CUSTOMS, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
+    ],
+)  # fmt: skip
+async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
+    make: Make, customs: Customs | None, script: fake_provider.Script, review: bool, replies: list[Reply]
+) -> None:
+    """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
+    told twice, and what follows is what an undisturbed run gives."""
+    now = replace(task(), review=review, history=(Exchange(question="Before?", answer="So."),))
+    async with provider(script) as fake:
+        whole = Play(fake, make, customs)
+        answer = await whole.run(now, replies)
+        asked, told = len(fake.requests), essence(whole.sink.drafts)
+        waits = [saved.state for saved in whole.inquiries]
+        assert len(whole.sink.checkpoints) >= len(waits)
+        for number, saved in enumerate(whole.sink.checkpoints):
+            rest, before = Play(fake, make, customs), len(fake.requests)
+            left = replies[sum(wait in whole.sink.checkpoints[:number] for wait in waits) :]
+            again = await rest.run(replace(now, attempt=2, checkpoint=saved), left)
+            assert again == answer
+            assert essence(rest.sink.drafts) == told[len(told) - len(essence(rest.sink.drafts)) :]
+            repeated = fake.requests[before:]
+            assert repeated == fake.requests[asked - len(repeated) : asked]
+            if saved is whole.sink.checkpoints[-1] and not left:
+                assert repeated == []
+
+
+async def test_what_waits_was_saved_before_it_is_asked_for() -> None:
+    """A server that dies before it has written the question down asks it again, and does no work for it."""
+    async with provider(staff(questions=1)) as fake:
+        play = insights_play(fake)
+        first = await play.stretch(task())
+        assert isinstance(first, Inquiry)
+        again = await play.stretch(replace(task(checkpoint=play.sink.checkpoints[-1]), attempt=2))
+        assert again == first
+        assert len(fake.requests) == 1
+
+
+# --- what can't be had -----------------------------------------------------------------------------------------------
+
+
+def nested_person(client: ChatCompletionClient) -> BaseGroupChat:
+    inner = RoundRobinGroupChat([agent(client, "B"), UserProxyAgent("U")], max_turns=2, name="Inner")
+    return RoundRobinGroupChat([agent(client, "A"), inner], max_turns=2)
+
+
+def parallel(client: ChatCompletionClient) -> BaseGroupChat:
+    members: list[Any] = [agent(client, name) for name in "ABC"]
+    first, *both = members
+    built = DiGraphBuilder()
+    for member in members:
+        built.add_node(member)
+    for member in both:
+        built.add_edge(first, member)
+    return GraphFlow(members, built.build())
+
+
+@pytest.mark.parametrize(("make", "review"), [(nested_person, False), (parallel, True)])
+async def test_a_team_that_cannot_wait_says_so_at_once(make: Make, review: bool) -> None:
+    """Before any model call: otherwise it would be paid for, and then lost."""
+    async with provider(counting) as fake:
+        with pytest.raises(RunFailed) as caught:
+            await Play(fake, make).run(replace(task(), review=review))
+        assert fake.requests == []
+    assert caught.value.code == "team_unavailable"
+
+
+async def test_a_server_does_not_start_with_a_team_that_cannot_wait() -> None:
+    """The factory's team is looked at when the server starts."""
+    async with provider(counting) as fake, orchestrator(fake, nested_person) as team:
+        with pytest.raises(RunFailed, match="U asks a person"):
+            await team.try_team()
+
+
+async def test_a_function_that_answers_by_itself_is_left_alone() -> None:
+    """Only who would read the server's console is answered for."""
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        person = UserProxyAgent("U", input_func=lambda prompt: f"{prompt} yes")
+        return RoundRobinGroupChat([agent(client, "A"), person], max_turns=2)
+
+    async with provider(counting) as fake:
+        play = Play(fake, make)
+        await play.run(task())
+    assert play.sink.said()[-1] == ("U", "Enter your response:  yes")
+
+
+class Forgetful(AssistantAgent):
+    async def save_state(self) -> Any:
+        raise RuntimeError("no state")
+
+
+async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
+    """What it had done would be done twice: the run ends as interrupted."""
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        return RoundRobinGroupChat([Forgetful("A", client)], max_turns=2)
+
+    async with provider(counting) as fake:
+        play = Play(fake, make)
+        await play.run(task())
+        with pytest.raises(RunFailed) as caught:
+            await play.run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
+        assert len(fake.requests) == 2
+    assert caught.value.code == "interrupted"
+
+
+async def test_a_team_that_has_changed_is_not_gone_on_with() -> None:
+    """What was saved is of agents that are not there any more."""
+    async with provider(counting) as fake:
+        play = Play(fake, with_person)
+        assert isinstance(await play.stretch(task()), Inquiry)
+        with pytest.raises(RunFailed) as caught:
+            await Play(fake, hands_over).run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
+    assert caught.value.code == "interrupted"
+
+
+async def test_waiting_leaves_nothing_behind() -> None:
+    """No task of the team outlives its question, also when it stops in the middle of a turn: all that is left is the
+    saved state."""
+    async with provider(counting) as fake, orchestrator(fake, with_person) as team:
+        assert isinstance(await team.run(task(), Recorder()), Inquiry)
+        before = asyncio.all_tasks()
+        for _ in range(3):
+            assert isinstance(await team.run(task(), Recorder()), Inquiry)
+        assert asyncio.all_tasks() == before
