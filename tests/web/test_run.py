@@ -139,11 +139,13 @@ def test_what_a_resumed_run_does_again_counts_once(blank: Page) -> None:
         blank,
         event(1, "agent_response", message="kept"),
         event(2, "tool_execution", tool_name="t", parameters={}, call_id="c", status="finished", result=chart),
-        event(3, "resumed", "System", attempt=2, from_id=1),
-        event(4, "tool_execution", tool_name="t", parameters={}, call_id="c", status="started"),
+        event(3, "tool_execution", tool_name="t", parameters={}, call_id="d", status="started"),
+        event(4, "resumed", "System", attempt=2, from_id=1),
+        event(5, "tool_execution", tool_name="t", parameters={}, call_id="c", status="started"),
     )
     kept, again, notice, anew = run["entries"]
     assert ("superseded" in kept, again["superseded"], notice["kind"], run["charts"]) == (False, True, "notice", [])
+    assert [item["status"] for item in again["items"]] == ["finished", "unfinished"]
     assert anew["items"][0]["status"] == "started"
 
 

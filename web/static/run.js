@@ -244,14 +244,20 @@ function finish(run, seen, state, activity) {
   run.activity = activity;
   for (const turn of run.openTurns.values()) close(run, turn, seen);
   if (run.pending) settle(run, run.pending, 'ended');
-  for (const call of run.calls.values()) if (call.status === 'started') change(run, call, { status: 'unfinished' });
+  endCalls(run);
   notice(run, { ...seen, data: {} }, activity);
+}
+
+/** The calls that nobody will hear of any more. */
+function endCalls(run) {
+  for (const call of run.calls.values()) if (call.status === 'started') change(run, call, { status: 'unfinished' });
 }
 
 /** What was published after `from_id` is done again: it stays visible, but counts no longer. */
 function resumed(run, seen) {
   const from = number(seen.data.from_id) ?? seen.id;
   for (const turn of run.openTurns.values()) close(run, turn, seen);
+  endCalls(run);
   for (const entry of run.entries) {
     if (entry.id > from) change(run, entry, { superseded: true });
     for (const item of entry.items) if (item.id > from) change(run, item, { superseded: true });
