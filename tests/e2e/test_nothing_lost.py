@@ -94,7 +94,7 @@ async def _all_data(url: str, run_id: str) -> list[str]:
 
 async def test_runs_get_their_time_to_end_in_a_drain(start: Start) -> None:
     """A short run ends in its own server, which then exits without waiting any longer."""
-    server = start()
+    server = start(ASKSTREAM_DRAIN_SECONDS="20")
     run_id = await ask(server.url, SHORT)
     assert await asyncio.to_thread(server.stop) == 0
     next_one = start()
