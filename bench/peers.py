@@ -24,8 +24,9 @@ from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
 
 from bench.events import Allowance, envelope
-from server.serving import BACKLOG
 
+# As ours has it. Not imported from there: a peer's start must not wait for our modules.
+BACKLOG = 2048
 # Where the `websockets` server, which serves no plain HTTP, takes the control connection.
 CONTROL_OFFSET = 1
 
