@@ -26,6 +26,7 @@ WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know th
 - stock: *Which products were out of stock in October?*
 - a forecast: *Forecast revenue for the next three months*
 - the data itself: *What data do you have?*
+- what follows from an answer: *And the quarter before?*, *What about the north?*, *And by product?*, *Why?*
 
 For questions in words that I don't know, start the server with a model's key (`OPENAI_API_KEY`)."""
 

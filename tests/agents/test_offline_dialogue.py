@@ -122,6 +122,12 @@ async def test_that_is_compared_with_last_year(path: Path, data: sqlite3.Connect
     assert found.rows[0][1:3] == (euro(total(data, REVENUE, Q3)), euro(total(data, REVENUE, Q3_YEAR_AGO)))
 
 
+def test_a_period_of_last_year_is_compared_with_the_year_before_it() -> None:
+    """Not with the year that it lies in."""
+    found = understand(["revenue in December 2025", "compare that with last year"], FACTS)
+    assert (found.period, found.against) == (periods.parse("2025-12"), periods.parse("2024-12"))
+
+
 async def test_and_by_product_lists_the_same_figure(path: Path, data: sqlite3.Connection) -> None:
     """Measure, period and part of the question before."""
     story = await ask(path, "What were orders in the north in Q3 2026?", "and by product?")
