@@ -233,7 +233,7 @@ class Runs:
         record = self._record(question, by)
         turn = self._sessions.join(record.principal, record.session_id, question.if_busy)
         run = self._admit(record, self._task(record), turn)
-        # Whoever asks may be gone before the journal has answered; what is in the journal then has to live all the same.
+        # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
         return await asyncio.shield(self._begin(run))
 
     async def _begin(self, run: Run) -> tuple[RunRecord, bool]:
