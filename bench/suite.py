@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from bench import builds, fanout, journal, servers, startup, tokens
@@ -16,7 +16,7 @@ _TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured. Viewers of one run, runs and pieces of text, repetitions of what takes a moment."""
+    """How much is measured. What a viewer costs that only waits is told of at least `waiting` of them."""
 
     viewers: Sequence[int]
     plan: Plan
@@ -27,6 +27,9 @@ class Scale:
     times: int
     writing: tokens.Load
     rushed: tokens.Load
+
+    def plan_for(self, viewers: int) -> Plan:
+        return self.plan if viewers >= self.waiting else replace(self.plan, idle_seconds=0)
 
 
 QUICK = Scale(
@@ -69,8 +72,8 @@ def fan_out(scale: Scale) -> Iterator[Table]:
     """One run with many viewers, ours and peers."""
     found: Outcomes = {
         (transport, count): {
-            **{server.name: _measure(server, count, scale.plan) for server in _contenders(transport)},
-            FLOOR: _floor(count, scale.plan),
+            **{server.name: _measure(server, count, scale.plan_for(count)) for server in _contenders(transport)},
+            FLOOR: _floor(count, scale.plan_for(count)),
         }
         for count in scale.viewers
         for transport in _TITLES
