@@ -58,11 +58,13 @@ def _notice(run_id: str, message: str, body: NoticeBody) -> bytes:
     return encode_notice(Notice(run_id, datetime.now(UTC), message, body))
 
 
-def abort(scope: Scope) -> None:
-    """Cuts the connection at once, with what is buffered for it, where the server lets us."""
+def abort(scope: Scope) -> bool:
+    """Cuts the connection at once, with what is buffered for it. Whether the server lets us."""
     offered = scope.get("extensions", {}).get(EXTENSION)
-    if offered is not None:
-        offered["abort"]()
+    if offered is None:
+        return False
+    offered["abort"]()
+    return True
 
 
 class Transport(Protocol):

@@ -128,8 +128,8 @@ class Stream(Response):
                 await unless_left(receive, self._write(send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (ClientLeft, TimeoutError) as why:
-            if isinstance(why, TimeoutError):
-                abort(scope)
+            if isinstance(why, TimeoutError) and abort(scope):
+                await receive()  # until the server knows: it would complain of a response that isn't complete
             if self._left is not None:
                 await self._left()
         finally:

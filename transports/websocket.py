@@ -191,7 +191,12 @@ class Socket:
         await self._send(self._conversation.refused(ref, problem, run_id).text)
 
     async def _send(self, text: str) -> None:
-        """The one place that writes to this connection. Raises TimeoutError when the client reads nothing."""
+        """The one place that writes to this connection.
+
+        Raises TimeoutError when the client reads nothing, and WebSocketDisconnect when it has gone.
+        """
+        if self._websocket.application_state is not WebSocketState.CONNECTED:
+            raise WebSocketDisconnect(1006)  # another relay was told a moment ago
         async with asyncio.timeout(self._house.send_seconds):
             await self._websocket.send_text(text)
         self._sent = monotonic()

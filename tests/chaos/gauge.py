@@ -1,9 +1,12 @@
 """A transport of the tests' own, `tests.chaos.gauge:Gauge`: what a server holds, read from inside it."""
 
 import asyncio
+import ctypes
 import gc
+import logging
 import os
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +22,7 @@ from transports.base import House
 REST_TASKS = 3
 # What the journal's two readers open when they are needed first: the database, its WAL and its index each.
 POOLED_FILES = 6
+LIBC = ctypes.CDLL(None)
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -43,17 +47,30 @@ class Held:
         return cls(**{f.name: raw[f.name] for f in fields(cls)})
 
 
+class Aloud(logging.Filter):
+    """Prints the traceback that a server keeps to itself: whoever looks at a storm's failure needs it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0]:
+            traceback.print_exception(*record.exc_info)
+        return True
+
+
 class Gauge:
     """A `Transport` that carries no events."""
 
     def __init__(self, house: House) -> None:
         self._house = house
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).addFilter(Aloud())
 
     def routes(self) -> Sequence[BaseRoute]:
         return [Route("/gauge", self.read)]
 
     async def read(self, request: Request) -> Response:
         gc.collect()
+        if hasattr(LIBC, "malloc_trim"):  # glibc's: gives back what is free, so that what is left is what is held
+            LIBC.malloc_trim(0)
         return JSONResponse(asdict(self._held()), headers={"Connection": "close"})
 
     def _held(self) -> Held:

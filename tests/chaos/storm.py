@@ -71,19 +71,20 @@ class Storm:
         Raises AssertionError, alone or in a group, for whatever must never happen.
         """
         earlier, self._over = len(self._asked), False
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.at_once):
-                group.create_task(self._keeps_asking())
-            await self._weather(blows)
-            self._over = True
-        async with asyncio.timeout(END_SECONDS):
+        async with asyncio.timeout(None) as patience:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.at_once):
+                    group.create_task(self._keeps_asking())
+                await self._weather(blows)
+                self._over = True
+                patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             await self._calm()
         logs = [await verdict.of_run(self.host, asked, self.tally) for asked in self._asked[earlier:]]
         for seen in self._watching:
             verdict.of_watch(seen, logs)
         self._watching.clear()
         await verdict.of_list(self.host, self._asked)
-        assert not self.host.complaints, "\n".join(self.host.complaints)
+        assert not self.host.complaints, self.host.output
 
     async def _weather(self, blows: Sequence[Blow]) -> None:
         for kind in blows:
@@ -113,8 +114,7 @@ class Storm:
     async def _watches(self, asked: Asked, chance: Random) -> None:
         seen = Watch(asked.run_id, chance.random() < 0.7, self.tally)
         self._watching.append(seen)
-        async with asyncio.timeout(END_SECONDS):
-            await watch(self.host, seen, chance)
+        await watch(self.host, seen, chance)
 
     async def _stops(self, asked: Asked, chance: Random) -> None:
         await asyncio.sleep(chance.uniform(0, 0.5))

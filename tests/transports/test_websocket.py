@@ -34,6 +34,7 @@ class Wire:
     messages: list[Message]
     sent: list[Message] = field(default_factory=list[Message])
     stalls: Callable[[Message], bool] = lambda message: False
+    breaks: Callable[[Message], bool] = lambda message: False
 
     async def receive(self) -> Message:
         if not self.messages:
@@ -42,6 +43,8 @@ class Wire:
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
+        if self.breaks(message):
+            raise OSError("the client is gone")
         if self.stalls(message):
             await asyncio.Event().wait()
 
@@ -105,3 +108,14 @@ async def test_a_run_that_was_tied_to_the_socket_and_forgotten_does_not_save_the
     talking.cancel()
     await asyncio.wait({talking})
     assert (await house.runs.outcome(second)).event_type == "cancelled"
+
+
+async def test_a_client_that_is_gone_ends_all_its_relays_in_silence(house: House) -> None:
+    """Each of them notices it in the middle of a send; the first one's news are no error of the others."""
+    records = [(await house.runs.start(Question(text="why?", principal="anonymous")))[0] for _ in range(3)]
+    messages = [{"type": "subscribe", "run_id": record.run_id} for record in records]
+    wire = Wire(_said(messages, then_gone=False), breaks=lambda m: '"started"' in m.get("text", ""))
+    await _talk(house, wire)
+    assert sum('"started"' in m.get("text", "") for m in wire.sent) == 1
+    await asyncio.sleep(0)
+    assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
