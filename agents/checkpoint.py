@@ -44,9 +44,9 @@ class Checkpoint:
     The team's thread begins with `remembered` messages of earlier runs. `shown` tells in which portions the
     termination condition was shown those after the first `skipped`: its counters are in no state, so a fresh
     condition is shown them again. `unheard` is what the next turn begins with. If that is the turn of a person's
-    stand-in, `speaker` is its name and `replies` are what it is told. `ended` is True once nothing is left to do but
-    to answer, unless `waiting` says otherwise. `asked` and `reviews` count the times that a person was turned to;
-    `unanswered` is True after one who didn't reply.
+    stand-in, `speaker` is its name, `replies` are what it is told, and `introduced` says that viewers know of the
+    choice already. `ended` is True once nothing is left to do but to answer, unless `waiting` says otherwise. `asked`
+    and `reviews` count the times that a person was turned to; `unanswered` is True after one who didn't reply.
     """
 
     state: Mapping[str, Any] | None = field(default_factory=dict[str, Any])
@@ -56,6 +56,7 @@ class Checkpoint:
     unheard: tuple[Said, ...] = ()
     speaker: str | None = None
     replies: tuple[str, ...] = ()
+    introduced: bool = False
     turns: int = 0
     messages: int = 0
     usage: Usage = field(default_factory=Usage)

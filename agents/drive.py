@@ -124,7 +124,7 @@ class Drive:
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
-            at = replace(before, usage=self._ledger.usage)
+            at = replace(before, usage=self._ledger.usage, introduced=self._at.introduced)
             self._at = human.interrupted(at, self._asked.result(), review=review)
             return
         result = turn.result()
@@ -171,8 +171,9 @@ class Drive:
         match message:
             case UserInputRequestedEvent():
                 return message.source in self._inputs
-            case SelectSpeakerEvent() | SelectorEvent():
-                return self._at.speaker is not None
+            case SelectSpeakerEvent():
+                before, self._at = self._at, replace(self._at, introduced=True)
+                return before.speaker is not None and before.introduced
             case _:
                 return False
 
@@ -223,6 +224,7 @@ class Drive:
             unheard=(),
             speaker=None,
             replies=(),
+            introduced=False,
         )
         try:
             state = await team.save_state()

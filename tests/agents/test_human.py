@@ -2,20 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import (
     HandoffTermination,
     MaxMessageTermination,
     SourceMatchTermination,
     TextMentionTermination,
 )
+from autogen_agentchat.messages import TextMessage
 from autogen_agentchat.teams import (
     BaseGroupChat,
     DiGraphBuilder,
@@ -349,15 +351,40 @@ async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> N
 
 
 async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
-    """It had chosen the person; the turn stays theirs, and counts as the model's choice."""
+    """It had chosen the person; the turn stays theirs, and counts as the model's choice, told once and paid for."""
     async with provider(counting) as fake:
         play = Play(fake, person_chosen)
-        await play.run(task(), [YES, YES])
+        answer = await play.run(task(), [YES, YES])
+        assert answer.usage.prompt_tokens == 10 * len(fake.requests)
         choices = [str(body["messages"]) for body in fake.requests if chooses(body)]
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "U", "A"]
     assert len(choices) == 5
+    assert sum(draft.message.startswith("Gives the turn") for draft in play.sink.drafts) == 5
     assert "['U', 'B']" in choices[1]
     assert "['A', 'B']" in choices[2]
+
+
+class Thorough(UserProxyAgent):
+    """Wants two answers in one turn."""
+
+    async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
+        assert callable(self.input_func)
+        answers = [await cast(Any, self.input_func)(prompt, cancellation_token) for prompt in ("First?", "Second?")]
+        yield Response(chat_message=TextMessage(content=" and ".join(answers), source=self.name))
+
+
+async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
+    """Each answer is asked for once, and the turn goes on with all of them."""
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        return RoundRobinGroupChat([agent(client, "A"), Thorough("U")], max_turns=2)
+
+    async with provider(counting) as fake:
+        play = Play(fake, make)
+        await play.run(task(), [Reply(value="yes"), Reply(value="no")])
+        assert len(fake.requests) == 1
+    assert asked_of(play) == [("U", "First?"), ("U", "Second?")]
+    assert play.sink.said()[-1] == ("U", "yes and no")
 
 
 async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:

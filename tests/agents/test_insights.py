@@ -7,7 +7,7 @@ from autogen_agentchat.messages import TextMessage, ToolCallRequestEvent
 
 from agents import insights, warehouse
 from agents.assembly import Bundled
-from agents.insights import ANALYST, DATA, MORE_DATA, ORDER, PLANNER, REPORTER, next_speaker
+from agents.insights import ANALYST, ASK_USER, DATA, MORE_DATA, ORDER, PLANNER, REPORTER, next_speaker
 from agents.models import ModelSettings, connect
 from agents.orchestrator import AutoGenOrchestrator
 from agents.tools import toolbox
@@ -43,6 +43,25 @@ def test_the_analyst_may_send_the_work_back_twice(text: str, rounds_before: int,
 def test_only_a_line_that_begins_so_sends_it_back(text: str) -> None:
     """Not the words in passing."""
     assert next_speaker([said(PLANNER), said(DATA), said(ANALYST, text)]) == REPORTER
+
+
+def test_a_persons_word_brings_the_planner_back() -> None:
+    """Their answer, or what they want another way; the round that follows goes the whole way again."""
+    asked = [said("user"), said(PLANNER, f"{ASK_USER} Which?")]
+    assert next_speaker([*asked, said("user")]) == PLANNER
+    assert next_speaker([*asked, said("user"), said(PLANNER)]) == DATA
+    assert next_speaker([*asked, said("user"), *map(said, ORDER), said("user", "REVIEW: no")]) == PLANNER
+
+
+def test_sending_back_is_counted_over_all_rounds() -> None:
+    """A remark doesn't give the analyst two more."""
+    one_round = [said("user"), said(PLANNER), said(DATA), said(ANALYST, MORE_DATA)]
+    assert next_speaker([*one_round * 2, said(PLANNER), said(DATA), said(ANALYST, MORE_DATA)]) == REPORTER
+
+
+def test_an_earlier_report_is_nobodys_turn() -> None:
+    """What the session remembers comes before the question, and the planner begins."""
+    assert next_speaker([said("user"), said(REPORTER), said("user")]) == PLANNER
 
 
 def test_each_agent_introduces_itself_to_the_model() -> None:
