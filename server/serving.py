@@ -6,10 +6,13 @@ uvicorn's own handlers close WebSockets at once and leave event streams open; ou
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 import uvicorn
 
@@ -27,6 +30,9 @@ BACKLOG = 2048
 # Synchronous tools run in threads, and one that was cancelled holds its thread until it returns. asyncio's default
 # is a few more than there are processors, which a handful of such tools would use up for everybody.
 THREADS = 64
+WORKER = "worker"
+# What is still at work when all else has ended gets this long: an idle thread needs milliseconds to go.
+LAST_SECONDS = 1.0
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 
@@ -62,18 +68,45 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
-    """Serves until a signal has been handled. `ready` is called once requests will be answered."""
+    """Serves until a signal has been handled. `ready` is called once requests will be answered.
+
+    Does not return, but ends the process, where something that nobody can stop would keep it from ending.
+    """
+    loop = asyncio.get_running_loop()
+    workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
+    loop.set_default_executor(workers)
     async with open_app(settings) as app:
         server = Server(_config(app))
         stop = _Stop(app, server)
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
         listening.listen(BACKLOG)
         ready(app)
         await server.serve(sockets=[listening])
         await stop.finished()
+    if not await _all_ended(workers):
+        log.warning("tools that can't be stopped are still at work; leaving them")
+        logging.shutdown()
+        os._exit(0)
+
+
+async def _all_ended(workers: ThreadPoolExecutor) -> bool:
+    """Whether nothing is at work any more, after a last moment. The interpreter would wait for it, without any bound:
+    for a synchronous tool's thread, and for a task that ignores that it is cancelled. The log is closed by now."""
+    workers.shutdown(wait=False, cancel_futures=True)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    deadline = monotonic() + LAST_SECONDS
+    while busy := [task for task in tasks if not task.done()] or _threads():
+        if monotonic() > deadline:
+            return False
+        await asyncio.sleep(LAST_SECONDS / 100)
+    return not busy
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER)]
 
 
 class _Stop:

@@ -1,0 +1,33 @@
+"""A server that is told to stop ends, whatever its runs are in the middle of; the next one goes on with them."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.chaos.team import Plan
+from tests.e2e.conftest import Start
+from tests.e2e.viewers import ask, is_terminal, watch_sse
+
+TEAM = ("--team", "tests.chaos.team:factory")
+# The drain, 5 s for what ignores its cancel, 3 s for connections, 1 s at the very end, and a busy machine.
+STOP_SECONDS = 15
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(tag="thread", pause=60, chunks=0), Plan(tag="task", pause=60, chunks=1, stubborn=True)],
+    ids=["a tool's thread", "a task that ignores its cancel"],
+)
+async def test_what_nobody_can_stop_does_not_hold_the_server(start: Start, plan: Plan) -> None:
+    """SIGTERM ends it in time and in good order; the run is still there, and goes on."""
+    server = start(*TEAM, ASKSTREAM_DRAIN_SECONDS="0.1")
+    run_id = await ask(server.url, plan.question())
+    await asyncio.sleep(1)  # somewhere in its first step, which takes a minute
+    began = time.monotonic()
+    assert await asyncio.to_thread(server.stop) == 0
+    assert time.monotonic() - began < STOP_SECONDS
+    again = start(*TEAM, ASKSTREAM_DRAIN_SECONDS="0.1", ASKSTREAM_RUN_SECONDS="1")
+    log = await watch_sse(again.url, run_id)
+    assert is_terminal(log[-1])
+    assert any('"resumed"' in line for line in log)
