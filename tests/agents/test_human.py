@@ -364,6 +364,28 @@ async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
     assert "['A', 'B']" in choices[2]
 
 
+async def test_a_choice_that_was_told_before_the_question_is_not_told_again() -> None:
+    """Whether viewers hear who was chosen before the turn stops is a matter of chance; here they do."""
+
+    class Patient(UserProxyAgent):
+        async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
+            await play.sink.until(lambda draft: draft.message == "Gives the turn to U.")
+            async for message in super().on_messages_stream(messages, cancellation_token):
+                yield message
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        members: list[Any] = [agent(client, "A"), Patient("U")]
+        return SelectorGroupChat(members, client, max_turns=2, emit_team_events=True)
+
+    async with provider(counting) as fake:
+        play = Play(fake, make)
+        await play.run(task(), [YES])
+    assert [draft.message for draft in play.sink.drafts if draft.message.startswith("Gives")] == [
+        "Gives the turn to A.",
+        "Gives the turn to U.",
+    ]
+
+
 class Thorough(UserProxyAgent):
     """Wants two answers in one turn."""
 
