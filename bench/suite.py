@@ -41,7 +41,7 @@ QUICK = Scale(
     appended=40,
     times=3,
     writing=tokens.Load(runs=50, pieces=60, pause=0.05),
-    rushed=tokens.Load(runs=1, pieces=4000, pause=0),
+    rushed=tokens.Load(runs=1, pieces=8000, pause=0),
 )
 FULL = Scale(
     viewers=(10, 100, 1000, 5000),
@@ -88,7 +88,7 @@ def fan_out(scale: Scale) -> Iterator[Table]:
     yield _table(found, "Latency from publish to the viewer's socket, at a steady pace", "Milliseconds", latency)
     waiting = {case: outcomes for case, outcomes in found.items() if case[1] >= scale.waiting}
     memory = "KB of the server's memory (proportional set size)"
-    yield _table(waiting, "A viewer that only waits", memory, {"": lambda o: o.memory_kb}, digits=1)
+    yield _table(waiting, "A viewer that only waits", memory, {"": lambda o: round(o.memory_kb, 1)}, digits=1)
     yield _table(waiting, "Opening all viewers", "Seconds", {"": lambda o: o.connect_seconds})
     if scale.plan.idle_seconds:
         yield _table(waiting, "All viewers waiting", "Percent of a core", {"": lambda o: o.idle_share * 100})
