@@ -16,7 +16,7 @@ from autogen_ext.models.openai import (
     BaseOpenAIChatCompletionClient,
     OpenAIChatCompletionClient,
 )
-from openai import APIConnectionError, APITimeoutError, AsyncOpenAI
+from openai import APIConnectionError, APITimeoutError, AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
 
 from agents import failures
@@ -74,6 +74,17 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
     watch.check()
 
 
+async def _opened(request: "asyncio.Future[AsyncStream[ChatCompletionChunk]]") -> AsyncStream[ChatCompletionChunk]:
+    """The stream that answers `request`. A cancel that comes in the very moment in which it opens leaves it closed."""
+    try:
+        return await request
+    except BaseException:
+        request.cancel()
+        if request.done() and not request.cancelled() and request.exception() is None:
+            await request.result().close()
+        raise
+
+
 async def _chunks(
     client: AsyncOpenAI, arguments: dict[str, Any], token: CancellationToken | None
 ) -> AsyncGenerator[ChatCompletionChunk]:
@@ -85,7 +96,7 @@ async def _chunks(
     request = asyncio.ensure_future(client.chat.completions.create(stream=True, **arguments))
     if token is not None:
         token.link_future(request)
-    async with await request as stream:
+    async with await _opened(request) as stream:
         async for chunk in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
