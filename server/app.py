@@ -24,7 +24,7 @@ from server.journal import open_journal
 from server.problem import HANDLERS
 from server.routes import Desk
 from server.runs import Limits, Mock, Runs
-from server.runs.retention import retain
+from server.runs.retention import keep_going, retain
 from server.settings import Settings
 from transports import base
 
@@ -81,7 +81,7 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         closing.push_async_callback(runs.close)
         await runs.recover()
         retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (_warm(orchestrator), retaining):
+        for background in (_warm(orchestrator), retaining, keep_going(runs.recover)):
             closing.callback(group.create_task(background).cancel)
         doors = Doors()
         yield App(

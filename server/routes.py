@@ -114,7 +114,7 @@ class Desk:
             return _answer(await unless_left(request.receive, self._runs.outcome(record.run_id)))
         except ClientLeft:
             if new and ask.on_disconnect == "cancel":
-                await self._runs.cancel(record.run_id, EVERYBODY)
+                await self._runs.left(record.run_id, EVERYBODY)
             return Response(status_code=499)  # to nobody; the number is nginx's for this case
 
     async def start(self, request: Request) -> Response:

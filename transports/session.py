@@ -5,10 +5,10 @@ performs the effects; what they led to it hands back (`started`, `subscribed`, `
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from server.ask import Ask, Input, Token, View, validate
 from server.events import Filter, Json
@@ -33,7 +33,8 @@ RATE_REFUSALS = 100
 RATE_CLOSE = 4029
 REF_CHARACTERS = 128
 
-Ref: TypeAlias = str | int | None
+Ref: TypeAlias = Annotated[str, Field(max_length=REF_CHARACTERS)] | Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
+_REF: TypeAdapter[Ref] = TypeAdapter(Ref)
 
 
 class _Message(BaseModel):
@@ -258,7 +259,10 @@ def _model(raw: dict[str, Any]) -> type[Message]:
 def _ref(raw: dict[str, Any]) -> Ref:
     """What the client called its message, so that even a refusal can be told apart."""
     ref = raw.get("ref")
-    return ref if isinstance(ref, str | int) and not isinstance(ref, bool) and len(str(ref)) <= REF_CHARACTERS else None
+    try:
+        return _REF.validate_python(ref, strict=True)
+    except ValidationError:
+        return None
 
 
 def _object(text: str | bytes) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Sse:
     def routes(self) -> Sequence[BaseRoute]:
         return [
             Route("/ask-stream", self.ask_stream, methods=["POST"]),
-            Route("/test-stream", self.test_stream, methods=["GET"]),
+            _get_only(Route("/test-stream", self.test_stream, methods=["GET"])),
             Route("/runs/{run_id}/events", self.events, methods=["GET"]),
         ]
 
@@ -64,7 +64,13 @@ class Sse:
     def _on_leave(self, ask: Ask, record: RunRecord) -> Callable[[], Awaitable[object]] | None:
         if ask.on_disconnect == "continue":
             return None
-        return partial(self._house.runs.cancel, record.run_id, EVERYBODY)
+        return partial(self._house.runs.left, record.run_id, EVERYBODY)
+
+
+def _get_only(route: Route) -> Route:
+    """Without the HEAD that Starlette adds: to look must not start a run."""
+    route.methods = {"GET"}
+    return route
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.ask import EVERYBODY
 from server.bus import Viewer
-from server.events.errors import AskstreamError, BadCursor, Refused, RunNotFound
+from server.events.errors import AskstreamError, BadCursor, LogExpired, Refused
 from server.journal import Entry, RunRecord
 from transports.base import House, abort, drain_line, gap_line, retry_spread
 from transports.session import (
@@ -94,8 +94,7 @@ class Socket:
             await self._close(INTERNAL, "the log is not available")
         finally:
             for run_id in self._tied:
-                with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
-                    await self._house.runs.cancel(run_id, EVERYBODY)
+                await self._house.runs.left(run_id, EVERYBODY)
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -142,6 +141,8 @@ class Socket:
         try:
             record = await self._house.runs.find(effect.run_id, EVERYBODY)
             after = _cursor(effect.after, record)
+            if record.expired_at is not None:
+                raise LogExpired
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)
             return

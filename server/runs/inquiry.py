@@ -84,7 +84,11 @@ class Pending:
 
     def check(self, value: Json) -> None:
         """Raises InvalidRequest for a value that isn't what was asked for."""
-        if len(orjson.dumps(value)) > VALUE_BYTES:
+        try:
+            size = len(orjson.dumps(value))
+        except orjson.JSONEncodeError:
+            raise InvalidRequest("value: whole numbers must fit 64 bits, and text must be valid Unicode.") from None
+        if size > VALUE_BYTES:
             raise InvalidRequest(f"value: an answer may have {VALUE_BYTES:,} bytes.")
         try:
             jsonschema.validate(value, self.schema)
@@ -103,7 +107,7 @@ def judge(events: Iterable[Event], request_id: str, value: Json) -> None:
             case InputRequested(request_id=found) if found == request_id:
                 asked = True
             case InputResolved(request_id=found, outcome="answered", value=given) if found == request_id:
-                if given != value:
+                if orjson.dumps(given, option=orjson.OPT_SORT_KEYS) != orjson.dumps(value, option=orjson.OPT_SORT_KEYS):
                     raise InputConflict("Somebody gave another answer first.")
                 return
             case _:

@@ -1,8 +1,9 @@
-"""Makes room in the journal, again and again: old logs of runs that ended, and the oldest when there are too many."""
+"""What is done again and again: making room in the journal, and taking up runs that nobody works on."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from server.events.errors import JournalError
 from server.journal import Journal
@@ -11,6 +12,8 @@ log = logging.getLogger("__main__")
 
 # Between two looks, in seconds. A log may outlive its time by that much.
 PAUSE = 60
+# The same for runs without a worker. A disk that was full is usually seen to within minutes.
+RECOVER_PAUSE = 15
 
 
 async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = PAUSE) -> None:
@@ -23,3 +26,13 @@ async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, paus
         except JournalError as problem:
             log.error("no room could be made: %s", problem)
         await asyncio.sleep(pause)
+
+
+async def keep_going(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_PAUSE) -> None:
+    """Calls `Runs.recover` again and again: a run whose log could not be written for a while goes on. Cancel it."""
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await recover()
+        except JournalError as problem:
+            log.error("unfinished runs can't be taken up: %s", problem)

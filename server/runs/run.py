@@ -59,8 +59,9 @@ class Run:
         return self._task.run_id
 
     def cancel(self, reason: CancelReason) -> None:
-        """Returns at once; the first reason given is the one that is told."""
-        self._stop_with = self._stop_with or reason
+        """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
+        if self._stop_with in (None, "suspended"):
+            self._stop_with = reason
         self._stop.set()
 
     def suspend(self) -> None:
@@ -156,7 +157,8 @@ class Run:
     async def _limit_passed(self) -> None:
         """Returns when a stop was asked for or a limit has passed, which then is the reason for the stop."""
         limits, channel = self._limits, self.writer.channel
-        deadline = monotonic() + limits.run_seconds - self._worked
+        began = monotonic()  # of this stretch of work: while it waited for its turn or a human, nobody had to watch
+        deadline = began + limits.run_seconds - self._worked
         orphan_seconds = limits.orphan_seconds or float("inf")
         heard, quiet_since = self.writer.emitted, monotonic()
         while self._stop_with is None:
@@ -164,7 +166,7 @@ class Run:
             if heard != self.writer.emitted:
                 heard, quiet_since = self.writer.emitted, now
             left = min(deadline, quiet_since + limits.silence_seconds) - now
-            unwatched = max(channel.unwatched_since, self._began) + orphan_seconds - now
+            unwatched = max(channel.unwatched_since, began) + orphan_seconds - now
             if left <= 0:
                 self.cancel("timeout")
             elif unwatched <= 0 and not channel.viewers:

@@ -1,6 +1,7 @@
 """All runs of this process: starting one, finding one, answering one, stopping one. A run belongs to the server."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from server.events import TERMINAL_TYPES, Draft, Event, Json, Started, decode
 from server.events.errors import (
     Draining,
     IdempotencyConflict,
+    LogExpired,
     RunNotFound,
     SessionBusy,
     SessionNotFound,
@@ -109,6 +111,8 @@ class Runs:
             holder, new = (holder, False) if holder else await self._start(question, by)
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
+        if holder.expired_at is not None:
+            raise LogExpired
         return holder, new
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
@@ -133,10 +137,18 @@ class Runs:
     async def cancel(self, run_id: str, principal: str) -> RunRecord:
         """Asks the run to stop and returns at once, with the record as it stands. Again is fine; so is too late."""
         record = await self.find(run_id, principal)
+        if run_id not in self._live and not record.ended and not self._closed:
+            await self._take_up(run_id)  # its log could not be written for a while
         run = self._live.get(run_id)
         if run is not None:
             run.cancel("client")
         return record
+
+    async def left(self, run_id: str, principal: str) -> None:
+        """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
+        if not self._closed:
+            with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
+                await self.cancel(run_id, principal)
 
     async def answer(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
         """Gives a human's answer. It is durable then; the same one again is fine.
@@ -196,11 +208,13 @@ class Runs:
             await self._journal.forget(record.run_id)
 
     async def recover(self) -> None:
-        """Takes up what an earlier process left unfinished: no run is ever without a terminal event."""
+        """Takes up what nobody works on: what an earlier process left unfinished, and runs whose log failed them.
+
+        Again is fine, and needed: no run is ever without a terminal event.
+        """
         for left in await self._journal.unfinished():
-            record = await self._journal.claim(left.run_id)
-            if record is not None:
-                await self._resume(record)
+            if left.run_id not in self._live and not self._closed:
+                await self._take_up(left.run_id)
 
     async def drain(self, seconds: float) -> None:
         """Starts no more runs, gives those that are active so long to end, then closes."""
@@ -251,6 +265,11 @@ class Runs:
         run.writer.created(entry)
         self._bring_to_life(run)
         return run.writer.durable, True
+
+    async def _take_up(self, run_id: str) -> None:
+        record = await self._journal.claim(run_id)
+        if record is not None:
+            await self._resume(record)
 
     async def _resume(self, record: RunRecord) -> None:
         left = await recovery.look(self._journal, record)

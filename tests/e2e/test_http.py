@@ -84,6 +84,12 @@ async def test_the_front_door(server: ServerProcess) -> None:
         assert "unsafe" not in page.headers["content-security-policy"]
 
 
+async def test_looking_starts_nothing(server: ServerProcess) -> None:
+    """HEAD is safe: on the mock stream it would start a run, so it isn't there."""
+    async with client_of(server.url) as client:
+        assert (await client.head("/test-stream")).status_code == 405
+
+
 async def test_openapi_describes_every_route(server: ServerProcess) -> None:
     """Made from the models that validate; every address in it is served."""
     async with client_of(server.url) as client:

@@ -272,6 +272,8 @@ async def test_an_expired_log_is_told_as_gone(start: Start) -> None:
     async with client_of(again.url) as client:
         answer = await client.get(f"/runs/{run_id}/events")
     assert (answer.status_code, answer.json()["code"]) == (410, "log_expired")
+    async with socket(again.url) as ws:
+        assert (await say(ws, type="subscribe", run_id=run_id))["error"]["code"] == "log_expired"
 
 
 async def test_a_log_that_outgrows_its_bound_loses_chunks_and_says_so(start: Start) -> None:

@@ -123,6 +123,8 @@ def test_an_answer_of_any_json_is_handed_on(conversation: Conversation, value: A
         ('{"type":"shout"}', "invalid_message"),
         ('{"type":["ask"]}', "invalid_message"),
         ('{"type":null}', "invalid_message"),
+        ('{"type":"ping","ref":18446744073709551616}', "invalid_request"),
+        ('{"type":"ping","ref":"' + "x" * 129 + '"}', "invalid_request"),
         ('{"type":"ask"}', "invalid_request"),
         ('{"type":"ask","question":""}', "invalid_request"),
         ('{"type":"ask","question":" "}', "invalid_request"),

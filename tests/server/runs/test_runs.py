@@ -459,3 +459,65 @@ async def test_the_stream_log_names_the_run_and_never_the_question(
     ]
     assert "why?" not in caplog.text
     assert json.loads((await house.journal.read(log[0].run_id, 0))[0].line)["event"]["data"]["question"] == "why?"
+
+
+async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None:
+    """Nobody has to watch a run that doesn't work; the time counts from when it does."""
+    release = asyncio.Event()
+
+    async def waits(task: Task, sink: Sink) -> Answer:
+        await release.wait()
+        return ANSWER
+
+    runs = house.open(waits, orphan_seconds=0.3)
+    first = await ask(runs, session_id="s")
+    viewer = asyncio.ensure_future(runs.outcome(first.run_id))
+    second = await ask(runs, session_id="s", if_busy="queue")
+    await asyncio.sleep(0.4)
+    release.set()
+    assert (await viewer).event_type == "completed"
+    assert (await runs.outcome(second.run_id)).event_type == "completed"
+
+
+async def test_a_cancel_goes_before_a_suspension(house: House) -> None:
+    """What was acknowledged holds, also when the server is going away."""
+    release = asyncio.Event()
+
+    async def stubborn(task: Task, sink: Sink) -> Answer:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+        return ANSWER
+
+    cast(Any, house.journal).survives = True
+    runs = house.open(stubborn)
+    record = await ask(runs)
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(runs.close())
+    await asyncio.sleep(0.01)
+    await runs.cancel(record.run_id, "p")
+    release.set()
+    await closing
+    assert (await house.log(record.run_id))[-1].body == Cancelled(reason="client")
+
+
+async def test_a_run_whose_log_failed_is_taken_up_again(house: House) -> None:
+    """By the next look, or by a cancel: it ends with a terminal event all the same."""
+    broken = True
+
+    class Failing(Yielding):
+        async def append(self, *args: Any, **kwargs: Any) -> None:
+            if broken:
+                raise JournalError("the disk is full")
+            await house.journal.append(*args, **kwargs)
+
+    journal = cast(Journal, Failing(house.journal))
+    runs = Runs(journal, Bus(journal, house.group), Scripted(answers), Limits(), group=house.group)
+    by_look, by_cancel = await ask(runs), await ask(runs)
+    await until(lambda: not runs.active)
+    broken = False
+    await runs.cancel(by_cancel.run_id, "p")
+    await runs.recover()
+    assert (await runs.outcome(by_look.run_id)).event_type == "completed"
+    assert (await runs.outcome(by_cancel.run_id)).event_type == "cancelled"
