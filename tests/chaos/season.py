@@ -69,7 +69,7 @@ class Season:
     async def _calm(self, host: Host, chance: Random) -> None:
         """Without blows one process lives through two storms; it must hold no more after the second."""
         at_rest = await settled(host, None)
-        storm = Storm(host, chance, plans, self.at_once, self.tally)
+        storm = Storm(host, chance, plans, self.at_once // 2, self.tally)
         await storm.blow([])
         before = await settled(host, at_rest)
         await storm.blow([])
