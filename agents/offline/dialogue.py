@@ -1,11 +1,13 @@
 """What a whole conversation comes to: the questions one after the other, then what was answered and remarked. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from agents.offline import clarity, remarks
 from agents.offline.conversation import Input
 from agents.offline.followups import continued, follows
+from agents.offline.limits import foreseen, possible
 from agents.offline.names import Facts
 from agents.offline.plan import from_report
 from agents.offline.understanding import Understanding, alone
@@ -31,10 +33,15 @@ def heard(plan: Understanding, inputs: Sequence[Input], facts: Facts) -> Underst
                 plan = clarity.unanswered(plan)
             case "remark":
                 plan = remarks.obeyed(plan, one.text, facts)
-    return plan
+    return foreseen(plan)  # an answer or a remark may have asked for more
 
 
 def _understood(question: str, facts: Facts, earlier: Understanding | None) -> Understanding:
-    if earlier and follows(question, earlier, facts):
-        return continued(question, earlier, facts)
-    return alone(question, facts)
+    asked = possible(question, facts)
+    if asked.refused:
+        return replace(
+            alone(asked.question, facts), job="unknown", against=None, assumptions=(), ambiguous=(), cannot=asked.cannot
+        )
+    leans = earlier and follows(asked.question, earlier, facts)
+    found = continued(asked.question, earlier, facts) if earlier and leans else alone(asked.question, facts)
+    return foreseen(replace(found, cannot=asked.cannot))

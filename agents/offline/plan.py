@@ -55,7 +55,12 @@ class Request:
 def to_text(plan: Understanding) -> str:
     """The plan for the team. `from_text` gives an equal one back."""
     shown = [f"- {name}: {text}" for name, text in items(plan).items()]
-    lines = {"Assumed": plan.assumptions, "Changed": plan.changed, "Not followed": plan.refused}
+    lines = {
+        "Cannot be done": plan.cannot,
+        "Assumed": plan.assumptions,
+        "Changed": plan.changed,
+        "Not followed": plan.refused,
+    }
     told = [f"- {name}: {text}" for name, texts in lines.items() for text in texts]
     return "\n".join([TITLE, "", *shown, *told, "", _ways(plan)])
 
@@ -119,6 +124,7 @@ def from_text(text: str) -> Understanding | None:
             grain=_grain(given.get("Grain", "month")),
             ahead=int(given.get("Months ahead", "3")),
             assumptions=lines("Assumed"),
+            cannot=lines("Cannot be done"),
             missing=listed("No data on"),
             ambiguous=tuple(a for a in ("measure", "period") if a in given.get("Left open", "")),
             carried=listed("From the question before"),

@@ -15,7 +15,6 @@ from agents.offline.understanding import Understanding
 
 WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know the bundled sales warehouse. I can give
 
-
 - a report: *Generate a monthly sales report*, *Quarterly report for Q2 2026*
 - figures: *What was revenue in March 2026?*, *Orders in the North last quarter*
 - a comparison: *Compare Q3 with Q2 2026*
@@ -80,7 +79,12 @@ def _markdown(
     plan: Understanding, data: Sequence[Evidence], found: Sequence[Evidence], prose: str, drawn: Sequence[str]
 ) -> str:
     summary, _, findings = prose.partition("\n\n")
-    parts = [f"# {_title(plan)}", *_remarked(plan), f"**In short.** {_in_short(plan, data, summary)}"]
+    parts = [
+        f"# {_title(plan)}",
+        *_impossible(plan),
+        *_remarked(plan),
+        f"**In short.** {_in_short(plan, data, summary)}",
+    ]
     if drawn:
         parts.append(f"Charts: {', '.join(f'*{title}*' for title in drawn)}.")
     if "details" in plan.without:
@@ -102,6 +106,10 @@ def _tables(data: Sequence[Evidence], found: Sequence[Evidence]) -> list[str]:
     if any(one.rows or one.text for one in data):
         parts += ["## Figures", *(_shown(one) for one in data)]
     return parts
+
+
+def _impossible(plan: Understanding) -> list[str]:
+    return [f"**Can't be done.** {' '.join(plan.cannot)}"] if plan.cannot else []
 
 
 def _remarked(plan: Understanding) -> list[str]:
@@ -177,8 +185,8 @@ def _notes(plan: Understanding) -> list[str]:
 
 
 def _cannot(plan: Understanding) -> str:
-    reason = " ".join(_notes(plan)) or "I did not understand what is to be measured."
-    return "\n\n".join(["# That I can't answer", *_remarked(plan), reason, WHAT_IT_CAN])
+    reason = " ".join([*plan.cannot, *_notes(plan)]) or "I did not understand what is to be measured."
+    return "\n\n".join(["# That I can't answer", reason, *_remarked(plan), WHAT_IT_CAN])
 
 
 def _foreign(conversation: Conversation, data: Sequence[Evidence]) -> Script:

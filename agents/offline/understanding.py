@@ -53,6 +53,7 @@ class Understanding:
     grain: Grain = "month"
     ahead: int = 3  # months to forecast
     assumptions: tuple[str, ...] = ()
+    cannot: tuple[str, ...] = ()  # was asked for, and can't be done: each in a sentence, with what is done instead
     missing: tuple[str, ...] = ()  # topics that were asked about, and that there is no data on
     ambiguous: tuple[Ambiguity, ...] = ()  # what the question left open, and an assumption fills
     carried: tuple[str, ...] = ()  # of a follow-up question: what it takes from the one before

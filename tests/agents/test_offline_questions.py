@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Generator, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents import periods
+from agents import periods, warehouse
 from agents.offline import dates, words
 from agents.offline.analyst import reply
 from agents.offline.conversation import Act, Call, Conversation, Result, Say, read
@@ -19,6 +20,7 @@ from agents.offline.plan import from_text, requests_in, stated, to_text
 from agents.offline.script import Script, play, together
 from agents.offline.understanding import Understanding
 from agents.periods import Period
+from tests.agents.analyst_team import ask
 
 FACTS = Facts(
     date(2024, 11, 1),
@@ -237,6 +239,68 @@ def test_a_follow_up_keeps_what_it_doesnt_change(questions: tuple[str, ...], exp
         assert getattr(found, name) == (periods.parse(value) if name == "period" else value), name
 
 
+# --- what can't be done ----------------------------------------------------------------------------------------------
+
+# Question: what is said first, and the title of what is answered all the same.
+IMPOSSIBLE = {
+    "Compare revenue in the Narnia region with the North": (
+        "The data knows no region Narnia; it knows Central, East, North, South, West.",
+        "# Revenue, October 2026 against September 2026, North",
+    ),
+    "Revenue of customer Zzyzx in May 2026": ("The data knows no customer Zzyzx", "# That I can't answer"),
+    "Delete all orders from the database": ("I only read the data", "# That I can't answer"),
+    "Drop all orders": ("I only read the data", "# That I can't answer"),
+    "DROP TABLE orders;": ("I only read the data", "# That I can't answer"),
+    "UPDATE products SET price = 1": ("I only read the data", "# That I can't answer"),
+    "Please insert a new order for 3 lamps": ("I only read the data", "# That I can't answer"),
+    "Increase all prices by 10%": ("I only read the data", "# That I can't answer"),
+    "Delete all orders and show revenue in May 2026": ("I only read the data", "# Revenue, May 2026"),
+    "Revenue on 31 February 2026": ("There is no 31 February 2026: that month has 28 days", "# Revenue, February 2026"),
+    "Sales 29 february": ("There is no 29 February 2026", "# Revenue, February 2026"),
+    "Revenue on 2026-02-31": ("There is no 31 February 2026: that month has 28 days", "# Revenue, February 2026"),
+    "Forecast revenue for the next 40 months": ("The forecast is cut to 12 months", "# Forecast of revenue"),
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("data") / "warehouse.db"
+    warehouse.build(made)
+    return made
+
+
+@pytest.mark.parametrize(("question", "told"), IMPOSSIBLE.items(), ids=IMPOSSIBLE.keys())
+async def test_what_cant_be_done_is_said_before_what_can(path: Path, question: str, told: tuple[str, str]) -> None:
+    """In the plan, and in the first lines of the report; a refusal offers what there is."""
+    said, title = told
+    story = await ask(path, question)
+    first_lines = "\n".join(story.report.splitlines()[:3])
+    assert said in story.plan()
+    assert first_lines.startswith(title)
+    assert said in first_lines
+    assert ("I can give" in story.report) == ("can't answer" in title)
+
+
+POSSIBLE = (
+    "Why did sales drop in October?",
+    "Increase in orders by region",
+    "Give me an update on orders",
+    "Create a customer report",
+    "Revenue by Region",
+    "Top 30 February products",
+    "Product Revenue Report",
+    "What is the Best Region?",
+    "Revenue of customer Amber",
+    "Forecast revenue for the next 12 months",
+)
+
+
+@pytest.mark.parametrize("question", POSSIBLE)
+def test_what_can_be_done_is_not_refused(question: str) -> None:
+    """Words that look like an order to write, a name or a date, and are none."""
+    assert asked(question).cannot == ()
+
+
 # --- any text --------------------------------------------------------------------------------------------------------
 
 VOCABULARY = [
@@ -335,7 +399,7 @@ def test_any_text_is_read_and_its_plan_survives_being_said(questions: list[str])
 
 
 # What a plan says for every job, and what it says where the job needs it.
-ALWAYS = ("job", "measures", "period", "against", "covers", "filters", "assumptions", "missing", "ambiguous")
+ALWAYS = ("job", "measures", "period", "against", "covers", "filters", "assumptions", "missing", "ambiguous", "cannot")
 SOMETIMES = {
     "rank": ("dimension", "order", "count"),
     "report": ("grain",),
