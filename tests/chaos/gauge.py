@@ -18,8 +18,6 @@ from starlette.routing import BaseRoute, Route
 
 from transports.base import House
 
-# The server's main task, the one that makes room in the journal, and the one that reads the gauge.
-REST_TASKS = 3
 # What the journal's two readers open when they are needed first: the database, its WAL and its index each.
 POOLED_FILES = 6
 LIBC = ctypes.CDLL(None)
@@ -39,8 +37,10 @@ class Held:
 
     def quiet(self, before: "Held | None") -> bool:
         """Whether nothing goes on: no run, nobody who watches one, and no more tasks and files than `before`."""
-        most_tasks, most_files = (before.tasks, before.files + POOLED_FILES) if before else (REST_TASKS, self.files)
-        return not self.channels and not self.runs and self.tasks <= most_tasks and self.files <= most_files
+        idle = not self.channels and not self.runs
+        if before is None:
+            return idle
+        return idle and self.tasks <= before.tasks and self.files <= before.files + POOLED_FILES
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Self:
