@@ -36,7 +36,7 @@ async def test_after_kill_9_finished_runs_replay_and_unfinished_ones_go_on(start
     seen: list[str] = []
     async for _, line in sse_lines(first.url, f"/runs/{run_id}/events"):
         seen.append(line)
-        if '"agent_response"' in line and '"DataAgent"' in line:
+        if '"agent_response"' in line and '"PlanningAgent"' in line:
             break
     first.kill()
 
