@@ -9,10 +9,6 @@ import time
 from pathlib import Path
 
 from tests.chaos.season import Season
-from tests.chaos.storm import Blow
-
-KILLS: list[Blow] = ["kill"] * 10
-STOPS: list[Blow] = ["stop"] * 5
 
 
 def main() -> int:
@@ -25,7 +21,7 @@ def main() -> int:
     while True:
         print(f"seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            season = Season(Path(folder), seed, [*KILLS, *STOPS], ["kill", "stop", "kill"])
+            season = Season(Path(folder), seed, on_bundled=("kill", "stop", "kill"))
             try:
                 asyncio.run(season.run())
             except BaseException:

@@ -60,12 +60,13 @@ def faults() -> Generator[None]:
 
 @dataclass(slots=True)
 class Host:
-    """`url` is where it answers now; `blows` is how often it went down."""
+    """`url` is where it answers now; `kills` and `stops` are how often it went down."""
 
     data: Path
     options: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict[str, str])
-    blows: int = 0
+    kills: int = 0
+    stops: int = 0
     slowest_stop: float = 0.0
     _process: ServerProcess | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,11 +98,13 @@ class Host:
 
     async def kill(self) -> None:
         await self._end(self.process.kill, -9)
+        self.kills += 1
 
     async def stop(self) -> None:
         """SIGTERM. Raises AssertionError where the server doesn't end in time and in good order."""
         began = time.monotonic()
         await self._end(self.process.stop, 0)
+        self.stops += 1
         self.slowest_stop = max(self.slowest_stop, took := time.monotonic() - began)
         assert took < STOP_SECONDS, f"a drained server took {took:.1f} s to end"
 
@@ -112,7 +115,6 @@ class Host:
 
     async def _end(self, end: Callable[[], int], expected: int) -> None:
         self._up.clear()
-        self.blows += 1
         status = await asyncio.to_thread(end)
         self._said.append(self.process.output)
         assert status == expected, f"expected exit status {expected}, got {status}\n{self.output[-4000:]}"

@@ -1,8 +1,8 @@
-"""All that `tests/chaos` does to a server: a storm over the tests' own team, one over the bundled team, and a calm."""
+"""All that `tests/chaos` does to servers: the tests' own team on both ways to a socket, and the bundled team, at once."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,30 +10,36 @@ from random import Random
 
 from tests.chaos.gauge import Held
 from tests.chaos.host import RETRY_SECONDS, Host
-from tests.chaos.storm import Blow, Questions, Storm, business, plans
+from tests.chaos.storm import Blow, Storm, business, plans
 from tests.chaos.viewers import Tally
 
 TEAM = ("--team", "tests.chaos.team:factory")
+# How events reach a socket: straight to its transport, or through ASGI's `send` as under any other server.
+WAYS = {"direct": "true", "plain": "false"}
+# What falls on the team's two storms together.
+BLOWS: tuple[Blow, ...] = ("kill",) * 10 + ("stop",) * 5
+# Runs of each of the two lulls before a storm.
+LULL_RUNS = 20
 # How long connections that were cut, and threads at work for runs that were stopped, may take to be gone.
 SETTLE_SECONDS = 20.0
-# Two storms alike, one after the other, are told apart by what the allocator keeps; a leak of one connection's buffers
+# Two lulls alike, one after the other, are told apart by what the allocator keeps; a leak of one connection's buffers
 # or one run's log a run would be more. Threads belong to pools, which grow to their bound and stay.
-GROWTH_KB = 24 * 1024
+GROWTH_KB = 8 * 1024
 POOLED_THREADS = 80
 
 
 @dataclass(slots=True)
 class Season:
-    """`blows` fall on the team's storm, in an order of the seed's; `on_bundled` on the bundled team's."""
+    """`blows` fall on the team's two storms, in an order of the seed's; `on_bundled` on the bundled team's."""
 
     data: Path
     seed: int
-    blows: list[Blow]
-    on_bundled: list[Blow]
-    at_once: int = 16
+    blows: Sequence[Blow] = BLOWS
+    on_bundled: Sequence[Blow] = ("kill",)
+    at_once: int = 10
     tally: Tally = field(default_factory=Tally)
     took: dict[str, float] = field(default_factory=dict[str, float])
-    held: tuple[Held, Held] | None = None
+    held: dict[str, Held] = field(default_factory=dict[str, Held])
     _hosts: list[Host] = field(default_factory=list[Host])
 
     @property
@@ -43,45 +49,46 @@ class Season:
 
     def report(self) -> str:
         """What it has been through, a line each."""
-        blows = sum(host.blows for host in self._hosts)
+        kills, stops = (sum(getattr(host, name) for host in self._hosts) for name in ("kills", "stops"))
         stop = max(host.slowest_stop for host in self._hosts)
-        figures = {**asdict(self.tally), "times the server went down": blows, "slowest stop": f"{stop:.1f} s"}
-        figures |= {f"seconds of {name}": f"{seconds:.0f}" for name, seconds in self.took.items()}
-        if self.held:
-            figures |= {"held before": self.held[0], "held after": self.held[1]}
+        figures = {**asdict(self.tally), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
+        figures |= {f"seconds of {name}": f"{seconds:.0f}" for name, seconds in self.took.items()} | self.held
         return "\n".join(f"  {name}: {value}" for name, value in figures.items())
 
     async def run(self) -> None:
         """Raises AssertionError, alone or in a group, for whatever must never happen."""
         chance = Random(self.seed)
         blows = chance.sample(self.blows, len(self.blows))
-        await self._storm("team", chance, plans, self.at_once, blows, *TEAM)
-        await self._storm("bundled team", chance, business, 3, self.on_bundled)
-        async with self._host("calm", *TEAM) as host:
-            await self._calm(host, chance)
+        async with asyncio.TaskGroup() as group:
+            for number, way in enumerate(WAYS):
+                group.create_task(self._on_team(way, Random(chance.random()), blows[number :: len(WAYS)]))
+            group.create_task(self._on_bundled(Random(chance.random())))
 
-    async def _storm(
-        self, name: str, chance: Random, questions: Questions, at_once: int, blows: list[Blow], *options: str
-    ) -> None:
-        async with self._host(name, *options) as host:
-            await Storm(host, chance, questions, at_once, self.tally).blow(blows)
+    async def _on_team(self, way: str, chance: Random, blows: Sequence[Blow]) -> None:
+        async with self._host(way, *TEAM, ASKSTREAM_DIRECT=WAYS[way]) as host:
+            storm = Storm(host, chance, plans, self.at_once, self.tally)
+            await self._calm(way, host, storm)
+            await storm.blow(blows)
 
-    async def _calm(self, host: Host, chance: Random) -> None:
-        """Without blows one process lives through two storms; it must hold no more after the second."""
+    async def _on_bundled(self, chance: Random) -> None:
+        async with self._host("bundled") as host:
+            await Storm(host, chance, business, 3, self.tally).blow(self.on_bundled)
+
+    async def _calm(self, way: str, host: Host, storm: Storm) -> None:
+        """Without blows one process lives through two lulls; it must hold no more after the second."""
         at_rest = await settled(host, None)
-        storm = Storm(host, chance, plans, self.at_once // 2, self.tally)
-        await storm.blow([])
+        await storm.lull(LULL_RUNS)
         before = await settled(host, at_rest)
-        await storm.blow([])
+        await storm.lull(LULL_RUNS)
         after = await settled(host, before)
-        self.held = (before, after)
+        self.held |= {f"held before, {way}": before, f"held after, {way}": after}
         assert after.rss - before.rss < GROWTH_KB, self.held
         assert after.threads < POOLED_THREADS, self.held
 
     @asynccontextmanager
-    async def _host(self, name: str, *options: str) -> AsyncGenerator[Host]:
+    async def _host(self, name: str, *options: str, **settings: str) -> AsyncGenerator[Host]:
         began = time.monotonic()
-        host = Host(self.data / name.replace(" ", "-"), options)
+        host = Host(self.data / name, options, settings)
         self._hosts.append(host)
         await host.begin()
         try:

@@ -5,7 +5,8 @@ each of its moments.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, TypeAlias
@@ -21,19 +22,22 @@ Blow: TypeAlias = Literal["kill", "stop"]
 Questions: TypeAlias = Callable[[Random, int], tuple[str, dict[str, Any]]]
 # How long runs may go on after the last blow. They take a few seconds; what takes this long will never end.
 END_SECONDS = 90.0
-# Between two blows, in seconds: a server has then taken up what was left and begun something new.
-PAUSE = (1.0, 3.0)
+# How long a server is up before the next blow, in seconds: it may still be taking up what was left, or be well into
+# something new.
+PAUSE = (0.2, 1.5)
+# How long a run's steps take in all, in seconds. The longest outlive several servers.
+SPANS = (0.1, 0.5, 1.5, 3.0)
 
 
 def plans(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
     """Runs of the storm's own team."""
-    turns = chance.randint(1, 6)
+    turns, chunks = chance.randint(1, 6), chance.randint(0, 12)
     heavy = chance.random() < 0.1  # more than the buffers between two processes hold
     plan = Plan(
         tag=f"run-{number}",
         turns=turns,
-        pause=chance.choice((0.005, 0.02, 0.1)),
-        chunks=chance.randint(0, 12),
+        pause=chance.choice(SPANS) / (2 * turns * (chunks + 1)),
+        chunks=chunks,
         size=60_000 if heavy else chance.choice((10, 500, 5000)),
         asks=chance.choice((0, 0, 0, 1, turns)),
         fails=chance.choice((0, 0, 0, 0, 0, turns)),
@@ -63,20 +67,29 @@ class Storm:
     tally: Tally
     _asked: list[Asked] = field(default_factory=list[Asked])
     _watching: list[Watch] = field(default_factory=list[Watch])
-    _over: bool = False
 
-    async def blow(self, blows: Sequence[Blow]) -> None:
-        """Asks until all of `blows` have fallen, then all must end well.
+    async def lull(self, runs: int) -> None:
+        """Asks so many questions; all must end well.
 
         Raises AssertionError, alone or in a group, for whatever must never happen.
         """
-        earlier, self._over = len(self._asked), False
+        await self._go_through(range(runs), ())
+
+    async def blow(self, blows: Sequence[Blow]) -> None:
+        """Asks until all of `blows` have fallen, then all must end well, as after a lull."""
+        await self._go_through(itertools.count(), blows)
+
+    async def _go_through(self, numbers: Iterable[int], blows: Sequence[Blow]) -> None:
+        earlier = len(self._asked)
+        over = asyncio.Event()
+        wanted = itertools.takewhile(lambda _: not over.is_set(), numbers)
         async with asyncio.timeout(None) as patience:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.at_once):
-                    group.create_task(self._keeps_asking())
+                    group.create_task(self._keeps_asking(wanted))
                 await self._weather(blows)
-                self._over = True
+                if blows:
+                    over.set()
                 patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             await self._calm()
         logs = [await verdict.of_run(self.host, asked, self.tally) for asked in self._asked[earlier:]]
@@ -91,12 +104,11 @@ class Storm:
             await asyncio.sleep(self.chance.uniform(*PAUSE))
             await (self.host.kill() if kind == "kill" else self.host.stop())
             await self.host.begin()
-        await asyncio.sleep(PAUSE[1])
 
-    async def _keeps_asking(self) -> None:
+    async def _keeps_asking(self, wanted: Iterable[int]) -> None:
         """One run after the other, each with its company."""
         chance = Random(self.chance.random())
-        while not self._over:
+        for _ in wanted:
             number = len(self._asked)
             question, fields = self.questions(chance, number)
             asked = await asking.ask(self.host, question, f"key-{chance.getrandbits(64):x}", chance, **fields)

@@ -12,9 +12,9 @@ SEED = 2026
 async def test_nothing_is_lost_doubled_or_left_behind_in_a_storm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed, stopped and begun again under viewers that stall, vanish and hop: every run ends once, every viewer
-    that stayed has all of it, and the server holds no more than before."""
-    season = Season(tmp_path, SEED, ["kill", "kill", "stop"], ["kill"])
+    """Killed ten times and stopped five, begun again under viewers that stall, vanish and hop, on both ways to a
+    socket: every run ends once, every viewer that stayed has all of it, and the server holds no more than before."""
+    season = Season(tmp_path, SEED)
     try:
         await season.run()
     except BaseException:

@@ -19,8 +19,9 @@ from tests.e2e.viewers import TERMINAL
 from transports.framing import Decoder
 
 Way: TypeAlias = Literal["sse", "websocket"]
-# Bytes that the system takes for a client that doesn't read, so that a stalled one is noticed by its server.
-RECEIVE_BUFFER = 4096
+# Bytes that the system takes for a client that doesn't read, so that a stalled one is noticed by its server. With a
+# quarter of it, the windows would be so small that those who do read wait for the sender's timers.
+RECEIVE_BUFFER = 16384
 # A silence longer than this, with heartbeats every 0.3 s, is a hang.
 SILENT_SECONDS = 20.0
 
