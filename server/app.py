@@ -83,9 +83,11 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
         for background in (_warm(orchestrator), retaining, keep_going(runs.recover)):
             closing.callback(group.create_task(background).cancel)
+        house = _house(settings, runs, bus)
+        closing.push_async_callback(house.tasks.close)
         doors = Doors()
         yield App(
-            _asgi(settings, transports, runs, bus, doors), runs, orchestrator.model, bus, settings.drain_seconds, doors
+            _asgi(settings, transports, house, doors), runs, orchestrator.model, bus, settings.drain_seconds, doors
         )
 
 
@@ -95,15 +97,19 @@ async def _warm(orchestrator: AutoGenOrchestrator) -> None:
         await orchestrator.warm()
 
 
-def _asgi(settings: Settings, transports: Sequence[base.Factory], runs: Runs, bus: Bus, doors: Doors) -> Starlette:
-    house = base.House(
+def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
+    return base.House(
         runs=runs,
         bus=bus,
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
+        direct=settings.direct,
     )
-    desk = Desk(runs, question_characters=settings.question_characters, ready=doors)
+
+
+def _asgi(settings: Settings, transports: Sequence[base.Factory], house: base.House, doors: Doors) -> Starlette:
+    desk = Desk(house.runs, question_characters=settings.question_characters, ready=doors)
     routes: list[BaseRoute] = [*desk.routes()]
     for transport in transports:
         routes.extend(transport(house).routes())

@@ -9,7 +9,16 @@ from starlette.requests import Request
 
 from server.events import EventType, Filter
 from server.events.cursor import parse
-from server.events.errors import BadCursor, BodyTooLarge, InvalidJson, InvalidRequest, Refused, UnsupportedMediaType
+from server.events.errors import (
+    BadCursor,
+    BodyTooLarge,
+    InvalidJson,
+    InvalidRequest,
+    LogExpired,
+    Refused,
+    UnsupportedMediaType,
+)
+from server.journal import RunRecord
 from server.runs import Question
 
 M = TypeVar("M", bound=BaseModel)
@@ -175,4 +184,14 @@ def read_cursor(request: Request, last_id: int) -> int:
 def checked_cursor(cursor: int | None) -> int:
     if cursor is None:
         raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
+    return cursor
+
+
+def viewable(record: RunRecord, after: int | None) -> int:
+    """The cursor of a viewer of this run; None is its newest event. Raises BadCursor and LogExpired."""
+    cursor = record.last_id if after is None else after
+    if cursor > record.last_id and not record.ended:
+        raise BadCursor(f"The run's newest event is {record.last_id}; {cursor} has not happened yet.")
+    if cursor < record.last_id and record.expired_at is not None:
+        raise LogExpired
     return cursor

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     team: str | None = Field(default=None, description="package.module:factory of your own AutoGen team")
     warehouse: Path | None = Field(default=None, description="your own SQLite file for the bundled team's questions")
     transports: tuple[str, ...] = Field(default=("sse", "websocket"), description="names, or package.module:attribute")
+    direct: bool = Field(default=True, description="write to viewers' connections without a task for each")
     cors_origins: tuple[str, ...] = Field(default=("*",), description="origins whose pages may use this server")
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=_env("OPENAI_API_KEY"))

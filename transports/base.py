@@ -3,12 +3,14 @@
 A transport can also come from outside: a name of the form `package.module:attribute` is taken as it stands.
 """
 
+import asyncio
 import importlib
+import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from starlette.routing import BaseRoute
 from starlette.types import Scope
@@ -16,8 +18,11 @@ from starlette.types import Scope
 from server.ask import QUESTION_CHARACTERS
 from server.bus import Bus, Missing
 from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
-from server.protocols import EXTENSION
+from server.protocols import EXTENSION, Connection, Owner
 from server.runs import Runs
+
+log = logging.getLogger("__main__")
+T = TypeVar("T")
 
 # Contract section 3: proxies close what is silent for a minute; half of the shortest common time-out is safe.
 HEARTBEAT_SECONDS = 15.0
@@ -27,15 +32,45 @@ SEND_SECONDS = 15.0
 SPREAD_MS = 10_000
 
 
+class Tasks:
+    """Work that no request waits for."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Ends what is still at work."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.error("a viewer's task failed", exc_info=problem)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What a transport is given to work with. Times in seconds."""
+    """What a transport is given to work with. Times in seconds.
+
+    `direct`: where the server lets us, viewers' connections are written to without a task for each.
+    """
 
     runs: Runs
     bus: Bus
+    tasks: Tasks = field(default_factory=Tasks)
     question_characters: int = QUESTION_CHARACTERS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     send_seconds: float = SEND_SECONDS
+    direct: bool = True
 
 
 def gap_line(run_id: str, missing: Missing) -> bytes:
@@ -58,13 +93,23 @@ def _notice(run_id: str, message: str, body: NoticeBody) -> bytes:
     return encode_notice(Notice(run_id, datetime.now(UTC), message, body))
 
 
+def offered(scope: Scope) -> dict[str, Any]:
+    """What the server lets us do with this connection itself; nothing, under servers that aren't ours."""
+    return scope.get("extensions", {}).get(EXTENSION, {})
+
+
 def abort(scope: Scope) -> bool:
     """Cuts the connection at once, with what is buffered for it. Whether the server lets us."""
-    offered = scope.get("extensions", {}).get(EXTENSION)
-    if offered is None:
-        return False
-    offered["abort"]()
-    return True
+    cut = offered(scope).get("abort")
+    if cut is not None:
+        cut()
+    return cut is not None
+
+
+def take(scope: Scope, owner: Owner) -> Connection | None:
+    """The connection itself, to be written to by `owner`; None where the server doesn't let us."""
+    give: Callable[[Owner], Connection | None] | None = offered(scope).get("take")
+    return give(owner) if give is not None else None
 
 
 class Transport(Protocol):

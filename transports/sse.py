@@ -1,26 +1,35 @@
 """Server-Sent Events: a question and its run over one HTTP response, and any run's log from any cursor."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view
-from server.bus import Batch, Viewer
-from server.events.errors import BadCursor, LogExpired
-from server.journal import Entry, RunRecord
+from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
+from server.bus import Viewer
+from server.events.errors import AskstreamError
+from server.journal import RunRecord
 from server.leaving import ClientLeft, unless_left
+from server.protocols import Connection
 from server.runs import Question
-from transports.base import House, abort, drain_line, gap_line, retry_spread
-from transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
+from transports.base import House, abort, offered, take
+from transports.bodies import EVENT_STREAM, LINES, Body, Chunked
+from transports.framing import LAST_CHUNK
+from transports.relay import Relay
+
+log = logging.getLogger("__main__")
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+Left: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+"""Awaited when the client leaves before the log is complete."""
 
 
 class Sse:
@@ -50,18 +59,14 @@ class Sse:
     async def events(self, request: Request) -> Response:
         """Replays a run's log from a cursor, then goes on live."""
         record = await self._house.runs.find(request.path_params["run_id"], EVERYBODY)
-        view, after = read_view(request), read_cursor(request, record.last_id)
-        if after > record.last_id and not record.ended:
-            raise BadCursor(f"The run's newest event is {record.last_id}; {after} has not happened yet.")
+        view, after = read_view(request), viewable(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
-        if record.expired_at is not None:
-            raise LogExpired
         viewer = await self._house.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        form = LINES if LINES.media_type in request.headers.get("accept", "") else EVENT_STREAM
-        return Stream(viewer, self._house, form=form)
+        body = LINES if LINES.media_type in request.headers.get("accept", "") else EVENT_STREAM
+        return Stream(viewer, self._house, body=body)
 
-    def _on_leave(self, ask: Ask, record: RunRecord) -> Callable[[], Awaitable[object]] | None:
+    def _on_leave(self, ask: Ask, record: RunRecord) -> Left | None:
         if ask.on_disconnect == "continue":
             return None
         return partial(self._house.runs.left, record.run_id, EVERYBODY)
@@ -73,92 +78,102 @@ def _get_only(route: Route) -> Route:
     return route
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How a log looks in the body of a response. `heartbeat` is sent into a silence; empty means none."""
-
-    media_type: str
-    opening: bytes
-    heartbeat: bytes
-    encode: Callable[[str, Batch], bytes]
-
-
-def _blocks(run_id: str, batch: Batch) -> bytes:
-    parts = [
-        block(item.id, item.line) if isinstance(item, Entry) else notice_block(gap_line(run_id, item))
-        for item in batch.items
-    ]
-    if batch.hidden:
-        parts.append(cursor_block(batch.cursor))
-    if batch.drained:
-        retry_ms = retry_spread()
-        parts += [retry_block(retry_ms), notice_block(drain_line(run_id, retry_ms))]
-    return b"".join(parts)
-
-
-def _lines(run_id: str, batch: Batch) -> bytes:
-    parts = [item.line if isinstance(item, Entry) else gap_line(run_id, item) for item in batch.items]
-    if batch.drained:
-        parts.append(drain_line(run_id, retry_spread()))
-    return b"".join(line + b"\n" for line in parts)
-
-
-EVENT_STREAM = Form("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)
-LINES = Form("application/x-ndjson", b"", b"", _lines)
-
-
 class Stream(Response):
     """Moves what its viewer sees to one client until the log is complete or the client leaves.
 
-    `left` is awaited when the client leaves before that.
+    Where the server lets us, the response's head is all that happens here: a `_Direct` takes the connection over.
     """
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        house: House,
-        *,
-        form: Form = EVENT_STREAM,
-        left: Callable[[], Awaitable[object]] | None = None,
-    ) -> None:
-        self.media_type = form.media_type
+    def __init__(self, viewer: Viewer, house: House, *, body: Body = EVENT_STREAM, left: Left | None = None) -> None:
+        self.media_type = body.media_type
         where = {"X-Run-Id": viewer.run_id, "Location": f"/runs/{viewer.run_id}"}
         super().__init__(headers=HEADERS | where)
         del self.headers["content-length"]
-        self._viewer, self._house, self._form, self._left = viewer, house, form, left
+        self._viewer, self._house, self._form, self._left = viewer, house, body, left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        taken = False
         try:
+            if self._house.direct and offered(scope):
+                self.headers["connection"] = "close"  # who takes it over can't give it back
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] != "HEAD":
-                await unless_left(receive, self._write(send))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            taken = self._house.direct and self._hand_over(scope)
+            if not taken:
+                await self._stream(scope, receive, send)
         except (ClientLeft, TimeoutError) as why:
             if isinstance(why, TimeoutError) and abort(scope):
                 await receive()  # until the server knows: it would complain of a response that isn't complete
             if self._left is not None:
                 await self._left()
         finally:
-            self._viewer.close()
+            if not taken:
+                self._viewer.close()
+
+    def _hand_over(self, scope: Scope) -> bool:
+        form = Chunked(self._form, self._house.heartbeat_seconds)
+        direct = _Direct(self._viewer, form, self._house, self._left)
+        connection = take(scope, direct)
+        if connection is not None:
+            direct.open(connection)
+        return connection is not None
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's own way. Raises ClientLeft, and TimeoutError when the client takes nothing for too long."""
+        if scope["method"] != "HEAD":
+            await unless_left(receive, self._write(send))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send) -> None:
-        """Returns when the log is complete or the server goes away.
-
-        Raises TimeoutError when the client takes nothing for too long.
-        """
+        """Returns when the log is complete or the server goes away."""
         await self._send(send, self._form.opening)
         ended = False
         while not ended:
-            try:
-                async with asyncio.timeout(self._house.heartbeat_seconds):
-                    batch = await self._viewer.next()
-            except TimeoutError:
-                await self._send(send, self._form.heartbeat)
-                continue
-            await self._send(send, self._form.encode(self._viewer.run_id, batch))
+            batch = await self._viewer.next(self._house.heartbeat_seconds)
+            data = self._form.encode(self._viewer.run_id, batch) if batch.says_something else self._form.heartbeat
+            await self._send(send, data)
             ended = batch.ended or batch.drained
 
     async def _send(self, send: Send, data: bytes) -> None:
         if data:
             async with asyncio.timeout(self._house.send_seconds):
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+class _Direct(Relay):
+    """The rest of a response, without a request or a task."""
+
+    __slots__ = ("_house", "_left", "_opening")
+
+    def __init__(self, viewer: Viewer, form: Chunked, house: House, left: Left | None) -> None:
+        super().__init__(viewer, form, send_seconds=house.send_seconds)
+        self._house, self._left, self._opening = house, left, form.opening
+
+    def open(self, connection: Connection) -> None:
+        self.connection = connection
+        connection.write(self._opening)
+        self.begin()
+
+    def paused(self) -> None:
+        self.step_back()
+
+    def lost(self) -> None:
+        self.stop()
+        if self._left is not None:
+            self._house.tasks.spawn(self._left())
+
+    def _spawn(self) -> asyncio.Task[None]:
+        return self._house.tasks.spawn(self._guarded())
+
+    async def _guarded(self) -> None:
+        try:
+            await self.catch_up()
+        except TimeoutError:
+            self.connection.abort()
+        except AskstreamError as problem:
+            log.error("run=%s can't be streamed: %s", self.viewer.run_id, problem)
+            self.connection.abort()
+
+    def _finished(self, *, drained: bool) -> None:
+        self._left = None
+        self.connection.write(LAST_CHUNK)
+        self.connection.close()

@@ -13,11 +13,11 @@ from typing import Any
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from server.ask import EVERYBODY
+from server.ask import EVERYBODY, viewable
 from server.bus import Viewer
-from server.events.errors import AskstreamError, BadCursor, LogExpired, Refused
-from server.journal import Entry, RunRecord
-from transports.base import House, abort, drain_line, gap_line, retry_spread
+from server.events.errors import AskstreamError, Refused
+from server.journal import RunRecord
+from transports.base import House, abort, take
 from transports.session import (
     SUBPROTOCOL,
     Answer,
@@ -31,6 +31,7 @@ from transports.session import (
     Subscribe,
     Unsubscribe,
 )
+from transports.watch import Direct, Plain, Watch
 
 log = logging.getLogger("__main__")
 
@@ -69,18 +70,22 @@ class Socket:
     def __init__(self, websocket: WebSocket, house: House) -> None:
         self._websocket, self._house = websocket, house
         self._conversation = Conversation(house.question_characters)
-        self._relays: dict[str, asyncio.Task[None]] = {}
+        self._connection = take(websocket.scope, self) if house.direct else None
+        self._watches: dict[str, Watch] = {}
         self._tied: set[str] = set()  # runs that end when this socket does
+        self._group: asyncio.TaskGroup | None = None  # while it is open
+        self._heart: asyncio.TimerHandle | None = None
         self._sent = monotonic()
 
     async def serve(self) -> None:
         """Returns when the socket has closed, whoever closed it."""
         try:
-            async with asyncio.TaskGroup() as group:
-                beat = group.create_task(self._beat())
-                await self._listen(group)
-                for task in (beat, *self._relays.values()):
-                    task.cancel()
+            async with asyncio.TaskGroup() as self._group:
+                try:
+                    self._beat()
+                    await self._listen()
+                finally:
+                    self._stop()
         except* TimeoutError:
             await self._cut()
         except* _Closing as closings:
@@ -96,27 +101,60 @@ class Socket:
             for run_id in self._tied:
                 await self._house.runs.left(run_id, EVERYBODY)
 
-    async def _listen(self, group: asyncio.TaskGroup) -> None:
+    def _stop(self) -> None:
+        self._group = None
+        if self._heart is not None:
+            self._heart.cancel()
+        for watch in self._watches.values():
+            watch.stop()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Runs it for as long as the socket is open; what it raises closes the socket. None where that is so."""
+        if self._group is None:
+            work.close()
+            return None
+        task = self._group.create_task(work)
+        task.add_done_callback(self._close_after)
+        return task
+
+    def _close_after(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._group = None  # it takes no more tasks, and its others are being cancelled
+
+    def over(self, run_id: str, *, drained: bool) -> None:
+        if drained:
+            raise _Closing(DRAIN, "this server is going away")
+        self._conversation.finished(run_id)
+        self._watches.pop(run_id, None)
+
+    def paused(self) -> None:
+        for watch in list(self._watches.values()):
+            watch.step_back()
+
+    def lost(self) -> None:
+        self._stop()  # `_listen` is told in its own time; until then nobody may write any more
+
+    async def _listen(self) -> None:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text") or message.get("bytes") or ""
             for effect in self._conversation.received(text, monotonic()):
-                await self._perform(effect, group)
+                await self._perform(effect)
 
-    async def _perform(self, effect: Effect, group: asyncio.TaskGroup) -> None:
+    async def _perform(self, effect: Effect) -> None:
         match effect:
             case Reply(text):
-                await self._send(text)
+                await self.send(text)
             case Start():
-                await self._start(effect, group)
+                await self._start(effect)
             case Subscribe():
-                await self._subscribe(effect, group)
+                await self._subscribe(effect)
             case Unsubscribe(run_id):
-                relay = self._relays.pop(run_id, None)
-                if relay is not None:
-                    relay.cancel()
+                watch = self._watches.pop(run_id, None)
+                if watch is not None:
+                    watch.stop()
             case Cancel(ref, run_id):
                 await self._acknowledge(ref, self._house.runs.cancel(run_id, EVERYBODY))
             case Answer(ref, run_id, request_id, value):
@@ -124,7 +162,7 @@ class Socket:
             case Close(code, reason):
                 raise _Closing(code, reason)
 
-    async def _start(self, effect: Start, group: asyncio.TaskGroup) -> None:
+    async def _start(self, effect: Start) -> None:
         try:
             record, new = await self._house.runs.start(effect.ask.question_of(EVERYBODY))
         except AskstreamError as problem:
@@ -133,22 +171,20 @@ class Socket:
         if new and effect.ask.on_disconnect == "cancel":
             self._tied.add(record.run_id)
         watched = record.run_id in self._conversation.watching  # it joined a run by its idempotency key
-        await self._send(self._conversation.started(effect.ref, record).text)
+        await self.send(self._conversation.started(effect.ref, record).text)
         if not watched:
-            self._relay(await self._house.bus.attach(record.run_id, wanted=effect.ask.wanted), group)
+            self._watch(await self._house.bus.attach(record.run_id, wanted=effect.ask.wanted))
 
-    async def _subscribe(self, effect: Subscribe, group: asyncio.TaskGroup) -> None:
+    async def _subscribe(self, effect: Subscribe) -> None:
         try:
             record = await self._house.runs.find(effect.run_id, EVERYBODY)
-            after = _cursor(effect.after, record)
-            if record.expired_at is not None:
-                raise LogExpired
+            after = viewable(record, effect.after)
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)
             return
-        await self._send(self._conversation.subscribed(effect.ref, record, after).text)
+        await self.send(self._conversation.subscribed(effect.ref, record, after).text)
         viewer = await self._house.bus.attach(effect.run_id, after=after, wanted=effect.wanted)
-        self._relay(viewer, group)
+        self._watch(viewer)
 
     async def _acknowledge(self, ref: Ref, command: Coroutine[Any, Any, RunRecord]) -> None:
         try:
@@ -156,42 +192,32 @@ class Socket:
         except AskstreamError as problem:
             await self._refuse(ref, problem)
             return
-        await self._send(self._conversation.acknowledged(ref, record).text)
+        await self.send(self._conversation.acknowledged(ref, record).text)
 
-    def _relay(self, viewer: Viewer, group: asyncio.TaskGroup) -> None:
-        relay = self._relays[viewer.run_id] = group.create_task(self._relayed(viewer))
-        relay.add_done_callback(lambda _: viewer.close())  # also of one that is cancelled before its first step
+    def _watch(self, viewer: Viewer) -> None:
+        if self._connection is None:
+            watch = Plain(viewer, self)
+        else:
+            watch = Direct(viewer, self, self._connection, send_seconds=self._house.send_seconds)
+        self._watches[viewer.run_id] = watch
+        watch.begin()
 
-    async def _relayed(self, viewer: Viewer) -> None:
-        """Moves one run's events until its log is complete."""
-        ended = False
-        while not ended:
-            batch = await viewer.next()
-            for item in batch.items:
-                line = item.line if isinstance(item, Entry) else gap_line(viewer.run_id, item)
-                await self._send(line.decode())
-            if batch.drained:
-                await self._send(drain_line(viewer.run_id, retry_spread()).decode())
-                raise _Closing(DRAIN, "this server is going away")
-            ended = batch.ended
-        self._conversation.finished(viewer.run_id)
-        self._relays.pop(viewer.run_id, None)
-
-    async def _beat(self) -> None:
-        while True:
-            silent = monotonic() - self._sent
-            if silent >= self._house.heartbeat_seconds:
-                await self._send(self._conversation.heartbeat().text)
-                silent = 0.0
-            await asyncio.sleep(self._house.heartbeat_seconds - silent)
+    def _beat(self) -> None:
+        """Breaks a silence."""
+        silent = monotonic() - max(self._sent, *(watch.viewer.wrote_at for watch in self._watches.values()), 0.0)
+        if silent >= self._house.heartbeat_seconds:
+            self.spawn(self.send(self._conversation.heartbeat().text))
+            silent = 0.0
+        wait = self._house.heartbeat_seconds - silent
+        self._heart = asyncio.get_running_loop().call_later(wait, self._beat)
 
     async def _refuse(self, ref: Ref, problem: AskstreamError, run_id: str | None = None) -> None:
         """A refusal is told; anything else of ours closes the socket, and the client may come back."""
         if not isinstance(problem, Refused):
             raise problem
-        await self._send(self._conversation.refused(ref, problem, run_id).text)
+        await self.send(self._conversation.refused(ref, problem, run_id).text)
 
-    async def _send(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         """The one place that writes to this connection.
 
         Raises TimeoutError when the client reads nothing, and WebSocketDisconnect when it has gone.
@@ -214,11 +240,3 @@ class Socket:
         if self._websocket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect):  # the client was first
                 await self._websocket.close(code, reason)
-
-
-def _cursor(after: int | None, record: RunRecord) -> int:
-    if after is None:
-        return record.last_id
-    if after > record.last_id and not record.ended:
-        raise BadCursor(f"The run's newest event is {record.last_id}; {after} has not happened yet.")
-    return after

@@ -278,7 +278,7 @@ async def test_a_channel_goes_with_its_last_user(log: Log) -> None:
     assert log.bus.channels == 0
 
 
-def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() -> None:
+async def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() -> None:
     """Overlap is dropped; after a hole the cursors before it lie outside, so the journal is asked."""
     channel = Channel("r", base=2)
     channel.extend(entries(1, 4))

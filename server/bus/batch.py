@@ -1,0 +1,55 @@
+"""What is new for a viewer, as it sees it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.events import TERMINAL_TYPES, Filter
+from server.events.cursor import place
+from server.journal import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Events that this viewer asked for and that the journal no longer has: the first and last id."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
+
+    `hidden` says that the newest of them is hidden from this viewer. `ended`: the log is complete, and the viewer has
+    passed all of it. `drained`: this server is going away; what comes next has to be asked of another.
+    """
+
+    items: list[Entry | Missing]
+    cursor: int
+    hidden: bool = False
+    ended: bool = False
+    drained: bool = False
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [item for item in self.items if isinstance(item, Entry)]
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.items or self.hidden or self.ended or self.drained)
+
+
+def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
+    """What somebody at `cursor` sees of the entries that follow it, one or more."""
+    items: list[Entry | Missing] = []
+    for entry in found:
+        # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
+        if place(cursor, entry.id) == "gap" and wanted.wants_chunks:
+            items.append(Missing(cursor + 1, entry.id - 1))
+        if wanted.wants(entry.event_type, entry.agent_name):
+            items.append(entry)
+        cursor = entry.id
+    newest = found[-1]
+    # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
+    hidden = newest not in items[-1:] and newest.event_type != "agent_chunk"
+    return Batch(items, cursor, hidden, ended=newest.event_type in TERMINAL_TYPES)

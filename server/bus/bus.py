@@ -1,0 +1,96 @@
+"""All channels of this server: who writes, who views, and runs that are written elsewhere."""
+
+import asyncio
+import logging
+from time import monotonic
+
+from server.bus.channel import Channel
+from server.bus.viewer import Viewer
+from server.events import EVERYTHING, Filter
+from server.journal import Journal
+
+log = logging.getLogger(__name__)
+
+
+class Bus:
+    """Fans out what runs publish. Runs that are written elsewhere it follows through the journal."""
+
+    def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
+        self._journal, self._group = journal, group
+        self.epoch = 0
+        self._channels: dict[str, Channel] = {}
+        self._followers: dict[str, asyncio.Task[None]] = {}
+
+    def open(self, run_id: str, last_id: int) -> Channel:
+        """A channel for the run's writer, who publishes through `Channel.extend` and gives it back with `release`.
+
+        `last_id` is the last event that is durable already.
+        """
+        channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id))
+        channel.writers += 1
+        self._stop_following(run_id)
+        return channel
+
+    async def attach(self, run_id: str, *, after: int = 0, wanted: Filter = EVERYTHING) -> Viewer:
+        """A viewer of a run that the journal knows, from the cursor `after` on."""
+        channel = self._channels.get(run_id)
+        if channel is None:
+            record = await self._journal.record(run_id)
+            last_id, ended = (record.last_id, record.ended) if record else (0, True)
+            channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id, ended=ended))
+        viewer = Viewer(self, self._journal, channel, after, wanted)
+        if not channel.writers and not channel.ended:
+            self._follow(channel)
+        return viewer
+
+    def release(self, channel: Channel, *, writer: bool = False) -> None:
+        """Somebody leaves; the last one takes the channel along."""
+        channel.writers -= writer
+        channel.viewers -= not writer
+        channel.unwatched_since = channel.unwatched_since if writer else monotonic()
+        if channel.writers or channel.viewers:
+            if not channel.writers and not channel.ended:
+                self._follow(channel)  # its writer has gone without an end: another may go on
+            return
+        channel.stop()
+        if self._channels.get(channel.run_id) is channel:
+            del self._channels[channel.run_id]
+        self._stop_following(channel.run_id)
+
+    def _stop_following(self, run_id: str) -> None:
+        follower = self._followers.pop(run_id, None)
+        if follower is not None:
+            follower.cancel()
+
+    def drain(self) -> None:
+        """Sends away all who view now. Who comes after that is served, until the next call."""
+        self.epoch += 1
+        for channel in list(self._channels.values()):
+            channel.wake()
+
+    def close(self) -> None:
+        """Stops following; whoever still waits for such a run learns that no more comes."""
+        for run_id in list(self._followers):
+            self._stop_following(run_id)
+            self._channels[run_id].cut()
+
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
+
+    def viewers(self, run_id: str) -> int:
+        channel = self._channels.get(run_id)
+        return channel.viewers if channel else 0
+
+    def _follow(self, channel: Channel) -> None:
+        if channel.run_id not in self._followers:
+            task = self._group.create_task(self._relay(channel), name=f"follow {channel.run_id}")
+            self._followers[channel.run_id] = task
+
+    async def _relay(self, channel: Channel) -> None:
+        try:
+            async for entries in self._journal.watch(channel.run_id, channel.last_id):
+                channel.extend(entries)
+        except Exception:
+            log.exception("run=%s can't be followed", channel.run_id)
+            channel.cut()

@@ -1,0 +1,161 @@
+"""One run's recent events, and those who want the next one."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from server.bus.group import Form, Group
+from server.bus.pace import Pace
+from server.events import TERMINAL_TYPES, Filter
+from server.events.cursor import place
+from server.journal import READ_BYTES, Entry
+
+# Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
+RECENT_BYTES = 4 * READ_BYTES
+
+
+@dataclass(slots=True)
+class Channel:
+    """`entries[0]` has the id `base + 1`, and the ids that follow leave no hole.
+
+    A worked failure, against which `wait` and `Viewer.join` have no `await` between looking and waiting: the viewer has
+    read up to 7, event 8 is published, and only then does the viewer begin to wait. It would sleep until event 9, or
+    for ever if 8 was the last.
+    """
+
+    run_id: str
+    base: int = 0
+    entries: list[Entry] = field(default_factory=list[Entry])
+    ended: bool = False
+    viewers: int = 0
+    writers: int = 0
+    unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
+    _size: int = 0
+    _waiting: set[asyncio.Future[bool]] = field(default_factory=set[asyncio.Future[bool]])
+    _groups: dict[tuple[Form, Filter], Group] = field(default_factory=dict[tuple[Form, Filter], Group])
+    _pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self._tell, self._audience)
+
+    @property
+    def last_id(self) -> int:
+        return self.base + len(self.entries)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Takes durable events, in order. What it has already is dropped; a hole before them empties it.
+
+        After a hole the viewers find their cursors before `base`, and read what lies between from the journal.
+        """
+        for entry in entries:
+            match place(self.last_id, entry.id):
+                case "seen":
+                    continue
+                case "gap":
+                    self.entries, self.base, self._size = [], entry.id - 1, 0
+                case "new":
+                    pass
+            self.entries.append(entry)
+            self._size += len(entry.line)
+            self.ended = self.ended or entry.event_type in TERMINAL_TYPES
+        self._trim()
+        self._pace.due()
+
+    def after(self, cursor: int) -> list[Entry] | None:
+        """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
+        if cursor < self.base:
+            return None
+        found: list[Entry] = []
+        size = 0
+        for entry in self.entries[cursor - self.base :]:
+            size += len(entry.line)
+            if found and size > READ_BYTES:
+                break
+            found.append(entry)
+        return found
+
+    def cut(self) -> None:
+        """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
+        self.ended = True
+        self.wake()
+
+    async def wait(self, cursor: int, seconds: float | None = None) -> bool:
+        """True once there is something after the cursor, or a reason to look; False after so many seconds.
+
+        Safe to cancel.
+        """
+        if self.last_id > cursor or self.ended:
+            return True
+        news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.add(news)
+        timer = news.get_loop().call_later(seconds, _resolve, news, False) if seconds is not None else None
+        try:
+            return await news
+        finally:
+            self._waiting.discard(news)
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """All viewers look for themselves, now."""
+        for group in list(self._groups.values()):
+            group.dismiss(ended=False)
+        self._groups.clear()
+        self._wake_waiting()
+
+    def group(self, form: Form, wanted: Filter) -> Group:
+        """Those who are level and want this, up to the newest event; made where there is none."""
+        group = self._groups.get((form, wanted))
+        if group is None:
+            group = self._groups[form, wanted] = Group(self.run_id, form, wanted, self.last_id)
+        else:
+            self._publish(group)
+        return group
+
+    def close_empty(self, group: Group) -> None:
+        if not len(group):
+            with contextlib.suppress(KeyError):
+                del self._groups[group.form, group.wanted]
+
+    def stop(self) -> None:
+        self._pace.stop()
+
+    def _audience(self) -> int:
+        return self.viewers
+
+    def _tell(self) -> None:
+        for group in list(self._groups.values()):
+            self._publish(group)
+        self._wake_waiting()
+
+    def _publish(self, group: Group) -> None:
+        """Brings a group up to the newest event, or lets it go where that reaches back before our memory."""
+        while len(group) and (found := self.after(group.cursor)) != []:
+            if found is None:
+                group.dismiss(ended=False)
+            else:
+                group.publish(found)
+        self.close_empty(group)
+
+    def _wake_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for news in waiting:
+            _resolve(news, True)
+
+    def _trim(self) -> None:
+        """Forgets the older half once the bound is passed, so that trimming costs each event once."""
+        if self._size <= RECENT_BYTES:
+            return
+        half = 0
+        while self._size > RECENT_BYTES // 2 and half < len(self.entries) - 1:
+            self._size -= len(self.entries[half].line)
+            half += 1
+        del self.entries[:half]
+        self.base += half
+
+
+def _resolve(news: "asyncio.Future[bool]", outcome: bool) -> None:
+    if not news.done():
+        news.set_result(outcome)

@@ -1,0 +1,93 @@
+"""Viewers who are level with a run, want the same events in the same form, and are written to in one pass.
+
+They have one cursor. Who joins is level, who falls behind leaves with the group's cursor and pulls what it lacks.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Protocol, TypeAlias
+
+from server.bus.batch import Batch, batch_of
+from server.events import Filter
+from server.journal import Entry
+
+Write: TypeAlias = Callable[[bytes], None]
+"""Takes bytes at any time, without being waited for. A member that can take no more leaves, from within it too."""
+
+
+class Form(Protocol):
+    """What bytes a connection gets for a batch. `heartbeat` fills a silence of so many seconds; empty means none."""
+
+    @property
+    def heartbeat(self) -> bytes: ...
+
+    @property
+    def heartbeat_seconds(self) -> float: ...
+
+    def encode(self, run_id: str, batch: Batch, /) -> bytes: ...
+
+
+class Member(Protocol):
+    def dismissed(self, cursor: int, *, ended: bool) -> None:
+        """Nothing more is written. `ended` says that the terminal event has been; else there is something to pull."""
+        ...
+
+
+class Group:
+    """Made for its first member; of no use after its last."""
+
+    __slots__ = ("_heart", "_writes", "cursor", "form", "run_id", "wanted", "wrote_at")
+
+    def __init__(self, run_id: str, form: Form, wanted: Filter, cursor: int) -> None:
+        self.run_id, self.form, self.wanted, self.cursor = run_id, form, wanted, cursor
+        self.wrote_at = monotonic()
+        self._writes: dict[Member, Write] = {}
+        self._heart: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def add(self, member: Member, write: Write) -> None:
+        self._writes[member] = write
+        if self._heart is None and self.form.heartbeat:
+            self._beat()
+
+    def remove(self, member: Member) -> None:
+        self._writes.pop(member, None)
+        if not self._writes:
+            self._stop()
+
+    def publish(self, found: Sequence[Entry]) -> None:
+        """Writes what follows the cursor to all members."""
+        batch = batch_of(found, self.cursor, self.wanted)
+        self.cursor = batch.cursor
+        if batch.says_something:
+            self._write(self.form.encode(self.run_id, batch))
+        if batch.ended:
+            self.dismiss(ended=True)
+
+    def dismiss(self, *, ended: bool) -> None:
+        """Lets all members go."""
+        members, self._writes = list(self._writes), {}
+        self._stop()
+        for member in members:
+            member.dismissed(self.cursor, ended=ended)
+
+    def _write(self, data: bytes) -> None:
+        self.wrote_at = monotonic()
+        for write in tuple(self._writes.values()):
+            write(data)
+
+    def _beat(self) -> None:
+        left = self.wrote_at + self.form.heartbeat_seconds - monotonic()
+        if left <= 0:
+            self._write(self.form.heartbeat)
+            left = self.form.heartbeat_seconds
+        if self._writes:
+            self._heart = asyncio.get_running_loop().call_later(left, self._beat)
+
+    def _stop(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+            self._heart = None

@@ -1,0 +1,54 @@
+"""When viewers are told: at once after a quiet spell; while events outrun the writes, several together.
+
+A write costs ten times what it takes to make the bytes, whether it carries one event or fifty. So what becomes due
+during a pass over the viewers waits for the next pass, which begins when the last one took so long again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+# Nobody sees a delay of that length, and a run of 100 events a second never meets it.
+JOIN_SECONDS = 0.002
+
+
+class Pace:
+    """Calls `do`, which tells `audience()` viewers, no later than JOIN_SECONDS or the last call's cost after `due`."""
+
+    __slots__ = ("_audience", "_do", "_free_at", "_timer")
+
+    # A pass over so few takes less than JOIN_SECONDS: it need not be measured.
+    SMALL = 32
+
+    def __init__(self, do: Callable[[], None], audience: Callable[[], int]) -> None:
+        self._do, self._audience = do, audience
+        self._free_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def due(self) -> None:
+        """There is something to tell."""
+        if self._timer is not None:
+            return
+        wait = self._free_at - monotonic()
+        if wait <= 0:
+            self._pass()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._pass)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _pass(self) -> None:
+        self._timer = None
+        began = monotonic()
+        self._free_at = began + JOIN_SECONDS
+        self._do()
+        if self._audience() > self.SMALL:
+            # uvloop writes at the end of a turn: what the pass has cost is known in the next one.
+            asyncio.get_running_loop().call_soon(self._rested, began)
+
+    def _rested(self, began: float) -> None:
+        now = monotonic()
+        self._free_at = max(self._free_at, now + (now - began))
