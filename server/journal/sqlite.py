@@ -5,62 +5,47 @@ same time (https://sqlite.org/wal.html, the WAL-reset bug). A lock beside the fi
 """
 
 import asyncio
-import contextlib
 import fcntl
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias, TypeVar, get_args
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, TextIO, TypeVar, get_args
+from urllib.parse import unquote, urlsplit
 
-from server.events.errors import Fenced, JournalError, OutOfOrder
+from server.events.errors import JournalError
+from server.journal.appends import Append
 from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import binds
+from server.journal.tables import (
+    NUMBER,
+    Synchronous,
+    connect_reader,
+    connect_writer,
+    insert_events,
+    insert_record,
+    records,
+)
 from server.journal.writer import GroupWriter
 
-Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
 T = TypeVar("T")
 
-# Counted up with every change of the tables: a file of another version is refused, not guessed at.
-VERSION = 2
-_COLUMNS = ", ".join(f.name for f in fields(RunRecord))
-_MARKS = ", ".join("?" for _ in fields(RunRecord))
-_SCHEMA = """
-CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, principal TEXT NOT NULL, session_id TEXT NOT NULL, question TEXT NOT NULL,
-    model TEXT NOT NULL, created_at REAL NOT NULL, options BLOB NOT NULL, idempotency_key TEXT,
-    fingerprint TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, progress INTEGER NOT NULL,
-    last_id INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    log_events INTEGER NOT NULL, log_bytes INTEGER NOT NULL, ended_at REAL, expired_at REAL, digest TEXT,
-    checkpoint BLOB, checkpoint_id INTEGER
-) STRICT;
-CREATE INDEX runs_by_age ON runs (principal, created_at DESC, run_id DESC);
-CREATE INDEX runs_by_session ON runs (principal, session_id, created_at);
-CREATE INDEX runs_by_end ON runs (ended_at, log_bytes) WHERE expired_at IS NULL;
-CREATE INDEX runs_by_key ON runs (principal, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX runs_active ON runs (created_at) WHERE ended_at IS NULL;
-CREATE TABLE events (
-    run_id TEXT NOT NULL, id INTEGER NOT NULL, event_type TEXT NOT NULL, agent_name TEXT NOT NULL,
-    line BLOB NOT NULL, PRIMARY KEY (run_id, id)
-) STRICT, WITHOUT ROWID;
-"""
-# A run that has ended needs its checkpoint no more.
-_UPDATE = """
-UPDATE runs SET state = :state, progress = :progress, last_id = :last_id, prompt_tokens = :prompt_tokens,
-    completion_tokens = :completion_tokens, ended_at = :ended_at, digest = :digest,
-    log_events = :log_events, log_bytes = :log_bytes,
-    checkpoint_id = CASE WHEN :checkpoint IS NULL THEN checkpoint_id ELSE :last_id END,
-    checkpoint = CASE WHEN :ended_at IS NULL THEN coalesce(:checkpoint, checkpoint) END
-WHERE run_id = :run_id
-"""
 # Readers share the disk with the writer; two of them keep a late viewer's replay from waiting for a listing.
 _READERS = 2
 # Logs that one call of `expire` drops: its transaction holds the writer up, and the next call goes on.
 _EXPIRED_AT_ONCE = 50
+_DROP_WHOLE_CHUNKS = f"""
+DELETE FROM events WHERE place IN (
+    SELECT chunk.place FROM events AS chunk JOIN (
+        SELECT agent_name, max(id) AS last FROM events WHERE number = {NUMBER} AND event_type = 'agent_response'
+        GROUP BY agent_name
+    ) AS whole ON whole.agent_name = chunk.agent_name AND whole.last > chunk.id
+    WHERE chunk.number = {NUMBER} AND chunk.event_type = 'agent_chunk'
+)
+"""
 # Rows fetched at a time: some 64 KiB of ordinary events.
 _ROWS = 256
 
@@ -76,14 +61,14 @@ class SqliteJournal:
         self._path, self._synchronous = path, synchronous
         self._doorbell = Doorbell()
         try:
-            _connect_writer(path, synchronous).close()  # a broken file is told now, not at the first question
+            connect_writer(path, synchronous).close()  # a broken file is told now, not at the first question
         except sqlite3.Error as problem:
             self._lock.close()
             raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}") from problem
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(lambda: _connect_writer(path, synchronous))
+        self._writer = GroupWriter(lambda: connect_writer(path, synchronous))
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
 
@@ -95,7 +80,7 @@ class SqliteJournal:
         return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
 
     async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        await self._writer.submit(lambda db: _append(db, record, entries, checkpoint))
+        await self._writer.submit(Append(record, entries, checkpoint))
         self._doorbell.ring(record.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
@@ -112,26 +97,23 @@ class SqliteJournal:
         return await self._query(lambda db: _record(db, run_id))
 
     async def checkpoint(self, run_id: str) -> Checkpoint | None:
-        sql = "SELECT checkpoint_id, checkpoint FROM runs WHERE run_id = ? AND checkpoint IS NOT NULL"
+        sql = f"SELECT last_id, state FROM checkpoints WHERE number = {NUMBER}"
         row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
         return Checkpoint(*row) if row else None
 
     async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
         created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
-        sql = f"""SELECT {_COLUMNS} FROM runs WHERE principal = ? AND (created_at, run_id) < (?, ?)
-                  ORDER BY created_at DESC, run_id DESC LIMIT ?"""
-        return await self._query(
-            lambda db: [RunRecord(**_named(r)) for r in db.execute(sql, (principal, created, last, limit))]
+        return await self._records(
+            "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
+            (principal, created, last, limit),
         )
 
     async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        sql = f"""SELECT {_COLUMNS} FROM runs WHERE principal = ? AND session_id = ?
-                  ORDER BY created_at, run_id"""
-        return await self._query(lambda db: [RunRecord(**_named(r)) for r in db.execute(sql, (principal, session_id))])
+        rest = "WHERE principal = ? AND session_id = ? ORDER BY created_at, run_id"
+        return await self._records(rest, (principal, session_id))
 
     async def unfinished(self) -> list[RunRecord]:
-        sql = f"SELECT {_COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY created_at"
-        return await self._query(lambda db: [RunRecord(**_named(row)) for row in db.execute(sql)])
+        return await self._records("WHERE ended_at IS NULL ORDER BY created_at", ())
 
     async def forget(self, run_id: str) -> bool:
         forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id))
@@ -149,6 +131,9 @@ class SqliteJournal:
         await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
         self._lock.close()
+
+    async def _records(self, rest: str, values: Sequence[Any]) -> list[RunRecord]:
+        return await self._query(lambda db: records(db, rest, values))
 
     async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -184,78 +169,37 @@ def _only_server(path: Path) -> TextIO:
     return lock
 
 
-def _connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
-    with contextlib.ExitStack() as undo:
-        undo.callback(db.close)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {synchronous}")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
-            age = "a later" if version > VERSION else "an earlier"
-            raise JournalError(f"{path.name!r} was written by {age} askstream; give this one its own data folder")
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        undo.pop_all()
-    return db
-
-
-def connect_reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
-
-
-def _named(row: Sequence[Any]) -> dict[str, Any]:
-    return {f.name: value for f, value in zip(fields(RunRecord), row, strict=True)}
-
-
-def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
-    row = db.execute(f"SELECT {_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    return RunRecord(**_named(row)) if row else None
-
-
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
     if record.idempotency_key is not None:
         holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
         if holder is not None:
             return holder
-    db.execute(f"INSERT INTO runs ({_COLUMNS}) VALUES ({_MARKS})", astuple(record))
-    _insert(db, record.run_id, entries)
+    insert_record(db, record)
+    insert_events(db, [(record.run_id, entries)])
     return record
 
 
 def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
-    sql = f"SELECT {_COLUMNS} FROM runs WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC"
-    row = db.execute(sql, (principal, key)).fetchone()
-    holder = RunRecord(**_named(row)) if row else None
-    return holder if holder is not None and binds(holder, now) else None
+    rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC LIMIT 1"
+    return next((holder for holder in records(db, rest, (principal, key)) if binds(holder, now)), None)
 
 
-def _append(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry], checkpoint: bytes | None) -> None:
-    head = db.execute("SELECT attempt, last_id FROM runs WHERE run_id = ?", (record.run_id,)).fetchone()
-    if head is None or head[0] != record.attempt:
-        raise Fenced(f"attempt {record.attempt} of this run has been succeeded")
-    if entries and entries[0].id != head[1] + 1:
-        raise OutOfOrder(f"expected id {head[1] + 1}, got {entries[0].id}")
-    _insert(db, record.run_id, entries)
-    db.execute(_UPDATE, {**asdict(record), "checkpoint": checkpoint})
-
-
-def _insert(db: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
-    db.executemany(
-        "INSERT INTO events (run_id, id, event_type, agent_name, line) VALUES (?, ?, ?, ?, ?)",
-        [(run_id, e.id, e.event_type, e.agent_name, e.line) for e in entries],
-    )
+def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
+    return next(iter(records(db, "WHERE run_id = ?", (run_id,))), None)
 
 
 def _claim(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
-    db.execute("UPDATE runs SET attempt = attempt + 1 WHERE run_id = ? AND ended_at IS NULL", (run_id,))
     record = _record(db, run_id)
-    return record if record and not record.ended else None
+    if record is None or record.ended:
+        return None
+    db.execute(f"UPDATE heads SET attempt = attempt + 1 WHERE number = {NUMBER}", (run_id,))
+    return replace(record, attempt=record.attempt + 1)
 
 
 def _read(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Entry]:
     rows = db.execute(
-        "SELECT id, event_type, agent_name, line FROM events WHERE run_id = ? AND id > ? ORDER BY id", (run_id, after)
+        f"SELECT id, event_type, agent_name, line FROM events WHERE number = {NUMBER} AND id > ? ORDER BY id",
+        (run_id, after),
     )
     found: list[Entry] = []
     size = 0
@@ -270,37 +214,39 @@ def _read(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[E
 
 
 def _forget(db: sqlite3.Connection, run_id: str) -> bool:
-    gone = db.execute("DELETE FROM runs WHERE run_id = ? AND ended_at IS NOT NULL", (run_id,)).rowcount == 1
-    if gone:
-        db.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
-    return gone
+    ended = db.execute("SELECT number FROM runs WHERE run_id = ? AND ended_at IS NOT NULL", (run_id,)).fetchone()
+    for table in ("events", "heads", "runs") if ended else ():
+        db.execute(f"DELETE FROM {table} WHERE number = ?", ended)
+    return ended is not None
 
 
 def _compact(db: sqlite3.Connection, run_id: str) -> Size:
-    db.execute(
-        """DELETE FROM events WHERE run_id = :run_id AND event_type = 'agent_chunk' AND id < (
-               SELECT max(whole.id) FROM events AS whole WHERE whole.run_id = :run_id
-               AND whole.agent_name = events.agent_name AND whole.event_type = 'agent_response')""",
-        {"run_id": run_id},
-    )
-    left = db.execute("SELECT count(*), coalesce(sum(length(line)), 0) FROM events WHERE run_id = ?", (run_id,))
-    return Size(*left.fetchone())
+    db.execute(_DROP_WHOLE_CHUNKS, (run_id, run_id))
+    sql = f"SELECT count(*), coalesce(sum(length(line)), 0) FROM events WHERE number = {NUMBER}"
+    return Size(*db.execute(sql, (run_id,)).fetchone())
 
 
 def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes: int) -> int:
-    db.execute("DELETE FROM runs WHERE expired_at < ?", (now - RECORD_SECONDS,))
-    held: int = db.execute("SELECT coalesce(sum(log_bytes), 0) FROM runs WHERE expired_at IS NULL").fetchone()[0]
+    _drop_records(db, now - RECORD_SECONDS)
+    held: int = db.execute("SELECT coalesce(sum(log_bytes), 0) FROM heads").fetchone()[0]
     ended = db.execute(
-        """SELECT run_id, ended_at, log_bytes FROM runs WHERE expired_at IS NULL AND ended_at IS NOT NULL
-           ORDER BY ended_at LIMIT ?""",
+        """SELECT number, ended_at, log_bytes FROM runs JOIN heads USING (number)
+           WHERE expired_at IS NULL AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?""",
         (_EXPIRED_AT_ONCE,),
     ).fetchall()
     dropped = 0
-    for run_id, ended_at, size in ended:
+    for number, ended_at, size in ended:
         if ended_at >= ended_before and held <= most_bytes:
             break
         held -= size
-        db.execute("DELETE FROM events WHERE run_id = ?", (run_id,))
-        db.execute("UPDATE runs SET expired_at = ?, log_events = 0, log_bytes = 0 WHERE run_id = ?", (now, run_id))
+        db.execute("DELETE FROM events WHERE number = ?", (number,))
+        db.execute("UPDATE heads SET log_events = 0, log_bytes = 0 WHERE number = ?", (number,))
+        db.execute("UPDATE runs SET expired_at = ? WHERE number = ?", (now, number))
         dropped += 1
     return dropped
+
+
+def _drop_records(db: sqlite3.Connection, expired_before: float) -> None:
+    """Those of runs whose logs have expired before then."""
+    db.execute("DELETE FROM heads WHERE number IN (SELECT number FROM runs WHERE expired_at < ?)", (expired_before,))
+    db.execute("DELETE FROM runs WHERE expired_at < ?", (expired_before,))

@@ -11,7 +11,8 @@ import pytest
 
 from server.events.errors import JournalError
 from server.journal import open_journal
-from server.journal.sqlite import VERSION, SqliteJournal, connect_reader
+from server.journal.sqlite import SqliteJournal
+from server.journal.tables import VERSION, connect_reader
 from tests.conformance.journals import entries, record
 
 

@@ -1,0 +1,72 @@
+"""Writes the appends of many runs at once: two statements, however many there are.
+
+The fence and the order of ids are conditions of the statement that moves a run's head. If it moved fewer heads than
+there are appends, one of them is refused; which one, shows when each is written alone.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.events.errors import AskstreamError, Fenced, OutOfOrder
+from server.journal.base import Entry, RunRecord
+from server.journal.tables import NUMBER, insert_events
+
+_MOVE_HEAD = f"""
+UPDATE heads SET state = ?, progress = ?, last_id = ?, prompt_tokens = ?, completion_tokens = ?, log_events = ?,
+    log_bytes = ?
+WHERE number = {NUMBER} AND attempt = ? AND last_id = coalesce(?, last_id)
+"""
+_SAVE = f"""
+INSERT INTO checkpoints (number, last_id, state) VALUES ({NUMBER}, ?, ?)
+ON CONFLICT DO UPDATE SET last_id = excluded.last_id, state = excluded.state
+"""
+_END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """The arguments of `Journal.append`."""
+
+    record: RunRecord
+    entries: Sequence[Entry]
+    checkpoint: bytes | None
+
+
+class Unsettled(Exception):
+    """One append of several is refused. All have to be rolled back and written one by one."""
+
+
+def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
+    """In order. Raises the AskstreamError with which a single one is refused, with nothing written, or Unsettled."""
+    if db.executemany(_MOVE_HEAD, [_moved(each) for each in appends]).rowcount != len(appends):
+        raise _refusal(db, appends[0]) if len(appends) == 1 else Unsettled
+    insert_events(db, [(each.record.run_id, each.entries) for each in appends])
+    for each in appends:
+        if each.checkpoint is not None:
+            db.execute(_SAVE, (each.record.run_id, each.record.last_id, each.checkpoint))
+        if each.record.ended:
+            _end(db, each.record)
+
+
+def _moved(append: Append) -> tuple[object, ...]:
+    """What `_MOVE_HEAD` takes."""
+    to, entries = append.record, append.entries
+    return (
+        *(to.state, to.progress, to.last_id, to.prompt_tokens, to.completion_tokens, to.log_events, to.log_bytes),
+        *(to.run_id, to.attempt, entries[0].id - 1 if entries else None),
+    )
+
+
+def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
+    sql = f"SELECT attempt, last_id FROM heads WHERE number = {NUMBER}"
+    head = db.execute(sql, (append.record.run_id,)).fetchone()
+    if head is None or head[0] != append.record.attempt:
+        return Fenced(f"attempt {append.record.attempt} of this run has been succeeded")
+    return OutOfOrder(f"expected id {head[1] + 1}, got {append.entries[0].id}")
+
+
+def _end(db: sqlite3.Connection, record: RunRecord) -> None:
+    """A run that has ended needs its checkpoint no more."""
+    db.execute(_END, (record.ended_at, record.digest, record.run_id))
+    db.execute(f"DELETE FROM checkpoints WHERE number = {NUMBER}", (record.run_id,))
