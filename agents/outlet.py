@@ -32,6 +32,8 @@ class Outlet:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._order = asyncio.Lock()
         self._texts: dict[str, _Text] = {}
         self._closed = False
@@ -46,27 +48,22 @@ class Outlet:
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
         """Hands over a piece of the text called `message_id`; `end` must follow the last one."""
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         text = self._texts.get(message_id)
         if text is None:
             text = self._texts[message_id] = _Text(agent_name, message_id, free_at=now)
         text.pieces.append(piece)
         text.size += len(piece)
         if now >= text.free_at or text.size >= MERGE_SIZE:
-            await self.flush(message_id)
+            await self._let_go(text)
         elif text.timer is None:
-            text.timer = asyncio.get_running_loop().call_at(text.free_at, self._due, message_id)
-
-    async def flush(self, message_id: str) -> None:
-        """Lets go of what has been written of a text."""
-        async with self._order:
-            if text := self._texts.get(message_id):
-                await self._release(text)
+            text.timer = self._loop.call_at(text.free_at, self._due, text)
 
     async def end(self, message_id: str) -> None:
         """Lets go of the rest of a text that has been written to its end."""
-        await self.flush(message_id)
-        self._texts.pop(message_id, None)
+        if text := self._texts.get(message_id):
+            await self._let_go(text)
+            self._texts.pop(message_id, None)
 
     def close(self) -> None:
         """From now on whoever still speaks is cancelled; what has not left is dropped."""
@@ -76,9 +73,13 @@ class Outlet:
                 text.timer.cancel()
         self._texts.clear()
 
-    def _due(self, message_id: str) -> None:
+    def _due(self, text: _Text) -> None:
         # Born under the run's scope, which owns it: the timer keeps the context that it was set in.
-        asyncio.get_running_loop().create_task(self.flush(message_id))
+        self._loop.create_task(self._let_go(text))
+
+    async def _let_go(self, text: _Text) -> None:
+        async with self._order:
+            await self._release(text)
 
     async def _release(self, text: _Text) -> None:
         if text.timer is not None:
@@ -88,7 +89,7 @@ class Outlet:
             whole = "".join(text.pieces)
             text.pieces.clear()
             text.size = 0
-            text.free_at = asyncio.get_running_loop().time() + MERGE_SECONDS
+            text.free_at = self._time() + MERGE_SECONDS
             for start in range(0, len(whole), MERGE_SIZE):
                 piece = whole[start : start + MERGE_SIZE]
                 await self._put(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import (
@@ -69,50 +69,29 @@ class Ledger:
         return message_id if written == text else None
 
 
+class Options(TypedDict, total=False):
+    """What may be said of a model call beside its messages, as AutoGen names it. The client has the defaults."""
+
+    tools: Sequence[Tool | ToolSchema]
+    tool_choice: Tool | Literal["auto", "required", "none"]
+    json_output: bool | type[BaseModel] | None
+    extra_create_args: Mapping[str, Any]
+    cancellation_token: CancellationToken | None
+
+
 class Tap(ChatCompletionClient):
     """One for each run, around the client that all runs share. Closing it closes nothing."""
 
     def __init__(self, client: ChatCompletionClient, outlet: Outlet, ledger: Ledger) -> None:
         self._client, self._outlet, self._ledger = client, outlet, ledger
 
-    async def create(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: Tool | Literal["auto", "required", "none"] = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] | None = None,
-        cancellation_token: CancellationToken | None = None,
-    ) -> CreateResult:
-        stream = self._client.create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args or {},
-            cancellation_token=cancellation_token,
-        )
-        return await self._listen(stream)
+    async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
+        return await self._listen(self._client.create_stream(messages, **options))
 
     async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: Tool | Literal["auto", "required", "none"] = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] | None = None,
-        cancellation_token: CancellationToken | None = None,
+        self, messages: Sequence[LLMMessage], **options: Unpack[Options]
     ) -> AsyncGenerator[str | CreateResult, None]:
-        stream = self._client.create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args or {},
-            cancellation_token=cancellation_token,
-        )
+        stream = self._client.create_stream(messages, **options)
         speaker = speaking.get()
         if speaker is None or speaker.takes_whole:
             yield await self._listen(stream)
