@@ -7,7 +7,7 @@ from server.events.errors import RunFailed
 from server.journal import Journal, RunRecord
 from server.runs import history
 from server.runs.inquiry import Pending, last_answer
-from server.runs.orchestrator import Answer, Reply, Sink, Task
+from server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
 # How often a turn is begun again. A question that brings the server down must not do so for ever.
 ATTEMPTS = 5
@@ -17,45 +17,43 @@ ATTEMPTS = 5
 class Left:
     """What an earlier server left of a run: the checkpoint's state, a human's answer to it, or the wait for one.
 
-    `from_id` is the last event that stands; what came after it is done again.
+    `from_id` is the last event that stands; what came after it is done again. `team` is who does it.
     """
 
     from_id: int
-    state: bytes | None
-    reply: Reply | None
-    pending: Pending | None
-    hopeless: bool
+    team: Orchestrator
+    state: bytes | None = None
+    reply: Reply | None = None
+    pending: Pending | None = None
 
     def continued(self, task: Task) -> Task:
         return replace(task, checkpoint=self.state, reply=self.reply)
 
 
-async def look(journal: Journal, record: RunRecord) -> Left:
-    """What is left of an unfinished run."""
+async def look(journal: Journal, record: RunRecord, team: Orchestrator | None) -> Left:
+    """What is left of an unfinished run. `team` is None where what the run was started by is not in this server."""
     checkpoint = await journal.checkpoint(record.run_id)
-    if checkpoint is None:
-        return Left(1, None, None, None, await _stuck(journal, record, 1))
-    tail = await history.events(journal, record.run_id, checkpoint.last_id - 1)
-    hopeless = await _stuck(journal, record, checkpoint.last_id)
-    asked = tail[0] if tail and isinstance(tail[0].body, InputRequested) else None
-    if asked is None:
-        return Left(checkpoint.last_id, checkpoint.state, None, None, hopeless)
-    reply = last_answer(tail)
-    if reply is None:
-        return Left(asked.id, None, None, Pending.from_log(asked, checkpoint.state), hopeless=False)
-    return Left(asked.id + 1, checkpoint.state, reply, None, hopeless)
-
-
-async def _stuck(journal: Journal, record: RunRecord, last_id: int) -> bool:
-    """Whether the run was taken up ATTEMPTS times without coming to another checkpoint."""
-    tail = await history.events(journal, record.run_id, last_id)
-    return sum(isinstance(event.body, Resumed) for event in tail) >= ATTEMPTS
+    from_id = checkpoint.last_id if checkpoint else 1
+    if team is None:
+        return Left(from_id, GivenUp("What was to answer is not part of this server any more."))
+    tail = await history.events(journal, record.run_id, from_id - 1)
+    asked = tail[0] if checkpoint and tail and isinstance(tail[0].body, InputRequested) else None
+    reply = last_answer(tail) if asked else None
+    state = checkpoint.state if checkpoint else None
+    if asked is not None and state is not None and reply is None:
+        return Left(asked.id, team, pending=Pending.from_log(asked, state))
+    if sum(isinstance(event.body, Resumed) for event in tail) >= ATTEMPTS:
+        team = GivenUp(f"The server stopped {ATTEMPTS} times while this run was going on.")
+    return Left(asked.id + 1 if asked else from_id, team, state, reply)
 
 
 class GivenUp:
-    """Stands in for the team of a run under which the server has died again and again."""
+    """Stands in for the team of a run that can't go on, and says why."""
 
     model = "none"
 
+    def __init__(self, why: str) -> None:
+        self._why = why
+
     async def run(self, task: Task, sink: Sink) -> Answer:
-        raise RunFailed("interrupted", f"The server stopped {ATTEMPTS} times while this run was going on.")
+        raise RunFailed("interrupted", self._why)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from time import monotonic
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from server.events.errors import AskstreamError, JournalError, RunFailed
@@ -21,6 +21,7 @@ from server.journal import State
 from server.runs.inquiry import Pending
 from server.runs.limits import Limits
 from server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
+from server.runs.patience import Patience
 from server.runs.sessions import Turn
 from server.runs.writer import Writer
 
@@ -50,7 +51,7 @@ class Run:
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
         self.pending: Pending | None = None
         self._stop_with: CancelReason | Suspended | None = None
-        self._stop = asyncio.Event()
+        self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
         self._worked = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
 
@@ -62,12 +63,16 @@ class Run:
         """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
         if self._stop_with in (None, "suspended"):
             self._stop_with = reason
-        self._stop.set()
+        self._stopped()
 
     def suspend(self) -> None:
         """Stops the team and leaves the run as it is in the journal, for the next server to go on with."""
         self._stop_with = self._stop_with or "suspended"
-        self._stop.set()
+        self._stopped()
+
+    def _stopped(self) -> None:
+        if not self._stop.done():
+            self._stop.set_result(None)
 
     async def live(self, history: History) -> None:
         """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
@@ -93,7 +98,7 @@ class Run:
             return self._failed(problem)
 
     async def _outcome(self, history: History) -> Outcome:
-        await self._until_stopped(self.turn.mine)
+        await self._until_set(self.turn.mine)
         if self._stop_with is not None:
             return self._stop_with
         self._task = replace(self._task, history=await history())
@@ -112,7 +117,7 @@ class Run:
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pending.left(self.writer.now())):
-                    await self._until_stopped(pending.claimed)
+                    await self._until_set(pending.claimed)
             if self._stop_with is not None:
                 return self._stop_with
             pending.claim(Reply(value=None, answered=False))
@@ -126,13 +131,19 @@ class Run:
     async def _answered(self) -> Outcome | Inquiry:
         """What became of the question. Waits for the team, for a limit, or for a stop; leaves no task behind."""
         began = monotonic()
+        patience = Patience(
+            self._limits, self.writer.channel, now=began, worked=self._worked, heard=self.writer.emitted
+        )
         answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
-        limits = asyncio.ensure_future(self._limit_passed())
         try:
-            await asyncio.wait({answering, limits}, return_when=asyncio.FIRST_COMPLETED)
+            while not answering.done() and self._stop_with is None:
+                match patience.look(monotonic(), self.writer.emitted):
+                    case str() as reason:
+                        self.cancel(reason)
+                    case seconds:
+                        await self._until_stopped(answering, seconds)
         finally:
             self._worked += monotonic() - began
-            limits.cancel()
             answering.cancel()
             await asyncio.wait({answering}, timeout=self._limits.cancel_seconds)
         if not answering.done():
@@ -154,37 +165,19 @@ class Run:
         log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _limit_passed(self) -> None:
-        """Returns when a stop was asked for or a limit has passed, which then is the reason for the stop."""
-        limits, channel = self._limits, self.writer.channel
-        began = monotonic()  # of this stretch of work: while it waited for its turn or a human, nobody had to watch
-        deadline = began + limits.run_seconds - self._worked
-        orphan_seconds = limits.orphan_seconds or float("inf")
-        heard, quiet_since = self.writer.emitted, monotonic()
-        while self._stop_with is None:
-            now = monotonic()
-            if heard != self.writer.emitted:
-                heard, quiet_since = self.writer.emitted, now
-            left = min(deadline, quiet_since + limits.silence_seconds) - now
-            unwatched = max(channel.unwatched_since, began) + orphan_seconds - now
-            if left <= 0:
-                self.cancel("timeout")
-            elif unwatched <= 0 and not channel.viewers:
-                self.cancel("orphaned")
-            else:
-                wait = min(left, orphan_seconds, unwatched if not channel.viewers else left)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._stop.wait()
+    async def _until_stopped(self, other: asyncio.Future[Any], seconds: float | None = None) -> None:
+        """Returns when a stop was asked for, when `other` is done, or after so many seconds. Safe to cancel."""
+        await asyncio.wait((other, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _until_stopped(self, event: asyncio.Event) -> None:
-        """Returns when `event` has come, or a stop was asked for. Safe to cancel."""
-        waiting = {asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._stop.wait())}
+    async def _until_set(self, event: asyncio.Event) -> None:
+        """Returns when `event` is set, or a stop was asked for. Safe to cancel."""
+        if event.is_set():
+            return
+        waiting = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_stopped(waiting)
         finally:
-            for task in waiting:
-                task.cancel()
+            waiting.cancel()
 
     async def _end(self, outcome: Outcome) -> None:
         if outcome == "suspended":

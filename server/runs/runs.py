@@ -1,4 +1,4 @@
-"""All runs of this process: starting one, finding one, answering one, stopping one. A run belongs to the server."""
+"""What can be done with runs: starting one, finding one, answering one, stopping one. A run belongs to the server."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from server.bus import Batch, Bus
-from server.events import TERMINAL_TYPES, Draft, Event, Json, Started, decode
+from server.events import TERMINAL_TYPES, Event, Json, decode
 from server.events.errors import (
     Draining,
     IdempotencyConflict,
@@ -20,19 +20,15 @@ from server.events.errors import (
     RunNotFound,
     SessionBusy,
     SessionNotFound,
-    TooManyRuns,
 )
 from server.journal import Entry, Journal, Page, RunRecord
-from server.runs import history, recovery
+from server.journal.keys import binds
+from server.runs import history
 from server.runs.inquiry import judge
 from server.runs.limits import Limits
-from server.runs.orchestrator import Orchestrator, Reply, Task
-from server.runs.run import SYSTEM, Run
-from server.runs.sessions import IfBusy, Sessions, Turn
-from server.runs.writer import Writer
-
-# What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
-BUSY_RETRY = 5
+from server.runs.lives import BUSY_RETRY, Lives
+from server.runs.orchestrator import Orchestrator, Reply
+from server.runs.sessions import IfBusy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +69,10 @@ class Runs:
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
     ) -> None:
-        self._journal, self._bus, self._limits = journal, bus, limits
+        self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
         self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
-        self._group, self._clock, self._new_id = group, clock, new_id
-        self._live: dict[str, Run] = {}
-        self._living: set[asyncio.Task[None]] = set()
-        self._sessions = Sessions(limits.queued)
+        self._lives = Lives(journal, bus, self._orchestrators, limits, group=group, clock=clock)
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._closed = False
 
     def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
         """From now on `orchestrator` answers what is started `by` this name."""
@@ -89,12 +81,7 @@ class Runs:
     @property
     def active(self) -> int:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
-        return sum(run.pending is None for run in self._live.values())
-
-    def last_id(self, run_id: str) -> int:
-        """The newest durable event of a run that is active here, 0 for any other."""
-        run = self._live.get(run_id)
-        return run.writer.durable.last_id if run else 0
+        return self._lives.active
 
     async def start(self, question: Question, *, by: str = "team") -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
@@ -106,8 +93,7 @@ class Runs:
         # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
         lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
-            now = self._clock().timestamp()
-            holder = await self._journal.keyed(question.principal, question.idempotency_key, now=now)
+            holder = await self._holder(question.principal, question.idempotency_key)
             holder, new = (holder, False) if holder else await self._start(question, by)
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
@@ -117,8 +103,7 @@ class Runs:
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
         """The run's record as far as it is durable. Raises RunNotFound, also for somebody else's."""
-        run = self._live.get(run_id)
-        record = run.writer.durable if run else await self._journal.record(run_id)
+        record = self._lives.record(run_id) or await self._journal.record(run_id)
         if record is None or record.principal != principal or record.last_id == 0:
             raise RunNotFound
         return record
@@ -137,16 +122,16 @@ class Runs:
     async def cancel(self, run_id: str, principal: str) -> RunRecord:
         """Asks the run to stop and returns at once, with the record as it stands. Again is fine; so is too late."""
         record = await self.find(run_id, principal)
-        if run_id not in self._live and not record.ended and not self._closed:
-            await self._take_up(run_id)  # its log could not be written for a while
-        run = self._live.get(run_id)
+        if not record.ended:
+            await self._lives.take_up(run_id)  # its log could not be written for a while
+        run = self._lives.get(run_id)
         if run is not None:
             run.cancel("client")
         return record
 
     async def left(self, run_id: str, principal: str) -> None:
         """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
-        if not self._closed:
+        if not self._lives.closed:
             with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
                 await self.cancel(run_id, principal)
 
@@ -157,7 +142,7 @@ class Runs:
         InputExpired where it comes too late.
         """
         await self.find(run_id, principal)
-        run = self._live.get(run_id)
+        run = self._lives.get(run_id)
         pending = run.pending if run else None
         if pending is not None and pending.request_id == request_id:
             pending.check(value)
@@ -168,7 +153,7 @@ class Runs:
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
         """What a run waits for, as its `input_requested` told; None for one that doesn't wait."""
-        run = self._live.get(run_id)
+        run = self._lives.get(run_id)
         return run.pending.shown() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
@@ -179,7 +164,7 @@ class Runs:
         last: Entry | None = None
         batch = Batch([], 0)
         while not batch.ended:
-            if batch.drained and run_id not in self._live:  # until then a run that is given time may end here
+            if batch.drained and await self._is_left(run_id):
                 raise Draining(
                     "The server is going away; the run goes on: ask for it again soon.", retry_after=BUSY_RETRY
                 )
@@ -194,6 +179,13 @@ class Runs:
             raise RunNotFound  # forgotten meanwhile, or its log can't be read on
         return decode(last.line)
 
+    async def _is_left(self, run_id: str) -> bool:
+        """Whether the run has no end and is left to the next server. One that is given time may still end here."""
+        if self._lives.get(run_id) is not None:
+            return False
+        record = await self._journal.record(run_id)
+        return record is not None and not record.ended
+
     async def forget(self, run_id: str, principal: str) -> bool:
         """Deletes a run that has ended, with its log. False for one that is still active."""
         await self.find(run_id, principal)
@@ -202,7 +194,7 @@ class Runs:
     async def forget_session(self, session_id: str, principal: str) -> None:
         """Deletes a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
         found = await self.session(session_id, principal)
-        if self._sessions.busy(principal, session_id):
+        if self._lives.busy(principal, session_id):
             raise SessionBusy("A run of this session is active; cancel it first.")
         for record in found:
             await self._journal.forget(record.run_id)
@@ -213,78 +205,31 @@ class Runs:
         Again is fine, and needed: no run is ever without a terminal event.
         """
         for left in await self._journal.unfinished():
-            if left.run_id not in self._live and not self._closed:
-                await self._take_up(left.run_id)
+            await self._lives.take_up(left.run_id)
 
     async def drain(self, seconds: float) -> None:
         """Starts no more runs, gives those that are active so long to end, then closes."""
-        self._closed = True
-        working = [task for task in self._living if self._is_working(task)]
-        if working:
-            await asyncio.wait(working, timeout=seconds)
-        await self.close()
+        await self._lives.drain(seconds)
 
     async def close(self) -> None:
         """Starts no more runs and stops those that are active, for the next server to go on with if there can be one.
 
         Returns when they have stopped. Again is fine.
         """
-        self._closed = True
-        for run in self._live.values():
-            if self._journal.survives:
-                run.suspend()
-            else:
-                run.cancel("shutdown")
-        while self._living:
-            await asyncio.wait(self._living)
+        await self._lives.close()
 
     async def _start(self, question: Question, by: str) -> tuple[RunRecord, bool]:
-        if self._closed:
-            raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
-        if self.active >= self._limits.active_runs:
-            most = self._limits.active_runs
-            raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
-        record = self._record(question, by)
-        turn = self._sessions.join(record.principal, record.session_id, question.if_busy)
-        run = self._admit(record, self._task(record), turn)
+        run = self._lives.admit(self._record(question, by), question.if_busy)
         # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
-        return await asyncio.shield(self._begin(run))
+        return await asyncio.shield(self._lives.begin(run))
 
-    async def _begin(self, run: Run) -> tuple[RunRecord, bool]:
-        record = run.writer.record
-        started = Started(question=record.question, session_id=record.session_id, model=record.model)
-        try:
-            entry = run.writer.first(Draft(SYSTEM, "The run has started.", started))
-            holder = await self._journal.create(run.writer.record, [entry])
-        except BaseException:
-            self._gone(run)
-            raise
-        if holder.run_id != record.run_id:  # another server was first
-            self._gone(run)
-            return holder, False
-        run.writer.created(entry)
-        self._bring_to_life(run)
-        return run.writer.durable, True
-
-    async def _take_up(self, run_id: str) -> None:
-        record = await self._journal.claim(run_id)
-        if record is not None:
-            await self._resume(record)
-
-    async def _resume(self, record: RunRecord) -> None:
-        left = await recovery.look(self._journal, record)
-        turn = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._admit(record, left.continued(self._task(record)), turn, given_up=left.hopeless)
-        await run.writer.read_back()
-        run.pending, run.resumed_from = left.pending, left.from_id if left.pending is None else None
-        self._bring_to_life(run)
-
-    def _admit(self, record: RunRecord, task: Task, turn: Turn, *, given_up: bool = False) -> Run:
-        channel = self._bus.open(record.run_id, record.last_id)
-        writer = Writer(record, self._journal, channel, self._limits, clock=self._clock)
-        team = recovery.GivenUp() if given_up else self._orchestrators[_options(record)["by"]]
-        run = self._live[record.run_id] = Run(task, team, writer, self._limits, turn)
-        return run
+    async def _holder(self, principal: str, key: str) -> RunRecord | None:
+        """The run that an idempotency key is bound to: the disk is asked only where it is none that is alive."""
+        now = self._clock().timestamp()
+        alive = self._lives.keyed(principal, key)
+        if alive is not None and binds(alive, now):
+            return alive
+        return await self._journal.keyed(principal, key, now=now)
 
     def _record(self, question: Question, by: str) -> RunRecord:
         options = {"by": by, "review": question.review, "on_disconnect": question.on_disconnect}
@@ -299,36 +244,3 @@ class Runs:
             idempotency_key=question.idempotency_key,
             fingerprint=question.fingerprint,
         )
-
-    def _task(self, record: RunRecord) -> Task:
-        return Task(
-            run_id=record.run_id,
-            session_id=record.session_id,
-            question=record.question,
-            review=_options(record)["review"],
-            attempt=record.attempt,
-        )
-
-    def _bring_to_life(self, run: Run) -> None:
-        task = self._group.create_task(self._lives(run), name=run.run_id)
-        self._living.add(task)
-        task.add_done_callback(self._living.discard)
-
-    def _is_working(self, task: asyncio.Task[None]) -> bool:
-        run = self._live.get(task.get_name())
-        return run is not None and run.pending is None
-
-    async def _lives(self, run: Run) -> None:
-        try:
-            await run.live(lambda: history.before(self._journal, run.writer.record))
-        finally:
-            self._gone(run)
-
-    def _gone(self, run: Run) -> None:
-        del self._live[run.run_id]
-        self._sessions.leave(run.turn)
-        self._bus.release(run.writer.channel, writer=True)
-
-
-def _options(record: RunRecord) -> dict[str, Any]:
-    return orjson.loads(record.options)

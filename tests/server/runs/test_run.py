@@ -85,7 +85,7 @@ async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.T
     first, _ = runs_of(fills, group, journal, log_events=3)
     run_id = await _ask(first)
     await reached.wait()
-    while first.last_id(run_id) < 4:  # noqa: ASYNC110 - durability has no event of its own
+    while (await first.find(run_id, "p")).last_id < 4:  # noqa: ASYNC110 - durability has no event of its own
         await asyncio.sleep(0)
     second, _ = runs_of(fills, group, journal, log_events=3)
     await second.recover()
