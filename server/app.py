@@ -31,11 +31,15 @@ from transports import base
 
 @dataclass(slots=True)
 class App:
-    """An open house. `drain` once, before the server that runs `asgi` is told to stop."""
+    """An open house. `drain` once, before the server that runs `asgi` is told to stop.
+
+    `warmed` is done once the team's libraries have been imported.
+    """
 
     asgi: Starlette
     runs: Runs
     model: str
+    warmed: asyncio.Task[None]
     _bus: Bus
     _seconds: float
     _doors: "Doors"
@@ -81,13 +85,20 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         closing.push_async_callback(runs.close)
         await runs.recover()
         retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (_warm(orchestrator), retaining, keep_going(runs.recover)):
-            closing.callback(group.create_task(background).cancel)
+        warmed = group.create_task(_warm(orchestrator))
+        for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
+            closing.callback(background.cancel)
         house = _house(settings, runs, bus)
         closing.push_async_callback(house.tasks.close)
         doors = Doors()
         yield App(
-            _asgi(settings, transports, house, doors), runs, orchestrator.model, bus, settings.drain_seconds, doors
+            _asgi(settings, transports, house, doors),
+            runs,
+            orchestrator.model,
+            warmed,
+            bus,
+            settings.drain_seconds,
+            doors,
         )
 
 
