@@ -1,44 +1,46 @@
 """`python3 dev.py bench`: measures the real server process and its peers, and prints what they cost beside each other.
 
-The default takes about three minutes, --full about twenty.
+The default takes about four minutes, --full about twenty-five, on a machine with nothing else to do.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from bench import builds, machine, report, suite
-from bench.suite import FULL, QUICK, SECTIONS, say
+from bench import builds, machine, results
+from bench.contenders import say
+from bench.results import Results
+from bench.scale import FULL, QUICK, Scale
+from bench.suite import SECTIONS, measured
 
 
 def main() -> int:
     options = _options()
+    if options.draw:
+        results.write(results.load())
+        return 0
     if not machine.in_own_network():
         _prepare()
     problem = machine.enter_own_network()  # starts this program anew
     machine.raise_descriptor_limit()
     if problem:
         say(problem)
-    tables = _measured(options.only or list(SECTIONS), FULL if options.full else QUICK)
-    print(f"\nMeasured on {machine.description()}.\n")
-    print("\n".join(report.markdown(table) for table in tables))
-    if options.json:
-        figures = {"machine": machine.description(), "tables": [asdict(table) for table in tables]}
-        options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
-    if options.write:
-        report.write(tables, machine.description())
-    return 0
+    found = _all(options, FULL if options.full else QUICK)
+    print(f"\n{results.text(found)}")
+    return 1 if any(section.failure for section in found.sections.values()) else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument(
-        "--full", action="store_true", help="more viewers, longer runs, and the sections that take long"
-    )
+    parser.add_argument("--full", action="store_true", help="more viewers and runs, and longer")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; may be repeated")
-    parser.add_argument("--write", action="store_true", help="put the tables into bench/RESULTS.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the figures into bench/RESULTS.md and bench/figures; with --only"
+        " what they hold of other sections stays",
+    )
+    parser.add_argument("--draw", action="store_true", help="write them anew from what is kept, and measure nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     return parser.parse_args()
 
@@ -52,14 +54,19 @@ def _prepare() -> None:
             say(str(problem))
 
 
-def _measured(names: Sequence[str], scale: suite.Scale) -> list[report.Table]:
-    tables: list[report.Table] = []
-    for name in names:
-        try:
-            tables.extend(SECTIONS[name](scale))
-        except builds.Unmeasurable as problem:
-            say(f"without the rest of {name}: {problem}")
-    return tables
+def _all(options: argparse.Namespace, scale: Scale) -> Results:
+    """Writes after each section, so that nothing is lost of a run that is broken off."""
+    here = machine.description()
+    kept = results.load() if options.only and options.write else Results(here)
+    found = kept if kept.machine == here else Results(here)
+    for name in options.only or SECTIONS:
+        found.sections[name] = measured(name, scale)
+        found = found.ordered(list(SECTIONS))
+        if options.write:
+            results.write(found)
+        if options.json:
+            options.json.write_text(json.dumps(results.figures(found), indent=1, ensure_ascii=False) + "\n")
+    return found
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ AGENT = "PlanningAgent"
 # Makes an event about 300 bytes long, envelope included.
 _PADDING = "handing the partial answer over to the next agent, with its sources"
 _RUN_ID = "0" * 32
-_LIMIT = re.compile(rb"upto (\d{10})\n")
+_LIMIT = re.compile(rb"upto (\d{7})\.(\d\d)\n")
 _LIMIT_BYTES = 16
+# Many runs that know nothing of each other don't speak in the same moment: they do so in so many parts of a tick.
+PARTS = 20
 
 
 def message(number: int) -> str:
@@ -35,11 +37,14 @@ def envelope(number: int) -> dict[str, Any]:
 
 
 class Allowance:
-    """How many events may have been published so far. The generator raises it over its control connection."""
+    """How many events each run may have published so far. The generator raises it over its control connection.
+
+    A run belongs to one of PARTS parts. "upto 0000007.03" allows 7 events to all of them, and 8 to parts 0, 1 and 2.
+    """
 
     def __init__(self) -> None:
-        self._limit = 0
-        self._raised = asyncio.Event()
+        self._limits = [0] * PARTS
+        self._raised = [asyncio.Event() for _ in range(PARTS)]
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
@@ -47,16 +52,22 @@ class Allowance:
         text = self._rest + data
         self._rest = text[-_LIMIT_BYTES + 1 :]
         for found in _LIMIT.finditer(text):
-            self._limit = max(self._limit, int(found[1]))
-        self._raised.set()
+            self._raise(int(found[1]), int(found[2]))
 
-    async def numbers(self) -> AsyncGenerator[int]:
+    def _raise(self, limit: int, first_parts: int) -> None:
+        for part, raised in enumerate(self._raised):
+            allowed = limit + (part < first_parts)
+            if allowed > self._limits[part]:
+                self._limits[part] = allowed
+                raised.set()
+
+    async def numbers(self, part: int = 0) -> AsyncGenerator[int]:
         """The numbers from 0 on as they are allowed, each in a turn of the event loop of its own, as agents speak."""
         number = 0
         while True:
-            while number >= self._limit:
-                self._raised.clear()
-                await self._raised.wait()
+            while number >= self._limits[part]:
+                self._raised[part].clear()
+                await self._raised[part].wait()
             yield number
             number += 1
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench import machine
 from bench.builds import Unmeasurable
+from bench.events import PARTS
 from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
 
@@ -16,11 +17,18 @@ FEWEST_EVENTS, MOST_EVENTS = 32, 20_000
 QUIET = 0.06
 # A generator that is as busy as that can't take more.
 SATURATED = 0.95
+# A server that is less busy than that waits for the generator: it could deliver more.
+WAITING = 0.9
+# Events that are let go later than that are not at the pace which they are said to have.
+LATE_MS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long to measure: `seconds` a rush, `rushes` times, and as long paced. 0 leaves one out."""
+    """How long to measure: `seconds` a rush, `rushes` times, and as long paced. 0 leaves one out.
+
+    `rate` is in events a second of each run; 0 takes one at which even a slow server keeps up with so many viewers.
+    """
 
     seconds: float
     rushes: int = 2
@@ -28,20 +36,24 @@ class Plan:
     single_seconds: float = 0
     idle_seconds: float = 0
     patience: int = 1
+    rate: float = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """CPU in seconds of the server for a million deliveries, times in ms, memory in KB for each viewer.
 
-    `noise` is the share of the cores' time that others took in the worst of the runs that count; `failure` says why
-    the rest is missing. `is_generators` tells that `rate` is what the generator can take, not what the server gives.
+    `kernel` is the share of `cpu` that system calls took, `single_kernel` that of `single_cpu`. `noise` is the share of
+    the cores' time that others took in the worst of the runs that count; `failure` says why the rest is missing.
+    `limit` tells what else than the server has set one of the figures, where something has.
     """
 
     cpu: float = 0
     rate: float = 0
     writes: float = 0
+    kernel: float = 0
     single_cpu: float = 0
+    single_kernel: float = 0
     paced_cpu: float = 0
     p50: float = 0
     p99: float = 0
@@ -50,7 +62,7 @@ class Outcome:
     idle_share: float = 0
     noise: float = 0
     failure: str = ""
-    is_generators: bool = False
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +71,25 @@ class Measured:
 
     seen: Seen
     cpu_seconds: float
+    system_seconds: float
     writes: int
     noise: float
 
     @property
     def cpu_per_million(self) -> float:
         return self.cpu_seconds / max(1, self.seen.delivered) * 1e6
+
+    @property
+    def kernel(self) -> float:
+        return min(1.0, self.system_seconds / max(self.cpu_seconds, 1e-9))
+
+    @property
+    def limit(self) -> str:
+        """Why the rate is not what the server could give, or the pace not what it should be."""
+        if self.seen.busy > SATURATED:
+            return "gave as much as the generator can take"
+        share = self.cpu_seconds / max(self.seen.seconds, 1e-9)
+        return f"was busy for {share:.0%} of the time only: it could deliver more" if share < WAITING else ""
 
 
 def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
@@ -80,7 +105,7 @@ def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome
 
 def _measure(process: Running, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
     how = process.server.prepare(process.port, runs)
-    first = _warm_up(process, how, runs)
+    first = warm_up(process, how, runs)
     machine.settle(process.pid)
     before = machine.memory_kb(process.pid)
     with watching(process, how, count, first=first) as viewers:
@@ -90,14 +115,14 @@ def _measure(process: Running, count: int, runs: int, plan: Plan, outcome: Outco
         outcome.idle_share = _idle_share(process, plan.idle_seconds)
         _rush(process, viewers, count, plan, outcome)
         _single(process, viewers, count, plan, outcome)
-        _paced(process, viewers, count, plan, outcome)
+        _paced(process, viewers, count, plan, outcome, parts=min(runs, PARTS))
 
 
-def _warm_up(process: Running, how: Watching, runs: int) -> int:
+def warm_up(process: Running, how: Watching, runs: int) -> int:
     """What is loaded or made at the first event is none of the others' cost. The number of the next event."""
     machine.settle(process.pid)
     with watching(process, how, max(2, runs)) as viewers:
-        viewers.rush(100, window=8)
+        viewers.rush(max(10, 200 // runs), window=8)
         return viewers.first
 
 
@@ -108,7 +133,7 @@ def _rush(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: O
     best = _best(process, viewers, lambda: viewers.rush(events), plan.rushes, plan.patience)
     outcome.cpu, outcome.rate = best.cpu_per_million, best.seen.delivered / max(best.seen.seconds, 1e-9)
     outcome.writes = best.writes / max(1, best.seen.delivered)
-    outcome.is_generators = best.seen.busy > SATURATED
+    outcome.kernel, outcome.limit = best.kernel, best.limit
     outcome.noise = max(outcome.noise, best.noise)
 
 
@@ -125,16 +150,18 @@ def _single(process: Running, viewers: Viewers, count: int, plan: Plan, outcome:
         return
     events = _events(viewers.rush(_events_for(TRIAL_DELIVERIES // 4, count), window=1), count, plan.single_seconds)
     best = _best(process, viewers, lambda: viewers.rush(events, window=1), plan.rushes, plan.patience)
-    outcome.single_cpu = best.cpu_per_million
+    outcome.single_cpu, outcome.single_kernel = best.cpu_per_million, best.kernel
     outcome.noise = max(outcome.noise, best.noise)
 
 
-def _paced(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome) -> None:
+def _paced(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome, *, parts: int) -> None:
     if not plan.paced_seconds:
         return
-    rate = paced_rate(count)
+    rate = plan.rate or paced_rate(count)
     events = max(10, round(plan.paced_seconds * rate))
-    best = _best(process, viewers, lambda: viewers.pace(events, rate=rate), 1, plan.patience)
+    best = _best(process, viewers, lambda: viewers.pace(events, rate=rate, parts=parts), 1, plan.patience)
+    if best.seen.late_ms > LATE_MS:
+        outcome.limit = outcome.limit or f"was paced by a generator that was late by up to {best.seen.late_ms:.0f} ms"
     outcome.p50, outcome.p99, outcome.paced_cpu = best.seen.p50_ms, best.seen.p99_ms, best.cpu_per_million
     outcome.noise = max(outcome.noise, best.noise)
 
@@ -164,32 +191,39 @@ def _best(process: Running, viewers: Viewers, run: Callable[[], Seen], times: in
 def _measured(process: Running, viewers: Viewers, run: Callable[[], Seen]) -> Measured:
     pids = process.pid, viewers.pid
     load, cpu, writes = machine.load(*pids), machine.cpu_seconds(process.pid), machine.writes(process.pid)
+    system = machine.system_seconds(process.pid)
     seen = run()
     spent, written = machine.cpu_seconds(process.pid) - cpu, machine.writes(process.pid) - writes
-    return Measured(seen, spent, written, machine.load(*pids).others_since(load))
+    system = machine.system_seconds(process.pid) - system
+    return Measured(seen, spent, system, written, machine.load(*pids).others_since(load))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stall:
     """One of the viewers reads nothing during a rush. `rate` is the others' deliveries a second, `alone` without it.
 
-    Memory is the server's, in KB. Afterwards the viewer reads on: `caught_up` is the share of the events it got.
+    Memory is the server's, in KB. Afterwards the viewer reads on: `caught_up` is the share of the events it got, `told`
+    whether it was closed or got a notice of what it misses.
     """
 
     rate: float
     alone: float
     memory_kb: float
     caught_up: float
-    closed: bool
+    told: bool
+
+    @property
+    def lost_in_silence(self) -> float:
+        return 0.0 if self.told else 1 - self.caught_up
 
 
-def stall(server: Server, count: int, deliveries: int) -> Stall:
+def stall(server: Server, count: int, events: int) -> Stall:
+    """`events` while one stalls, and a sixth of them before. Raises Unmeasurable."""
     with running(server) as process:
         how = server.prepare(process.port, 1)
-        first = _warm_up(process, how, 1)
+        first = warm_up(process, how, 1)
         with watching(process, how, count, first=first) as viewers:
-            events = deliveries // count
-            alone = viewers.rush(events)
+            alone = viewers.rush(events // 6)
             before = machine.memory_kb(process.pid)
             seen = viewers.rush(events, stalled=1)
             grown = machine.memory_kb(process.pid) - before
@@ -199,5 +233,5 @@ def stall(server: Server, count: int, deliveries: int) -> Stall:
         alone=alone.delivered / alone.seconds * (count - 1) / count,
         memory_kb=grown,
         caught_up=after["caught_up"] / after["of"],
-        closed=after["closed"] > 0,
+        told=after["closed"] > 0 or after["notices"] > 0,
     )

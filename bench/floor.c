@@ -1,6 +1,8 @@
 /* floor: what the work itself costs. Hands each event to every viewer with one send() of ready bytes; nothing else.
  *
- *   floor PORT      GET watches; POST is the control connection: "upto N" publishes all events below N.
+ *   floor PORT      GET /watch/R watches run R, of which each event is made once for all; where there are several
+ *                   runs, each has one viewer. POST is the control connection: "upto N.P" publishes all events below
+ *                   N, and N too to the runs of the first P of 20 parts. GET /late gives 10,000 events at once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -14,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 70000 };
+enum { MOST = 70000, PARTS = 20, LATE_EVENTS = 10000 };
 
 static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 /* As long as an event of the other servers; the mark stands where theirs does. */
@@ -23,18 +25,43 @@ static const char BLOCK[] =
     "\"agent_name\":\"PlanningAgent\",\"message\":\"^%019llu.%07llu handing the partial answer over to the next agent, with its sources\","
     "\"data\":{\"progress\":25},\"id\":%7llu,\"run_id\":\"00000000000000000000000000000000\"}}\n\n";
 
-static int viewers[MOST], count;
-static unsigned long long published;
+static struct { int fd, run; } viewers[MOST];
+static int count, has_runs;
+static unsigned long long published[MOST];             /* of each run */
 
-static void publish(void) {
-    static char block[1024], chunk[1100];
+static int make_block(char *block, size_t room, unsigned long long number) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    unsigned long long number = published++, moment = (unsigned long long)t.tv_sec * 1000000000u + (unsigned long long)t.tv_nsec;
-    int size = snprintf(block, sizeof block, BLOCK, number + 1, moment, number, number + 1);
+    unsigned long long moment = (unsigned long long)t.tv_sec * 1000000000u + (unsigned long long)t.tv_nsec;
+    return snprintf(block, room, BLOCK, number + 1, moment, number, number + 1);
+}
+
+/* The run's next event, to `most` viewers from the given one on. */
+static void publish(int run, int from, int most) {
+    static char block[1024], chunk[1100];
+    int size = make_block(block, sizeof block, published[run]++);
     int n = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", size, block);
-    for (int i = 0; i < count; i++)
-        if (send(viewers[i], chunk, (size_t)n, MSG_NOSIGNAL) != n) viewers[i--] = viewers[--count];  /* full or gone */
+    for (int i = from; i < from + most && i < count; i++)
+        if (send(viewers[i].fd, chunk, (size_t)n, MSG_NOSIGNAL) != n) viewers[i--] = viewers[--count];  /* full or gone */
+}
+
+static void allow(unsigned long long limit, int part) {
+    if (!has_runs)
+        while (published[0] < limit) publish(0, 0, count);
+    else
+        for (int i = 0; i < count; i++)
+            while (published[viewers[i].run] < limit + (viewers[i].run % PARTS < part)) publish(viewers[i].run, i, 1);
+}
+
+static void replay(int fd) {
+    static char all[LATE_EVENTS * 400];
+    static size_t n;
+    size_t sent = 0;
+    if (!n) n = (size_t)sprintf(all, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    static int made;
+    for (; made < LATE_EVENTS; made++) n += (size_t)make_block(all + n, sizeof all - n, (unsigned long long)made);
+    for (ssize_t m; sent < n && (m = send(fd, all + sent, n - sent, MSG_NOSIGNAL)) > 0;) sent += (size_t)m;
+    shutdown(fd, SHUT_WR);
 }
 
 static void take(int fd, char *text, size_t n) {
@@ -42,20 +69,29 @@ static void take(int fd, char *text, size_t n) {
     static char kept[64];
     static size_t have;
     text[n] = 0;
-    if (!strncmp(text, "GET", 3)) {
-        if (count < MOST && send(fd, HEAD, sizeof HEAD - 1, MSG_NOSIGNAL) > 0) viewers[count++] = fd;
+    int run;
+    if (!strncmp(text, "GET /late", 9)) {
+        replay(fd);
+        return;
+    }
+    if (sscanf(text, "GET /watch/%d", &run) == 1 && run >= 0 && run < MOST) {
+        has_runs |= run > 0;
+        if (count < MOST && send(fd, HEAD, sizeof HEAD - 1, MSG_NOSIGNAL) > 0) {
+            viewers[count].fd = fd;
+            viewers[count++].run = run;
+        }
         return;
     }
     if (!strncmp(text, "POST", 4)) control = fd, have = 0;
     if (fd != control) return;
     for (size_t i = 0; i < n; i++) {
         unsigned long long limit;
+        int part;
         if (have < sizeof kept - 1) kept[have++] = text[i];
         if (text[i] != '\n') continue;
         kept[have] = 0;
         have = 0;
-        if (sscanf(kept, "upto %llu", &limit) == 1)
-            while (published < limit) publish();
+        if (sscanf(kept, "upto %llu.%d", &limit, &part) == 2) allow(limit, part);
     }
 }
 
@@ -87,7 +123,7 @@ int main(int argc, char **argv) {
                 continue;
             }
             for (int v = 0; v < count; v++)
-                if (viewers[v] == fd) viewers[v] = viewers[--count];
+                if (viewers[v].fd == fd) viewers[v] = viewers[--count];
             epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
             close(fd);
         }

@@ -21,7 +21,8 @@ NAP_US = 500
 class Seen:
     """What all viewers together saw of one run: every event, once, in order. Times of a paced run in ms; else 0.
 
-    `busy` is the share of a core that the generator took: near 1 it is what was measured.
+    `busy` is the share of a core that the generator took: near 1 it is what was measured. `late_ms` is by how much it
+    let an event go later than the pace wanted. `replays` is how often a late viewer read its run, at so many MB/s.
     """
 
     delivered: int
@@ -29,6 +30,9 @@ class Seen:
     busy: float
     p50_ms: float = 0.0
     p99_ms: float = 0.0
+    late_ms: float = 0.0
+    replays: int = 0
+    replay_mb_s: float = 0.0
 
 
 class Incomplete(builds.Unmeasurable):
@@ -54,9 +58,13 @@ class Viewers:
         """As fast as the slowest viewer allows, which has at most `window` events before it."""
         return self._run(events, window=window, nap_us=NAP_US if window > 1 else 0, stalled=stalled, silence=silence)
 
-    def pace(self, events: int, *, rate: float) -> Seen:
-        """`rate` events a second. The generator polls without sleeping, so that it wakes nobody and is never late."""
-        return self._run(events, rate=rate, spin=1, silence=10 + 2 / rate)
+    def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: float = 0) -> Seen:
+        """`rate` events a second. The generator polls without sleeping, so that it wakes nobody and is never late.
+
+        Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
+        """
+        options = {"rate": rate, "spin": 1, "silence": 10 + 2 / rate, "parts": parts, "late_pause_ms": late_pause_ms}
+        return self._run(events, **options)
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -69,8 +77,11 @@ class Viewers:
     def _run(self, events: int, **options: float) -> Seen:
         assert self.process.stdin is not None
         words = " ".join(f"{name}={value}" for name, value in options.items())
-        self.process.stdin.write(f"run events={events} {words}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"run events={events} {words}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; its answer is missing, too
         seen = self.answer()
         self.first += events
         faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
@@ -82,6 +93,9 @@ class Viewers:
             busy=seen["busy"],
             p50_ms=seen.get("p50_us", 0) / 1000,
             p99_ms=seen.get("p99_us", 0) / 1000,
+            late_ms=seen["late_us"] / 1000,
+            replays=seen.get("replays", 0),
+            replay_mb_s=seen.get("replay_mb_s", 0),
         )
 
 
@@ -107,8 +121,9 @@ def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> G
 
 
 def _options(folder: Path, how: Watching) -> list[str]:
-    texts = {"--requests": how.requests, "--greetings": how.greetings, "--control": [how.control]}
-    options: list[str] = []
+    late = [how.late] if how.late else []
+    texts = {"--requests": how.requests, "--greetings": how.greetings, "--control": [how.control], "--late": late}
+    options = ["--late-events", str(how.late_events)]
     for option, given in texts.items():
         if given:
             options += [option, _file(folder, option, given)]

@@ -1,31 +1,24 @@
-"""The journal: how many durable events a second it takes from many runs, and how fast a run is replayed from it."""
+"""The journal: how many durable events a second it takes from many runs."""
 
 import asyncio
-import json
-import socket
 import sqlite3
 import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import uvloop
 
-from bench import machine, servers
-from bench.builds import Unmeasurable
 from bench.events import AGENT, envelope
-from bench.ours import CONTROL_PATH
 from server.journal import Entry, Journal, RunRecord
 from server.journal.sqlite import SqliteJournal
 
 T = TypeVar("T")
 RUNS = 500
-REPLAYED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,45 +92,3 @@ def bare_sqlite(events: int) -> float:
         seconds = time.perf_counter() - began
         database.close()
     return RUNS * events / seconds
-
-
-def replay(journal: Literal["sqlite", "memory"], times: int) -> float:
-    """MB a second that a late viewer gets of a finished run of REPLAYED events, over HTTP."""
-    with servers.running(servers.ours("sse", journal=journal)) as server:
-        machine.settle(server.pid)
-        [run_id] = servers.start_runs(server.port, 1, REPLAYED)
-        _publish(server.port, REPLAYED)
-        _await_end(server.port, run_id)
-        machine.settle(server.pid)
-        return statistics.median(_replayed(server.port, run_id) for _ in range(times))
-
-
-def _publish(port: int, events: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as control:
-        head = f"POST {CONTROL_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n"
-        control.sendall(f"{head}upto {events:010d}\n".encode())
-        control.recv(1024)
-
-
-def _await_end(port: int, run_id: str) -> None:
-    for _ in range(600):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/runs/{run_id}", timeout=10) as answer:
-            if json.load(answer)["state"] == "completed":
-                return
-        time.sleep(0.1)
-    raise Unmeasurable("the run to be replayed did not end within a minute")
-
-
-def _replayed(port: int, run_id: str) -> float:
-    with socket.create_connection(("127.0.0.1", port)) as viewer:
-        began = time.perf_counter()
-        viewer.sendall(f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        size, tail = 0, b""
-        buffer = bytearray(1 << 20)
-        while count := viewer.recv_into(buffer):
-            size += count
-            tail = (tail + bytes(buffer[max(0, count - 400) : count]))[-400:]
-        seconds = time.perf_counter() - began
-    if b'"event_type":"completed"' not in tail:
-        raise Unmeasurable("the replay is not complete")
-    return size / seconds / 1e6

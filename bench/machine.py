@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import re
 import resource
 import shutil
 import socket
@@ -29,6 +30,12 @@ def cores() -> tuple[int, int]:
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process, dead threads included, in ns resolution: the clock that clock_getcpuclockid(3) names."""
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def system_seconds(pid: int) -> float:
+    """The part of it that the kernel took for the process's system calls, in steps of a tick."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[12]) / _TICK
 
 
 def memory_kb(pid: int) -> int:
@@ -81,9 +88,15 @@ def description() -> str:
     """The machine in words that tell nothing of whose it is."""
     kernel = ".".join(platform.release().split(".")[:2])
     return (
-        f"{os.cpu_count()} cores ({platform.machine()}), Linux {kernel}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores ({_processor()}), Linux {kernel}, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}"
     )
+
+
+def _processor() -> str:
+    """What it calls itself, where it does."""
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{platform.machine()}, {found[1].strip()}" if found else platform.machine()
 
 
 def raise_descriptor_limit() -> None:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bench.events import AGENT, Allowance, message
+from bench.events import AGENT, PARTS, Allowance, message
 from server.events import AgentThinking, Draft, Usage
 from server.runs import Answer, Question, Sink, Task
 from transports.base import House
@@ -31,11 +31,11 @@ class Source:
         self._allowance = allowance
 
     async def run(self, task: Task, sink: Sink) -> Answer:
-        """Goes on for `question` events; the run ends with the last of them."""
-        last = int(task.question) - 1
-        async for number in self._allowance.numbers():
+        """The question is how many events, and in which part of a tick; the run ends with the last of them."""
+        events, part = map(int, task.question.split())
+        async for number in self._allowance.numbers(part):
             await sink.emit(Draft(AGENT, message(number), AgentThinking(progress=25)))
-            if number >= last:
+            if number >= events - 1:
                 break
         return Answer(final_response="Done.", total_messages=1, usage=Usage(), agent_name=AGENT)
 
@@ -55,8 +55,8 @@ class Transport:
     async def start(self, request: Request) -> Response:
         """Starts `count` runs of `events` events each; their ids."""
         count, events = int(request.query_params["count"]), request.query_params["events"]
-        question = Question(text=events, principal="anonymous")
-        started = [await self._house.runs.start(question, by=SPEAKER) for _ in range(count)]
+        questions = [Question(text=f"{events} {run % PARTS}", principal="anonymous") for run in range(count)]
+        started = [await self._house.runs.start(question, by=SPEAKER) for question in questions]
         return Response(orjson.dumps([record.run_id for record, _ in started]))
 
     async def control(self, request: Request) -> Response:

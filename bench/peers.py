@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import importlib
 import json
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,59 +24,69 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
 
-from bench.events import Allowance, envelope
+from bench.events import PARTS, Allowance, envelope
 
 # As ours has it. Not imported from there: a peer's start must not wait for our modules.
 BACKLOG = 2048
 # Where the `websockets` server, which serves no plain HTTP, takes the control connection.
 CONTROL_OFFSET = 1
+WATCH = "/watch/{run:int}"
 
 
 class Hub:
-    """A queue for each viewer."""
+    """A queue for each viewer of a run. A run begins when it is watched for the first time."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Callable[[dict[str, Any]], Any]) -> None:
         self.allowance = Allowance()
-        self._queues: set[asyncio.Queue[Any]] = set()
+        self._form = form
+        self._queues: dict[int, set[asyncio.Queue[Any]]] = {}
+        self._publishing: set[asyncio.Task[None]] = set()
 
-    async def publish(self, form: Callable[[dict[str, Any]], Any]) -> None:
-        """Puts every event into every queue, after `form` has been applied to it once."""
-        async for number in self.allowance.numbers():
-            item = form(envelope(number))
-            for queue in self._queues:
-                queue.put_nowait(item)
-
-    async def watch(self) -> AsyncGenerator[Any]:
+    async def watch(self, run: int) -> AsyncGenerator[Any]:
         queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._queues.add(queue)
+        if run not in self._queues:
+            self._queues[run] = set()
+            self._publishing.add(asyncio.create_task(self._publish(run)))
+        self._queues[run].add(queue)
         try:
             while True:
                 yield await queue.get()
         finally:
-            self._queues.discard(queue)
+            self._queues[run].discard(queue)
+
+    async def _publish(self, run: int) -> None:
+        """Puts every event into every queue of the run, after `form` has been applied to it once."""
+        async for number in self.allowance.numbers(run % PARTS):
+            item = self._form(envelope(number))
+            for queue in self._queues[run]:
+                queue.put_nowait(item)
+
+    def close(self) -> None:
+        for task in self._publishing:
+            task.cancel()
 
 
 def sse_starlette(hub: Hub) -> Route:
     """sse-starlette's EventSourceResponse; the event is made into JSON for each viewer, as its examples do."""
     response: Any = importlib.import_module("sse_starlette.sse").EventSourceResponse
 
-    async def events() -> AsyncGenerator[dict[str, str]]:
-        async for event in hub.watch():
+    async def events(run: int) -> AsyncGenerator[dict[str, str]]:
+        async for event in hub.watch(run):
             yield {"id": str(event["event"]["id"]), "data": json.dumps(event, separators=(",", ":"))}
 
     async def endpoint(request: Request) -> Any:
-        return response(events())
+        return response(events(request.path_params["run"]))
 
-    return Route("/watch", endpoint)
+    return Route(WATCH, endpoint)
 
 
 def streaming(hub: Hub) -> Route:
     """Starlette's StreamingResponse over bytes that were encoded once for all."""
 
     async def endpoint(request: Request) -> Response:
-        return StreamingResponse(hub.watch(), media_type="text/event-stream")
+        return StreamingResponse(hub.watch(request.path_params["run"]), media_type="text/event-stream")
 
-    return Route("/watch", endpoint)
+    return Route(WATCH, endpoint)
 
 
 def send_text(hub: Hub) -> WebSocketRoute:
@@ -83,10 +94,10 @@ def send_text(hub: Hub) -> WebSocketRoute:
 
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
-        async for text in hub.watch():
+        async for text in hub.watch(websocket.path_params["run"]):
             await websocket.send_text(text)
 
-    return WebSocketRoute("/watch", endpoint)
+    return WebSocketRoute(WATCH, endpoint)
 
 
 def as_block(event: dict[str, Any]) -> bytes:
@@ -105,8 +116,8 @@ KINDS: dict[str, tuple[Callable[[Hub], Route | WebSocketRoute], Callable[[dict[s
 
 
 def starlette(kind: str) -> Starlette:
-    hub = Hub()
     make, form = KINDS[kind]
+    hub = Hub(form)
 
     async def control(request: Request) -> Response:
         try:
@@ -121,9 +132,8 @@ def starlette(kind: str) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        publishing = asyncio.create_task(hub.publish(form))
         yield
-        publishing.cancel()
+        hub.close()
 
     routes = [make(hub), Route("/control", control, methods=["POST"]), Route("/health", health)]
     return Starlette(routes=routes, lifespan=lifespan)
@@ -142,20 +152,28 @@ class Control(asyncio.Protocol):
 async def websockets(port: int) -> None:
     """The `websockets` library's server and its broadcast()."""
     allowance = Allowance()
-    viewers: set[ServerConnection] = set()
+    viewers: defaultdict[str, set[ServerConnection]] = defaultdict(set)
+    publishing: list[asyncio.Task[None]] = []
+
+    async def publish(run: str) -> None:
+        async for number in allowance.numbers(int(run.rpartition("/")[2]) % PARTS):
+            broadcast(viewers[run], as_text(envelope(number)))
 
     async def watch(connection: ServerConnection) -> None:
-        viewers.add(connection)
+        assert connection.request is not None
+        run = connection.request.path
+        if run not in viewers:
+            publishing.append(asyncio.create_task(publish(run)))
+        viewers[run].add(connection)
         try:
             await connection.wait_closed()
         finally:
-            viewers.discard(connection)
+            viewers[run].discard(connection)
 
     loop = asyncio.get_running_loop()
     async with serve_websockets(watch, "127.0.0.1", port, compression=None, backlog=BACKLOG):
-        await loop.create_server(lambda: Control(allowance), "127.0.0.1", port + CONTROL_OFFSET)
-        async for number in allowance.numbers():
-            broadcast(viewers, as_text(envelope(number)))
+        control = await loop.create_server(lambda: Control(allowance), "127.0.0.1", port + CONTROL_OFFSET)
+        await control.serve_forever()
 
 
 def main() -> None:

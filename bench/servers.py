@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 from bench import builds, machine
 from bench.ours import CONTROL_PATH, RUNS_PATH
 from bench.peers import CONTROL_OFFSET
+from server.settings import Settings
 
 Transport: TypeAlias = Literal["sse", "websocket"]
 
@@ -31,12 +32,17 @@ _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """What the generator sends: viewer i takes `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it."""
+    """What the generator sends: viewer i takes `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it.
+
+    `late` is the request of a viewer that comes later and reads a run of `late_events` events that has ended.
+    """
 
     requests: list[str]
     greetings: list[str] = field(default_factory=list[str])
     control: str
     control_port: int
+    late: str = ""
+    late_events: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +151,15 @@ def start_runs(port: int, count: int, events: int) -> list[str]:
 # ---- ours --------------------------------------------------------------------------------------------------
 
 
-def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite") -> Server:
+OURS, PLAIN = "askstream", "askstream, plain ASGI"
+
+
+def has_plain_way() -> bool:
+    """Whether the server can be told not to write to its connections directly, but as under any ASGI server."""
+    return "direct" in Settings.model_fields
+
+
+def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite", plain: bool = False) -> Server:
     """The product's own command with its own defaults, limits aside that a benchmark must pass."""
     variables = {
         "ASKSTREAM_TRANSPORTS": json.dumps(["sse", "websocket", "bench.ours:Transport"]),
@@ -158,6 +172,8 @@ def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite
     }
     if journal == "memory":
         variables["ASKSTREAM_JOURNAL"] = "memory://"
+    if plain:
+        variables["ASKSTREAM_DIRECT"] = "false"
 
     def prepare(port: int, runs: int) -> Watching:
         ids = start_runs(port, runs, ENDLESS)
@@ -169,7 +185,7 @@ def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite
         return Watching(requests=[_upgrade("/ws", port)], greetings=greetings, control=control, control_port=port)
 
     return Server(
-        name="askstream",
+        name=PLAIN if plain else OURS,
         transport=transport,
         command=lambda port, data: python("-m", "server", "serve", "--port", str(port), "--data", str(data)),
         prepare=prepare,
@@ -186,7 +202,8 @@ def _peer(name: str, kind: str, transport: Transport, *, control_offset: int = 0
     def prepare(port: int, runs: int) -> Watching:
         control_port = port + control_offset
         control = _control("/control", control_port)
-        return Watching(requests=[ask("/watch", port)], control=control, control_port=control_port)
+        requests = [ask(f"/watch/{run}", port) for run in range(runs)]
+        return Watching(requests=requests, control=control, control_port=control_port)
 
     return Server(
         name=name,
@@ -197,11 +214,14 @@ def _peer(name: str, kind: str, transport: Transport, *, control_offset: int = 0
     )
 
 
+FLOOR = "C send loop"
+
+
 def floor() -> Server:
     """The C loop. Raises builds.Missing without a compiler."""
     program = builds.program("floor")
     return Server(
-        name="C send loop",
+        name=FLOOR,
         transport="sse",
         command=lambda port, _: [str(program), str(port)],
         prepare=_peer("", "", "sse").prepare,

@@ -4,8 +4,12 @@
  * fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: when it was published, in ns of CLOCK_MONOTONIC, and its number. So no
  * JSON is parsed: memchr finds '^', the number proves order and completeness, the time gives the latency.
  *
- * Backpressure goes over a control connection: "upto N" lets the server publish all events below N. At most `window`
- * events are on their way to the slowest viewer. In a paced run one more is let go at each tick instead.
+ * Backpressure goes over a control connection: "upto N.00" lets the server publish all events below N. At most
+ * `window` events are on their way to the slowest viewer. In a paced run one more is let go at each tick instead; of
+ * many runs at once in `parts` of a tick, "upto N.05" to those runs also event N whose number modulo 20 is below 5.
+ *
+ * During a paced run a late viewer may come, again and again: --late names its request, for a run of `--late-events`
+ * events that has ended. It reads to the end of the response; its bytes a second are told, and what the others saw.
  *
  * Viewers are opened first; then each line on stdin, "run events=1000 window=64 ...", is one measurement, answered by
  * one JSON object on stdout. "quit" or the end of stdin ends.
@@ -27,7 +31,7 @@
 #include <unistd.h>
 
 enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64, SOURCES = 8 };
-enum { CONTROL = 1 << 30, COMMANDS, NOBODY = -1 };
+enum { CONTROL = 1 << 30, COMMANDS, LATE, PARTS = 20, MOST_REPLAYS = 4096 };
 enum state { NEW, CONNECTING, HEAD, GREETED, OPEN, CLOSED };
 
 typedef struct {
@@ -56,8 +60,15 @@ static uint64_t delivered, gaps, repeats, closed, open_viewers, bytes_in;
 static uint32_t *seen;                                 /* viewers that have event first + i */
 static uint32_t *latencies;                            /* in 0.1 us */
 static uint64_t latency_count, latency_room, read_at;
-static int times_wanted, must_spin;
+static int times_wanted, must_spin, is_released;
+static uint64_t notices;                               /* of what a viewer misses */
 static uint64_t idle_ns;
+
+static viewer late;
+static char *late_request;
+static uint64_t late_events, late_due, late_began, late_bytes, late_pause;  /* late_due 0: it is reading, or unwanted */
+static double replays[MOST_REPLAYS];                   /* MB a second */
+static int replay_count;
 
 static void fail(const char *format, ...) {
     va_list rest;
@@ -96,6 +107,7 @@ static void count_event(viewer *v, const char *mark) {
     }
     gaps += number - v->next;
     v->next = (uint32_t)number + 1;
+    if (v == &late) return;
     delivered++;
     if (number >= first && number - first < events) seen[number - first]++;
     if (times_wanted && latency_count < latency_room)
@@ -252,8 +264,46 @@ static void on_viewer(int who) {
     }
     bytes_in += (uint64_t)n;
     if (times_wanted) read_at = now();
+    if (is_released && memmem(read_buffer, (size_t)n, "\"gap\"", 5)) notices++;
     if (v->state == HEAD) take_head(v, who, (size_t)n);
     else take(v, read_buffer, (size_t)n);
+}
+
+/* ---- the late viewer ---------------------------------------------------------------------------------------- */
+
+static void open_late(void) {
+    late = (viewer){.fd = dial(server_address, 0), .state = CONNECTING};
+    late_began = now();
+    late_due = late_bytes = 0;
+    watch(late.fd, EPOLLOUT, LATE, EPOLL_CTL_ADD);
+}
+
+static void close_late(void) {
+    if (late.state != OPEN && late.state != CONNECTING) return;
+    close(late.fd);
+    late.state = CLOSED;
+}
+
+static void on_late(void) {
+    if (late.state == CLOSED) return;
+    if (late.state == CONNECTING) {
+        if (send(late.fd, late_request, strlen(late_request), MSG_NOSIGNAL) < 0) fail("late: %s", strerror(errno));
+        late.state = OPEN;
+        watch(late.fd, EPOLLIN, LATE, EPOLL_CTL_MOD);
+        return;
+    }
+    ssize_t n = recv(late.fd, read_buffer, READ_BYTES, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n > 0) {
+        late_bytes += (uint64_t)n;
+        scan(&late, read_buffer, (size_t)n);
+        return;
+    }
+    uint64_t t = now();
+    if (late.next != late_events) fail("the replay ended after %u of %llu events", late.next, (unsigned long long)late_events);
+    if (replay_count < MOST_REPLAYS) replays[replay_count++] = (double)late_bytes * 1e3 / (double)(t - late_began);
+    close_late();
+    late_due = t + late_pause;
 }
 
 /* ---- control ------------------------------------------------------------------------------------------------ */
@@ -275,9 +325,9 @@ static void on_control(void) {
 }
 
 /* Always 16 bytes, so that it is one chunk of a chunked request too, which is what HTTP servers take it as. */
-static void allow(uint64_t number) {
+static void allow(uint64_t number, int part) {
     char line[40];
-    int n = snprintf(line, sizeof line, "10\r\nupto %010llu\n\r\n", (unsigned long long)number);
+    int n = snprintf(line, sizeof line, "10\r\nupto %07llu.%02d\n\r\n", (unsigned long long)number, part);
     if (send(control, line, (size_t)n, MSG_NOSIGNAL) != n) fail("control: %s", strerror(errno));
     allowed = number;
 }
@@ -299,12 +349,18 @@ static void pump(int64_t timeout_ns) {
     for (int i = 0; i < count; i++) {
         int who = (int)ready[i].data.u64;
         if (who == CONTROL) on_control();
+        else if (who == LATE) on_late();
         else if (who != COMMANDS) on_viewer(who);
     }
 }
 
 static int compare(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int compare_replays(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
@@ -318,6 +374,10 @@ static void report(uint64_t expected, double wall, double busy, uint64_t late_ns
         qsort(latencies, latency_count, sizeof *latencies, compare);
         double p50 = latencies[(latency_count - 1) / 2], p99 = latencies[(uint64_t)((double)(latency_count - 1) * .99)];
         printf(",\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f", p50 / 10, p99 / 10, latencies[latency_count - 1] / 10.);
+    }
+    if (replay_count) {
+        qsort(replays, (size_t)replay_count, sizeof *replays, compare_replays);
+        printf(",\"replays\":%d,\"replay_mb_s\":%.2f", replay_count, replays[replay_count / 2]);
     }
     puts("}");
     fflush(stdout);
@@ -333,13 +393,17 @@ static double own_cpu(void) {
 static void release(int stalled) {
     uint64_t before = delivered, was_closed = closed, last = now(), seen_bytes = bytes_in;
     for (int i = 0; i < stalled; i++) watch(viewers[i].fd, EPOLLIN, i, EPOLL_CTL_ADD);
+    is_released = 1;
+    notices = 0;
     while (now() - last < 2000000000u) {
         pump(200000000);
         if (bytes_in != seen_bytes) last = now();
         seen_bytes = bytes_in;
     }
-    printf("{\"caught_up\":%llu,\"of\":%llu,\"closed\":%llu,\"gaps\":%llu}\n", (unsigned long long)(delivered - before),
-           (unsigned long long)stalled * events, (unsigned long long)(closed - was_closed), (unsigned long long)gaps);
+    is_released = 0;
+    printf("{\"caught_up\":%llu,\"of\":%llu,\"closed\":%llu,\"gaps\":%llu,\"notices\":%llu}\n",
+           (unsigned long long)(delivered - before), (unsigned long long)stalled * events,
+           (unsigned long long)(closed - was_closed), (unsigned long long)gaps, (unsigned long long)notices);
     fflush(stdout);
 }
 
@@ -348,7 +412,8 @@ static void run(const char *line) {
     uint64_t window = (uint64_t)option(line, "window=", 64);
     double rate = option(line, "rate=", 0), silence = option(line, "silence=", 5);
     int64_t nap = (int64_t)option(line, "nap_us=", 0) * 1000;
-    int stalled = (int)option(line, "stalled=", 0);
+    int stalled = (int)option(line, "stalled=", 0), parts = (int)option(line, "parts=", 1);
+    late_pause = (uint64_t)(option(line, "late_pause_ms=", 0) * 1e6);
     must_spin = (int)option(line, "spin=", 0);
     times_wanted = rate > 0;
 
@@ -361,19 +426,25 @@ static void run(const char *line) {
     uint64_t reading = open_viewers - (uint64_t)stalled;
 
     double cpu = own_cpu();
-    uint64_t began = now(), last = began, ended = began, last_delivered = 0, late = 0;
+    uint64_t began = now(), last = began, ended = began, last_delivered = 0, delayed = 0;
     allowed = first;
+    replay_count = 0;
+    late_due = late_pause ? began + late_pause : 0;
+    uint64_t ticks = 0, all_ticks = events * (uint64_t)parts;
     while (completed < events) {
         int64_t wait = 200000000;
+        if (late_due && now() >= late_due) open_late();
         if (rate > 0) {
-            uint64_t due = began + (uint64_t)((double)(allowed - first + 1) * 1e9 / rate), t = now();
-            if (allowed < first + events && t >= due) {
-                if (t - due > late) late = t - due;
-                allow(allowed + 1);
-            } else if (allowed < first + events) wait = (int64_t)(due - t);
+            uint64_t due = began + (uint64_t)((double)(ticks + 1) * 1e9 / rate / parts), t = now();
+            if (ticks < all_ticks && t >= due) {
+                if (t - due > delayed) delayed = t - due;
+                int part = (int)(ticks % (uint64_t)parts) + 1;
+                allow(first + ticks / (uint64_t)parts + (part == parts), part == parts ? 0 : part);
+                ticks++;
+            } else if (ticks < all_ticks) wait = (int64_t)(due - t);
         } else {
             uint64_t most = completed + window < events ? completed + window : events;
-            if (first + most > allowed) allow(first + most);
+            if (first + most > allowed) allow(first + most, 0);
             if (nap) nanosleep(&(struct timespec){0, nap}, NULL);
         }
         pump(wait);
@@ -384,10 +455,14 @@ static void run(const char *line) {
         }
         if (now() - last > (uint64_t)(silence * 1e9) || gaps || repeats || closed) break;  /* and is no result */
     }
+    if (late_pause) {
+        close_late();  /* one that is still reading tells nothing */
+        late_due = 0;
+    }
     double wall = (double)(ended - began) / 1e9;
     double passed = (double)(now() - began) / 1e9;
     double busy = must_spin ? 1 - (double)idle_ns / 1e9 / passed : (own_cpu() - cpu) / passed;
-    report(reading * events, wall, busy, late);
+    report(reading * events, wall, busy, delayed);
     must_spin = 0;
     if (stalled) release(stalled);
     first += events;
@@ -467,6 +542,8 @@ int main(int argc, char **argv) {
         else if (!strcmp(name, "--requests")) requests = texts(value, &request_count);
         else if (!strcmp(name, "--greetings")) greetings = texts(value, &greeting_count);
         else if (!strcmp(name, "--control")) control_head = *texts(value, &heads);
+        else if (!strcmp(name, "--late")) late_request = *texts(value, &heads);
+        else if (!strcmp(name, "--late-events")) late_events = strtoull(value, NULL, 10);
         else if (!strcmp(name, "--first")) first = strtoull(value, NULL, 10);
         else fail("unknown option %s", name);
     }

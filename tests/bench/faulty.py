@@ -30,7 +30,7 @@ async def main(port: int, fault: str) -> None:
         else:
             viewers[:] = [viewer for viewer in viewers if not viewer.is_closing()]
             while line := await reader.readline():
-                if found := re.match(rb"upto (\d+)", line):
+                if found := re.match(rb"upto (\d+)\.", line):
                     while published < int(found[1]):
                         publish()
         await reader.read()

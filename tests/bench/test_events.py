@@ -12,10 +12,10 @@ from bench.events import Allowance, envelope
 from server.events import decode
 
 
-async def allowed(allowance: Allowance, most: int) -> list[int]:
+async def allowed(allowance: Allowance, most: int, part: int = 0) -> list[int]:
     """The numbers that come without waiting."""
     found: list[int] = []
-    numbers = allowance.numbers()
+    numbers = allowance.numbers(part)
     try:
         while len(found) < most:
             async with asyncio.timeout(0.05):
@@ -29,7 +29,7 @@ async def allowed(allowance: Allowance, most: int) -> list[int]:
 @given(st.lists(st.integers(min_value=0, max_value=50)))
 def test_an_allowance_is_understood_however_its_bytes_are_cut(cuts: list[int]) -> None:
     """Nothing of a limit is lost between two reads, and what HTTP puts around it is passed over."""
-    wire = b"10\r\nupto 0000000003\n\r\n10\r\nupto 0000000007\n\r\n"
+    wire = b"10\r\nupto 0000003.00\n\r\n10\r\nupto 0000007.00\n\r\n"
     places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
 
     async def fed() -> list[int]:
@@ -44,7 +44,7 @@ def test_an_allowance_is_understood_however_its_bytes_are_cut(cuts: list[int]) -
 async def test_nothing_is_published_beyond_the_allowance() -> None:
     """Whoever publishes waits at the limit, and goes on once it is raised."""
     allowance = Allowance()
-    allowance.feed(b"upto 0000000002\n")
+    allowance.feed(b"upto 0000002.00\n")
     assert await allowed(allowance, most=9) == [0, 1]
     numbers = allowance.numbers()
     waiting = asyncio.ensure_future(anext(numbers))
@@ -53,8 +53,17 @@ async def test_nothing_is_published_beyond_the_allowance() -> None:
     third = asyncio.ensure_future(anext(numbers))
     _, held_back = await asyncio.wait({third}, timeout=0.05)
     assert held_back
-    allowance.feed(b"upto 0000000003\n")
+    allowance.feed(b"upto 0000003.00\n")
     assert await asyncio.wait_for(third, 5) == 2
+
+
+async def test_runs_take_turns_within_a_tick() -> None:
+    """The first parts may go on before the others; the next whole limit lets the others follow."""
+    allowance = Allowance()
+    allowance.feed(b"upto 0000001.03\n")
+    assert [await allowed(allowance, most=9, part=part) for part in (0, 2, 3)] == [[0, 1], [0, 1], [0]]
+    allowance.feed(b"upto 0000002.00\n")
+    assert await allowed(allowance, most=9, part=3) == [0, 1]
 
 
 def test_peers_send_what_our_server_would() -> None:

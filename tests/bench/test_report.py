@@ -1,10 +1,8 @@
 """Tables that say how ours stands to each peer."""
 
-from pathlib import Path
-
 import pytest
 
-from bench.report import BEGIN, END, RESULTS, Row, Table, markdown, ratio, write
+from bench.report import Row, Table, markdown, ratio
 
 
 @pytest.mark.parametrize(
@@ -26,30 +24,8 @@ def test_a_table_gives_figures_and_ratios_and_leaves_out_what_was_not_measured()
     assert "less is better" in text
 
 
-def test_writing_keeps_the_words_around_the_figures(tmp_path: Path) -> None:
-    """Twice gives the same as once: only what stands between the marks is replaced."""
-    results = tmp_path / "RESULTS.md"
-    results.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    for _ in range(2):
-        write([Table("Cost", "Seconds", [Row("a", {"us": 2})])], "a machine", results)
-    text = results.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith(f"{END}\nafter\n")
-    assert text.count("### Cost") == 1
-    assert "old" not in text
-    assert "Measured on a machine." in text
-
-
-def test_results_without_marks_are_left_alone(tmp_path: Path) -> None:
-    """Rather an error than words overwritten."""
-    results = tmp_path / "RESULTS.md"
-    results.write_text("only words\n")
-    with pytest.raises(ValueError, match="expected the lines"):
-        write([], "a machine", results)
-    assert results.read_text() == "only words\n"
-
-
-def test_the_projects_own_results_have_the_marks() -> None:
-    """`dev.py bench --write` finds where to put the figures."""
-    text = RESULTS.read_text()
-    assert text.count(BEGIN) == text.count(END) == 1
+def test_a_table_of_shares_has_neither_ratios_nor_a_better_side() -> None:
+    """Where the time goes is no contest."""
+    text = markdown(Table("Shares", "Percent", [Row("a", {"us": 20, "x": 40}, 0)], better=""))
+    assert "| a | 20 | 40 |" in text
+    assert "better" not in text

@@ -1,0 +1,71 @@
+"""How much is measured: in a few minutes, or in full."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import tokens
+from bench.fanout import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """`viewers` of one run, each number with its plan; `runs` with a viewer each. `few` leaves out some peers.
+
+    `idle_seconds` is for how long `waiting` viewers are left alone, `durable` the numbers of viewers whose latency is
+    taken with and without a journal on disk, `replay_live` those who watch during replays, `stalled` how many events
+    one of 20 viewers does not read.
+    """
+
+    few: bool
+    viewers: Mapping[int, Plan]
+    runs: Mapping[int, Plan]
+    waiting: int
+    idle_seconds: float
+    durable: Mapping[int, Plan]
+    replay_live: Sequence[int]
+    replay_seconds: float
+    stalled: int
+    appended: int
+    times: int
+    writing: tokens.Load
+    rushed: tokens.Load
+    profile_seconds: float
+
+
+_BRIEF = Plan(seconds=0.6, rushes=1, single_seconds=0.4, paced_seconds=1.2)
+QUICK = Scale(
+    few=True,
+    viewers={100: _BRIEF, 1000: _BRIEF},
+    runs={10: Plan(seconds=0, paced_seconds=1.5, rate=10), 1000: Plan(seconds=0, paced_seconds=1.5, rate=10)},
+    waiting=5000,
+    idle_seconds=3,
+    durable={100: Plan(seconds=0, paced_seconds=2)},
+    replay_live=(100,),
+    replay_seconds=2,
+    stalled=10_000,
+    appended=40,
+    times=3,
+    writing=tokens.Load(runs=50, pieces=60, pause=0.05),
+    rushed=tokens.Load(runs=1, pieces=8000, pause=0),
+    profile_seconds=1.5,
+)
+
+_LONG = Plan(seconds=2, rushes=2, single_seconds=1, paced_seconds=6, patience=2)
+_SHORT = Plan(seconds=1, rushes=1, single_seconds=0.5, paced_seconds=3, patience=2)
+_RUNS = Plan(seconds=0, paced_seconds=4, rate=10, patience=2)
+FULL = Scale(
+    few=False,
+    viewers={10: _LONG, 30: _SHORT, 100: _LONG, 300: _SHORT, 1000: _LONG, 5000: _LONG},
+    runs={1: _RUNS, 10: _RUNS, 100: _RUNS, 1000: _RUNS},
+    waiting=5000,
+    idle_seconds=30,
+    durable={100: Plan(seconds=0, paced_seconds=8, patience=3), 1000: Plan(seconds=0, paced_seconds=8, patience=3)},
+    replay_live=(100, 1000),
+    replay_seconds=5,
+    stalled=60_000,
+    appended=200,
+    times=7,
+    writing=tokens.Load(runs=300, pieces=200, pause=0.05),
+    rushed=tokens.Load(runs=1, pieces=20_000, pause=0),
+    profile_seconds=4,
+)

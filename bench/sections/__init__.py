@@ -1,0 +1,1 @@
+"""What is measured, one file a section: each fills tables and charts, and yields them as they become known."""
