@@ -17,8 +17,9 @@ from starlette.types import Scope
 
 from server.ask import QUESTION_CHARACTERS
 from server.bus import Bus, Missing
+from server.connection import Connection, Owner
 from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
-from server.protocols import EXTENSION, Connection, Owner
+from server.protocols import EXTENSION
 from server.runs import Runs
 
 log = logging.getLogger("__main__")
@@ -38,10 +39,14 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def spawn(
+        self, work: Coroutine[Any, Any, T], ended: Callable[[asyncio.Task[T]], None] | None = None
+    ) -> asyncio.Task[T]:
+        """Runs it. `ended` takes what came of it; without one, what it raises is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(ended or _complain)
         return task
 
     async def close(self) -> None:
@@ -51,10 +56,10 @@ class Tasks:
         if self._running:
             await asyncio.wait(self._running)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (problem := task.exception()) is not None:
-            log.error("a viewer's task failed", exc_info=problem)
+
+def _complain(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (problem := task.exception()) is not None:
+        log.error("a viewer's task failed", exc_info=problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

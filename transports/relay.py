@@ -8,7 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from server.bus import Form, Viewer, Write
-from server.protocols import Connection
+from server.connection import Connection
 
 
 class Relay(ABC):

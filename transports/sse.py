@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
 from server.bus import Viewer
+from server.connection import Connection
 from server.events.errors import AskstreamError
 from server.journal import RunRecord
 from server.leaving import ClientLeft, unless_left
-from server.protocols import Connection
 from server.runs import Question
 from transports.base import House, abort, offered, take
 from transports.bodies import EVENT_STREAM, LINES, Body, Chunked

@@ -5,11 +5,9 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from websockets.frames import Frame, Opcode
-
 from server.bus import Batch, Viewer
+from server.connection import Connection, frame
 from server.journal import Entry
-from server.protocols import Connection
 from transports.base import drain_line, gap_line, retry_spread
 from transports.relay import Relay
 
@@ -34,11 +32,6 @@ class Watch(Protocol):
     def step_back(self) -> None: ...
 
     def stop(self) -> None: ...
-
-
-def frame(data: bytes) -> bytes:
-    """A text frame. Extensions are off, so it is the same for every socket."""
-    return Frame(Opcode.TEXT, data).serialize(mask=False)
 
 
 def lines(run_id: str, batch: Batch) -> Iterator[bytes]:

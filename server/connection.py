@@ -1,0 +1,181 @@
+"""A client's connection in the hands of an application that writes to it itself, without a task that waits.
+
+`Rest` carries the rest of an HTTP response, `Socket` the messages of a WebSocket. protocols.py says how one is had.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.server import ServerProtocol
+
+# How long a client may take to answer our close frame, in seconds.
+CLOSE_SECONDS = 5.0
+
+
+class Owner(Protocol):
+    """Who has taken a connection."""
+
+    def paused(self) -> None:
+        """Enough is waiting to be sent: write no more until `Connection.writable`."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone, or about to go: nothing may be written any more."""
+        ...
+
+
+class Hearer(Owner, Protocol):
+    """Who has taken a WebSocket."""
+
+    def received(self, text: str | bytes) -> None:
+        """A message has come. What follows waits until `Socket.go_on`, but for what came together with it."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """`write` takes bytes at any time, and sends them when the client takes them; `is_paused` asks to wait for that."""
+
+    __slots__ = ("_open", "_owner", "_transport", "_waiting", "is_paused", "write")
+
+    def __init__(self, transport: asyncio.Transport, owner: Owner, open_ones: set[Any], *, is_paused: bool) -> None:
+        self._transport, self._open, self.is_paused = transport, open_ones, is_paused
+        self.write: Callable[[bytes], None] = transport.write
+        self._owner: Owner | None = owner
+        self._waiting: list[asyncio.Future[None]] = []
+        self._open.add(self)
+        transport.set_protocol(self)
+
+    async def writable(self) -> None:
+        """Returns when the client has taken enough of what it was sent, or has gone."""
+        if self.is_paused:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def close(self) -> None:
+        """Closes it once what was written has been sent."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Cuts it at once, with what is buffered for it."""
+        self._transport.abort()
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server stops."""
+        self.close()
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+        if self._owner is not None:
+            self._owner.paused()
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.discard(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.lost()
+        self.resume_writing()
+
+
+class Rest(Connection):
+    """What is written belongs to the body of a response, until `close`. What the client still says is dropped."""
+
+    __slots__ = ()
+
+
+class Socket(Connection):
+    """What is written must be whole frames, `frame` makes them. Built on websockets' sans-IO core, after its handshake.
+
+    It sends no pings: what is sent into a silence tells a dead client as well.
+    """
+
+    __slots__ = ("_conn", "_parts")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        hearer: Hearer,
+        open_ones: set[Any],
+        conn: ServerProtocol,
+        *,
+        is_paused: bool,
+    ) -> None:
+        self._conn = conn
+        self._parts: list[Frame] = []
+        super().__init__(transport, hearer, open_ones, is_paused=is_paused)
+
+    def data_received(self, data: bytes) -> None:
+        self._conn.receive_data(data)
+        for event in self._conn.events_received():
+            if isinstance(event, Frame):
+                self._take_in(event)
+        self._flush()
+
+    def go_on(self) -> None:
+        """The messages so far have been dealt with."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close_with(self, code: int, reason: str) -> None:
+        """Sends a close frame behind what was written, and closes when the client has answered. Again is fine."""
+        self._let_go()
+        try:
+            self._conn.send_close(code, reason)
+        except InvalidState:
+            return  # either side was first
+        self._flush()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._conn.receive_eof()  # ends its parser, which would keep it in memory
+
+    def shutdown(self) -> None:
+        self.close_with(CloseCode.SERVICE_RESTART, "")
+        self.close()
+
+    def _take_in(self, event: Frame) -> None:
+        if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return  # the core answers pings and closes by itself
+        self._parts.append(event)
+        if event.fin:
+            parts, self._parts = self._parts, []
+            self._hear(b"".join(bytes(part.data) for part in parts), is_text=parts[0].opcode is Opcode.TEXT)
+
+    def _hear(self, data: bytes, *, is_text: bool) -> None:
+        if self._owner is None:
+            return
+        try:
+            text = data.decode() if is_text else data
+        except UnicodeDecodeError:
+            self._conn.fail(CloseCode.INVALID_DATA)
+            return
+        self._transport.pause_reading()
+        cast(Hearer, self._owner).received(text)
+
+    def _flush(self) -> None:
+        """Sends what the core has to say for itself."""
+        said = b"".join(self._conn.data_to_send())
+        if said:
+            self.write(said)
+        if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
+            self._let_go()
+            self.close()
+
+
+def frame(data: bytes) -> bytes:
+    """A text frame. Extensions are off, so it is the same for every socket."""
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
