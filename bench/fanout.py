@@ -217,16 +217,22 @@ class Stall:
         return 0.0 if self.told else 1 - self.caught_up
 
 
-def stall(server: Server, count: int, events: int) -> Stall:
-    """`events` while one stalls, and a sixth of them before. Raises Unmeasurable."""
+def stall(server: Server, count: int, events: int, *, before: tuple[int, float]) -> Stall:
+    """`events` while one stalls. `before` that, so many events go by, or as many as go in so many seconds.
+
+    They fill what a server fills anyway, such as its database's cache: that is not the stalled viewer's memory.
+    Raises Unmeasurable.
+    """
+    most, seconds = before
     with running(server) as process:
         how = server.prepare(process.port, 1)
         first = warm_up(process, how, 1)
         with watching(process, how, count, first=first) as viewers:
-            alone = viewers.rush(events // 6)
-            before = machine.memory_kb(process.pid)
+            trial = viewers.rush(1000)
+            alone = viewers.rush(round(min(most, 1000 / trial.seconds * seconds)))
+            held = machine.memory_kb(process.pid)
             seen = viewers.rush(events, stalled=1)
-            grown = machine.memory_kb(process.pid) - before
+            grown = machine.memory_kb(process.pid) - held
             after = viewers.answer()
     return Stall(
         rate=seen.delivered / seen.seconds,

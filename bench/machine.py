@@ -38,10 +38,19 @@ def system_seconds(pid: int) -> float:
     return int(after_name[12]) / _TICK
 
 
+def threads(pid: int) -> dict[int, float]:
+    """CPU seconds of each thread, in steps of a tick."""
+    found: dict[int, float] = {}
+    for path in Path(f"/proc/{pid}/task").iterdir():
+        after_name = (path / "stat").read_text().rpartition(")")[2].split()
+        found[int(path.name)] = (int(after_name[11]) + int(after_name[12])) / _TICK
+    return found
+
+
 def memory_kb(pid: int) -> int:
-    """Proportional set size: what the process alone has, and its share of what it has with others."""
+    """Anonymous memory: heaps and stacks. Files that are mapped belong to everybody who maps them."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(rollup.split("Pss:", 1)[1].split()[0])
+    return int(rollup.split("Pss_Anon:", 1)[1].split()[0])
 
 
 def writes(pid: int) -> int:

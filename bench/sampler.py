@@ -3,11 +3,11 @@
 import re
 import subprocess
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bench import builds
+from bench import builds, machine
 
 LOOKS_A_SECOND = 250
 # Part of a source file's path, and whose time it is. The first that fits.
@@ -30,6 +30,7 @@ ROOMS: Mapping[str, str] = {
 }
 OTHER = "other"
 _FRAME = re.compile(r"\((/[^()]*?):\d+\)")
+_THREAD = re.compile(r"thread \((\d+)\)")
 
 
 def sampled(pid: int, seconds: float, work: Callable[[], object]) -> dict[str, float]:
@@ -40,7 +41,8 @@ def sampled(pid: int, seconds: float, work: Callable[[], object]) -> dict[str, f
     with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
         path = Path(folder, "stacks")
         command = [program, "record", "--pid", str(pid), "--duration", str(round(seconds + 0.5))]
-        command += ["--rate", str(LOOKS_A_SECOND), "--format", "raw", "--full-filenames", "--output", path]
+        command += ["--rate", str(LOOKS_A_SECOND), "--format", "raw", "--threads", "--full-filenames", "--output", path]
+        before = machine.threads(pid)
         looking = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             while looking.poll() is None:
@@ -50,17 +52,26 @@ def sampled(pid: int, seconds: float, work: Callable[[], object]) -> dict[str, f
             _, complaint = looking.communicate()
         if looking.returncode or not path.exists():
             raise builds.Unmeasurable(f"py-spy can't look at the server: {complaint.strip()[-200:]}")
-        return shares(path.read_text().splitlines())
+        spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in machine.threads(pid).items()}
+        return shares(path.read_text().splitlines(), spent)
 
 
-def shares(stacks: Iterable[str]) -> dict[str, float]:
-    """In percent, of lines "outermost;...;innermost count"."""
-    counts: Counter[str] = Counter()
+def shares(stacks: Iterable[str], spent: Mapping[int, float]) -> dict[str, float]:
+    """In percent, of lines "thread (id): name;outermost;...;innermost count" and the CPU seconds of each thread.
+
+    A thread that waits for a lock looks busy to py-spy, so that its samples count as much as the time that it took.
+    """
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
     for stack in stacks:
         frames, _, count = stack.rpartition(" ")
-        counts[room(frames)] += int(count)
-    total = counts.total()
-    return {name: 100 * count / total for name, count in counts.most_common()}
+        if found := _THREAD.match(frames):
+            counts[int(found[1])][room(frames)] += int(count)
+    seconds: dict[str, float] = defaultdict(float)
+    for thread, rooms in counts.items():
+        for name, count in rooms.items():
+            seconds[name] += spent.get(thread, 0.0) * count / rooms.total()
+    total = sum(seconds.values()) or 1.0
+    return {name: 100 * share / total for name, share in seconds.items()}
 
 
 def room(stack: str) -> str:

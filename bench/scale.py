@@ -13,7 +13,7 @@ class Scale:
 
     `idle_seconds` is for how long `waiting` viewers are left alone, `durable` the numbers of viewers whose latency is
     taken with and without a journal on disk, `replay_live` those who watch during replays, `stalled` how many events
-    one of 20 viewers does not read.
+    one of 20 viewers does not read, after at most so many, in about so many seconds, that all of them read.
     """
 
     few: bool
@@ -25,10 +25,12 @@ class Scale:
     replay_live: Sequence[int]
     replay_seconds: float
     stalled: int
+    stalled_before: tuple[int, float]
     appended: int
     times: int
     writing: tokens.Load
     rushed: tokens.Load
+    overhead_runs: int
     profile_seconds: float
 
 
@@ -43,10 +45,12 @@ QUICK = Scale(
     replay_live=(100,),
     replay_seconds=2,
     stalled=10_000,
+    stalled_before=(45_000, 6),
     appended=40,
     times=3,
     writing=tokens.Load(runs=50, pieces=60, pause=0.05),
     rushed=tokens.Load(runs=1, pieces=8000, pause=0),
+    overhead_runs=10,
     profile_seconds=1.5,
 )
 
@@ -63,9 +67,11 @@ FULL = Scale(
     replay_live=(100, 1000),
     replay_seconds=5,
     stalled=60_000,
+    stalled_before=(60_000, 15),
     appended=200,
     times=7,
     writing=tokens.Load(runs=300, pieces=200, pause=0.05),
     rushed=tokens.Load(runs=1, pieces=20_000, pause=0),
+    overhead_runs=20,
     profile_seconds=4,
 )

@@ -1,7 +1,6 @@
-"""How long a person waits for the first sign of life."""
+"""How long the process takes until it says anything."""
 
 import http.client
-import json
 import statistics
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import machine, servers
+from bench import servers
 from bench.builds import Unmeasurable
 
 COMMAND = Path(sys.prefix) / "bin" / "askstream"
@@ -47,33 +46,6 @@ def starlette_seconds(times: int) -> float:
         _first_answer(peer.command(port, Path()), port, peer.environment)
         for port in (servers.free_port() for _ in range(times))
     )
-
-
-def first_event_ms(times: int) -> tuple[float, float]:
-    """From POST /ask-stream to the first event's bytes, p50 and p99, the bundled team imported and at rest."""
-    with servers.running(servers.ours("sse")) as server:
-        _ask(server.port)  # the first question waits for the team's libraries
-        machine.settle(server.pid)
-        took = [_ask(server.port) for _ in range(times)]
-    quantiles = statistics.quantiles(took, n=100)
-    return quantiles[49] * 1e3, quantiles[98] * 1e3
-
-
-def _ask(port: int) -> float:
-    """Seconds to the first event. The run is cancelled by leaving, so that it does not disturb the next."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.connect()
-        began = time.perf_counter()
-        body = json.dumps({"question": "What data is there?", "on_disconnect": "cancel"})
-        connection.request("POST", "/ask-stream", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        if not any(line.startswith(b"data:") for line in iter(answer.readline, b"")):
-            raise Unmeasurable(f"/ask-stream answered {answer.status} without an event")
-        return time.perf_counter() - began
-    finally:
-        connection.close()
-        time.sleep(0.05)  # for the cancel
 
 
 def _serve(folder: str) -> list[str]:

@@ -10,7 +10,7 @@ from bench.contenders import say
 from bench.report import Table
 from bench.results import Section
 from bench.scale import Scale
-from bench.sections import crowd, durable, lonely, stalled, start, text, waiting, where
+from bench.sections import crowd, durable, lonely, overhead, stalled, start, text, waiting, where
 
 SECTIONS: Mapping[str, Callable[[Scale], Iterator[Table | Chart]]] = {
     "fanout": crowd.crowd,
@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, Callable[[Scale], Iterator[Table | Chart]]] = {
     "replay": durable.replay,
     "stalled": stalled.stalled,
     "text": text.text,
+    "overhead": overhead.run,
     "start": start.start,
 }
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def stalled(scale: Scale) -> Iterator[Table]:
     found: Mapping[str, Stalls] = {
-        case: {server.name: _stall(server, scale.stalled) for server in contenders(transport, few=scale.few)}
+        case: {server.name: _stall(server, scale) for server in contenders(transport, few=scale.few)}
         for transport, case in TITLES.items()
     }
     title = f"One of {VIEWERS} viewers stops reading"
@@ -39,10 +39,10 @@ def stalled(scale: Scale) -> Iterator[Table]:
     yield from (rate, share, memory, silence)
 
 
-def _stall(server: Server, events: int) -> Stall | None:
-    say(f"{server.name}, {TITLES[server.transport]}, one of {VIEWERS} viewers stalls over {events:,} events")
+def _stall(server: Server, scale: Scale) -> Stall | None:
+    say(f"{server.name}, {TITLES[server.transport]}, one of {VIEWERS} viewers stalls over {scale.stalled:,} events")
     try:
-        return fanout.stall(server, VIEWERS, events)
+        return fanout.stall(server, VIEWERS, scale.stalled, before=scale.stalled_before)
     except Exception:
         log.exception("%s could not be measured", server.name)
         return None

@@ -1,4 +1,4 @@
-"""Waiting for the first sign of life: of the process, and of a run."""
+"""Waiting for the first sign of life."""
 
 from collections.abc import Iterator
 
@@ -21,8 +21,3 @@ def start(scale: Scale) -> Iterator[Table]:
     interpreter = {"Python alone": startup.python_seconds(scale.times)}
     table.rows.append(Row("`askstream --help`", {OURS: startup.help_seconds(scale.times), **interpreter}, 2, "help"))
     yield table
-    say("first event")
-    p50, p99 = startup.first_event_ms(scale.times * 10)
-    first = Table("From a question to its first event, over HTTP", "Milliseconds")
-    first.rows += [Row("p50", {OURS: p50}, 2, "first event", "p50"), Row("p99", {OURS: p99}, 2, "first event", "p99")]
-    yield first

@@ -14,7 +14,7 @@ def waiting(scale: Scale) -> Iterator[Table]:
     count = scale.waiting
     lowest = floor(count, Plan(seconds=0))
     found: Outcomes = {(transport, count): _outcomes(scale, transport) for transport in TITLES}
-    memory = Table(f"A viewer that only waits, one of {count:,}", "KB of the server's memory (proportional set size)")
+    memory = Table(f"A viewer that only waits, one of {count:,}", "KB of the server's own memory")
     connect = Table(f"Opening {count:,} viewers", "Seconds")
     idle = Table(f"{count:,} viewers waiting", "Percent of a core")
     for (transport, _), outcomes in found.items():

@@ -25,5 +25,11 @@ def test_a_sample_is_of_the_innermost_room(stack: str, path: str) -> None:
 def test_what_is_in_no_room_is_other() -> None:
     """Nothing is left out of the hundred percent."""
     assert room("main (<string>:1)") == OTHER
-    found = shares([f"{LOOP};{WRITE} 3", "main (<string>:1) 1"])
+    found = shares([f"thread (7): Main;{LOOP};{WRITE} 3", "thread (7): Main;main (<string>:1) 1"], {7: 1.0})
+    assert found == {ROOMS["/transports/"]: 75, OTHER: 25}
+
+
+def test_a_thread_weighs_what_it_spent() -> None:
+    """One that waits for work is seen as often as one that works, and took no time."""
+    found = shares([f"thread (7): Main;{WRITE} 9", "thread (8): worker;wait (<string>:1) 9"], {7: 3.0, 8: 1.0, 9: 5.0})
     assert found == {ROOMS["/transports/"]: 75, OTHER: 25}
