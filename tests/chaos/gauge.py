@@ -1,5 +1,6 @@
 """A transport of the tests' own, `tests.chaos.gauge:Gauge`: what a server holds, read from inside it."""
 
+import _sqlite3
 import asyncio
 import ctypes
 import gc
@@ -21,14 +22,37 @@ from transports.base import House
 # What the journal's two readers open when they are needed first: the database, its WAL and its index each.
 POOLED_FILES = 6
 LIBC = ctypes.CDLL(None)
+SQLITE = ctypes.CDLL(_sqlite3.__file__)
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class _MallInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`; see mallinfo(3)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "top",
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a server process holds at one moment; `rss` in KiB."""
+    """What a server process holds at one moment, `rss` and `heap` in KiB. The heap is all that was allocated, without
+    SQLite's: its caches grow with the journal, up to bounds of their own."""
 
     rss: int
+    heap: int
     files: int
     threads: int
     tasks: int
@@ -75,6 +99,7 @@ class Gauge:
 
     def _held(self) -> Held:
         return Held(
+            heap=_heap_kb(),
             rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_KB,
             files=len(list(Path("/proc/self/fd").iterdir())),
             threads=threading.active_count(),
@@ -82,3 +107,12 @@ class Gauge:
             channels=self._house.bus.channels,
             runs=self._house.runs.active,
         )
+
+
+def _heap_kb() -> int:
+    """What `malloc` has given out, in all its arenas and in mappings. 0 where the libraries don't tell."""
+    if not hasattr(LIBC, "mallinfo2") or not hasattr(SQLITE, "sqlite3_memory_used"):
+        return 0
+    LIBC.mallinfo2.restype, SQLITE.sqlite3_memory_used.restype = _MallInfo, ctypes.c_int64
+    info = LIBC.mallinfo2()
+    return (info.uordblks + info.hblkhd - SQLITE.sqlite3_memory_used()) // 1024

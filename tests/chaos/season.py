@@ -1,4 +1,4 @@
-"""All that `tests/chaos` does to servers: the tests' own team on both ways to a socket, and the bundled team, at once."""
+"""All that `tests/chaos` does: the tests' own team on both ways to a socket, and the bundled team, all at once."""
 
 import asyncio
 import time
