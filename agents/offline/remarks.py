@@ -66,7 +66,10 @@ def obeyed(plan: Understanding, remark: str, facts: Facts) -> Understanding:
         else:
             now = replace(tried, assumptions=_still_assumed(now, tried))
     refused = refused if clauses else ["There was no remark: rules can't tell what is to be another way."]
-    return replace(now, changed=tuple(differences(before, now)), refused=tuple(refused))
+    changed = differences(before, now)
+    if not changed and not refused:  # "by region, and why", after which another clause wants the list back
+        refused = ["Taken together, the parts of this remark leave the report as it is."]
+    return replace(now, changed=tuple(changed), refused=tuple(refused))
 
 
 def differences(before: Understanding, now: Understanding) -> list[str]:
