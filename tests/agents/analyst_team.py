@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import orjson
 
 from agents.offline.analyst import reply
 from agents.offline.conversation import Act, Say, call_id
+from agents.offline.dialogue import understand
+from agents.offline.names import Facts
+from agents.offline.understanding import Understanding
 from agents.sql import ToolError
 from agents.tools import Tool, toolbox
 
@@ -59,6 +63,33 @@ class Story:
         return next(text for _, text in reversed(self.said) if text.startswith("**Plan**"))
 
 
+# What is in a database of few names, and in one of many.
+FACTS = Facts(
+    date(2024, 11, 1),
+    date(2026, 10, 31),
+    {
+        "region": ("Central", "East", "North", "South", "West"),
+        "category": ("Audio", "Kitchen", "Lighting", "Office", "Outdoor", "Textiles"),
+        "product": ("Halo Floor Lamp", "Turntable", "Copper Saucepan"),
+        "customer": ("Halvorsen Retail Group", "Blue Harbour Hotels", "Copper Stores", "Amber Shop", "Amber Resorts"),
+        "sales_person": ("Claire Moreau", "Hugo Lambert"),
+        "segment": ("Hospitality", "Offices", "Online", "Retail"),
+    },
+)
+MANY = Facts(
+    date(2024, 11, 1),
+    date(2026, 10, 31),
+    {
+        "region": ("Central", "East", "North", "South", "West"),
+        "category": ("Audio", "Kitchen"),
+        "product": (*(f"Shelf {n}" for n in range(20)), "Halo Floor Lamp"),
+        "customer": (*(f"Shop {n}" for n in range(20)), "Halvorsen Retail Group"),
+        "sales_person": ("Claire Moreau", "Hugo Lambert"),
+        "segment": ("Hospitality", "Retail"),
+    },
+)
+
+VAGUE = "How are we doing in the north?"
 SILENCE = "Nobody answered. Go on with an assumption, and state it."
 
 
@@ -140,3 +171,8 @@ def _wire(act: Act, position: int) -> list[dict[str, Any]]:
         }
         for call in act.calls
     ]
+
+
+def asked(*questions: str) -> Understanding:
+    """How questions are read, the last one in the light of those before."""
+    return understand(questions, FACTS)

@@ -2,123 +2,21 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents import warehouse
 from agents.offline.analyst import reply
 from agents.offline.conversation import Say
 from agents.offline.evidence import Evidence, from_markdown, number, to_markdown
 from agents.offline.forecast import forecast
-from tests.agents.analyst_team import ORDER, Story, ask
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data") / "warehouse.db"
-    warehouse.build(made)
-    return made
-
-
-@pytest.fixture
-def data(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path)
-    yield connection
-    connection.close()
+from tests.agents.analyst_team import ORDER, ask
+from tests.agents.figures import LINES, REVENUE, euro, revenue, table
 
 
 def one(data: sqlite3.Connection, query: str) -> Any:
     return data.execute(query).fetchone()[0]
-
-
-LINES = "FROM orders o JOIN order_lines l USING (order_id) WHERE o.ordered_on"
-REVENUE = "SELECT SUM(l.quantity * l.unit_price * (1 - l.discount))"
-
-
-def revenue(data: sqlite3.Connection, like: str, extra: str = "") -> float:
-    """Written over the tables themselves, without the view that the tools use."""
-    return float(one(data, f"{REVENUE} {LINES} LIKE '{like}%' {extra}"))
-
-
-def euro(value: float) -> str:
-    return f"€{value:,.0f}"
-
-
-def table(story: Story, title: str) -> Evidence:
-    return next(found for found in from_markdown(story.report) if found.title == title)
-
-
-# --- what happened, found --------------------------------------------------------------------------------------------
-
-# Question: what the report must name before its figures. Nothing here is known to the analyst but from the data.
-CAUSES = {
-    "Why did revenue fall in October 2026?": ("Halo Floor Lamp", "out of stock from 2 October 2026 to 27 October 2026"),
-    "Why did revenue fall in March 2026?": ("Audio", "List prices rose by 20.0%"),
-    "Why did revenue fall in July 2026?": ("West", "Claire Moreau (26 June 2026) and Hugo Lambert (30 June 2026)"),
-    "Why did revenue rise in May 2026?": ("Outdoor", "A promotion: discounts of 25.0%"),
-    "Why did revenue drop in June 2026?": ("Outdoor", "A promotion ended"),
-    "Why did revenue fall in February 2026?": ("Halvorsen Retail Group", "not ordered since 31 January 2026"),
-    "Why did revenue grow in September 2025?": ("Blue Harbour Hotels", "its first order came on 1 September 2025"),
-    "Why did margin fall in August 2025?": ("Textiles", "Unit costs rose by 30.0%"),
-    "Why did the margin rate fall in August 2025?": ("Textiles", "Unit costs rose by 30.0%"),
-    "Why did orders fall in February 2026?": ("Halvorsen Retail Group", "not ordered since 31 January 2026"),
-    "Why were sales lower in Q3 than in Q2 2026?": ("West", "Outdoor"),
-    "What happened to the west in July?": ("West", "All of its sales people have left"),
-    "Why did sales of Halo Floor Lamp fall in October?": ("Halo Floor Lamp", "out of stock"),
-    "Why did Halvorsen's revenue drop in February 2026?": ("Halvorsen Retail Group", "not ordered since"),
-    "Why are outdoor sales up in May 2026?": ("Outdoor", "A promotion"),
-    "Why did revenue in the north fall in October 2026?": ("Halo Floor Lamp", "out of stock"),
-}
-
-
-@pytest.mark.parametrize(("question", "told"), CAUSES.items(), ids=CAUSES.keys())
-async def test_the_cause_is_found(path: Path, question: str, told: tuple[str, ...]) -> None:
-    """Every planted cause, asked for in plain words; the short answer names the first one."""
-    story = await ask(path, question)
-    assert all(words in story.findings for words in told)
-    assert told[0] in story.report.split("## Findings")[0]
-
-
-@pytest.mark.parametrize("month", ["January 2025", "April 2025", "June 2025", "October 2025", "August 2026"])
-async def test_where_nothing_happened_no_cause_is_made_up(path: Path, month: str) -> None:
-    """A quiet month is the season and chance, and the report says so."""
-    story = await ask(path, f"Why did revenue change in {month}?")
-    assert "No single product or category or region or customer stands out" in story.findings
-
-
-async def test_who_asks_why_it_fell_when_it_rose_is_told(path: Path) -> None:
-    """The premise is checked before the cause is told."""
-    assert "It didn't fall: it rose" in (await ask(path, "Why did revenue fall in May 2026?")).findings
-    assert "It didn't rise: it fell" in (await ask(path, "Why did revenue rise in July 2026?")).findings
-
-
-async def test_work_goes_back_for_what_proves_the_cause(path: Path) -> None:
-    """Stock isn't in the first figures: the analyst asks, the planner orders, the data agent fetches."""
-    story = await ask(path, "Why did revenue fall in October 2026?")
-    plan, data, analysis, report = ORDER
-    assert story.order == [plan, data, analysis, plan, data, analysis, report]
-    assert story.said[2][1].startswith("MORE DATA:")
-    assert "stock of Halo Floor Lamp" in story.said[3][1]
-    fetched = [call for call in story.calls if call.agent == "DataAgent" and "inventory" in str(call.arguments)]
-    assert len(fetched) == 1
-
-
-async def test_work_does_not_go_back_for_show(path: Path) -> None:
-    """Where the sales figures prove the cause, four turns are enough."""
-    assert (await ask(path, "Why did revenue fall in February 2026?")).order == list(ORDER)
-
-
-async def test_the_size_of_a_cause_is_that_of_plain_sql(path: Path, data: sqlite3.Connection) -> None:
-    """The change of the part, and that of the whole."""
-    story = await ask(path, "Why did revenue fall in February 2026?")
-    large = "AND o.customer_id = (SELECT customer_id FROM customers WHERE name = 'Halvorsen Retail Group')"
-    lost = revenue(data, "2026-01", large)
-    fall = revenue(data, "2026-01") - revenue(data, "2026-02")
-    assert f"**Halvorsen Retail Group** (customer): −{euro(lost)}" in story.findings
-    assert f"Revenue fell by {euro(fall)}" in story.findings
 
 
 # --- every job -------------------------------------------------------------------------------------------------------
@@ -165,7 +63,7 @@ async def test_quarterly_and_yearly_reports(path: Path, data: sqlite3.Connection
     """The period follows the word; where there is nothing to compare with, that is said."""
     quarter = await ask(path, "quarterly sales report")
     year = await ask(path, "Give me the annual report for 2025")
-    expected = one(data, f"{REVENUE} {LINES} BETWEEN '2026-07-01' AND '2026-09-30'")
+    expected = one(data, f"SELECT {REVENUE} {LINES} BETWEEN '2026-07-01' AND '2026-09-30'")
     assert quarter.report.startswith("# Quarterly sales report: Q3 2026")
     assert table(quarter, "Key figures").rows[0][1] == euro(expected)
     assert table(year, "Key figures").rows[0][1] == euro(revenue(data, "2025"))
@@ -173,17 +71,17 @@ async def test_quarterly_and_yearly_reports(path: Path, data: sqlite3.Connection
 
 
 FIGURES = {
-    "What was revenue in March 2026?": f"{REVENUE} {LINES} LIKE '2026-03%'",
-    "turnover last quarter": f"{REVENUE} {LINES} BETWEEN '2026-07-01' AND '2026-09-30'",
+    "What was revenue in March 2026?": f"SELECT {REVENUE} {LINES} LIKE '2026-03%'",
+    "turnover last quarter": f"SELECT {REVENUE} {LINES} BETWEEN '2026-07-01' AND '2026-09-30'",
     "How many orders did we get in may?": "SELECT COUNT(*) FROM orders WHERE ordered_on LIKE '2026-05%'",
     "units sold between june and august 2026": f"SELECT SUM(quantity) {LINES} BETWEEN '2026-06-01' AND '2026-08-31'",
     "profit this year": "SELECT SUM(quantity * (unit_price * (1 - discount) - unit_cost))"
     f" {LINES} BETWEEN '2026-01-01' AND '2026-10-31'",
     "orders in the last 90 days": "SELECT COUNT(*) FROM orders WHERE ordered_on > '2026-08-02'",
-    "reveneu in Septmber 2025": f"{REVENUE} {LINES} LIKE '2025-09%'",
-    "sales of Halo Floor Lamp in H1 2026": f"{REVENUE} {LINES} BETWEEN '2026-01-01' AND '2026-06-30'"
+    "reveneu in Septmber 2025": f"SELECT {REVENUE} {LINES} LIKE '2025-09%'",
+    "sales of Halo Floor Lamp in H1 2026": f"SELECT {REVENUE} {LINES} BETWEEN '2026-01-01' AND '2026-06-30'"
     " AND product_id = (SELECT product_id FROM products WHERE name = 'Halo Floor Lamp')",
-    "revenue from Halvorsen in 2025": f"{REVENUE} {LINES} LIKE '2025%' AND customer_id = 1",
+    "revenue from Halvorsen in 2025": f"SELECT {REVENUE} {LINES} LIKE '2025%' AND customer_id = 1",
 }
 
 
@@ -200,7 +98,7 @@ async def test_two_periods_are_compared(path: Path, data: sqlite3.Connection) ->
     found = table(await ask(path, "Compare Q2 with Q3 2026"), "Key figures")
     assert found.columns[1:3] == ("Q3 2026", "Q2 2026")
     spans = (("2026-07-01", "2026-09-30"), ("2026-04-01", "2026-06-30"))
-    values = tuple(euro(one(data, f"{REVENUE} {LINES} BETWEEN '{a}' AND '{b}'")) for a, b in spans)
+    values = tuple(euro(one(data, f"SELECT {REVENUE} {LINES} BETWEEN '{a}' AND '{b}'")) for a, b in spans)
     assert found.rows[0][1:3] == values
 
 
@@ -257,7 +155,7 @@ async def test_stock_outs_and_what_they_cost(path: Path, data: sqlite3.Connectio
     """The days, and the sales of the four weeks before, scaled to them."""
     story = await ask(path, "Which products were out of stock in October 2026?")
     weeks = "BETWEEN '2026-09-04' AND '2026-10-01' AND product_id = 1"
-    missed = one(data, f"{REVENUE} {LINES} {weeks}") / 28 * 26
+    missed = one(data, f"SELECT {REVENUE} {LINES} {weeks}") / 28 * 26
     assert "**Halo Floor Lamp** was out of stock for 26 days from 2 October 2026" in story.findings
     assert euro(missed) in story.findings
 
@@ -323,8 +221,8 @@ async def test_a_follow_up_question_takes_from_the_one_before(path: Path, data: 
     """Same measure, the quarter before; then the same of another region."""
     before = await ask(path, "What was revenue in Q3 2026?", "And the quarter before?")
     north = await ask(path, "What was revenue in Q3 2026?", "And the quarter before?", "What about the north?")
-    quarter = one(data, f"{REVENUE} {LINES} BETWEEN '2026-04-01' AND '2026-06-30'")
-    region = one(data, f"{REVENUE} {LINES} BETWEEN '2026-04-01' AND '2026-06-30' AND customer_id IN"
+    quarter = one(data, f"SELECT {REVENUE} {LINES} BETWEEN '2026-04-01' AND '2026-06-30'")
+    region = one(data, f"SELECT {REVENUE} {LINES} BETWEEN '2026-04-01' AND '2026-06-30' AND customer_id IN"
                        " (SELECT customer_id FROM customers WHERE region_id = 1)")  # fmt: skip
     assert table(before, "Key figures").rows[0][1] == euro(quarter)
     assert table(north, "Key figures").rows[0][1] == euro(region)

@@ -1,8 +1,5 @@
 """How questions are read: the words, the periods, the names; and that no text at all breaks the reading."""
 
-import contextlib
-from collections.abc import Generator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,137 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents import periods, warehouse
-from agents.offline import dates, words
+from agents import periods
+from agents.offline import words
 from agents.offline.analyst import reply
-from agents.offline.conversation import Act, Call, Conversation, Result, Say, read
+from agents.offline.conversation import Act, Say
 from agents.offline.dialogue import understand
-from agents.offline.names import Facts, facts_from
-from agents.offline.plan import from_text, requests_in, stated, to_text
-from agents.offline.script import Script, play, together
-from agents.offline.understanding import Understanding
-from agents.periods import Period
-from tests.agents.analyst_team import ask
-
-FACTS = Facts(
-    date(2024, 11, 1),
-    date(2026, 10, 31),
-    {
-        "region": ("Central", "East", "North", "South", "West"),
-        "category": ("Audio", "Kitchen", "Lighting", "Office", "Outdoor", "Textiles"),
-        "product": ("Halo Floor Lamp", "Turntable", "Copper Saucepan"),
-        "customer": ("Halvorsen Retail Group", "Blue Harbour Hotels", "Copper Stores", "Amber Shop", "Amber Resorts"),
-        "sales_person": ("Claire Moreau", "Hugo Lambert"),
-        "segment": ("Hospitality", "Offices", "Online", "Retail"),
-    },
-)
-
-
-def asked(*questions: str) -> Understanding:
-    return understand(questions, FACTS)
-
-
-# --- periods ---------------------------------------------------------------------------------------------------------
-
-PERIODS = {
-    "revenue in March 2026": "2026-03",
-    "revenue in march": "2026-03",
-    "revenue in november": "2025-11",
-    "revenue, Mar 2025": "2025-03",
-    "revenue for sept 2025": "2025-09",
-    "revenue in Q3": "2026-Q3",
-    "revenue in q3 2025": "2025-Q3",
-    "revenue in 2025 Q3": "2025-Q3",
-    "revenue in the third quarter of 2025": "2025-Q3",
-    "revenue in the last quarter of 2025": "2025-Q4",
-    "revenue in H1 2026": "2026-H1",
-    "revenue in the first half of 2026": "2026-H1",
-    "revenue in 2025": "2025",
-    "revenue last month": "2026-10",
-    "revenue this month": "2026-10",
-    "revenue last quarter": "2026-Q3",
-    "revenue this quarter": "2026-10",
-    "revenue last year": "2025",
-    "revenue this year": "2026-01..2026-10",
-    "revenue year to date": "2026-01..2026-10",
-    "revenue YTD": "2026-01..2026-10",
-    "revenue in the last 3 months": "2026-08..2026-10",
-    "revenue over the past six months": "2026-05..2026-10",
-    "revenue in the last two quarters": "2026-05..2026-10",
-    "revenue in the last 90 days": "2026-08-03..2026-10-31",
-    "revenue last week": "2026-10-25..2026-10-31",
-    "revenue since March": "2026-03..2026-10",
-    "revenue since march 2025": "2025-03..2026-10",
-    "revenue until march 2025": "2024-11..2025-03",
-    "revenue from June to August 2026": "2026-06..2026-08",
-    "revenue between june and august 2026": "2026-06..2026-08",
-    "revenue from november to february": "2025-11..2026-02",
-    "revenue, June - August 2025": "2025-06..2025-08",
-    "revenue on 3 October 2026": "2026-10-03",
-    "revenue on October 3rd": "2026-10-03",
-    "revenue on 2026-10-03": "2026-10-03",
-    "revenue in 2026-05": "2026-05",
-    "revenue in march last year": "2025-03",
-    "revenue of all time": "2024-11..2026-10",
-    "revenue in Febuary 2026": "2026-02",
-    "revenue in Septmber": "2026-09",
-    "revenue lsat month": "2026-10",
-    "revenue yesterday": "2026-10-30",
-}
-
-
-@pytest.mark.parametrize(("question", "notation"), PERIODS.items(), ids=PERIODS.keys())
-def test_a_period_is_understood(question: str, notation: str) -> None:
-    """Counted from the last day of the data."""
-    assert asked(question).period == periods.parse(notation)
-
-
-COMPARED = {
-    "Compare Q3 with Q2 2026": ("2026-Q3", "2026-Q2"),
-    "revenue in february versus march 2026": ("2026-03", "2026-02"),
-    "why did revenue fall from July to August 2025": ("2025-08", "2025-07"),
-    "why did revenue fall in February 2026": ("2026-02", "2026-01"),
-    "why were sales lower in Q3 than in Q2": ("2026-Q3", "2026-Q2"),
-    "October revenue compared with last year": ("2026-10", "2025-10"),
-    "compare March 2026 with a year earlier": ("2026-03", "2025-03"),
-    "revenue in March 2026 against the same month last year": ("2026-03", "2025-03"),
-    "compare revenue in May 2026 year on year": ("2026-05", "2025-05"),
-    "compare this month with last month": ("2026-10", "2026-09"),
-    "compare this quarter with last quarter": ("2026-10", "2026-07"),
-    "compare 2026 to 2025": ("2026-01..2026-10", "2025-01..2025-10"),
-    "compare March and April 2026": ("2026-04", "2026-03"),
-}
-
-
-@pytest.mark.parametrize(("question", "expected"), COMPARED.items(), ids=COMPARED.keys())
-def test_two_periods_are_understood(question: str, expected: tuple[str, str]) -> None:
-    """The later one is the current one, and like is set against like."""
-    found = asked(question)
-    assert (found.period, found.against) == tuple(map(periods.parse, expected))
-
-
-def test_relative_periods_are_told_apart_from_today() -> None:
-    """Who reads the answer learns from which day it counts."""
-    assert (
-        "The data ends on 31 October 2026; relative dates count from there." in asked("revenue last month").assumptions
-    )
-    assert asked("revenue in March 2026").assumptions == ()
-
-
-def test_may_is_a_month_only_where_one_is_expected() -> None:
-    """A verb isn't a month."""
-    assert asked("may I see revenue").period == periods.parse("2026-10")
-    assert asked("revenue in may").period == periods.parse("2026-05")
-
-
-def test_what_lies_outside_the_data_is_said() -> None:
-    """Wholly outside, or in part."""
-    assert asked("revenue in 2019").job == "unknown"
-    assert "nothing on 2019" in asked("revenue in 2019").assumptions[0]
-    part = asked("revenue in 2024")
-    assert part.period == periods.parse("2024-11..2024-12")
-    assert "begins with its first day" in part.assumptions[0]
-
+from agents.offline.plan import from_text, to_text
+from tests.agents.analyst_team import FACTS, ask, asked
 
 # --- jobs, measures, names -------------------------------------------------------------------------------------------
 
@@ -260,13 +133,6 @@ IMPOSSIBLE = {
     "Revenue on 2026-02-31": ("There is no 31 February 2026: that month has 28 days", "# Revenue, February 2026"),
     "Forecast revenue for the next 40 months": ("The forecast is cut to 12 months", "# Forecast of revenue"),
 }
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data") / "warehouse.db"
-    warehouse.build(made)
-    return made
 
 
 @pytest.mark.parametrize(("question", "told"), IMPOSSIBLE.items(), ids=IMPOSSIBLE.keys())
@@ -441,23 +307,6 @@ def test_normal_form_holds_only_what_patterns_expect(text: str) -> None:
     assert plain == plain.lower()
 
 
-@given(st.dates(date(1990, 1, 1), date(2100, 1, 1)), st.integers(0, 2000))
-def test_notation_and_period_are_one(start: date, days: int) -> None:
-    """Every period has a notation that gives it back, and so do those beside it."""
-    period = Period(start, date.fromordinal(start.toordinal() + days))
-    for one in (period, period.before(), period.year_before(), *period.months()):
-        assert periods.parse(one.notation) == one
-        assert one.label
-    assert period.before().end < period.start
-
-
-@given(st.text(max_size=30))
-def test_what_is_no_period_is_refused_with_words(text: str) -> None:
-    """With a ValueError, and never with another error."""
-    with contextlib.suppress(ValueError):
-        assert periods.parse(text).label
-
-
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -467,88 +316,3 @@ def test_a_letter_wrong_is_put_right_and_other_words_are_left() -> None:
         assert words.corrected(wrong) == "revenue"
     for right in ("event", "clause", "mouth", "stick", "there", "least", "region", "marketing"):
         assert words.corrected(right) == right
-
-
-def test_last_month_is_the_last_whole_one() -> None:
-    """Data that ends within a month doesn't make that month the last one."""
-    assert dates.last_whole("month", date(2026, 10, 30)) == periods.parse("2026-09")
-    assert dates.last_whole("month", date(2026, 10, 31)) == periods.parse("2026-10")
-
-
-# --- messages and scripts --------------------------------------------------------------------------------------------
-
-
-def test_results_belong_to_the_last_question() -> None:
-    """A figure from before isn't taken for one of now."""
-    call = {"id": "1", "function": {"name": "run_sql", "arguments": '{"query": "x"}'}}
-    before = [
-        {"role": "system", "content": "You are DataAgent, x"},
-        {"role": "user", "content": "first", "name": "user"},
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "1", "content": '{"rows": []}'},
-    ]
-    assert len(read(before).results) == 1
-    later = read([*before, {"role": "user", "content": "second", "name": "user"}])
-    assert (later.questions, dict(later.results)) == (("first", "second"), {})
-
-
-def test_a_tool_error_is_known_by_its_code() -> None:
-    """Errors of ours carry one; anything else is unreadable."""
-    texts = {'{"error": {"code": "sql_timeout", "message": "m"}}': "sql_timeout", "Tool x not found.": "unreadable"}
-    for text, code in texts.items():
-        call = {"id": "1", "function": {"name": "run_sql", "arguments": "{}"}}
-        conversation = read(
-            [
-                {"role": "assistant", "tool_calls": [call]},
-                {"role": "tool", "tool_call_id": "1", "content": text},
-            ]
-        )
-        assert conversation.results["run_sql {}"].error == code
-
-
-def test_scripts_side_by_side_ask_in_one_step() -> None:
-    """As long as each needs something they ask together; the results come back to whom they belong."""
-
-    def script(name: str, steps: int) -> Generator[Act, Sequence[Result], list[str]]:
-        got: list[str] = []
-        for step in range(steps):
-            results = yield Act(name, (Call(name, {"step": step}),))
-            assert results[0].data["from"] == f'{name} {{"step":{step}}}'
-            got.append(str(results[0].data["from"]))
-        return got
-
-    def both() -> Script:
-        return str((yield from together([script("a", 2), script("b", 3), script("c", 0)])))
-
-    conversation = Conversation("data", ("q",), (), {}, frozenset("ab"))
-    rounds = 0
-    while isinstance(answer := play(both(), conversation), Act):
-        rounds += 1
-        known = {call.key: Result(data={"from": call.key}) for call in answer.calls}
-        conversation = Conversation("data", ("q",), (), {**conversation.results, **known}, frozenset("ab"))
-    assert rounds == 3
-    assert "'a {\"step\":1}'" in answer.text
-    assert answer.text.endswith("[]]")
-
-
-def test_requests_for_more_are_read_from_both_sides() -> None:
-    """The analyst's lines and the planner's are the same."""
-    line = "- stock of Halo Floor Lamp: October 2026 (2026-10)"
-    (request,) = requests_in([f"MORE DATA: x\n\n{line}", f"**Plan, continued**\n\n{line}"])
-    assert (request.kind, request.name, request.period.notation) == ("stock", "Halo Floor Lamp", "2026-10")
-
-
-def test_texts_that_are_no_plan_are_none() -> None:
-    """Neither prose nor half a plan."""
-    assert stated(["hello", "**Plan**\n\n- Task: forecast", ""]) is None
-
-
-def test_another_schema_gives_no_facts() -> None:
-    """Whatever `describe_schema` said."""
-    schemas: list[dict[str, Any]] = [
-        {},
-        {"tables": []},
-        {"tables": [{"name": "products", "columns": []}], "first_day": "x"},
-    ]
-    for schema in schemas:
-        assert facts_from(schema) is None

@@ -1,10 +1,6 @@
 """The five tools: their figures are those of plain SQL, and hostile SQL gets an error with a stable code, in time."""
 
-import asyncio
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +8,9 @@ import orjson
 import pytest
 from autogen_core import CancellationToken
 from autogen_core.tools import FunctionTool, StaticWorkbench
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agents import warehouse
-from agents.changes import Flow, effects, parts_of_ratio, parts_of_sum, typical_rate
-from agents.sql import ToolError, select, select_now
 from agents.tools import toolbox
-
-ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT COUNT(*) FROM r"
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data") / "warehouse.db"
-    warehouse.build(made)
-    return made
-
-
-@pytest.fixture
-def data(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path)
-    yield connection
-    connection.close()
-
-
-async def call(path: Path, name: str, **arguments: Any) -> dict[str, Any]:
-    return orjson.loads(await toolbox(path)[name](**arguments))
-
-
-async def code_of(path: Path, name: str, **arguments: Any) -> str:
-    """The code of the error that the call ends in, read from its text as the team reads it."""
-    with pytest.raises(ToolError) as caught:
-        await toolbox(path)[name](**arguments)
-    told = orjson.loads(str(caught.value))
-    assert told["error"]["message"]
-    assert "Traceback" not in str(caught.value)
-    assert str(path.parent) not in str(caught.value)
-    return told["error"]["code"]
-
-
-def files(*folders: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*")}
+from tests.agents.tool_calls import call, code_of
 
 
 def rows(data: sqlite3.Connection, query: str) -> list[Any]:
@@ -211,134 +168,6 @@ async def test_unknown_dimensions_and_drivers_of_a_count_are_refused(path: Path)
     assert await code_of(path, "break_down", **arguments, dimension="weather") == "unknown_dimension"
 
 
-# --- SQL -------------------------------------------------------------------------------------------------------------
-
-HOSTILE = {
-    "attach": ("ATTACH '{other}' AS other", "sql_not_allowed"),
-    "attach within a name": ("ATTACH DATABASE 'file:{other}?mode=rwc' AS other", "sql_not_allowed"),
-    "detach": ("DETACH main", "sql_not_allowed"),
-    "vacuum into": ("VACUUM INTO '{other}'", "sql_not_allowed"),
-    "vacuum": ("VACUUM", "sql_not_allowed"),
-    "pragma": ("PRAGMA query_only = OFF", "sql_not_allowed"),
-    "pragma as a table": ("SELECT * FROM pragma_database_list", "sql_not_allowed"),
-    "insert": ("INSERT INTO regions VALUES (9, 'Moon')", "sql_not_allowed"),
-    "insert returning": ("INSERT INTO regions VALUES (9, 'Moon') RETURNING *", "sql_not_allowed"),
-    "update": ("UPDATE regions SET name = 'x'", "sql_not_allowed"),
-    "delete": ("DELETE FROM orders", "sql_not_allowed"),
-    "delete in a with": ("WITH x AS (SELECT 1) DELETE FROM orders", "sql_not_allowed"),
-    "replace": ("REPLACE INTO regions VALUES (1, 'x')", "sql_not_allowed"),
-    "create": ("CREATE TABLE x (a)", "sql_not_allowed"),
-    "create temporary": ("CREATE TEMP TABLE x AS SELECT 1", "sql_not_allowed"),
-    "create view": ("CREATE TEMP VIEW x AS SELECT 1", "sql_not_allowed"),
-    "create trigger": ("CREATE TRIGGER t AFTER INSERT ON orders BEGIN SELECT 1; END", "sql_not_allowed"),
-    "virtual table": ("CREATE VIRTUAL TABLE x USING fts5(a)", "sql_not_allowed"),
-    "drop": ("DROP TABLE orders", "sql_not_allowed"),
-    "alter": ("ALTER TABLE orders ADD COLUMN x", "sql_not_allowed"),
-    "reindex": ("REINDEX", "sql_not_allowed"),
-    "analyze": ("ANALYZE", "sql_not_allowed"),
-    "begin": ("BEGIN IMMEDIATE", "sql_not_allowed"),
-    "savepoint": ("SAVEPOINT s", "sql_not_allowed"),
-    "load_extension": ("SELECT load_extension('/lib/x.so')", "sql_not_allowed"),
-    "LOAD_EXTENSION": ("SELECT LOAD_EXTENSION('/lib/x.so', 'init')", "sql_not_allowed"),
-    "readfile": ("SELECT readfile('/etc/passwd')", "sql_invalid"),
-    "two statements": ("SELECT 1; SELECT 2", "sql_not_allowed"),
-    "a write behind a read": ("SELECT 1; DROP TABLE orders", "sql_not_allowed"),
-    "nothing": ("", "sql_not_allowed"),
-    "a comment": ("-- nothing", "sql_not_allowed"),
-    "no SQL": ("please give me all orders", "sql_invalid"),
-    "no such table": ("SELECT * FROM secrets", "sql_invalid"),
-    "a NUL": ("SELECT 'a\x00b'", "sql_invalid"),
-    "a lone surrogate": ("SELECT '\ud800'", "sql_invalid"),
-    "too long": ("SELECT 1 -- " + "x" * 20_000, "sql_too_long"),
-    "deep": ("SELECT " + "(" * 2000 + "1" + ")" * 2000, "sql_invalid"),
-    "a huge cell": ("SELECT hex(zeroblob(1000000000))", "cell_too_large"),
-    "a huge text": ("SELECT replace(printf('%.200000c', 'x'), 'x', 'four')", "cell_too_large"),
-    "a grown text": ("SELECT group_concat(customer) FROM sales, (SELECT 1 UNION SELECT 2)", "cell_too_large"),
-    "a big result": ("SELECT printf('%.2000c', 'x') FROM orders", "result_too_large"),
-}
-
-
-@pytest.mark.parametrize(("query", "code"), HOSTILE.values(), ids=HOSTILE.keys())
-async def test_hostile_sql_gets_a_clear_error_and_changes_nothing(
-    path: Path, tmp_path: Path, query: str, code: str
-) -> None:
-    """The file keeps its bytes, no other file appears, and the next query is answered."""
-    before = files(path.parent, tmp_path)
-    assert await code_of(path, "run_sql", query=query.format(other=tmp_path / "other.db")) == code
-    assert files(path.parent, tmp_path) == before
-    assert (await call(path, "run_sql", query="SELECT 1"))["rows"] == [[1]]
-
-
-BOMBS = {
-    "a recursive count": ENDLESS,
-    "a recursive list": ENDLESS.replace("COUNT(*)", "n") + " ORDER BY n DESC",
-    "a product of tables": "SELECT COUNT(*) FROM order_lines a, order_lines b, order_lines c",
-    "a slow condition": "SELECT * FROM order_lines a, order_lines b WHERE a.quantity * b.quantity = -1",
-    "json": ENDLESS.replace("COUNT(*)", "json_group_array(n % 2)"),
-}
-
-
-@pytest.mark.parametrize("query", BOMBS.values(), ids=BOMBS.keys())
-def test_the_deadline_interrupts_the_query_and_its_thread_ends(path: Path, query: str) -> None:
-    """Not only does the caller go on: nothing works on behind its back. Measured by the end of a thread of its own."""
-    codes: list[str] = []
-
-    def run() -> None:
-        try:
-            select_now(path, query, deadline=0.3)
-        except ToolError as error:
-            codes.append(error.code)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(timeout=10)
-    assert not thread.is_alive()
-    assert codes in (["sql_timeout"], ["cell_too_large"])
-
-
-def test_cancelling_the_caller_stops_the_query(path: Path) -> None:
-    """A run that is stopped leaves no query behind: closing the loop waits for its threads, and needn't wait long."""
-
-    async def cancelled() -> None:
-        task = asyncio.create_task(select(path, ENDLESS, deadline=60))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    began = time.monotonic()
-    asyncio.run(cancelled())
-    assert time.monotonic() - began < 10
-
-
-async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
-    """Other runs go on while one waits for its deadline."""
-    ticks = 0
-    task = asyncio.create_task(select(path, ENDLESS, deadline=0.5))
-    while not task.done():
-        await asyncio.sleep(0.01)
-        ticks += 1
-    with pytest.raises(ToolError):
-        await task
-    assert ticks > 5
-
-
-async def test_rows_beyond_the_limit_are_cut_and_that_is_said(path: Path) -> None:
-    """200 rows come back; the reader knows that there are more."""
-    many = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id")
-    exact = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id LIMIT 200")
-    assert (len(many["rows"]), many["truncated"]) == (200, True)
-    assert (len(exact["rows"]), exact["truncated"]) == (200, False)
-
-
-async def test_cells_of_any_kind_become_json(path: Path) -> None:
-    """Blobs, broken text, infinity and the largest integer."""
-    query = "SELECT x'0001', CAST(x'ff41' AS TEXT), 9e999, 9223372036854775807, NULL, 'é'"
-    found = await call(path, "run_sql", query=query)
-    assert found["rows"] == [["<2 bytes>", "\ufffdA", None, 9223372036854775807, None, "é"]]
-    assert found["sql"] == query
-
-
 # --- any database ----------------------------------------------------------------------------------------------------
 
 
@@ -468,43 +297,3 @@ async def test_the_tools_work_as_autogens_function_tools(path: Path) -> None:
     assert refused.is_error
     assert orjson.loads(refused.to_text())["error"]["code"] == "sql_not_allowed"
     assert all(tool.description for tool in tools)
-
-
-# --- the arithmetic --------------------------------------------------------------------------------------------------
-
-amounts = st.floats(0, 1e6).map(lambda value: round(value, 2))
-flows = st.builds(Flow, *[st.floats(0.01, 1e5)] * 4) | st.just(Flow(0, 0, 0, 0))
-
-
-@given(st.lists(st.tuples(flows, flows), max_size=20), st.booleans())
-def test_effects_always_add_up_to_the_change(pairs: list[tuple[Flow, Flow]], of_margin: bool) -> None:
-    """Volume, mix, price, discount and cost leave no remainder, whatever was sold."""
-
-    def worth(flow: Flow) -> float:
-        return flow.revenue - (flow.cost if of_margin else 0.0)
-
-    change = sum(worth(now) - worth(then) for now, then in pairs)
-    assert sum(effects(pairs, of_margin=of_margin).values()) == pytest.approx(change, rel=1e-6, abs=1e-3)
-
-
-@given(st.lists(st.tuples(amounts, amounts), max_size=30))
-def test_contributions_of_a_sum_add_up(pairs: list[tuple[float, float]]) -> None:
-    """The parts make the whole."""
-    parts, _ = parts_of_sum([(str(n), *pair) for n, pair in enumerate(pairs)], overlapping=False)
-    assert sum(part.contribution or 0.0 for part in parts) == pytest.approx(
-        sum(now - then for now, then in pairs), abs=1e-3
-    )
-
-
-@given(st.lists(st.tuples(amounts, st.floats(1, 1e6), amounts, st.floats(1, 1e6)), min_size=1, max_size=20))
-def test_contributions_of_a_ratio_add_up(quads: list[tuple[float, float, float, float]]) -> None:
-    """The parts of a ratio make its change."""
-    parts = parts_of_ratio([(str(n), *quad) for n, quad in enumerate(quads)], 1)
-    now = sum(q[0] for q in quads) / sum(q[1] for q in quads)
-    then = sum(q[2] for q in quads) / sum(q[3] for q in quads)
-    assert sum(part.contribution or 0.0 for part in parts) == pytest.approx(now - then, rel=1e-6, abs=1e-6)
-
-
-def test_one_collapse_doesnt_move_the_typical_rate() -> None:
-    """It is a weighted median: nine that fell by a tenth outweigh one that vanished."""
-    assert typical_rate([(90, 100)] * 9 + [(0, 100)]) == pytest.approx(-0.1)

@@ -2,26 +2,11 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agents import warehouse
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data") / "warehouse.db"
-    warehouse.build(made)
-    return made
-
-
-@pytest.fixture
-def data(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path)
-    yield connection
-    connection.close()
 
 
 def one(data: sqlite3.Connection, query: str) -> float:
