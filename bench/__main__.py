@@ -59,7 +59,7 @@ def _all(options: argparse.Namespace, scale: Scale) -> Results:
     here = machine.description()
     kept = results.load() if options.only and options.write else Results(here)
     found = kept if kept.machine == here else Results(here)
-    for name in options.only or SECTIONS:
+    for name in options.only or [name for name in SECTIONS if name not in scale.leave_out]:
         found.sections[name] = measured(name, scale)
         found = found.ordered(list(SECTIONS))
         if options.write:

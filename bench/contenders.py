@@ -28,16 +28,16 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def contenders(transport: Transport, *, few: bool = False) -> list[Server]:
-    """Ours first, in both its ways where it has two. `few` leaves only one of the peers."""
+def contenders(transport: Transport, *, few: bool = False, plain: bool = False) -> list[Server]:
+    """Ours first, then in its `plain` way where it has one, then its peers; `few` leaves one of those."""
     own = [servers.ours(transport)]
-    if servers.has_plain_way():
+    if plain and servers.has_plain_way():
         own.append(servers.ours(transport, plain=True))
     if transport == "websocket":
-        peers = [servers.SEND_TEXT, servers.WEBSOCKETS]
+        peers = [servers.WEBSOCKETS, servers.SEND_TEXT]
     else:
         peers = [*([servers.SSE_STARLETTE] if builds.has_packages() else []), servers.STREAMING]
-    return own + (peers[-1:] if few else peers)
+    return own + (peers[:1] if few else peers)
 
 
 def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:

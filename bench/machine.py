@@ -59,12 +59,12 @@ def writes(pid: int) -> int:
 
 
 def settle(pid: int, *, longest: float = 30.0) -> None:
-    """Waits until a process does next to nothing for half a second: it has imported, accepted and collected."""
+    """Waits until a process does next to nothing for a moment: it has imported, accepted and collected."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
         before = cpu_seconds(pid)
-        time.sleep(0.5)
-        if cpu_seconds(pid) - before < 0.01:
+        time.sleep(0.3)
+        if cpu_seconds(pid) - before < 0.006:
             return
 
 

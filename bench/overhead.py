@@ -222,7 +222,9 @@ def team(client: Any) -> Any:
     from autogen_agentchat.teams import RoundRobinGroupChat
 
     shape = _shape()
-    agents = [AssistantAgent(f"Writer{number}", client, model_client_stream=True) for number in range(shape.agents)]
+    agents: list[Any] = [
+        AssistantAgent(f"Writer{number}", client, model_client_stream=True) for number in range(shape.agents)
+    ]
     return RoundRobinGroupChat(agents, max_turns=shape.agents)
 
 
@@ -231,7 +233,11 @@ def _serve() -> None:
     from server import cli
 
     if (shape := _shape()) != BUNDLED:
-        vars(models)["connect"] = lambda _settings: _model(shape)
+
+        def connect(_settings: object) -> Any:
+            return _model(shape)
+
+        models.connect = connect
     cli.main()
 
 

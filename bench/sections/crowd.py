@@ -7,7 +7,7 @@ from bench.contenders import TITLES, Outcomes, Takes, contenders, curves, floor,
 from bench.fanout import Outcome
 from bench.report import Table
 from bench.scale import Scale
-from bench.servers import FLOOR
+from bench.servers import FLOOR, Server, Transport
 
 _CPU = "CPU seconds of the server for a million deliveries"
 _VIEWERS = "viewers of one run"
@@ -16,7 +16,7 @@ _VIEWERS = "viewers of one run"
 def crowd(scale: Scale) -> Iterator[Table | Chart]:
     found: Outcomes = {
         (transport, count): {
-            **{server.name: measured(server, count, plan) for server in contenders(transport)},
+            **{server.name: measured(server, count, plan) for server in _contenders(scale, transport, count)},
             FLOOR: lowest,
         }
         for count, plan in scale.viewers.items()
@@ -34,6 +34,12 @@ def crowd(scale: Scale) -> Iterator[Table | Chart]:
     yield rate
     yield from _single(found)
     yield from _latency(found)
+
+
+def _contenders(scale: Scale, transport: Transport, count: int) -> list[Server]:
+    """All of them; with little time, only at the smallest number of viewers."""
+    few = scale.few and count > min(scale.viewers)
+    return contenders(transport, few=few, plain=not few)
 
 
 def _cost(outcome: Outcome) -> float:

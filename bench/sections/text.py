@@ -20,13 +20,13 @@ def text(scale: Scale) -> Iterator[Table]:
     steady, rushed = scale.writing, scale.rushed
     case = f"{steady.runs} runs, {1 / steady.pause:.0f} pieces a second each"
     found = _measured(case, steady)
-    cost.rows.append(Row(case, {name: c.cpu for name, c in found.items()}, 1, "text"))
+    cost.rows.append(Row(case, {name: c.cpu for name, c in found.items()}, 1, "text", "paced"))
     whole.rows.append(Row(f"{steady.runs} at once", {name: c.run_ms for name, c in found.items()}))
     delay.rows.append(Row(f"{case}, p50", {name: c.p50 for name, c in found.items()}))
     goal = named("text p99") if steady.runs >= 300 else ""
     delay.rows.append(Row(f"{case}, p99", {name: c.p99 for name, c in found.items()}, goal=goal))
     case = "one run, as fast as it is taken"
-    cost.rows.append(Row(case, {name: c.cpu for name, c in _measured(case, rushed).items()}, 1))
+    cost.rows.append(Row(case, {name: c.cpu for name, c in _measured(case, rushed).items()}, 1, "text", "rushed"))
     cost.notes.append("What a run costs beside its text is taken off.")
     yield from (cost, delay, whole)
 

@@ -35,5 +35,5 @@ def _outcomes(scale: Scale, transport: Transport) -> dict[str, Outcome]:
     idle = replace(plan, idle_seconds=scale.idle_seconds)
     return {
         server.name: measured(server, scale.waiting, idle if server.name == OURS else plan)
-        for server in contenders(transport, few=scale.few)
+        for server in contenders(transport, few=scale.few, plain=not scale.few)
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bench import builds, fanout, sampler, servers
+from bench import builds, fanout, machine, sampler, servers
 from bench.contenders import say
 from bench.events import PARTS
 from bench.generator import Viewers, watching
@@ -47,6 +47,7 @@ def _sampled(
         how = server.prepare(process.port, runs)
         first = fanout.warm_up(process, how, runs)
         with watching(process, how, count, first=first) as viewers:
+            machine.settle(process.pid)
             return sampler.sampled(process.pid, seconds, lambda: work(viewers))
 
 
