@@ -15,7 +15,7 @@ _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T10:30:00.123Z`. `moment` must be aware."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def encode(event: Event) -> bytes:
@@ -61,7 +61,7 @@ def decode(line: bytes | str) -> Event:
 
 def _decoded(raw: dict[str, Any]) -> Event:
     kind = EVENT_TYPES[raw["event_type"]]
-    given = {f.name: raw["data"][wire] for f, wire in _wire_names(kind) if wire in raw["data"]}
+    given = {name: raw["data"][wire] for name, wire in _wire_names(kind) if wire in raw["data"]}
     if "usage" in given:
         given["usage"] = Usage(**given["usage"])
     return Event(
@@ -76,8 +76,8 @@ def _decoded(raw: dict[str, Any]) -> Event:
 
 def data(body: object) -> dict[str, Any]:
     """The `data` object of a body: its fields under their names on the wire, those that are None left out."""
-    pairs = ((wire, getattr(body, field.name)) for field, wire in _wire_names(type(body)))
-    return {wire: value for wire, value in pairs if value is not None}
+    names = _wire_names(type(body))
+    return {wire: value for name, wire in names if (value := getattr(body, name)) is not None}
 
 
 def with_progress(draft: Draft, progress: int) -> Draft:
@@ -88,11 +88,19 @@ def with_progress(draft: Draft, progress: int) -> Draft:
 
 
 @cache
-def _wire_names(kind: type[Any]) -> tuple[tuple[Any, str], ...]:
-    return tuple((field, field.name.rstrip("_")) for field in fields(kind))
+def _wire_names(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, field.name.rstrip("_")) for field in fields(kind))
 
 
 def _dumps(envelope: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(envelope)
+    except TypeError:
+        return _dumps_whatever(envelope)
+
+
+def _dumps_whatever(envelope: dict[str, Any]) -> bytes:
+    """Looking for what a tool may have been called with takes longer than all of an ordinary event."""
     try:
         return orjson.dumps(envelope, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:

@@ -63,10 +63,6 @@ class RunRecord:
     digest: str | None = None
 
     @property
-    def size(self) -> "Size":
-        return Size(self.log_events, self.log_bytes)
-
-    @property
     def ended(self) -> bool:
         return self.ended_at is not None
 

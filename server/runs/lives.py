@@ -17,6 +17,7 @@ from server.runs.orchestrator import Orchestrator, Task
 from server.runs.run import SYSTEM, Run
 from server.runs.sessions import IfBusy, Sessions, Turn
 from server.runs.writer import Writer
+from server.telemetry import StreamLog
 
 # What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
 BUSY_RETRY = 5
@@ -39,7 +40,7 @@ class Lives:
         clock: Callable[[], datetime],
     ) -> None:
         self._journal, self._bus, self._orchestrators, self._limits = journal, bus, orchestrators, limits
-        self._group, self._clock = group, clock
+        self._group, self._clock, self._log = group, clock, StreamLog()
         self._runs: dict[str, Run] = {}
         self._keyed: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,7 +144,7 @@ class Lives:
 
     def _admit(self, record: RunRecord, task: Task, team: Orchestrator, turn: Turn) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
-        writer = Writer(record, self._journal, channel, self._limits, clock=self._clock)
+        writer = Writer(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
         run = self._runs[record.run_id] = Run(task, team, writer, self._limits, turn)
         self._keyed[record.principal, record.idempotency_key] = run
         return run

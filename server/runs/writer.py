@@ -6,29 +6,17 @@ faster than the disk gets fewer and larger appends, not a longer queue.
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from server.bus import Channel
-from server.events import (
-    AgentChunk,
-    AgentResponse,
-    Completed,
-    Draft,
-    Event,
-    ToolExecution,
-    Usage,
-    codec,
-    encode,
-    with_progress,
-)
+from server.events import AgentChunk, AgentResponse, Draft, Event, ToolExecution, codec, encode, with_progress
 from server.events.errors import JournalError, RunFailed
-from server.journal import Entry, Journal, RunRecord, Size, State
+from server.journal import Entry, Journal, RunRecord, State
 from server.runs.limits import Limits
-
-stream_log = logging.getLogger("stream_events")
+from server.runs.tally import Tally
+from server.telemetry import StreamLog
 
 # What may wait for the disk before `emit` makes the team wait. A second's worth of a very fast run.
 PENDING_BYTES = 1024 * 1024
@@ -49,23 +37,30 @@ class Writer:
         limits: Limits,
         *,
         clock: Callable[[], datetime],
+        log: StreamLog,
     ) -> None:
-        self.record = record
-        self._journal, self.channel, self._limits, self._clock = journal, channel, limits, clock
-        self._durable = record  # what the journal holds; `record` runs ahead of it
+        self._run_id, self._tally = record.run_id, Tally(record)
+        self._journal, self.channel, self._limits = journal, channel, limits
+        self._clock, self._log = clock, log
+        self._durable = record  # what the journal holds; the tally runs ahead of it
         self._messages = 0
         self._digest = hashlib.sha256()
-        self._lasting = Size(0, 0)  # the log without its chunks
+        self._lasting_events = self._lasting_bytes = 0  # the log without its chunks
         self._chunks = 0  # since the log was compacted last
         self._pending: list[Entry] = []
         self._size = 0
         self._state: bytes | None = None
         self._asked = self._saved = 0  # checkpoints asked for and durable
-        self._work = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._work: asyncio.Future[None] | None = None  # what the pump waits for
+        self._settled: asyncio.Future[None] | None = None  # what others wait for: the next append is over
         self._broken: JournalError | None = None
         self._ending = False
         self.emitted = 0  # counts all calls of emit, for whoever watches for silence
+
+    @property
+    def record(self) -> RunRecord:
+        """The record with all that was emitted, durable or not."""
+        return self._tally.record()
 
     @property
     def durable(self) -> RunRecord:
@@ -84,7 +79,7 @@ class Writer:
     async def read_back(self) -> None:
         """Takes in what earlier attempts wrote, so that the digest is one over the whole log."""
         last = 0
-        while entries := await self._journal.read(self.record.run_id, last):
+        while entries := await self._journal.read(self._run_id, last):
             last = entries[-1].id
             for entry in entries:
                 self._messages += entry.event_type == "agent_response"
@@ -104,26 +99,26 @@ class Writer:
     async def wait_for_human(self, draft: Draft, state: bytes) -> None:
         """Asks for input: the event, the checkpoint to go on from and the run's state become durable as one."""
         self._accept(draft)
-        self.record = replace(self.record, state="waiting")
+        self._tally.state = "waiting"
         self._save(state)
         await self.flush()
 
     async def go_on(self, draft: Draft) -> None:
         """The wait is over. Returns once that is durable."""
         self._accept(draft)
-        self.record = replace(self.record, state="running")
+        self._tally.state = "running"
         await self.flush()
 
     async def flush(self) -> None:
         """Returns once everything that was handed over so far is durable."""
-        last, asked = self.record.last_id, self._asked
+        last, asked = self._tally.last_id, self._asked
         while self._durable.last_id < last or self._saved < asked:
             await self._turn()
 
     def _save(self, state: bytes) -> None:
         self._state = state
         self._asked += 1
-        self._work.set()
+        self._wake()
 
     async def end(self, draft: Draft, state: State) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
@@ -132,11 +127,10 @@ class Writer:
         """
         entry = self._stamp(draft)
         self._ending = True
-        self.record = replace(
-            self.record, state=state, ended_at=self._clock().timestamp(), digest=self._digest.hexdigest()
-        )
+        tally = self._tally
+        tally.state, tally.ended_at, tally.digest = state, self._clock().timestamp(), self._digest.hexdigest()
         self._pending.append(entry)
-        self._work.set()
+        self._wake()
         while not self._durable.ended:
             await self._turn()
 
@@ -144,8 +138,9 @@ class Writer:
         """Moves what was emitted into the journal, and from there to the viewers."""
         try:
             while not self._durable.ended:
-                await self._work.wait()
-                self._work.clear()
+                if not self._pending and self._saved == self._asked:
+                    self._work = asyncio.get_running_loop().create_future()
+                    await self._work
                 await self._append()
                 self._settle()
         except JournalError as problem:
@@ -155,7 +150,7 @@ class Writer:
     async def _append(self) -> None:
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
-        record, asked = self.record, self._asked
+        record, asked = self._tally.record(), self._asked
         await self._journal.append(record, entries, checkpoint=state)
         self._saved = asked
         self._publish(entries, record)
@@ -163,25 +158,21 @@ class Writer:
 
     async def _compact(self, written: RunRecord) -> None:
         """Keeps the log within its bound, as far as chunks of whole messages are what makes it large."""
-        if written.ended or not self._exceeds(written.size) or self._chunks < COMPACT_CHUNKS:
+        if self._chunks < COMPACT_CHUNKS or written.ended or not self._exceeds(written.log_events, written.log_bytes):
             return
         left = await self._journal.compact(written.run_id)
         self._chunks = 0
-        self.record = replace(
-            self.record,
-            log_events=self.record.log_events - written.log_events + left.events,
-            log_bytes=self.record.log_bytes - written.log_bytes + left.bytes,
-        )
+        self._tally.log_events -= written.log_events - left.events
+        self._tally.log_bytes -= written.log_bytes - left.bytes
 
-    def _exceeds(self, size: Size) -> bool:
-        return size.events > self._limits.log_events or size.bytes > self._limits.log_bytes
+    def _exceeds(self, events: int, size: int) -> bool:
+        return events > self._limits.log_events or size > self._limits.log_bytes
 
     def _publish(self, entries: Sequence[Entry], record: RunRecord) -> None:
         self._durable = record
         self.channel.extend(entries)
         for entry in entries:
-            level = logging.DEBUG if entry.event_type == "agent_chunk" else logging.INFO
-            stream_log.log(level, "run=%s id=%d %s %s", record.run_id, entry.id, entry.event_type, entry.agent_name)
+            self._log.tell(record.run_id, entry.id, entry.event_type, entry.agent_name)
 
     def _accept(self, draft: Draft) -> None:
         if self._broken is not None:
@@ -189,29 +180,30 @@ class Writer:
         if self._ending:
             raise RunFailed("internal", "The run has ended.")  # told to a team that was given up
         if isinstance(draft.body, AgentChunk):
-            if self._exceeds(self.record.size):
+            if self._exceeds(self._tally.log_events, self._tally.log_bytes):
                 return  # the whole text follows as its agent's response; until then the log has no room for pieces
             self._chunks += 1
-        elif self._exceeds(self._lasting):
+        elif self._exceeds(self._lasting_events, self._lasting_bytes):
             raise RunFailed("log_full", f"The run's log has outgrown the {self._limits.log_events:,} events allowed.")
         entry = self._stamp(draft)
         self._pending.append(entry)
         self._size += len(entry.line)
-        self._work.set()
+        self._wake()
 
     def _stamp(self, draft: Draft) -> Entry:
-        """Gives the draft its id, and moves the record on. Nothing has changed when it raises."""
-        draft = with_progress(draft, self.record.progress)
+        """Gives the draft its id, and counts it. Nothing has changed when it raises."""
+        draft = with_progress(draft, self._tally.progress)
         line = self._encoded(draft)
-        entry = Entry(self.record.last_id + 1, draft.event_type, draft.agent_name, line)
-        self.record = _moved(self.record, entry, draft)
+        entry = Entry(self._tally.last_id + 1, draft.event_type, draft.agent_name, line)
+        self._tally.count(draft.body, len(line))
         self._take_in(entry)
         return entry
 
     def _take_in(self, entry: Entry) -> None:
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
-            self._lasting = Size(self._lasting.events + 1, self._lasting.bytes + len(entry.line))
+            self._lasting_events += 1
+            self._lasting_bytes += len(entry.line)
 
     def _encoded(self, draft: Draft) -> bytes:
         line = encode(self._event(draft))
@@ -224,8 +216,8 @@ class Writer:
         return line
 
     def _event(self, draft: Draft) -> Event:
-        record = self.record
-        return Event(record.last_id + 1, record.run_id, self._clock(), draft.agent_name, draft.message, draft.body)
+        event_id = self._tally.last_id + 1
+        return Event(event_id, self._run_id, self._clock(), draft.agent_name, draft.message, draft.body)
 
     def _count(self, draft: Draft) -> None:
         """The limit that no orchestrator can forget."""
@@ -234,36 +226,24 @@ class Writer:
             most = self._limits.messages
             raise RunFailed("message_limit", f"The team did not finish within the {most} messages allowed.")
 
+    def _wake(self) -> None:
+        """There is something to append."""
+        if self._work is not None and not self._work.done():
+            self._work.set_result(None)
+
     def _settle(self) -> None:
-        self._settled.set()
-        self._settled = asyncio.Event()
+        """An append is over, or there will be none any more."""
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled.set_result(None)
 
     async def _turn(self) -> None:
+        """Returns when the next append is over. Raises what broke the log."""
         if self._broken is not None:
             raise self._broken
-        await self._settled.wait()
-
-
-def _moved(record: RunRecord, entry: Entry, draft: Draft) -> RunRecord:
-    """The record after this event. Usage adds up response by response; the terminal event's own is the whole."""
-    progress = getattr(draft.body, "progress", record.progress)
-    used = Usage(record.prompt_tokens, record.completion_tokens)
-    match draft.body:
-        case AgentResponse(usage=usage):
-            used += usage
-        case Completed(usage=usage):
-            used = usage
-        case _:
-            pass
-    return replace(
-        record,
-        last_id=entry.id,
-        log_events=record.log_events + 1,
-        log_bytes=record.log_bytes + len(entry.line),
-        progress=progress,
-        prompt_tokens=used.prompt_tokens,
-        completion_tokens=used.completion_tokens,
-    )
+        if self._settled is None:
+            self._settled = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._settled)  # others may wait for the same, and none may cancel it for them
 
 
 def _shortened(draft: Draft, size: int) -> Draft:
