@@ -8,7 +8,7 @@ own method and no promise of theirs: the tests of this file fail should an upgra
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from autogen_core import CancellationToken
 from autogen_ext.models.openai import (
@@ -74,14 +74,55 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
     watch.check()
 
 
-async def _opened(request: "asyncio.Future[AsyncStream[ChatCompletionChunk]]") -> AsyncStream[ChatCompletionChunk]:
-    """The stream that answers `request`. A cancel that comes in the very moment in which it opens leaves it closed."""
+class _Reader:
+    """Makes the chunks of one answer of what its stream says.
+
+    The library takes half of what a chunk costs to make its model of it. Nearly all of them hold a piece of text and
+    nothing else, so that one model of those serves for all: each is used up before the next one is read.
+    """
+
+    def __init__(self) -> None:
+        self._plain: ChatCompletionChunk | None = None
+
+    def read(self, said: object) -> ChatCompletionChunk:
+        """The chunk, until the next call. Raises RunFailed for what is no chunk at all."""
+        if not isinstance(said, dict):
+            raise RunFailed("model_bad_response", failures.NO_STREAM)
+        values = cast("dict[str, Any]", said)
+        text = _text_alone(values)
+        if text is None:
+            return ChatCompletionChunk.construct(**values)
+        if self._plain is None:
+            self._plain = ChatCompletionChunk.construct(**values)
+        self._plain.choices[0].delta.content = text
+        return self._plain
+
+
+def _text_alone(values: dict[str, Any]) -> str | None:
+    """The text of a chunk that says nothing else, None for all others: a thought, a call, a refusal, an end."""
+    match values:
+        case {"choices": [{"delta": {"content": str(text), **delta}, **choice}], **rest}:
+            beside = [value for name, value in delta.items() if name != "role"]  # some say it every time
+            beside += rest.get("usage"), choice.get("finish_reason"), choice.get("logprobs")
+            return text if text and not any(beside) else None
+        case _:
+            return None
+
+
+async def _opened(client: AsyncOpenAI, arguments: dict[str, Any]) -> AsyncStream[object]:
+    """The stream that answers a request, of JSON as it comes."""
+    answer = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
+    return answer.parse(to=AsyncStream[object])
+
+
+async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
+    """What `opening` comes to. A cancel that comes in the very moment in which a stream opens leaves it closed."""
     try:
-        return await request
+        return await opening
     except BaseException:
-        request.cancel()
-        if request.done() and not request.cancelled() and request.exception() is None:
-            await request.result().close()
+        opening.cancel()
+        if opening.done() and not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
         raise
 
 
@@ -93,14 +134,15 @@ async def _chunks(
     AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
     provider leak; and it makes a task of each chunk.
     """
-    request = asyncio.ensure_future(client.chat.completions.create(stream=True, **arguments))
+    opening = asyncio.ensure_future(_opened(client, arguments))
     if token is not None:
-        token.link_future(request)
-    async with await _opened(request) as stream:
-        async for chunk in stream:
+        token.link_future(opening)
+    reader = _Reader()
+    async with await _awaited(opening) as stream:
+        async for said in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield chunk
+            yield reader.read(said)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):

@@ -1,12 +1,17 @@
 """The real client reads an answer without making more of it than it is, and lets go of one that nobody wants."""
 
 import asyncio
+import json
 from typing import Any
 
+import pytest
 from autogen_core import CancellationToken
-from autogen_core.models import CreateResult, UserMessage
+from autogen_core.models import ChatCompletionClient, CreateResult, UserMessage
+from autogen_ext.models.openai import OpenAIChatCompletionClient
+from openai.types.chat import ChatCompletionChunk
 
 from agents.models import ModelSettings, connect
+from server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
 
 ASKED = [UserMessage(content="x", source="user")]
@@ -63,3 +68,84 @@ async def test_a_cancelled_token_ends_the_reading() -> None:
         await asyncio.wait_for(fake.quiet.wait(), 2)
         await client.close()
     assert got == ["one "]
+
+
+def said(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices, **fields}
+
+
+def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"index": 0, "delta": fields, "finish_reason": finish, "logprobs": None}
+
+
+CALL = {"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+STREAMS = {
+    "text": [said(delta(content="a")), said(delta(content="b")), said(delta("stop")), said(usage=USAGE)],
+    "a role each time": [said(delta(role="assistant", content=c)) for c in "abc"] + [said(delta("stop"))],
+    "the last text ends it": [said(delta(content="a")), said(delta("stop", content="b"), usage=USAGE)],
+    "thoughts": [
+        said(delta(reasoning_content="hm", content=None)),
+        said(delta(reasoning_content=" ", content="")),
+        said(delta(content="a")),
+        said(delta(content="b", reasoning_content=None)),
+        said(delta("stop")),
+    ],
+    "text, then a call": [
+        said(delta(content="a")),
+        said(delta(content="b")),
+        said(delta(tool_calls=[CALL])),
+        said(delta("tool_calls")),
+        said(usage=USAGE),
+    ],
+    "nothing between": [said(delta(content="a")), said(), said(delta(content="b")), said(delta("stop"))],
+    "usage with each": [said(delta(content=c), usage=USAGE) for c in "ab"] + [said(delta("stop"))],
+}
+
+
+async def read(client: ChatCompletionClient) -> list[Any]:
+    """The pieces, and of the whole what does not depend on who reads it."""
+    pieces: list[Any] = [piece async for piece in client.create_stream(ASKED)]
+    await client.close()
+    return [*pieces[:-1], pieces[-1].model_dump()]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+async def test_an_answer_is_read_as_autogens_own_client_reads_it(stream: list[dict[str, Any]]) -> None:
+    """Whatever stands beside a piece of text, or between two of them."""
+    raw = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in stream) + b"data: [DONE]\n\n"
+    info: Any = {"vision": False, "function_calling": True, "json_output": True, "family": "unknown"}
+    info["structured_output"] = False
+    async with provider([Reply(raw=raw)]) as fake:
+        ours = await read(connect(ModelSettings(base_url=fake.base_url, model="m")))
+        own = OpenAIChatCompletionClient(model="m", base_url=fake.base_url, api_key="k", model_info=info)
+        assert ours == await read(own)
+
+
+async def test_pieces_of_text_share_one_model_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long answer makes no more of them than a short one: each costs as much as all else that is done with it."""
+    made: list[int] = []
+    construct = ChatCompletionChunk.construct
+
+    def counted(**values: Any) -> ChatCompletionChunk:
+        made[-1] += 1
+        return construct(**values)
+
+    monkeypatch.setattr(ChatCompletionChunk, "construct", counted)
+    async with provider([Reply(text=["one "] * 5), Reply(text=["one "] * 100)]) as fake:
+        client = connect(ModelSettings(base_url=fake.base_url, model="m"))
+        for _ in range(2):
+            made.append(0)
+            assert [piece async for piece in client.create_stream(ASKED)]
+        await client.close()
+    assert 0 < made[0] == made[1]
+
+
+async def test_what_is_no_chunk_is_an_error_of_its_own() -> None:
+    """JSON that is no object is told as what it is, and not as a mistake of ours."""
+    async with provider([Reply(raw=b"data: 5\n\ndata: [DONE]\n\n")]) as fake:
+        client = connect(ModelSettings(base_url=fake.base_url, model="m"))
+        with pytest.raises(RunFailed, match="chat completions API"):
+            await anext(client.create_stream(ASKED))
+        await client.close()
