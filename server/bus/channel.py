@@ -107,12 +107,9 @@ class Channel:
 
     def group(self, form: Form, wanted: Filter) -> Group:
         """Those who are level and want this, up to the newest event; made where there is none."""
-        group = self._groups.get((form, wanted))
-        if group is None:
-            group = self._groups[form, wanted] = Group(self.run_id, form, wanted, self.last_id)
-        else:
-            self._publish(group)
-        return group
+        if (form, wanted) in self._groups:
+            self._publish(self._groups[form, wanted])  # which may be too much for all of its members, and its end
+        return self._groups.setdefault((form, wanted), Group(self.run_id, form, wanted, self.last_id))
 
     def close_empty(self, group: Group) -> None:
         if not len(group):

@@ -1,0 +1,79 @@
+"""Joining: what it saves is counted in passes, not measured in time."""
+
+import asyncio
+
+from server.bus import Channel
+from tests.conformance.journals import entry
+
+
+class Passes:
+    """Counts how often a viewer who waits for each next event is told, and what it finds."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel, self.found = channel, list[int]()
+        self._cursor = 0
+
+    async def watch(self, last: int) -> None:
+        while self._cursor < last:
+            await self._channel.wait(self._cursor)
+            found = self._channel.after(self._cursor) or []
+            self.found.append(len(found))
+            self._cursor = found[-1].id
+
+
+async def test_the_first_event_after_quiet_goes_at_once_and_what_outruns_the_writes_goes_together() -> None:
+    """A hundred events in a row are two passes: nobody is woken a hundred times, and nobody waits for the first."""
+    channel = Channel("r")
+    passes = Passes(channel)
+    watching = asyncio.ensure_future(passes.watch(100))
+    await asyncio.sleep(0)
+    channel.extend([entry(1)])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert passes.found == [1]
+    for number in range(2, 101):
+        channel.extend([entry(number)])
+        await asyncio.sleep(0)
+    await watching
+    assert sum(passes.found) == 100
+    assert len(passes.found) <= 20  # a machine that stalls in between may end a spell early, but not each
+
+
+async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
+    """With many viewers a pass outlasts any fixed tick; only its own cost says what can be joined."""
+    channel = Channel("r", viewers=1000)
+    told: list[int] = []
+
+    async def slow_viewer() -> None:
+        await channel.wait(0)
+        deadline = asyncio.get_running_loop().time() + 0.05
+        while asyncio.get_running_loop().time() < deadline:  # what a thousand writes would take
+            pass
+
+    async def watch() -> None:
+        await channel.wait(1)
+        told.append(channel.last_id)
+
+    slow = asyncio.ensure_future(slow_viewer())
+    await asyncio.sleep(0)
+    channel.extend([entry(1)])
+    watching = asyncio.ensure_future(watch())
+    await slow
+    for number in range(2, 12):
+        await asyncio.sleep(0.001)
+        channel.extend([entry(number)])
+    assert told == []
+    await watching
+    assert told == [11]
+
+
+async def test_a_channel_that_goes_leaves_no_timer_behind() -> None:
+    """Its last user takes the pass that was due along."""
+    channel = Channel("r")
+    channel.extend([entry(1)])
+    channel.extend([entry(2)])
+    channel.stop()
+    waiting = asyncio.ensure_future(channel.wait(2))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()

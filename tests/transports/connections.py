@@ -1,0 +1,57 @@
+"""A client's connection, played at the edge: it takes what it is given, until it is told to take no more."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from server.connection import Connection, Owner, Rest
+
+
+class Transport:
+    """Stands for asyncio's. `full_after` bytes it asks to be given no more, as one does whose client reads nothing."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.full_after: int | None = None
+        self.is_paused = self.closed = self.aborted = False
+        self._protocol: Any = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed, "written after the end"
+        self.written.append(data)
+        if self.full_after is not None and not self.is_paused and sum(map(len, self.written)) > self.full_after:
+            self.is_paused = True
+            self._protocol.pause_writing()
+
+    def drain(self) -> None:
+        """The client has read everything."""
+        self.full_after = None
+        if self.is_paused:
+            self.is_paused = False
+            self._protocol.resume_writing()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+        self.lose()
+
+    def lose(self) -> None:
+        self.closed = True
+        self._protocol.connection_lost(None)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def offering(transport: Transport, make: Callable[..., Connection] = Rest) -> dict[str, Any]:
+    """The extension as a scope carries it under our server."""
+
+    def take(owner: Owner) -> Connection:
+        return make(cast(Any, transport), owner, set[Any](), is_paused=transport.is_paused)
+
+    return {"askstream.connection": {"abort": transport.abort, "take": take}}
