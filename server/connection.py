@@ -141,7 +141,7 @@ class Socket(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._conn.receive_eof()  # ends its parser, which would keep it in memory
+        self._conn.parser.close()  # the two would keep each other in memory
 
     def shutdown(self) -> None:
         self.close_with(CloseCode.SERVICE_RESTART, "")

@@ -42,7 +42,8 @@ class Transport:
 
     def lose(self) -> None:
         self.closed = True
-        self._protocol.connection_lost(None)
+        protocol, self._protocol = self._protocol, None
+        protocol.connection_lost(None)
 
     def is_closing(self) -> bool:
         return self.closed
