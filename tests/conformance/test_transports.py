@@ -26,11 +26,12 @@ async def ws(url: str, run_id: str) -> list[str]:
 WATCH: dict[str, Callable[[str, str], Awaitable[list[str]]]] = {"sse": sse, "websocket": ws, "lines": watch_lines}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """With the third transport named in a setting: no file of the core knows it."""
+@pytest.fixture(scope="module", params=["true", "false"], ids=["direct", "plain"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """With the third transport named in a setting: no file of the core knows it. Both ways to a connection."""
     names = '["sse", "websocket", "tests.conformance.lines:Lines"]'
-    with started(tmp_path_factory.mktemp("data"), ASKSTREAM_TRANSPORTS=names) as process:
+    folder = tmp_path_factory.mktemp("data")
+    with started(folder, ASKSTREAM_TRANSPORTS=names, ASKSTREAM_DIRECT=request.param) as process:
         yield process
 
 
