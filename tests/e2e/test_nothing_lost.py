@@ -9,6 +9,7 @@ import socket as sockets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -63,8 +64,10 @@ async def test_a_drain_sends_viewers_away_and_the_next_server_goes_on(start: Sta
     run_id = await ask(first.url, REPORT)
     async with socket(first.url) as ws:
         await say(ws, type="subscribe", run_id=run_id, tokens=True)
-        sse = asyncio.ensure_future(_all_data(first.url, run_id))
+        opened = asyncio.Event()
+        sse = asyncio.ensure_future(_all_data(first.url, run_id, opened))
         await ws.recv()
+        await opened.wait()  # a request that comes after the signal may meet nobody any more
         stopping = asyncio.ensure_future(asyncio.to_thread(first.stop))
         over_ws = await _until_closed(ws)
         assert ws.close_code == 4012
@@ -88,8 +91,46 @@ async def _until_closed(ws: ClientConnection) -> list[str]:
     return found
 
 
-async def _all_data(url: str, run_id: str) -> list[str]:
-    return [data async for _, data in sse_lines(url, f"/runs/{run_id}/events", params={"tokens": "true"})]
+async def _all_data(url: str, run_id: str, opened: asyncio.Event) -> list[str]:
+    found: list[str] = []
+    async for _, data in sse_lines(url, f"/runs/{run_id}/events", params={"tokens": "true"}):
+        found.append(data)
+        opened.set()
+    return found
+
+
+@pytest.mark.parametrize("direct", ["true", "false"])
+async def test_a_viewer_that_lags_behind_is_sent_away_in_good_order(start: Start, direct: str) -> None:
+    """It has yet to take what was written for it when the server stops; then come the notice and the response's end."""
+    server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_DRAIN_SECONDS="0", ASKSTREAM_DIRECT=direct)
+    run_id = await ask(server.url, "Flood.")
+    with contextlib.closing(
+        await _read_nothing(server, f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    ) as lagging:
+        await watch_ws(server.url, run_id)
+        stopping = asyncio.ensure_future(asyncio.to_thread(server.stop))
+        await _until_nobody_listens(server)
+        received = await asyncio.to_thread(_all_of, lagging)
+    assert await stopping == 0
+    last = received.rpartition(b"data: ")[2]
+    assert b'"event_type":"drain"' in last
+    assert last.endswith(b"\r\n0\r\n\r\n")
+
+
+async def _until_nobody_listens(server: ServerProcess) -> None:
+    """Returns when the server takes no more connections: those that are open are told to end then."""
+    split = urlsplit(server.url)
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            _, writer = await asyncio.open_connection(split.hostname, split.port)
+            writer.close()
+            await asyncio.sleep(0.01)
+
+
+def _all_of(plain: sockets.socket) -> bytes:
+    """What comes until the other side closes."""
+    plain.setblocking(True)
+    return b"".join(iter(lambda: plain.recv(2**20), b""))
 
 
 async def test_runs_get_their_time_to_end_in_a_drain(start: Start) -> None:
