@@ -64,8 +64,8 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the server stops."""
-        self.close()
+        """Called by uvicorn when the server stops. Who takes nothing isn't waited for."""
+        self.abort() if self.is_paused else self.close()
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -144,8 +144,9 @@ class Socket(Connection):
         self._conn.parser.close()  # the two would keep each other in memory
 
     def shutdown(self) -> None:
-        self.close_with(CloseCode.SERVICE_RESTART, "")
-        self.close()
+        if not self.is_paused:
+            self.close_with(CloseCode.SERVICE_RESTART, "")
+        super().shutdown()
 
     def _take_in(self, event: Frame) -> None:
         if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):

@@ -165,3 +165,11 @@ async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
         assert [ref() for ref in left] == [None, None]
     finally:
         gc.enable()
+
+
+async def test_who_takes_nothing_holds_no_server_up() -> None:
+    """What is buffered for it will never be sent."""
+    talk = Talk()
+    talk.socket.pause_writing()
+    talk.socket.shutdown()
+    assert talk.line.aborted
