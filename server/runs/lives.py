@@ -80,10 +80,11 @@ class Lives:
         turn = self._sessions.join(record.principal, record.session_id, if_busy)
         return self._admit(record, _task(record), self._orchestrators[_options(record)["by"]], turn)
 
-    async def begin(self, run: Run) -> tuple[RunRecord, bool]:
+    async def begin(self, run: Run, *, alone: bool) -> tuple[RunRecord, bool]:
         """Writes the first event and brings the run to life; its durable record, and whether it is new.
 
-        It isn't where its idempotency key was taken meanwhile: the record is that of the key's holder then.
+        It isn't where its idempotency key was taken meanwhile: the record is that of the key's holder then. `alone`
+        says that it is the first run of its session, so that there is no history to read.
         """
         record = run.writer.record
         started = Started(question=record.question, session_id=record.session_id, model=record.model)
@@ -97,7 +98,7 @@ class Lives:
             self._gone(run)
             return holder, False
         run.writer.created(entry)
-        self._bring_to_life(run)
+        self._bring_to_life(run, alone=alone)
         return run.writer.durable, True
 
     async def take_up(self, run_id: str) -> None:
@@ -140,7 +141,7 @@ class Lives:
             self._gone(run)
             raise
         run.pending, run.resumed_from = left.pending, left.from_id if left.pending is None else None
-        self._bring_to_life(run)
+        self._bring_to_life(run, alone=False)
 
     def _admit(self, record: RunRecord, task: Task, team: Orchestrator, turn: Turn) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
@@ -149,8 +150,8 @@ class Lives:
         self._keyed[record.principal, record.idempotency_key] = run
         return run
 
-    def _bring_to_life(self, run: Run) -> None:
-        task = self._group.create_task(self._lives(run), name=run.run_id)
+    def _bring_to_life(self, run: Run, *, alone: bool) -> None:
+        task = self._group.create_task(self._lives(run, alone=alone), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -158,9 +159,9 @@ class Lives:
         run = self._runs.get(task.get_name())
         return run is not None and run.pending is None
 
-    async def _lives(self, run: Run) -> None:
+    async def _lives(self, run: Run, *, alone: bool) -> None:
         try:
-            await run.live(lambda: history.before(self._journal, run.writer.record))
+            await run.live(history.none if alone else lambda: history.before(self._journal, run.writer.record))
         finally:
             self._gone(run)
 

@@ -221,7 +221,7 @@ class Runs:
     async def _start(self, question: Question, by: str) -> tuple[RunRecord, bool]:
         run = self._lives.admit(self._record(question, by), question.if_busy)
         # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
-        return await asyncio.shield(self._lives.begin(run))
+        return await asyncio.shield(self._lives.begin(run, alone=question.session_id is None))
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that an idempotency key is bound to: the disk is asked only where it is none that is alive."""

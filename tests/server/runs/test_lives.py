@@ -127,3 +127,15 @@ async def test_a_run_at_work_is_three_tasks(group: asyncio.TaskGroup) -> None:
     assert len(asyncio.all_tasks()) - before <= 3
     team.may_answer.set()
     await runs.outcome(record.run_id)
+
+
+@pytest.mark.parametrize(("session_id", "reads"), [(None, 0), ("s", 1)])
+async def test_only_a_session_with_a_past_is_read(group: asyncio.TaskGroup, session_id: str | None, reads: int) -> None:
+    """A run whose session begins with it starts work without a look at the disk."""
+    journal, team = Counting(), Works()
+    runs = server(journal, group, team)
+    record, _ = await runs.start(Question(text="why?", principal="p", session_id=session_id))
+    await team.begun.wait()
+    assert journal.asked["session"] == reads
+    team.may_answer.set()
+    await runs.outcome(record.run_id)
