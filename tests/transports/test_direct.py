@@ -179,6 +179,21 @@ async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
     assert run.channel.viewers == 1
 
 
+async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
+    """However long the log is, it is read piece by piece, each when the one before has been sent."""
+    await run.begin()
+    await run.publish(40, size=READ_BYTES // 2)
+    late = Transport()
+    late.full_after = 1000
+    await run.view(late)
+    await asyncio.sleep(0.01)
+    assert sum(map(len, late.written)) < 3 * READ_BYTES
+    late.drain()
+    await run.end()
+    await _until(late)
+    assert ids(late) == list(range(1, 43))
+
+
 async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -> None:
     """Level or behind, `on_disconnect` counts; once the log is complete it doesn't."""
     await run.begin()
