@@ -1,0 +1,40 @@
+"""What a command imports before it answers. Time is not looked at: it is made of imports, and those can be counted."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# What nobody who only looks for help should wait for; each of them takes longer than all the rest.
+HEAVY = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai", "pydantic", "starlette", "uvicorn", "sqlite3")
+LIBRARIES = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai")
+# `--help` needs some 430, of which typer and rich are nearly all.
+MOST_FOR_HELP = 550
+
+_HELP = "import contextlib\nwith contextlib.suppress(SystemExit):\n    from server.cli import app\n    app(['--help'])"
+_SERVE = "import server.serving, server.app, transports.sse, transports.websocket"
+
+
+def imported(program: str) -> set[str]:
+    """The modules that are there when `program` has run."""
+    program += "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_help_imports_nothing_that_serves() -> None:
+    """It answers in the blink of an eye: no framework, no database, no library of a model."""
+    modules = imported(_HELP)
+    assert "typer" in modules
+    assert not modules.intersection(HEAVY)
+    assert not [
+        name for name in modules if name.startswith(("agents", "transports", "server.")) and name != "server.cli"
+    ]
+    assert len(modules) < MOST_FOR_HELP
+
+
+@pytest.mark.parametrize("program", [_SERVE, _SERVE + "\nimport agents.assembly, agents.offline"])
+def test_a_server_answers_before_it_imports_what_teams_need(program: str) -> None:
+    """AutoGen and the model's library come in a thread, once requests are answered."""
+    assert not imported(program).intersection(LIBRARIES)
