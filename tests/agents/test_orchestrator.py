@@ -1,0 +1,61 @@
+"""The orchestrator makes its one client early, and once."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from autogen_agentchat.agents import AssistantAgent
+from autogen_core.models import ChatCompletionClient
+from autogen_ext.models.replay import ReplayChatCompletionClient
+
+from agents.assembly import Own
+from agents.orchestrator import AutoGenOrchestrator
+from agents.teams import Factory
+from server.runs.orchestrator import Answer
+from tests.agents.stage import Recorder, task
+
+
+class Clients:
+    """Where the client comes from. The first `failures` times it can't be made."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.asked, self._failures = 0, failures
+
+    def __call__(self) -> ChatCompletionClient:
+        self.asked += 1
+        if self.asked <= self._failures:
+            raise OSError("no disk")
+        return ReplayChatCompletionClient(["42"] * 9)
+
+
+def orchestrator(clients: Clients) -> AutoGenOrchestrator:
+    def make(client: ChatCompletionClient) -> object:
+        return AssistantAgent("A", client)
+
+    return AutoGenOrchestrator(model="m", client=clients, source=Own(Factory("tests:make", make, "first")))
+
+
+async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None:
+    """No longer than the import takes, however many they are; and none of them spoils it by giving up."""
+    clients = Clients()
+    one = orchestrator(clients)
+    warming = asyncio.ensure_future(one.warm())
+    asked = [asyncio.ensure_future(one.run(task(), Recorder())) for _ in range(3)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    await asyncio.wait({warming, *asked})
+    assert asked[0].cancelled()
+    assert [cast(Answer, each.result()).final_response for each in asked[1:]] == ["42", "42"]
+    assert clients.asked == 1
+    await one.close()
+
+
+async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:
+    """What was wrong then may have been put right."""
+    clients = Clients(failures=1)
+    one = orchestrator(clients)
+    with pytest.raises(OSError, match="no disk"):
+        await one.warm()
+    assert cast(Answer, await one.run(task(), Recorder())).final_response == "42"
+    assert clients.asked == 2
+    await one.close()
