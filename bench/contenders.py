@@ -101,7 +101,7 @@ def growth(found: Outcomes, title: str, goal: str, ends: tuple[int, int], take: 
     """The figure at the far end beside the near one; 1 is flat. No rows where one of them is missing."""
     near, far = ends
     result = Table(title, f"Times the cost: {far:,} beside {near:,}")
-    for transport, case in TITLES.items():
+    for transport, case in TITLES.items() if far > near else ():
         small, large = found.get((transport, near), {}), found.get((transport, far), {})
         figures = {name: take(large[name]) / take(small[name]) for name in small if name in large and take(small[name])}
         if figures:
@@ -121,7 +121,7 @@ def notes(found: Outcomes) -> list[str]:
 def _notes(case: str, outcome: Outcome) -> Iterator[str]:
     if outcome.failure:
         yield f"{case}: failed, {outcome.failure}."
-    if outcome.limit:
-        yield f"{case}: {outcome.limit}."
     if outcome.noise > fanout.QUIET:
         yield "Other programs took a share of the two cores meanwhile: the ratios say more than the figures."
+    elif outcome.limit:
+        yield f"{case}: {outcome.limit}."

@@ -59,13 +59,19 @@ def writes(pid: int) -> int:
 
 
 def settle(pid: int, *, longest: float = 30.0) -> None:
-    """Waits until a process does next to nothing for a moment: it has imported, accepted and collected."""
+    """Waits until a process does next to nothing for a moment, and wants no more: it has imported, accepted, collected."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
         before = cpu_seconds(pid)
         time.sleep(0.3)
-        if cpu_seconds(pid) - before < 0.006:
+        if cpu_seconds(pid) - before < 0.006 and not _wants_more(pid):
             return
+
+
+def _wants_more(pid: int) -> bool:
+    """Whether a thread could go on at once, or waits for a disk: what others keep from working isn't at rest."""
+    stats = ((path / "stat").read_text() for path in Path(f"/proc/{pid}/task").iterdir())
+    return any(stat.rpartition(")")[2].split()[0] in "RD" for stat in stats)
 
 
 @dataclass(frozen=True, slots=True)
