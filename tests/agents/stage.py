@@ -1,9 +1,15 @@
-"""Where teams play in tests: a sink that keeps what it is given, and an orchestrator over a fake provider."""
+"""Where teams play in tests: some teams and a model for them, a sink that keeps what it is given, an orchestrator."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
+
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.conditions import MaxMessageTermination
+from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Swarm
+from autogen_core.models import ChatCompletionClient
 
 from agents.assembly import Own
 from agents.human import Customs
@@ -12,8 +18,9 @@ from agents.orchestrator import AutoGenOrchestrator
 from agents.teams import Factory
 from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
 from server.runs.orchestrator import Answer, Inquiry, Task
-from tests.agents.fake_provider import Provider
+from tests.agents.fake_provider import Body, Provider, Reply
 
+Make = Callable[[ChatCompletionClient], BaseGroupChat]
 B = TypeVar("B", AgentChunk, AgentResponse, AgentThinking, ToolExecution)
 
 
@@ -89,3 +96,67 @@ def answered(outcome: Answer | Inquiry) -> Answer:
 
 def task(question: str = "Why?", *, run_id: str = "r", checkpoint: bytes | None = None) -> Task:
     return Task(run_id=run_id, session_id="s", question=question, checkpoint=checkpoint)
+
+
+def agent(client: ChatCompletionClient, name: str, **options: Any) -> AssistantAgent:
+    return AssistantAgent(name, client, system_message=f"You are {name}.", description=f"Is {name}.", **options)
+
+
+def agents(client: ChatCompletionClient, names: str = "ABC") -> list[Any]:
+    return [agent(client, name, tools=[look], reflect_on_tool_use=True) for name in names]
+
+
+async def look(at: str) -> str:
+    """Look at something."""
+    return f"{at} seen"
+
+
+def swarm(client: ChatCompletionClient) -> BaseGroupChat:
+    members = [agent(client, name, handoffs=[to]) for name, to in ("AB", "BC", "CA")]
+    return Swarm(list(members), termination_condition=MaxMessageTermination(6))
+
+
+def graph(client: ChatCompletionClient) -> BaseGroupChat:
+    first, second, third = members = agents(client)
+    built = DiGraphBuilder().add_node(first).add_node(second).add_node(third)
+    built.add_edge(first, second).add_edge(second, third)
+    return GraphFlow(members, built.build())
+
+
+def model(body: Body, _: int) -> Reply:
+    """A model without memory: what it says follows from what it is shown alone, as does what it costs."""
+    system, messages = str(body["messages"][0]["content"]), body["messages"]
+    size = (len(messages), 1)
+    if not system.startswith("You are "):
+        speakers = [m["name"] for m in messages if "name" in m]
+        return Reply(text=["ABC"[(len(str(messages)) + len(speakers)) % 3]], usage=size)
+    name = system[8]
+    own = sum(m["role"] == "assistant" and "tool_calls" not in m for m in messages)
+    tools = [tool["function"]["name"] for tool in body.get("tools", [])]
+    if "look" in tools and messages[-1]["role"] != "tool":
+        return Reply(calls=[("look", f'{{"at": "{own}"}}')], usage=size)
+    if handoffs := [tool for tool in tools if tool.startswith("transfer")]:
+        return Reply(calls=[(handoffs[0], "{}")], usage=size)
+    return Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
+
+
+async def undisturbed(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
+    sink = Recorder()
+    async with orchestrator(fake, make) as team:
+        return answered(await team.run(task(), sink)), sink
+
+
+def essence(drafts: list[Draft]) -> list[Any]:
+    """What must be equal between two runs of the same: all but chunks' borders, ids made by chance, and time."""
+    told: list[Any] = []
+    for draft in drafts:
+        match draft.body:
+            case AgentResponse():
+                told.append((draft.agent_name, draft.message, replace(draft.body, message_id=None)))
+            case ToolExecution():
+                told.append((draft.agent_name, draft.message, replace(draft.body, duration_ms=None)))
+            case _ if draft.event_type == "agent_chunk":
+                pass
+            case _:
+                told.append((draft.agent_name, draft.message, draft.body))
+    return told

@@ -2,12 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
-import jsonschema
 import pytest
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import Response
@@ -29,212 +27,16 @@ from autogen_agentchat.teams import (
 from autogen_core.models import ChatCompletionClient
 
 from agents import insights
-from agents.human import ASSUME, MOST_QUESTIONS, NOBODY, UNREVIEWED, Customs
-from agents.insights import ANALYST, DATA, PLANNER, REPORTER
-from agents.tools import toolbox
-from server.events import AgentResponse, AgentThinking
+from agents.human import NOBODY, Customs
+from server.events import AgentThinking
 from server.events.errors import RunFailed
-from server.runs.orchestrator import Answer, Exchange, Inquiry, Reply, Task
+from server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
-from tests.agents.fake_provider import Body, Provider, provider
-from tests.agents.stage import Recorder, orchestrator, task
-from tests.agents.test_drive import essence
-
-Make = Callable[[ChatCompletionClient], BaseGroupChat]
-NOBODY_THERE = Reply(value=None, answered=False)
-APPROVED = Reply(value={"approve": True})
-
-
-def sent_back(remark: str) -> Reply:
-    return Reply(value={"approve": False, "remark": remark})
-
-
-class Play:
-    """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
-    each play has an orchestrator of its own, as if in another process."""
-
-    def __init__(self, fake: Provider, make: Make, customs: Customs | None = None) -> None:
-        self.fake, self._make, self._customs = fake, make, customs
-        self.sink = Recorder()
-        self.inquiries: list[Inquiry] = []
-
-    async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
-        """Asks `first` and gives the replies one after the other; all of them must be asked for."""
-        left, now = list(replies), first
-        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
-            while isinstance(outcome := await team.run(now, self.sink), Inquiry):
-                self.inquiries.append(outcome)
-                reply = left.pop(0)
-                if reply.answered:
-                    jsonschema.validate(reply.value, outcome.schema)
-                now = replace(first, checkpoint=outcome.state, reply=reply)
-        assert left == []
-        return outcome
-
-    async def stretch(self, now: Task) -> Answer | Inquiry:
-        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
-            return await team.run(now, self.sink)
-
-
-# --- the bundled team ------------------------------------------------------------------------------------------------
-
-
-def bundled(client: ChatCompletionClient) -> BaseGroupChat:
-    return insights.team(client, insights.kit(toolbox(Path("nowhere"))))
-
-
-def staff(*, questions: int = 0) -> fake_provider.Script:
-    """Plays the four. Each says what a person said last; the planner asks as often as it was told to."""
-
-    def model(body: Body, _: int) -> fake_provider.Reply:
-        messages = body["messages"]
-        name = str(messages[0]["content"]).removeprefix("You are ").partition(",")[0]
-        heard = [str(message["content"]) for message in messages if message.get("name") == "user"]
-        asked = sum("ASK USER:" in str(message["content"]) for message in messages if message["role"] == "assistant")
-        if name == PLANNER and asked < questions:
-            return fake_provider.Reply(text=[f"It is open.\nASK USER: Which measure ({asked})?\n1) revenue"])
-        return fake_provider.Reply(text=[f"{name} on {heard[-1]}"])
-
-    return model
-
-
-def insights_play(fake: Provider) -> Play:
-    return Play(fake, bundled, insights.CUSTOMS)
-
-
-def heard_by(fake: Provider, agent: str, nth: int = -1) -> list[tuple[str, str]]:
-    """What an agent's model was shown in its nth call, and who had said it."""
-    begins = f"You are {agent},"
-    calls = [body["messages"] for body in fake.requests]
-    calls = [messages for messages in calls if str(messages[0]["content"]).startswith(begins)]
-    return [(message.get("name", message["role"]), str(message["content"])) for message in calls[nth][1:]]
-
-
-async def test_the_planner_asks_and_goes_on_with_the_answer() -> None:
-    """The team stops with the question; the answer is the next thing that is said, and the planner's turn follows."""
-    async with provider(staff(questions=1)) as fake:
-        play = insights_play(fake)
-        answer = await play.run(task(), [Reply(value="Revenue")])
-        assert heard_by(fake, PLANNER)[-1] == ("user", "Revenue")
-        assert len(fake.requests) == 5
-    asked = play.inquiries[0]
-    assert (asked.agent_name, asked.prompt) == (PLANNER, "Which measure (0)?\n1) revenue")
-    assert asked.schema == {"type": "string", "minLength": 1}
-    assert [name for name, _ in play.sink.said()] == [PLANNER, PLANNER, DATA, ANALYST, REPORTER]
-    assert answer.final_response == "ReportAgent on Revenue"
-    assert answer.total_messages == 5
-    assert answer.usage.prompt_tokens == 50
-
-
-async def test_where_nobody_answers_the_team_assumes() -> None:
-    """It is told so, in the words that the offline analyst knows."""
-    async with provider(staff(questions=1)) as fake:
-        await insights_play(fake).run(task(), [NOBODY_THERE])
-        assert heard_by(fake, PLANNER)[-1] == ("user", NOBODY)
-
-
-async def test_a_run_asks_twice_at_most() -> None:
-    """The third question is answered with a request to assume; what comes instead of a plan then goes on."""
-    async with provider(staff(questions=9)) as fake:
-        play = insights_play(fake)
-        await play.run(task(), [Reply(value="One"), Reply(value="Two")])
-        assert heard_by(fake, PLANNER)[-1] == ("user", ASSUME)
-    assert len(play.inquiries) == MOST_QUESTIONS
-    assert [name for name, _ in play.sink.said()] == [PLANNER] * 4 + [DATA, ANALYST, REPORTER]
-
-
-@pytest.mark.parametrize(
-    ("text", "question"),
-    [
-        ("ASK USER: Which?", "Which?"),
-        ("So.\n  **ASK USER:** Which?\n- a\n- b\n", "Which?\n- a\n- b"),
-        ("ASK USER:\nWhich?", "Which?"),
-        ("ASK USER: ", None),
-        ("I will not ASK USER: anything", None),
-        ("A plan.", None),
-    ],
-)
-def test_a_question_is_a_line_that_begins_so(text: str, question: str | None) -> None:
-    """With all that follows it; only the planner's counts."""
-    assert insights.question_in(PLANNER, text) == question
-    assert insights.question_in(ANALYST, text) is None
-
-
-async def test_an_approved_report_is_the_answer() -> None:
-    """Approval costs no model call and changes nothing in it."""
-    async with provider(staff()) as fake:
-        play = insights_play(fake)
-        answer = await play.run(replace(task(), review=True), [APPROVED])
-        assert len(fake.requests) == 4
-    assert play.inquiries[0].agent_name == REPORTER
-    assert "pprove" in play.inquiries[0].prompt
-    assert answer.final_response == "ReportAgent on Why?"
-    assert answer.total_messages == 4
-    assert answer.usage.prompt_tokens == 40
-
-
-async def test_a_remark_makes_the_team_work_again() -> None:
-    """It reaches the planner as a person's message, and the new report is reviewed in its turn."""
-    async with provider(staff()) as fake:
-        play = insights_play(fake)
-        answer = await play.run(replace(task(), review=True), [sent_back("Shorter."), APPROVED])
-        assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW: Shorter.")
-    assert [name for name, _ in play.sink.said()] == [PLANNER, DATA, ANALYST, REPORTER] * 2
-    assert answer.final_response == "ReportAgent on REVIEW: Shorter."
-
-
-async def test_a_report_sent_back_without_a_remark_is_checked_again() -> None:
-    """The team is told that there was none."""
-    async with provider(staff()) as fake:
-        await insights_play(fake).run(replace(task(), review=True), [Reply(value={"approve": False}), APPROVED])
-        assert "without a remark" in heard_by(fake, PLANNER)[-1][1]
-
-
-async def test_after_three_rounds_the_report_is_final() -> None:
-    """The last remark is obeyed; nobody is asked again."""
-    async with provider(staff()) as fake:
-        play = insights_play(fake)
-        answer = await play.run(replace(task(), review=True), [sent_back(f"No {i}") for i in range(3)])
-    assert answer.final_response == "ReportAgent on REVIEW: No 2"
-    assert answer.total_messages == 16
-
-
-async def test_a_report_that_nobody_reviewed_says_so() -> None:
-    """It is the answer all the same."""
-    async with provider(staff()) as fake:
-        answer = await insights_play(fake).run(replace(task(), review=True), [NOBODY_THERE])
-        assert len(fake.requests) == 4
-    assert answer.final_response == "ReportAgent on Why?" + UNREVIEWED
-
-
-async def test_a_question_and_a_review_in_one_run() -> None:
-    """Asked twice, sent back, asked no more than that: each wait is counted for the whole run."""
-    async with provider(staff(questions=2)) as fake:
-        play = insights_play(fake)
-        replies = [Reply(value="a"), Reply(value="b"), sent_back("c"), APPROVED]
-        answer = await play.run(replace(task(), review=True), replies)
-    assert answer.final_response == "ReportAgent on REVIEW: c"
-    assert len(play.inquiries) == 4
-
-
-async def test_the_past_comes_before_the_question() -> None:
-    """As messages of the person and of the reporter; that the reporter spoke in them doesn't end this run."""
-    history = (Exchange(question="Before?", answer="# So."),)
-    async with provider(staff()) as fake:
-        play = insights_play(fake)
-        answer = await play.run(replace(task("And?"), history=history))
-        before = [("user", "Before?"), ("ReportAgent", "# So."), ("user", "And?")]
-        assert heard_by(fake, PLANNER) == before
-        assert heard_by(fake, REPORTER)[:3] == before
-    assert answer.total_messages == 4
-    assert [body.progress for body in play.sink.bodies(AgentResponse)] == [25, 50, 75, 100]
-
+from tests.agents.fake_provider import Body, provider
+from tests.agents.people import APPROVED, NOBODY_THERE, Play, bundled, insights_play, sent_back, staff
+from tests.agents.stage import Make, Recorder, agent, essence, orchestrator, task
 
 # --- other teams -----------------------------------------------------------------------------------------------------
-
-
-def agent(client: ChatCompletionClient, name: str, **options: Any) -> AssistantAgent:
-    return AssistantAgent(name, client, system_message=f"You are {name}.", description=f"Is {name}.", **options)
 
 
 def chooses(body: Body) -> bool:

@@ -1,0 +1,75 @@
+"""Runs in which a person is wanted, and the bundled team with a model that plays its four agents."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+from autogen_agentchat.teams import BaseGroupChat
+from autogen_core.models import ChatCompletionClient
+
+from agents import insights
+from agents.human import Customs
+from agents.insights import PLANNER
+from agents.tools import toolbox
+from server.runs.orchestrator import Answer, Inquiry, Reply, Task
+from tests.agents import fake_provider
+from tests.agents.fake_provider import Body, Provider
+from tests.agents.stage import Make, Recorder, orchestrator
+
+NOBODY_THERE = Reply(value=None, answered=False)
+APPROVED = Reply(value={"approve": True})
+
+
+def sent_back(remark: str) -> Reply:
+    return Reply(value={"approve": False, "remark": remark})
+
+
+class Play:
+    """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
+    each play has an orchestrator of its own, as if in another process."""
+
+    def __init__(self, fake: Provider, make: Make, customs: Customs | None = None) -> None:
+        self.fake, self._make, self._customs = fake, make, customs
+        self.sink = Recorder()
+        self.inquiries: list[Inquiry] = []
+
+    async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
+        """Asks `first` and gives the replies one after the other; all of them must be asked for."""
+        left, now = list(replies), first
+        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+            while isinstance(outcome := await team.run(now, self.sink), Inquiry):
+                self.inquiries.append(outcome)
+                reply = left.pop(0)
+                if reply.answered:
+                    jsonschema.validate(reply.value, outcome.schema)
+                now = replace(first, checkpoint=outcome.state, reply=reply)
+        assert left == []
+        return outcome
+
+    async def stretch(self, now: Task) -> Answer | Inquiry:
+        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+            return await team.run(now, self.sink)
+
+
+def bundled(client: ChatCompletionClient) -> BaseGroupChat:
+    return insights.team(client, insights.kit(toolbox(Path("nowhere"))))
+
+
+def staff(*, questions: int = 0) -> fake_provider.Script:
+    """Plays the four. Each says what a person said last; the planner asks as often as it was told to."""
+
+    def model(body: Body, _: int) -> fake_provider.Reply:
+        messages = body["messages"]
+        name = str(messages[0]["content"]).removeprefix("You are ").partition(",")[0]
+        heard = [str(message["content"]) for message in messages if message.get("name") == "user"]
+        asked = sum("ASK USER:" in str(message["content"]) for message in messages if message["role"] == "assistant")
+        if name == PLANNER and asked < questions:
+            return fake_provider.Reply(text=[f"It is open.\nASK USER: Which measure ({asked})?\n1) revenue"])
+        return fake_provider.Reply(text=[f"{name} on {heard[-1]}"])
+
+    return model
+
+
+def insights_play(fake: Provider) -> Play:
+    return Play(fake, bundled, insights.CUSTOMS)
