@@ -1,0 +1,19 @@
+"""The house of runs, over a journal that answers at once and over one that yields at every step."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from server.journal import Journal, open_journal
+from tests.conformance.journals import Yielding
+from tests.server.runs.house import House
+
+
+@pytest.fixture(params=["prompt", "yielding"])
+async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    memory = open_journal("memory://")
+    journal = cast(Journal, Yielding(memory)) if request.param == "yielding" else memory
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        yield House(journal, group)

@@ -1,0 +1,146 @@
+"""What a run may take, say and hold, and what becomes of one that wants more."""
+
+import asyncio
+from typing import Any, cast
+
+from server.bus import Bus
+from server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, ToolExecution, Usage
+from server.events.errors import TooManyRuns
+from server.journal import Journal, RunRecord
+from server.runs import Answer, Limits, Runs, Sink, Task
+from tests.conformance.journals import Yielding
+from tests.server.runs.house import ANSWER, House, Scripted, ask, ended, until
+
+
+async def test_a_run_may_not_take_for_ever(house: House) -> None:
+    """Neither altogether, however much it says."""
+
+    async def chatters(task: Task, sink: Sink) -> Answer:
+        while True:
+            await sink.emit(Draft("A", "hm", AgentThinking()))
+            await asyncio.sleep(0.001)
+
+    log = await ended(house, house.open(chatters, run_seconds=0.1))
+    assert log[-1].body == Cancelled(reason="timeout")
+    assert len(log) > 10
+
+
+async def test_a_run_may_not_be_silent_for_too_long(house: House) -> None:
+    """What it says starts the count anew."""
+
+    async def falls_silent(task: Task, sink: Sink) -> Answer:
+        for _ in range(5):
+            await asyncio.sleep(0.06)
+            await sink.emit(Draft("A", "hm", AgentThinking()))
+        await asyncio.Event().wait()
+        return ANSWER
+
+    log = await ended(house, house.open(falls_silent, silence_seconds=0.15))
+    assert log[-1].body == Cancelled(reason="timeout")
+    assert len(log) == 7
+
+
+async def test_the_message_limit_holds_for_any_team(house: House) -> None:
+    """The fortieth message is one too many when thirty-nine are allowed."""
+
+    async def talks(task: Task, sink: Sink) -> Answer:
+        while True:
+            await sink.emit(Draft("A", "and", AgentResponse()))
+
+    log = await ended(house, house.open(talks, messages=3))
+    assert [e.event_type for e in log] == ["started", *["agent_response"] * 3, "error"]
+    assert isinstance(log[-1].body, Failed)
+    assert log[-1].body.error == "message_limit"
+
+
+async def test_a_large_tool_result_is_cut_and_says_so(house: House) -> None:
+    """The event stays within its bound, the run goes on."""
+
+    async def reads(task: Task, sink: Sink) -> Answer:
+        body = ToolExecution(tool_name="t", parameters={}, call_id="c", status="finished", result="x" * 300_000)
+        await sink.emit(Draft("A", "", body))
+        return ANSWER
+
+    log = await ended(house, house.open(reads))
+    assert log[-1].event_type == "completed"
+    assert isinstance(log[1].body, ToolExecution)
+    result = cast(dict[str, Any], log[1].body.result)
+    assert result["truncated"] is True
+    assert result["event_bytes"] > 300_000
+    assert set(result["excerpt"]) == {"x"}
+
+
+async def test_an_answer_too_large_for_an_event_ends_in_an_error(house: House) -> None:
+    """Never cut in silence: the text of agents is whole or the run says why not."""
+
+    async def writes(task: Task, sink: Sink) -> Answer:
+        return Answer(final_response="x" * 300_000, total_messages=1, usage=Usage(), agent_name="A")
+
+    log = await ended(house, house.open(writes))
+    assert isinstance(log[-1].body, Failed)
+    assert log[-1].body.error == "event_too_large"
+
+
+async def test_places_for_active_runs_are_counted(house: House) -> None:
+    """Who comes too many is told when to try again, and a place is free again after an end."""
+    release = asyncio.Event()
+
+    async def waits(task: Task, sink: Sink) -> Answer:
+        await release.wait()
+        return ANSWER
+
+    runs = house.open(waits, active_runs=2)
+    results = await asyncio.gather(*(ask(runs) for _ in range(5)), return_exceptions=True)
+    refused = [each for each in results if isinstance(each, TooManyRuns)]
+    assert len(refused) == 3
+    assert refused[0].retry_after
+    release.set()
+    for each in results:
+        if isinstance(each, RunRecord):
+            await runs.outcome(each.run_id)
+    await until(lambda: not runs.active)
+    await ask(runs)
+
+
+async def test_a_team_faster_than_the_disk_waits_for_it(house: House) -> None:
+    """What hasn't been written yet is bounded."""
+    gate = asyncio.Event()
+    most = 0
+
+    class Slow(Yielding):
+        async def append(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal most
+            await gate.wait()
+            most = max(most, sum(len(e.line) for e in args[1]))
+            await house.journal.append(*args, **kwargs)
+
+    async def floods(task: Task, sink: Sink) -> Answer:
+        for _ in range(100):
+            await sink.emit(Draft("A", "x" * 100_000, AgentThinking()))
+            gate.set()
+        return ANSWER
+
+    journal = cast(Journal, Slow(house.journal))
+    runs = Runs(journal, Bus(journal, house.group), Scripted(floods), Limits(), group=house.group)
+    record = await ask(runs)
+    await runs.outcome(record.run_id)
+    assert len(await house.log(record.run_id)) == 102
+    assert most < 1_300_000
+
+
+async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None:
+    """Nobody has to watch a run that doesn't work; the time counts from when it does."""
+    release = asyncio.Event()
+
+    async def waits(task: Task, sink: Sink) -> Answer:
+        await release.wait()
+        return ANSWER
+
+    runs = house.open(waits, orphan_seconds=0.3)
+    first = await ask(runs, session_id="s")
+    viewer = asyncio.ensure_future(runs.outcome(first.run_id))
+    second = await ask(runs, session_id="s", if_busy="queue")
+    await asyncio.sleep(0.4)
+    release.set()
+    assert (await viewer).event_type == "completed"
+    assert (await runs.outcome(second.run_id)).event_type == "completed"

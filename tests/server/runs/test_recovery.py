@@ -1,0 +1,150 @@
+"""Runs go on after their server died, was told to go, or could not write their log."""
+
+import asyncio
+import hashlib
+from typing import Any, cast
+
+import pytest
+
+from server.bus import Bus
+from server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, Resumed
+from server.events.errors import Draining, JournalError
+from server.journal import Journal
+from server.runs import Answer, Limits, Runs, Sink, Task
+from tests.conformance.journals import Yielding
+from tests.server.runs.house import ANSWER, House, Scripted, answers, ask, until, viewed
+
+
+async def test_a_run_goes_on_after_its_server_died(house: House) -> None:
+    """From its last checkpoint, with `resumed` in the log, ids without a hole, and the digest over all of it."""
+
+    reached = asyncio.Event()
+
+    async def dies(task: Task, sink: Sink) -> Answer:
+        await sink.emit(Draft("A", "one", AgentResponse(progress=25)))
+        await sink.checkpoint(b"after one")
+        await sink.emit(Draft("A", "half of two", AgentThinking()))
+        reached.set()
+        await asyncio.Event().wait()
+        return ANSWER
+
+    first = house.open(dies)
+    record = await ask(first)
+    await reached.wait()
+    await viewed(first, record, 3)
+
+    async def goes_on(task: Task, sink: Sink) -> Answer:
+        assert (task.checkpoint, task.attempt) == (b"after one", 2)
+        await sink.emit(Draft("A", "two", AgentResponse(progress=50)))
+        return ANSWER
+
+    second = house.open(goes_on)
+    await second.recover()
+    await second.outcome(record.run_id)
+    log = await house.log(record.run_id)
+    assert [e.id for e in log] == list(range(1, 7))
+    assert log[3].body == Resumed(attempt=2, from_id=2)
+    assert [e.message for e in log[4:5]] == ["two"]
+    found = await second.find(record.run_id, "p")
+    lines = [e.line for e in await house.journal.read(record.run_id, 0)]
+    assert found.digest == hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    await first.close()  # the one given up for dead wakes: it can't write any more
+    assert await house.log(record.run_id) == log
+
+
+async def test_a_run_that_brings_its_server_down_is_given_up(house: House) -> None:
+    """After five times without a new checkpoint it ends in an error that says so."""
+
+    async def hangs(task: Task, sink: Sink) -> Answer:
+        await asyncio.Event().wait()
+        return ANSWER
+
+    lives = [house.open(hangs) for _ in range(7)]
+    record = await ask(lives[0])
+    for number, runs in enumerate(lives[1:6], start=2):
+        await runs.recover()
+        await viewed(runs, record, number)
+    await lives[-1].recover()
+    terminal = await lives[-1].outcome(record.run_id)
+    assert isinstance(terminal.body, Failed)
+    assert terminal.body.error == "interrupted"
+    for runs in lives:
+        await runs.close()
+
+
+async def test_a_log_that_cannot_be_written_ends_the_run_here(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is shown what isn't durable; viewers see the stream end and can come back for the rest."""
+
+    class Broken(Yielding):
+        async def append(self, *args: Any, **kwargs: Any) -> None:
+            raise JournalError("the disk is full")
+
+    journal = cast(Journal, Broken(house.journal))
+    bus = Bus(journal, house.group)
+    runs = Runs(journal, bus, Scripted(answers), Limits(), group=house.group)
+    record = await ask(runs)
+    viewer = await bus.attach(record.run_id)
+    assert [e.id for e in (await viewer.next()).entries] == [1]
+    await until(lambda: not runs.active)
+    assert "the disk is full" in caplog.text
+    viewer.close()
+    bus.close()
+
+
+async def test_after_closing_nothing_starts_and_everything_has_ended(house: House) -> None:
+    """The server is going away."""
+
+    async def waits(task: Task, sink: Sink) -> Answer:
+        await asyncio.Event().wait()
+        return ANSWER
+
+    runs = house.open(waits)
+    record = await ask(runs)
+    await runs.close()
+    assert (await house.log(record.run_id))[-1].body == Cancelled(reason="shutdown")
+    with pytest.raises(Draining):
+        await ask(runs)
+
+
+async def test_a_cancel_goes_before_a_suspension(house: House) -> None:
+    """What was acknowledged holds, also when the server is going away."""
+    release = asyncio.Event()
+
+    async def stubborn(task: Task, sink: Sink) -> Answer:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+        return ANSWER
+
+    cast(Any, house.journal).survives = True
+    runs = house.open(stubborn)
+    record = await ask(runs)
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(runs.close())
+    await asyncio.sleep(0.01)
+    await runs.cancel(record.run_id, "p")
+    release.set()
+    await closing
+    assert (await house.log(record.run_id))[-1].body == Cancelled(reason="client")
+
+
+async def test_a_run_whose_log_failed_is_taken_up_again(house: House) -> None:
+    """By the next look, or by a cancel: it ends with a terminal event all the same."""
+    broken = True
+
+    class Failing(Yielding):
+        async def append(self, *args: Any, **kwargs: Any) -> None:
+            if broken:
+                raise JournalError("the disk is full")
+            await house.journal.append(*args, **kwargs)
+
+    journal = cast(Journal, Failing(house.journal))
+    runs = Runs(journal, Bus(journal, house.group), Scripted(answers), Limits(), group=house.group)
+    by_look, by_cancel = await ask(runs), await ask(runs)
+    await until(lambda: not runs.active)
+    broken = False
+    await runs.cancel(by_cancel.run_id, "p")
+    await runs.recover()
+    assert (await runs.outcome(by_look.run_id)).event_type == "completed"
+    assert (await runs.outcome(by_cancel.run_id)).event_type == "cancelled"
