@@ -32,7 +32,7 @@ class Relay(ABC):
 
     def step_back(self) -> None:
         """The connection takes no more. Nothing is kept for this viewer but its cursor."""
-        if self._task is None and not self.viewer.is_closed:
+        if not self.viewer.is_closed:
             self.viewer.leave()
             self._pull()
 
@@ -57,7 +57,8 @@ class Relay(ABC):
         """The log is complete, or the server goes away; the client has been sent all there is."""
 
     def _pull(self) -> None:
-        self._task = self._spawn()
+        if self._task is None:
+            self._task = self._spawn()
 
     async def catch_up(self) -> None:
         """Pulls until the viewer is level. Raises TimeoutError when the client takes nothing, and AskstreamError."""

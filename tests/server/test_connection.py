@@ -15,19 +15,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from server.connection import Socket, frame
-from tests.transports.connections import Transport
-
-
-class Line(Transport):
-    """One whose reading can be paused."""
-
-    reading = True
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
+from tests.transports.connections import Line
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, cast
 
 from server.connection import Connection, Owner, Rest
@@ -12,6 +13,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.at: list[float] = []  # when, by the monotonic clock
         self.full_after: int | None = None
         self.is_paused = self.closed = self.aborted = False
         self._protocol: Any = None
@@ -22,6 +24,7 @@ class Transport:
     def write(self, data: bytes) -> None:
         assert not self.closed, "written after the end"
         self.written.append(data)
+        self.at.append(monotonic())
         if self.full_after is not None and not self.is_paused and sum(map(len, self.written)) > self.full_after:
             self.is_paused = True
             self._protocol.pause_writing()
@@ -47,6 +50,21 @@ class Transport:
 
     def is_closing(self) -> bool:
         return self.closed
+
+
+class Line(Transport):
+    """One that also brings something, and whose reading can be paused."""
+
+    reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def hear(self, data: bytes) -> None:
+        self._protocol.data_received(data)
 
 
 def offering(transport: Transport, make: Callable[..., Connection] = Rest) -> dict[str, Any]:

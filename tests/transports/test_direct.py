@@ -219,16 +219,38 @@ async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -
 
 
 async def test_silence_is_broken_and_only_silence(run: Run) -> None:
-    """One comment for each silence, to all of a group; the form of lines has none."""
+    """A comment comes when nothing else has come for so long, to all of a group."""
     await run.begin()
     transport = Transport()
     await run.view(transport, after=1)
-    await asyncio.sleep(0.12)
-    beats = body_of(transport).count(b":\n\n")
-    assert beats >= 1
+    for _ in range(10):
+        await run.publish()
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.15)
+    beats = [place for place, data in enumerate(transport.written) if data == b"3\r\n:\n\n\r\n"]
+    assert beats
+    silence = run.house.heartbeat_seconds
+    assert all(transport.at[place] - transport.at[place - 1] >= silence * 0.95 for place in beats)
+
+
+@pytest.mark.parametrize("size", range(0, 120, 7))
+async def test_wherever_a_client_stops_reading_the_end_comes_once(
+    run: Run, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in the last bytes, when nothing is left to be done for it."""
+    await run.begin()
+    transport = Transport()
+    transport.full_after = size
+    await run.view(transport, after=1)
+    await run.publish(2)
     await run.end()
-    await asyncio.sleep(0.12)
-    assert body_of(transport).count(b":\n\n") <= beats + 1
+    await asyncio.sleep(0.005)
+    transport.drain()
+    await _until(transport)
+    await asyncio.sleep(0)
+    assert ids(transport) == [2, 3, 4]
+    assert transport.written.count(LAST) == 1
+    assert not caplog.records
 
 
 async def test_filters_have_groups_of_their_own(run: Run) -> None:
