@@ -59,7 +59,7 @@ def writes(pid: int) -> int:
 
 
 def settle(pid: int, *, longest: float = 30.0) -> None:
-    """Waits until a process does next to nothing for a moment, nor wants to: it has imported, accepted and collected."""
+    """Waits until a process does next to nothing for a moment, nor wants to: it has imported, accepted, collected."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
         before = cpu_seconds(pid)
