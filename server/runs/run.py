@@ -28,6 +28,9 @@ from server.runs.writer import Writer
 log = logging.getLogger("__main__")
 
 SYSTEM = "System"
+# To set a team up takes the loop some milliseconds. Whoever asked sees the first event before that, which a fraction
+# of this is enough for; beside a model's first word it is nothing.
+COURTESY_SECONDS = 0.002
 _STOPPED: dict[CancelReason, str] = {
     "client": "The run was stopped on request.",
     "orphaned": "The run was stopped: nobody was watching it any more.",
@@ -98,6 +101,7 @@ class Run:
             return self._failed(problem)
 
     async def _outcome(self, history: History) -> Outcome:
+        await asyncio.wait((self._stop,), timeout=COURTESY_SECONDS)
         await self._until_set(self.turn.mine)
         if self._stop_with is not None:
             return self._stop_with
