@@ -48,6 +48,7 @@ class Socket(ABC):
         self._tied: list[str] = []  # runs that end when this socket does
         self._sent = monotonic()
         self._heart: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     @abstractmethod
     async def send(self, text: str) -> None:
@@ -81,6 +82,7 @@ class Socket(ABC):
         self._heart = asyncio.get_running_loop().call_later(wait, self.beat)
 
     def stop(self) -> None:
+        self._stopped = True
         if self._heart is not None:
             self._heart.cancel()
         watches, self._watches = self._watches, {}
@@ -149,5 +151,8 @@ class Socket(ABC):
         await self.send(self._conversation.refused(ref, problem, run_id).text)
 
     def _begin(self, viewer: Viewer) -> None:
+        if self._stopped:
+            viewer.close()
+            return
         watch = self._watches[viewer.run_id] = self._watch(viewer)
         watch.begin()

@@ -54,8 +54,7 @@ class Own(Socket):
     def __init__(self, house: House) -> None:
         super().__init__(house)
         self._inbox: list[str | bytes] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._open = True
+        self._worker: asyncio.Task[None] | None = None
 
     def open(self, websocket: WebSocket) -> bool:
         connection = take(websocket.scope, self)
@@ -69,47 +68,45 @@ class Own(Socket):
     async def send(self, text: str) -> None:
         async with asyncio.timeout(self._house.send_seconds):
             await self.connection.writable()
-        if self._open:
+        if not self._stopped:
             self.connection.write(frame(text.encode()))
             self._sent = monotonic()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        if not self._open:
+        if self._stopped:
             work.close()
             return None
-        task = self._house.tasks.spawn(work, self._ended)
-        self._tasks.add(task)
-        return task
+        return self._house.tasks.spawn(work, self._ended)
 
     def received(self, text: str | bytes) -> None:
         self._inbox.append(text)
-        if len(self._inbox) == 1:
-            self.spawn(self._work())
+        if self._worker is None:
+            self._worker = self.spawn(self._work())
 
     def paused(self) -> None:
         for watch in list(self._watches.values()):
             watch.step_back()
 
     def lost(self) -> None:
-        """Also when we close it: whatever is at work for it stops."""
-        self._open = False
+        """Also when we close it. What the client said before that is still done, though nobody is told."""
         self.stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tied:
+        if self._worker is None:
             self._house.tasks.spawn(self.leave())
 
     def _watch(self, viewer: Viewer) -> Watch:
         return Direct(viewer, self, self.connection, send_seconds=self._house.send_seconds)
 
     async def _work(self) -> None:
-        while self._inbox:
-            await self.hear(self._inbox[0])
-            del self._inbox[0]
+        try:
+            while self._inbox:
+                await self.hear(self._inbox.pop(0))
+        finally:
+            self._worker = None
+            if self._stopped:
+                await self.leave()
         self.connection.go_on()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         match None if task.cancelled() else task.exception():
             case None:
                 pass

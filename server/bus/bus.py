@@ -52,7 +52,6 @@ class Bus:
             if not channel.writers and not channel.ended:
                 self._follow(channel)  # its writer has gone without an end: another may go on
             return
-        channel.stop()
         if self._channels.get(channel.run_id) is channel:
             del self._channels[channel.run_id]
         self._stop_following(channel.run_id)

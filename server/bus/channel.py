@@ -116,9 +116,6 @@ class Channel:
             with contextlib.suppress(KeyError):
                 del self._groups[group.form, group.wanted]
 
-    def stop(self) -> None:
-        self._pace.stop()
-
     def _audience(self) -> int:
         return self.viewers
 

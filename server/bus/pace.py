@@ -35,11 +35,6 @@ class Pace:
         else:
             self._timer = asyncio.get_running_loop().call_later(wait, self._pass)
 
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _pass(self) -> None:
         self._timer = None
         began = monotonic()

@@ -53,18 +53,25 @@ class Transport:
 
 
 class Line(Transport):
-    """One that also brings something, and whose reading can be paused."""
+    """One that also brings something; while its reading is paused, that waits."""
 
-    reading = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+        self._unread: list[bytes] = []
 
     def pause_reading(self) -> None:
         self.reading = False
 
     def resume_reading(self) -> None:
         self.reading = True
+        while self._unread and self.reading and not self.closed:
+            self._protocol.data_received(self._unread.pop(0))
 
     def hear(self, data: bytes) -> None:
-        self._protocol.data_received(data)
+        self._unread.append(data)
+        if self.reading:
+            self.resume_reading()
 
 
 def offering(transport: Transport, make: Callable[..., Connection] = Rest) -> dict[str, Any]:

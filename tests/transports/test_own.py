@@ -16,8 +16,9 @@ from websockets.uri import parse_uri
 from server.bus import Bus
 from server.connection import Socket
 from server.events import AgentThinking, Draft, Usage
-from server.journal import RunRecord, open_journal
+from server.journal import Journal, RunRecord, open_journal
 from server.runs import Answer, Limits, Question, Runs, Sink, Task
+from tests.conformance.journals import Yielding
 from tests.transports.connections import Line, offering
 from transports.base import House
 from transports.websocket import WebSockets
@@ -75,7 +76,15 @@ class Client:
         self._core.send_text(json.dumps(message).encode())
         self.line.hear(b"".join(self._core.data_to_send()))
 
-    def leave(self) -> None:
+    def say_together(self, *messages: dict[str, Any]) -> None:
+        """In one packet."""
+        for message in messages:
+            self._core.send_text(json.dumps(message).encode())
+        self.line.hear(b"".join(self._core.data_to_send()))
+
+    async def leave(self) -> None:
+        while not self.line.reading:  # noqa: ASYNC110 - the fake has no events of its own
+            await asyncio.sleep(0)
         self._core.send_close(1001)
         self.line.hear(b"".join(self._core.data_to_send()))
 
@@ -113,10 +122,11 @@ def team() -> Speaks:
     return Speaks()
 
 
-@pytest.fixture
-async def house(team: Speaks) -> AsyncIterator[House]:
+@pytest.fixture(params=["prompt", "yielding"])
+async def house(request: pytest.FixtureRequest, team: Speaks) -> AsyncIterator[House]:
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        journal = open_journal("memory://")
+        memory = open_journal("memory://")
+        journal = cast(Journal, Yielding(memory)) if request.param == "yielding" else memory
         bus = Bus(journal, group)
         runs = Runs(journal, bus, cast(Any, team), Limits(), group=group)
         house = House(runs=runs, bus=bus, send_seconds=0.05, heartbeat_seconds=0.2)
@@ -162,7 +172,7 @@ async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Spe
     for record in records:
         client.say(type="subscribe", run_id=record.run_id)
     await client.until(6)
-    client.leave()
+    await client.leave()
     assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
     client.line.lose()
     written = len(client.line.written)
@@ -171,7 +181,8 @@ async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Spe
     for record in records:
         await house.runs.outcome(record.run_id)
     assert len(client.line.written) == written
-    assert not house.tasks._running  # pyright: ignore[reportPrivateUsage]
+    while house.tasks._running:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def test_a_run_that_is_tied_to_its_socket_ends_with_it(house: House) -> None:
@@ -182,6 +193,23 @@ async def test_a_run_that_is_tied_to_its_socket_ends_with_it(house: House) -> No
     run_id = (await client.until(2))[0]["reply"]["run_id"]
     client.line.lose()
     assert (await house.runs.outcome(run_id)).event_type == "cancelled"
+
+
+async def test_what_a_client_said_before_it_left_is_done(house: House) -> None:
+    """A run that it asked for begins, and ends with it where it said so; a cancel is carried out."""
+    running = await _run(house)
+    client = Client(house)
+    await client.open()
+    client.say_together(
+        {"type": "cancel", "run_id": running.run_id},
+        {"type": "ask", "question": "7", "on_disconnect": "cancel"},
+    )
+    client.line.lose()
+    assert (await house.runs.outcome(running.run_id)).event_type == "cancelled"
+    while house.tasks._running or house.runs.active:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    asked, _ = (await house.runs.page("anonymous"))[:2]
+    assert (asked.question, asked.state) == ("7", "cancelled")
 
 
 async def test_a_client_that_takes_nothing_is_told_why_and_cut(house: House, team: Speaks) -> None:
@@ -246,6 +274,21 @@ async def test_silence_is_broken_but_not_while_a_run_speaks(house: House, team: 
     assert {"reply": {"type": "heartbeat"}} in await client.until(18)
     beat = client.line.at[-1]
     assert beat - client.line.at[-2] >= house.heartbeat_seconds * 0.95
+
+
+async def test_messages_that_come_together_are_answered_one_after_the_other(house: House) -> None:
+    """Each once, in their order, also where one of them takes longer."""
+    record = await _run(house)
+    client = Client(house)
+    await client.open()
+    client.say_together(
+        {"type": "ping", "ref": 1},
+        {"type": "subscribe", "run_id": record.run_id, "after": "latest", "ref": 2},
+        {"type": "unsubscribe", "run_id": record.run_id, "ref": 3},
+        {"type": "ping", "ref": 4},
+    )
+    client.say(type="ping", ref=5)
+    assert [text["reply"]["ref"] for text in await client.until(5)] == [1, 2, 3, 4, 5]
 
 
 async def test_who_floods_is_refused_and_then_closed(house: House) -> None:

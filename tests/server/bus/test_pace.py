@@ -65,15 +65,3 @@ async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
     assert told == []
     await watching
     assert told == [11]
-
-
-async def test_a_channel_that_goes_leaves_no_timer_behind() -> None:
-    """Its last user takes the pass that was due along."""
-    channel = Channel("r")
-    channel.extend([entry(1)])
-    channel.extend([entry(2)])
-    channel.stop()
-    waiting = asyncio.ensure_future(channel.wait(2))
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    waiting.cancel()
