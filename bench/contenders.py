@@ -19,6 +19,8 @@ Case: TypeAlias = tuple[Transport, int]
 Outcomes: TypeAlias = Mapping[Case, Mapping[str, Outcome]]
 """Of each transport and number of viewers: an outcome for each contender."""
 
+NOISY = "Other programs took a share of the two cores meanwhile: the ratios say more than the figures."
+
 Takes: TypeAlias = Mapping[str, Callable[[Outcome], float]]
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,6 @@ def _notes(case: str, outcome: Outcome) -> Iterator[str]:
     if outcome.failure:
         yield f"{case}: failed, {outcome.failure}."
     if outcome.noise > fanout.QUIET:
-        yield "Other programs took a share of the two cores meanwhile: the ratios say more than the figures."
+        yield NOISY
     elif outcome.limit:
         yield f"{case}: {outcome.limit}."

@@ -23,7 +23,10 @@ ALONE_SECONDS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """MB a second, `alone` and `beside` the live viewers; their latency in ms, without and with replays."""
+    """MB a second, `alone` and `beside` the live viewers; their latency in ms, without and with replays.
+
+    `noise` is the share of the cores' time that others took.
+    """
 
     alone: float
     beside: float = 0
@@ -32,6 +35,7 @@ class Replay:
     p50_beside: float = 0
     p99_beside: float = 0
     replays: int = 0
+    noise: float = 0
 
 
 def measure(transport: Transport, journal: Literal["sqlite", "memory"], live: int, seconds: float) -> Replay:
@@ -41,10 +45,12 @@ def measure(transport: Transport, journal: Literal["sqlite", "memory"], live: in
         alone = _alone(process, how, first=EVENTS)
         with watching(process, how, live, first=EVENTS + ALONE_SECONDS) as viewers:
             machine.settle(process.pid)
+            load = machine.load(process.pid, viewers.pid)
             rate = fanout.paced_rate(live)
             events = max(10, round(seconds * rate))
             quiet = _quietest(lambda: viewers.pace(events, rate=rate))
             beside = _quietest(lambda: viewers.pace(events, rate=rate, late_pause_ms=PAUSE_MS))
+            noise = machine.load(process.pid, viewers.pid).others_since(load)
     return Replay(
         alone=alone.replay_mb_s,
         beside=beside.replay_mb_s,
@@ -53,6 +59,7 @@ def measure(transport: Transport, journal: Literal["sqlite", "memory"], live: in
         p50_beside=beside.p50_ms,
         p99_beside=beside.p99_ms,
         replays=beside.replays,
+        noise=noise,
     )
 
 

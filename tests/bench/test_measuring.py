@@ -1,10 +1,11 @@
 """What is measured is whole: every viewer has seen every event, or there is no figure."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import builds, fanout, servers
+from bench import builds, fanout, replays, servers
 from bench.fanout import Plan
 from bench.servers import Server, Transport
 
@@ -40,12 +41,46 @@ def test_our_own_server_is_measured_over_both_transports(transport: Transport, r
     assert min(outcome.cpu, outcome.rate, outcome.single_cpu, outcome.paced_cpu, outcome.p50, outcome.p99) > 0
 
 
-@pytest.mark.parametrize("peer", [servers.STREAMING, servers.WEBSOCKETS], ids=lambda peer: peer.name)
-def test_peers_are_measured_in_the_same_way(peer: Server) -> None:
-    """None of them loses anything at this size."""
-    outcome = fanout.measure(peer, 5, PLAN)
+def peer(server: Server) -> Callable[[], Server]:
+    return lambda: server
+
+
+@pytest.mark.parametrize(
+    ("find", "runs"),
+    [
+        pytest.param(peer(servers.STREAMING), 1, id="StreamingResponse"),
+        pytest.param(peer(servers.SEND_TEXT), 5, id="send_text"),
+        pytest.param(peer(servers.WEBSOCKETS), 5, id="websockets"),
+        pytest.param(servers.floor, 5, id="C"),
+    ],
+)
+def test_peers_are_measured_in_the_same_way(find: Callable[[], Server], runs: int) -> None:
+    """None of them loses anything at this size, be it of one run or of one each."""
+    outcome = fanout.measure(find(), 5, PLAN, runs=runs)
     assert not outcome.failure
-    assert outcome.cpu > 0
+    assert min(outcome.cpu, outcome.p50) > 0
+
+
+def test_our_plain_way_is_another_one() -> None:
+    """The same server, told not to write to its connections itself."""
+    assert servers.has_plain_way()
+    plain = servers.ours("sse", plain=True)
+    assert plain.name != servers.ours("sse").name
+    assert not fanout.measure(plain, 2, Plan(seconds=0.01, rushes=1)).failure
+
+
+def test_late_viewers_read_all_of_a_run_while_others_watch() -> None:
+    """Each of them gets every event once, in order, or the generator ends with an error."""
+    found = replays.measure("sse", "sqlite", live=3, seconds=0.5)
+    assert found.replays > 0
+    assert min(found.alone, found.beside, found.p99, found.p99_beside) > 0
+
+
+def test_a_viewer_that_stalls_is_told_of_or_catches_up() -> None:
+    """Nothing is lost in silence: ours keeps all of it, on disk."""
+    found = fanout.stall(servers.ours("sse"), 3, 500, before=(100, 1))
+    assert (found.caught_up, found.lost_in_silence) == (1.0, 0.0)
+    assert min(found.rate, found.alone) > 0
 
 
 @pytest.mark.parametrize(
