@@ -15,21 +15,27 @@ _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T10:30:00.123Z`. `moment` must be aware."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    text = orjson.dumps(moment.astimezone(UTC)).decode()  # "2026-11-22T10:30:00.123456+00:00", quotes included
+    return f"{text[1:20]}.{text[21:24] if moment.microsecond else '000'}Z"  # it leaves out a fraction of zero
 
 
 def encode(event: Event) -> bytes:
     """The envelope as one line of UTF-8 JSON: the bytes that every transport sends for this event."""
+    return encode_as(event, event.id, event.run_id, event.timestamp)
+
+
+def encode_as(said: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
+    """The same for what becomes an event of that id, then and there."""
     return _dumps(
         {
             "event": {
-                "event_type": event.event_type,
-                "timestamp": rfc3339(event.timestamp),
-                "agent_name": event.agent_name,
-                "message": event.message,
-                "data": data(event.body),
-                "id": event.id,
-                "run_id": event.run_id,
+                "event_type": said.event_type,
+                "timestamp": rfc3339(moment),
+                "agent_name": said.agent_name,
+                "message": said.message,
+                "data": data(said.body),
+                "id": event_id,
+                "run_id": run_id,
             }
         }
     )

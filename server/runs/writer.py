@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.bus import Channel
-from server.events import AgentChunk, AgentResponse, Draft, Event, ToolExecution, codec, encode, with_progress
+from server.events import AgentChunk, AgentResponse, Draft, ToolExecution, codec, with_progress
 from server.events.errors import JournalError, RunFailed
 from server.journal import Entry, Journal, RunRecord, State
 from server.runs.limits import Limits
@@ -206,18 +206,17 @@ class Writer:
             self._lasting_bytes += len(entry.line)
 
     def _encoded(self, draft: Draft) -> bytes:
-        line = encode(self._event(draft))
+        line = self._line(draft)
         if len(line) <= self._limits.event_bytes:
             return line
-        line = encode(self._event(_shortened(draft, len(line))))
+        line = self._line(_shortened(draft, len(line)))
         if len(line) > self._limits.event_bytes:
             kind, most = draft.event_type, self._limits.event_bytes
             raise RunFailed("event_too_large", f"An event ({kind}) was larger than the {most} bytes allowed.")
         return line
 
-    def _event(self, draft: Draft) -> Event:
-        event_id = self._tally.last_id + 1
-        return Event(event_id, self._run_id, self._clock(), draft.agent_name, draft.message, draft.body)
+    def _line(self, draft: Draft) -> bytes:
+        return codec.encode_as(draft, self._tally.last_id + 1, self._run_id, self._clock())
 
     def _count(self, draft: Draft) -> None:
         """The limit that no orchestrator can forget."""

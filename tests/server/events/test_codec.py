@@ -86,6 +86,15 @@ def test_a_timestamp_is_told_in_utc_with_z() -> None:
     assert rfc3339(MOMENT.astimezone(timezone(timedelta(hours=5)))) == "2026-11-22T10:30:00.123Z"
 
 
+@given(st.integers(0, 10**17) | st.just(10**15))
+def test_every_moment_has_three_digits_of_a_second_which_are_cut_and_not_rounded(microseconds: int) -> None:
+    """Also where they are zero, which the encoder leaves out."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    expected = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    assert rfc3339(moment) == expected
+    assert rfc3339(moment.astimezone(timezone(timedelta(hours=-7)))) == expected
+
+
 @given(st.text(alphabet=st.characters()))
 def test_any_text_fits_on_one_line_of_utf8(message: str) -> None:
     """Newlines, NULs, lone surrogates: whatever a model writes, the frame stays a frame."""
