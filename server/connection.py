@@ -130,8 +130,11 @@ class Socket(Connection):
             self._transport.resume_reading()
 
     def close_with(self, code: int, reason: str) -> None:
-        """Sends a close frame behind what was written, and closes when the client has answered. Again is fine."""
+        """Sends a close frame behind what was written, and closes when the client has answered. Again is fine, and so
+        is too late."""
         self._let_go()
+        if self._transport.is_closing():
+            return  # uvloop's would raise
         try:
             self._conn.send_close(code, reason)
         except InvalidState:

@@ -128,6 +128,15 @@ async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
     assert (talk.owner.heard, talk.owner.losses) == ([], 1)
 
 
+async def test_a_close_of_ours_may_come_too_late() -> None:
+    """The client has gone in the same moment; to write to it now would be an error."""
+    talk = Talk()
+    talk.line.lose()
+    talk.socket.close_with(4012, "going away")
+    assert talk.line.written == []
+    assert talk.owner.losses == 1
+
+
 async def test_a_server_that_stops_says_so() -> None:
     """uvicorn asks each of its open connections to end."""
     talk = Talk()
