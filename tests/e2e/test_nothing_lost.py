@@ -100,8 +100,9 @@ async def _all_data(url: str, run_id: str, opened: asyncio.Event) -> list[str]:
 
 
 @pytest.mark.parametrize("direct", ["true", "false"])
-async def test_a_viewer_that_lags_behind_is_sent_away_in_good_order(start: Start, direct: str) -> None:
-    """It has yet to take what was written for it when the server stops; then come the notice and the response's end."""
+async def test_a_viewer_that_lags_behind_a_server_that_stops_can_tell(start: Start, direct: str) -> None:
+    """It has yet to take what was written for it. Then come the notice and the response's end, or, where the server
+    doesn't wait for it, neither: a response that is cut off is no complete log, and the client comes back."""
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_DRAIN_SECONDS="0", ASKSTREAM_DIRECT=direct)
     run_id = await ask(server.url, "Flood.")
     with contextlib.closing(
@@ -113,8 +114,9 @@ async def test_a_viewer_that_lags_behind_is_sent_away_in_good_order(start: Start
         received = await asyncio.to_thread(_all_of, lagging)
     assert await stopping == 0
     last = received.rpartition(b"data: ")[2]
-    assert b'"event_type":"drain"' in last
-    assert last.endswith(b"\r\n0\r\n\r\n")
+    assert (b'"event_type":"drain"' in last) == last.endswith(b"\r\n0\r\n\r\n")
+    assert b'"event_type":"completed"' not in received
+    assert direct == "true" or b'"event_type":"drain"' in last
 
 
 async def _until_nobody_listens(server: ServerProcess) -> None:
@@ -128,9 +130,12 @@ async def _until_nobody_listens(server: ServerProcess) -> None:
 
 
 def _all_of(plain: sockets.socket) -> bytes:
-    """What comes until the other side closes."""
-    plain.setblocking(True)
-    return b"".join(iter(lambda: plain.recv(2**20), b""))
+    """What comes until the other side closes, or cuts it off."""
+    found: list[bytes] = []
+    with contextlib.suppress(ConnectionResetError):
+        while data := plain.recv(2**20):
+            found.append(data)
+    return b"".join(found)
 
 
 async def test_runs_get_their_time_to_end_in_a_drain(start: Start) -> None:
