@@ -64,8 +64,9 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the server stops. Who takes nothing isn't waited for."""
-        self.abort() if self.is_paused else self.close()
+        """Called by uvicorn when the server stops, and waits a moment for those who still have something to take."""
+        if not self.is_paused:
+            self.close()
 
     def pause_writing(self) -> None:
         self.is_paused = True

@@ -90,8 +90,7 @@ class Own(Socket):
     def lost(self) -> None:
         """Also when we close it. What the client said before that is still done, though nobody is told."""
         self.stop()
-        if self._worker is None:
-            self._house.tasks.spawn(self.leave())
+        self._house.tasks.spawn(self.leave())
 
     def _watch(self, viewer: Viewer) -> Watch:
         return Direct(viewer, self, self.connection, send_seconds=self._house.send_seconds)

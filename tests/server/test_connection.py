@@ -164,9 +164,10 @@ async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
         gc.enable()
 
 
-async def test_who_takes_nothing_holds_no_server_up() -> None:
-    """What is buffered for it will never be sent."""
+async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_stops() -> None:
+    """Its owner ends it in good order, and the server waits for that as long as it waits for anybody."""
     talk = Talk()
     talk.socket.pause_writing()
     talk.socket.shutdown()
-    assert talk.line.aborted
+    assert not talk.line.closed
+    assert talk.open == {talk.socket}
