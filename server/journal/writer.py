@@ -56,7 +56,8 @@ class GroupWriter:
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], *, pace: float = PACE) -> None:
+        self._pace = pace
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, args=(connect,), name="journal-writer", daemon=True)
         self._closed = False
@@ -85,7 +86,7 @@ class GroupWriter:
         connection: sqlite3.Connection | None = None
         open_, began = True, 0.0
         while open_:
-            group, open_ = self._gather(began + PACE)
+            group, open_ = self._gather(began + self._pace)
             began = monotonic()
             try:
                 connection = connection or connect()

@@ -4,11 +4,12 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from server.events.errors import Fenced, OutOfOrder
+from server.events.errors import Fenced, JournalError, OutOfOrder
 from server.journal.appends import Append, Unsettled, write_appends
 from server.journal.base import RunRecord
 from server.journal.sqlite import SqliteJournal
@@ -81,6 +82,25 @@ async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
         there = entries(1, 1) if number != 7 else []
         assert await journal.read(f"r{number}", 0) == there
         assert await journal.record(f"r{number}") == record(f"r{number}", last_id=len(there))
+    await journal.close()
+
+
+async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -> None:
+    """An append whose second event can't be stored leaves neither the first nor its record nor its checkpoint."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(3)))
+    bad = [*entries(1, 1), replace(entries(2, 2)[0], agent_name="\ud800")]
+    told = await asyncio.gather(
+        _write(journal, "r0", 1),
+        journal.append(record("r1", last_id=2), bad, checkpoint=b"c"),
+        _write(journal, "r2", 1),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in told] == [type(None), JournalError, type(None)]
+    assert await journal.record("r1") == record("r1")
+    assert await journal.read("r1", 0) == []
+    assert await journal.checkpoint("r1") is None
+    assert await journal.record("r2") == record("r2", last_id=1)
     await journal.close()
 
 

@@ -102,6 +102,33 @@ async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(caplog: py
     assert not caplog.records
 
 
+async def test_nobody_sees_an_event_before_it_is_durable() -> None:
+    """At no step of a slow journal do viewers know more than it holds."""
+    memory = open_journal("memory://")
+    writer = _writer(cast(Journal, Yielding(memory)))
+    await memory.create(writer.record, [])
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        telling = group.create_task(_emit(writer, 50))
+        group.create_task(writer.pump())
+        seen: set[int] = set()
+        while not telling.done():
+            held = await memory.record("r")
+            assert held is not None
+            assert writer.channel.last_id <= held.last_id
+            assert writer.durable.last_id <= held.last_id
+            seen.add(writer.channel.last_id)
+            await asyncio.sleep(0)
+        await writer.end(ANSWERED, "completed")
+    assert len(seen) > 10
+
+
+async def _emit(writer: Writer, count: int) -> None:
+    for _ in range(count):
+        await writer.emit(THOUGHT)
+        await asyncio.sleep(0)
+    await writer.flush()
+
+
 async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
     """Any number of them; one who gives up takes nobody along."""
     journal = cast(Journal, Yielding(open_journal("memory://")))
