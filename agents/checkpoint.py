@@ -38,8 +38,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The team's own `state`, and beside it what that lacks. `state` is empty before the first turn, and None where
-    the team's couldn't be saved.
+    """The team's own `state`, and beside it what that lacks. `state` is empty before the first turn and after the
+    last, and None where the team's couldn't be saved.
 
     The team's thread begins with `remembered` messages of earlier runs. `shown` tells in which portions the
     termination condition was shown those after the first `skipped`: its counters are in no state, so a fresh

@@ -133,8 +133,9 @@ class Drive:
             or await rule.ends(_of_thread(result.messages))
             or before.turns + 1 == rule.max_turns
         )
-        at = await self._reached(team, heard=len(heard), ended=ended)
         handed_over = _handed_to(result.messages) not in (None, *anatomy.names(team))
+        final = ended and not handed_over and not review
+        at = await self._reached(team, heard=len(heard), ended=ended, final=final)
         self._at = human.wanted(at, self._customs, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
@@ -213,8 +214,9 @@ class Drive:
             self._asked.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
         return await asyncio.get_running_loop().create_future()
 
-    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool) -> Checkpoint:
-        """Where the run stands after a turn that began with `heard` messages."""
+    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> Checkpoint:
+        """Where the run stands after a turn that began with `heard` messages. After a `final` one nothing is left to
+        do but to answer: nobody will ask for the team's state, the largest of the run."""
         at = replace(
             self._at,
             turns=self._at.turns + 1,
@@ -226,6 +228,8 @@ class Drive:
             replies=(),
             introduced=False,
         )
+        if final:
+            return replace(at, state={})
         try:
             state = await team.save_state()
             said = len(anatomy.thread(team, state)) - at.skipped - sum(at.shown) - heard

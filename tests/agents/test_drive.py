@@ -120,6 +120,16 @@ async def test_resumed_after_any_turn_it_equals_an_undisturbed_run(make: Make) -
                 assert rest.drafts == []  # nothing was left but to answer
 
 
+@pytest.mark.parametrize("review", [False, True])
+async def test_the_last_turn_leaves_no_state_that_nobody_would_ask_for(review: bool) -> None:
+    """It would be the largest of the run. A review may send the team back to work, which needs it."""
+    sink = Recorder()
+    async with provider(model) as fake, orchestrator(fake, round_robin) as team:
+        await team.run(replace(task(), review=review), sink)
+    states = [load(saved).state for saved in sink.checkpoints]
+    assert [bool(state) for state in states] == [True] * 4 + [review]
+
+
 async def test_a_checkpoint_comes_after_all_events_of_its_turn() -> None:
     """And before any of the next."""
     sink, marks = Recorder(), list[str]()
