@@ -1,6 +1,7 @@
 """A real server process on a free port, for tests that talk to it as its users do."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from agents.assembly import WAREHOUSE
+from agents.warehouse import build
 from tests.e2e.tabs import Tab
 
 ROOT = Path(__file__).parents[2]
@@ -107,13 +110,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled database. To make it takes a second, which `server` takes and servers of a test's own needn't."""
+    made = tmp_path_factory.mktemp("warehouse") / WAREHOUSE
+    build(made)
+    return made
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, warehouse: Path) -> Iterator[Start]:
     """Starts servers of a test's own: `start("--team", "a:b", ASKSTREAM_X="y")`."""
     started: list[ServerProcess] = []
+    folder = tmp_path / "data"
 
     def begin(*options: str, data: Path | None = None, **environment: str) -> ServerProcess:
-        started.append(ServerProcess(data or tmp_path / "data", *options, **environment))
+        if data is None and not folder.exists():
+            folder.mkdir()
+            shutil.copy(warehouse, folder)
+        started.append(ServerProcess(data or folder, *options, **environment))
         return started[-1]
 
     try:
