@@ -1,7 +1,6 @@
 """One run's recent events, and those who want the next one."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -112,9 +111,9 @@ class Channel:
         return self._groups.setdefault((form, wanted), Group(self.run_id, form, wanted, self.last_id))
 
     def close_empty(self, group: Group) -> None:
-        if not len(group):
-            with contextlib.suppress(KeyError):
-                del self._groups[group.form, group.wanted]
+        key = group.form, group.wanted
+        if not len(group) and self._groups.get(key) is group:
+            del self._groups[key]
 
     def _audience(self) -> int:
         return self.viewers
