@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from bench import machine
 from bench.builds import Unmeasurable
@@ -10,9 +11,9 @@ from bench.events import PARTS
 from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
 
-# Deliveries of the run that only finds out how fast a server is.
-TRIAL_DELIVERIES = 20_000
-FEWEST_EVENTS, MOST_EVENTS = 32, 20_000
+# Deliveries of the first of the runs that only find out how fast a server is.
+TRIAL_DELIVERIES = 2_000
+FEWEST_EVENTS, MOST_EVENTS = 8, 20_000
 # A run is repeated when others took more than this share of the two cores.
 QUIET = 0.06
 # A generator that is as busy as that can't take more.
@@ -129,7 +130,7 @@ def warm_up(process: Running, how: Watching, runs: int) -> int:
 def _rush(process: Running, viewers: Viewers, count: int, plan: Plan, outcome: Outcome) -> None:
     if not plan.seconds:
         return
-    events = _events(viewers.rush(_events_for(TRIAL_DELIVERIES, count)), count, plan.seconds)
+    events = events_of(viewers.rush, count, plan.seconds)
     best = _best(process, viewers, lambda: viewers.rush(events), plan.rushes, plan.patience)
     outcome.cpu, outcome.rate = best.cpu_per_million, best.seen.delivered / max(best.seen.seconds, 1e-9)
     outcome.writes = best.writes / max(1, best.seen.delivered)
@@ -148,7 +149,7 @@ def _single(process: Running, viewers: Viewers, count: int, plan: Plan, outcome:
     """One event in flight at a time: nothing can be joined."""
     if not plan.single_seconds:
         return
-    events = _events(viewers.rush(_events_for(TRIAL_DELIVERIES // 4, count), window=1), count, plan.single_seconds)
+    events = events_of(partial(viewers.rush, window=1), count, plan.single_seconds)
     best = _best(process, viewers, lambda: viewers.rush(events, window=1), plan.rushes, plan.patience)
     outcome.single_cpu, outcome.single_kernel = best.cpu_per_million, best.kernel
     outcome.noise = max(outcome.noise, best.noise)
@@ -171,12 +172,13 @@ def paced_rate(count: int) -> float:
     return 100 if count <= 200 else 10 if count <= 2000 else 2
 
 
-def _events(trial: Seen, count: int, seconds: float) -> int:
-    return _events_for(trial.delivered / max(trial.seconds, 1e-6) * seconds, count)
-
-
-def _events_for(deliveries: float, count: int) -> int:
-    return round(min(MOST_EVENTS, max(FEWEST_EVENTS, deliveries / count)))
+def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
+    """How many events take about so many seconds. Found by ever longer rushes: a server that joins shows late how fast
+    it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
+    events = max(FEWEST_EVENTS, TRIAL_DELIVERIES // count)
+    while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
+        events *= 4
+    return round(min(MOST_EVENTS, max(FEWEST_EVENTS, events * seconds / max(seen.seconds, 1e-6))))
 
 
 def _best(process: Running, viewers: Viewers, run: Callable[[], Seen], times: int, patience: int) -> Measured:

@@ -7,6 +7,7 @@ import pytest
 
 from bench import builds, fanout, replays, servers
 from bench.fanout import Plan
+from bench.generator import Seen
 from bench.servers import Server, Transport
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -92,3 +93,16 @@ def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, told
     assert told in outcome.failure
     assert bool(outcome.failure) == bool(fault != "none")
     assert (outcome.cpu > 0) == (fault == "none")
+
+
+@pytest.mark.parametrize(
+    ("pace", "events"),
+    [(lambda events: events / 10_000, 15_000), (lambda events: 3.0, 8), (lambda events: 1e-5, 20_000)],
+)
+def test_a_run_is_as_long_as_it_should_be(pace: Callable[[int], float], events: int) -> None:
+    """A fast server gets the events of its time, up to the most; a slow one as few as tell anything."""
+
+    def rush(events: int) -> Seen:
+        return Seen(delivered=0, seconds=pace(events), busy=0)
+
+    assert fanout.events_of(rush, 5000, 1.5) == pytest.approx(events, rel=0.1)
