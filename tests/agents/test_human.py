@@ -212,10 +212,11 @@ async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
 
 
 async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
-    """To who handed over, as a swarm wants it."""
+    """To who handed over, as a swarm wants it, and who remembers what it is about."""
     async with provider(counting) as fake:
         play = Play(fake, hands_over)
-        answer = await play.run(task(), [Reply(value="no"), YES])
+        answer = await play.run(task("Why so late?"), [Reply(value="no"), YES])
+    assert all("Why so late?" in str(body["messages"]) for body in fake.requests)
     assert asked_of(play)[0][0] == "B"
     assert [name for name, _ in play.sink.said()] == ["A", "B", "B", "B"]
     assert answer.final_response.startswith("B has spoken after 'enough'")
