@@ -13,15 +13,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.base import ChatAgent, Team
+from autogen_agentchat.messages import ModelClientStreamingChunkEvent
+from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_core.models import ChatCompletionClient
+
+from agents import models, offline
+from agents.assembly import Bundled
 from bench import machine, servers, tokens
 from bench.builds import Unmeasurable
+from bench.journal import in_loop
 from bench.servers import OURS, Running, Server
+from server import cli
 
 QUESTION = "Which region sold most, and why?"
 _SHAPE = "BENCH_SHAPE"
@@ -204,8 +214,7 @@ def _program(*arguments: str) -> list[str]:
 
 # ---- what runs in the other processes ----------------------------------------------------------------------
 
-Make: TypeAlias = Any
-"""Makes a fresh team; awaited. Any, because AutoGen is not imported where the clock is read."""
+Make: TypeAlias = Callable[[], Awaitable[Team]]
 
 
 def _shape() -> Shape:
@@ -216,22 +225,15 @@ def _model(shape: Shape) -> tokens.Model:
     return tokens.Model(tokens.Load(runs=1, pieces=shape.pieces, pause=shape.pause))
 
 
-def team(client: Any) -> Any:
+def team(client: ChatCompletionClient) -> Team:
     """The agents of the shape that the environment names."""
-    from autogen_agentchat.agents import AssistantAgent
-    from autogen_agentchat.teams import RoundRobinGroupChat
-
     shape = _shape()
-    agents: list[Any] = [
-        AssistantAgent(f"Writer{number}", client, model_client_stream=True) for number in range(shape.agents)
-    ]
+    names = [f"Writer{number}" for number in range(shape.agents)]
+    agents: list[ChatAgent | Team] = [AssistantAgent(name, client, model_client_stream=True) for name in names]
     return RoundRobinGroupChat(agents, max_turns=shape.agents)
 
 
 def _serve() -> None:
-    from agents import models
-    from server import cli
-
     if (shape := _shape()) != BUNDLED:
 
         def connect(_settings: object) -> Any:
@@ -254,8 +256,6 @@ async def _stream(runs: int) -> None:
 
 
 async def _run(make: Make, shape: Shape) -> None:
-    from autogen_agentchat.messages import ModelClientStreamingChunkEvent
-
     written = 0
     async for item in (await make()).run_stream(task=QUESTION):
         if isinstance(item, ModelClientStreamingChunkEvent):
@@ -266,7 +266,7 @@ async def _run(make: Make, shape: Shape) -> None:
 
 @asynccontextmanager
 async def _written(shape: Shape) -> AsyncGenerator[Make]:
-    async def make() -> Any:
+    async def make() -> Team:
         return team(_model(shape))
 
     yield make
@@ -274,9 +274,6 @@ async def _written(shape: Shape) -> AsyncGenerator[Make]:
 
 @asynccontextmanager
 async def _bundled() -> AsyncGenerator[Make]:
-    from agents import models, offline
-    from agents.assembly import Bundled
-
     with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
         source = Bundled(Path(folder), None, 40)
         await source.prepare()
@@ -284,7 +281,7 @@ async def _bundled() -> AsyncGenerator[Make]:
             settings = models.ModelSettings(base_url=endpoint.base_url, api_key=endpoint.api_key, names="field")
             client = models.connect(settings)
 
-            async def make() -> Any:
+            async def make() -> Team:
                 return await source.team(client)
 
             yield make
@@ -294,8 +291,7 @@ def main() -> None:
     if sys.argv[1] == "serve":
         _serve()
     else:
-        with asyncio.Runner(loop_factory=__import__("uvloop").new_event_loop) as runner:
-            runner.run(_stream(int(sys.argv[2])))
+        in_loop(_stream(int(sys.argv[2])))
 
 
 if __name__ == "__main__":
