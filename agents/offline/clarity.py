@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from agents.measures import MEASURES
-from agents.offline import dates
+from agents.offline import mentions
 from agents.offline.conversation import ASK
 from agents.offline.followups import continued
 from agents.offline.intent import job_of, measures_of, read
@@ -85,7 +85,7 @@ def _label(names: tuple[str, ...]) -> str:
 
 def _periods(plan: Understanding) -> str:
     today = plan.covers.end
-    last = {unit: dates.last_whole(unit, today).label for unit in ("month", "quarter")}
+    last = {unit: mentions.last_whole(unit, today).label for unit in ("month", "quarter")}
     year = Period(today.replace(month=1, day=1), today).label
     return f"last month ({last['month']}), last quarter ({last['quarter']}) or this year ({year})"
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from agents.measures import MEASURES
 from agents.offline import queries
-from agents.offline.conversation import Act, Call, Conversation, Json, Result
-from agents.offline.evidence import Evidence, amount, percent, signed, to_markdown
+from agents.offline.conversation import Act, Call, Conversation, Result
+from agents.offline.evidence import Evidence, to_markdown
 from agents.offline.plan import CONTINUED, Request, requests_in, stated
 from agents.offline.planning import SCHEMA_CALL
+from agents.offline.results import key_figures, schema_table, table
 from agents.offline.script import Script, together
 from agents.offline.understanding import FORECAST, Understanding
 from agents.periods import Period
@@ -92,11 +93,11 @@ def _report(plan: Understanding) -> Fetch:
         "The key figures, their course, and who and what stands behind them.", (*key, course, *lists.values())
     )
     found = [
-        _key_figures(measures, plan, results[: len(key)]),
-        _table("Month by month", results[len(key)], plan.measures),
+        key_figures(measures, plan, results[: len(key)]),
+        table("Month by month", results[len(key)], plan.measures),
     ]
     for dimension, result in zip(lists, results[len(key) + 1 :], strict=True):
-        found.append(_table(list_title(dimension, plan), result, plan.measures[:1]))
+        found.append(table(list_title(dimension, plan), result, plan.measures[:1]))
     return _there(found)
 
 
@@ -110,7 +111,7 @@ def _figures(plan: Understanding) -> Fetch:
     )
     results = yield Act(thought.capitalize(), (*key, course))
     return _there(
-        [_key_figures(measures, plan, results[:-1]), _table("Month by month", results[-1], plan.measures)],
+        [key_figures(measures, plan, results[:-1]), table("Month by month", results[-1], plan.measures)],
     )
 
 
@@ -120,14 +121,14 @@ def _ranking(plan: Understanding) -> Fetch:
         measure, dimension, plan.period, plan.filters, order=plan.order, count=plan.count, against=plan.against
     )
     (result,) = yield Act(f"{LISTS[dimension]} by {MEASURES[measure].label.lower()}.", (_sql(sql),))
-    return _there([_table(f"{list_title(dimension, plan)}, {plan.period.label}", result, (measure,))])
+    return _there([table(f"{list_title(dimension, plan)}, {plan.period.label}", result, (measure,))])
 
 
 def _course(plan: Understanding) -> Fetch:
     grain = "month" if plan.job == "forecast" else plan.grain
     sql = queries.course(plan.measures, plan.period, plan.filters, grain)
     (result,) = yield Act(f"The course by {grain}.", (_sql(sql),))
-    return _there([_table(f"{grain.capitalize()} by {grain}", result, plan.measures)])
+    return _there([table(f"{grain.capitalize()} by {grain}", result, plan.measures)])
 
 
 def _customers(plan: Understanding) -> Fetch:
@@ -140,8 +141,8 @@ def _customers(plan: Understanding) -> Fetch:
     )
     return _there(
         [
-            _table(f"Customers gained, {plan.period.label}", results[0], ("revenue",)),
-            _table(f"Customers lost, {plan.period.label}", results[1], ("revenue",)),
+            table(f"Customers gained, {plan.period.label}", results[0], ("revenue",)),
+            table(f"Customers lost, {plan.period.label}", results[1], ("revenue",)),
         ]
     )
 
@@ -151,14 +152,14 @@ def _stock(plan: Understanding) -> Fetch:
         "The days on which a product was out of stock.",
         (_sql(queries.stock_outs(plan.period, plan.filters.get("product", ()))),),
     )
-    return _there([_table(f"Stock-outs, {plan.period.label}", result, ())])
+    return _there([table(f"Stock-outs, {plan.period.label}", result, ())])
 
 
 def _describe(title: str) -> Fetch:
     (result,) = yield Act("What the database holds.", (SCHEMA_CALL,))
     if result.error:
         return [Evidence(title, f"It can't be described: {result.message}")]
-    found = [_tables(title, result.data)]
+    found = [schema_table(title, result.data)]
     return [*found, _measures()] if "last_day" in result.data else found
 
 
@@ -176,7 +177,7 @@ def _requested(requests: Sequence[Request]) -> Fetch:
     calls = [_sql(_request_sql(request)) for request in requests]
     results = yield Act("What the analysis still needs.", tuple(calls))
     return _there(
-        [_table(request_title(request), result, ()) for request, result in zip(requests, results, strict=True)]
+        [table(request_title(request), result, ()) for request, result in zip(requests, results, strict=True)]
     )
 
 
@@ -196,7 +197,7 @@ def _request_sql(request: Request) -> str:
             return queries.sales_people(request.name)
 
 
-# --- from results to tables ------------------------------------------------------------------------------------------
+# --- the calls ----------------------------------------------------------------------------------------------------
 
 LISTS: Final[Mapping[str, str]] = {
     "product": "Products", "category": "Categories", "region": "Regions", "customer": "Customers",
@@ -229,86 +230,6 @@ def _course_period(plan: Understanding) -> Period:
     months = max(_COURSE_MONTHS, len(plan.period.months()) + (12 if plan.against else 0))
     first = plan.period.months()[-1].shifted(1 - months)
     return Period(first.start.replace(day=1), plan.period.end)
-
-
-def _key_figures(measures: Sequence[str], plan: Understanding, results: Sequence[Result]) -> Evidence:
-    title = "Key figures"
-    sql = ";\n\n".join(str(r.data["sql"]) for r in results if "sql" in r.data)
-    failed = next((r for r in results if r.error), None)
-    if failed:
-        return Evidence(title, f"The figures can't be had: {failed.message}")
-    if plan.against is None:
-        values: Sequence[Any] = results[0].data["rows"][0]
-        rows = [(MEASURES[m].label, amount(v, MEASURES[m].unit)) for m, v in zip(measures, values, strict=True)]
-        return Evidence(title, "", ("Measure", plan.period.label), tuple(rows), sql)
-    compared = [_compared(name, result.data) for name, result in zip(measures, results, strict=True)]
-    columns = ("Measure", plan.period.label, plan.against.label, "Change", "Change in %")
-    return Evidence(title, "", columns, tuple(compared), sql)
-
-
-def _compared(name: str, data: Json) -> tuple[str, ...]:
-    measure = MEASURES[name]
-    now, then = data["current"]["value"], data["previous"]["value"]
-    relative = "–" if measure.unit == "%" else percent(now, then)
-    change = None if now is None or then is None else now - then
-    return (
-        measure.label,
-        amount(now, measure.unit),
-        amount(then, measure.unit),
-        signed(change, measure.unit),
-        relative,
-    )
-
-
-def _table(title: str, result: Result, measures: Sequence[str]) -> Evidence:
-    """A result of run_sql as a table: columns named after a measure, and those beside one, in its unit."""
-    if result.error:
-        return Evidence(title, f"This can't be had: {result.message}")
-    columns: list[str] = result.data["columns"]
-    kept = [n for n, name in enumerate(columns) if name != "in_all"]
-    units = {name: _unit(name, measures) for name in columns}
-    rows = tuple(tuple(_cell(row[n], units[columns[n]]) for n in kept) for row in result.data["rows"])
-    in_all = result.data["rows"][0][columns.index("in_all")] if rows and "in_all" in columns else len(rows)
-    text = "None." if not rows else f"{in_all} in all, the largest {len(rows)} are shown." if in_all > len(rows) else ""
-    return Evidence(title, text, tuple(_heading(columns[n]) for n in kept), rows, str(result.data["sql"]))
-
-
-def _unit(column: str, measures: Sequence[str]) -> str:
-    if column in MEASURES:
-        return MEASURES[column].unit
-    if column in ("before", "change") and measures:
-        return MEASURES[measures[0]].unit
-    return "%" if column == "share" else ""
-
-
-def _heading(column: str) -> str:
-    return MEASURES[column].label if column in MEASURES else column.replace("_", " ").capitalize()
-
-
-def _cell(value: object, unit: str) -> str:
-    match value:
-        case None:
-            return "–"
-        case int() | float():
-            return amount(value, unit)
-        case _:
-            return str(value)
-
-
-def _tables(title: str, schema: Json) -> Evidence:
-    rows = tuple(
-        (
-            str(table["name"]),
-            f"{table['rows']:,}" if table.get("rows") is not None else str(table["kind"]),
-            ", ".join(str(column["name"]) for column in table["columns"]),
-        )
-        for table in schema["tables"]
-    )
-    span = f"Orders from {schema['first_day']} to {schema['last_day']}." if "last_day" in schema else ""
-    left_out = f" {schema['tables_left_out']} more are not listed." if schema.get("tables_left_out") else ""
-    return Evidence(
-        title, f"{len(rows)} tables and views.{left_out} {span}".strip(), ("Table", "Rows", "Columns"), rows
-    )
 
 
 def _there(found: list[Evidence]) -> list[Evidence]:

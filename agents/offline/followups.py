@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from agents.offline import dates
+from agents.offline import dates, mentions
 from agents.offline.dates import Dates
 from agents.offline.intent import (
     Job,
@@ -165,14 +165,14 @@ def _moved(base: Understanding, reading: Reading, earlier: Understanding, facts:
     if compares(reading) and len(when.periods) < 2:
         # All that there is has nothing before it: then it is the last year.
         whole = earlier.period == earlier.covers
-        period = dates.last_whole("month", facts.last_day, 12) if whole else earlier.period
+        period = mentions.last_whole("month", facts.last_day, 12) if whole else earlier.period
         now, then, notes = _set_against(period, when, earlier)
         return covered(replace(base, period=now, against=then, assumptions=notes))
     if when.periods:
         return timed(base, replace(when, relation=when.relation or _same_relation(base, earlier)))
     if when.relation:  # "and the quarter before?" moves the period itself
         period = earlier.period.year_before() if when.relation == "year_before" else None
-        period = period or dates.before_by(when.step, earlier.period)
+        period = period or mentions.before_by(when.step, earlier.period)
         return timed(base, replace(when, periods=(period,), relation=_same_relation(base, earlier)))
     period = _period_for(base.job, reading, earlier, facts)
     return timed(base, replace(when, periods=(period,), relation=_same_relation(base, earlier)))
@@ -181,7 +181,7 @@ def _moved(base: Understanding, reading: Reading, earlier: Understanding, facts:
 def _set_against(period: Period, when: Dates, earlier: Understanding) -> tuple[Period, Period, tuple[str, ...]]:
     """The period, beside the one that is named to compare it with."""
     if when.relation == "before":
-        return period, dates.before_by(when.step, period), ()
+        return period, mentions.before_by(when.step, period), ()
     if when.relation == "year_before" or any(one.start <= period.start <= one.end for one in when.periods):
         return period, period.year_before(), ()
     if when.periods:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agents.offline import dates, words
+from agents.offline import dates, mentions, words
 from agents.offline.dates import Dates
 from agents.offline.names import Facts, named
 
@@ -134,7 +134,7 @@ def count_of(reading: Reading) -> int:
     if not _is_number(found):
         found = reading.follow(rf"(\d{{1,3}}|[a-z]+) (?:{_HIGH}|{_LOW})")
     if found and _is_number(found):
-        return min(50, max(1, int(found) if found.isdigit() else dates.NUMBERS[found]))
+        return min(50, max(1, int(found) if found.isdigit() else mentions.NUMBERS[found]))
     lists_all = reading.says("by|per|for each|each|across|breakdown|split|all|every")
     return 5 if not lists_all or reading.says(f"{_HIGH}|{_LOW}|fastest") else 12
 
@@ -148,4 +148,4 @@ def grain_of(reading: Reading) -> Grain:
 
 
 def _is_number(text: str | None) -> bool:
-    return text is not None and (text.isdigit() or text in dates.NUMBERS)
+    return text is not None and (text.isdigit() or text in mentions.NUMBERS)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Final, Literal
 
 from agents.measures import MEASURES
-from agents.offline import dates, words
+from agents.offline import mentions, words
 from agents.offline.dates import Dates
 from agents.offline.intent import (
     Grain,
@@ -126,13 +126,13 @@ def default_period(job: Job, reading: Reading, facts: Facts) -> Period:
     today = facts.last_day
     match job:
         case "report":
-            return dates.last_whole(grain_of(reading), today)
+            return mentions.last_whole(grain_of(reading), today)
         case "rank" | "customers" | "stock":
-            return dates.last_whole("month", today, 12)
+            return mentions.last_whole("month", today, 12)
         case "trend" | "forecast" | "schema" | "unknown":
             return Period(facts.first_day, today)
         case _:
-            return dates.last_whole("month", today)
+            return mentions.last_whole("month", today)
 
 
 def timed(found: Understanding, when: Dates) -> Understanding:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import periods
-from agents.offline import dates
+from agents.offline import mentions
 from agents.periods import Period
 from tests.agents.analyst_team import asked
 
@@ -131,5 +131,5 @@ def test_what_is_no_period_is_refused_with_words(text: str) -> None:
 
 def test_last_month_is_the_last_whole_one() -> None:
     """Data that ends within a month doesn't make that month the last one."""
-    assert dates.last_whole("month", date(2026, 10, 30)) == periods.parse("2026-09")
-    assert dates.last_whole("month", date(2026, 10, 31)) == periods.parse("2026-10")
+    assert mentions.last_whole("month", date(2026, 10, 30)) == periods.parse("2026-09")
+    assert mentions.last_whole("month", date(2026, 10, 31)) == periods.parse("2026-10")
