@@ -21,9 +21,9 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 # Jobs in one transaction. Bounds how long the first of them waits for the last; 512 small appends take some 5 ms.
 GROUP = 512
-# Seconds from the beginning of one transaction to that of the next. A commit takes 40 µs of CPU, and as much again to
-# wake both threads, whatever is in it: with a thousand busy runs this gathers tens of appends into each. A run that
-# appends less often than this waits for nothing.
+# Seconds from the beginning of one transaction to that of the next. A commit takes some 40 µs of CPU whatever is in
+# it, and wakes two threads: with a thousand busy runs this gathers ten appends into each, and saves a quarter of the
+# CPU; waiting longer saves no more. A run alone waits for nothing while its events are further apart.
 PACE = 0.001
 
 
