@@ -61,23 +61,22 @@ QUICK = Scale(
     leave_out=("where",),
 )
 
-_LONG = Plan(seconds=1.5, rushes=2, single_seconds=0.8, paced_seconds=4, patience=2)
-_SHORT = Plan(seconds=0.7, rushes=1, single_seconds=0.4, paced_seconds=2, patience=2)
+_LONG = Plan(seconds=1.2, rushes=2, single_seconds=0.6, paced_seconds=4, patience=2)
 # With 5,000 viewers a slow server takes seconds for a few events.
 _VAST = Plan(seconds=0.8, rushes=1, single_seconds=0.4, paced_seconds=5)
 _RUNS = Plan(seconds=0, paced_seconds=3, rate=10, patience=2)
 _PACED = Plan(seconds=0, paced_seconds=6, patience=3)
 FULL = Scale(
     few=False,
-    viewers={10: _LONG, 100: _LONG, 300: _SHORT, 1000: _LONG, 5000: _VAST},
+    viewers={10: _LONG, 100: _LONG, 1000: _LONG, 5000: _VAST},
     runs={1: _RUNS, 10: _RUNS, 100: _RUNS, 1000: _RUNS},
     waiting=5000,
-    idle_seconds=30,
+    idle_seconds=20,
     durable={100: _PACED, 1000: _PACED},
     replay_live=((100, "sse"), (1000, "websocket")),
     replay_seconds=4,
     stalled=60_000,
-    stalled_before=(45_000, 8),
+    stalled_before=(45_000, 7),
     appended=200,
     times=7,
     writing=tokens.Load(runs=300, pieces=200, pause=0.05),
