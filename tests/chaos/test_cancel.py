@@ -22,8 +22,8 @@ CANCEL_SECONDS = 6.0
 # What a run may cost for good, in KiB of the heap: from the second leg on, since pools, caches and late imports are
 # full by then. A task that stays takes several times as much.
 HEAP_KB_A_RUN = 0.5
-# What the allocator and the worker threads that are added may still take of the system's memory.
-RSS_KB = 8 * 1024
+# What SQLite's cache, the allocator and the worker threads that are added may still take of the system's memory.
+RSS_KB = 16 * 1024
 SETTINGS = {
     "ASKSTREAM_MESSAGES": "1000000",  # no run comes to an end by itself
     # Each allocation is the system's own, and none is kept aside: its count of bytes in use is then exact.
