@@ -48,12 +48,18 @@ class Connection(asyncio.Protocol):
         self._open.add(self)
         transport.set_protocol(self)
 
-    async def writable(self) -> None:
-        """Returns when the client has taken enough of what it was sent, or has gone."""
-        if self.is_paused:
+    async def writable(self, seconds: float) -> None:
+        """Returns when the client has taken enough of what it was sent, or has gone.
+
+        Raises TimeoutError when it takes nothing at all for so long; one that is slow may take all the time it needs.
+        """
+        while self.is_paused:
+            left = self._transport.get_write_buffer_size()
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
-            await waiting
+            await asyncio.wait({waiting}, timeout=seconds)
+            if self.is_paused and self._transport.get_write_buffer_size() >= left:
+                raise TimeoutError
 
     def close(self) -> None:
         """Closes it once what was written has been sent."""

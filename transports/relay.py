@@ -63,7 +63,7 @@ class Relay(ABC):
     async def catch_up(self) -> None:
         """Pulls until the viewer is level. Raises TimeoutError when the client takes nothing, and AskstreamError."""
         try:
-            await self._writable()
+            await self.connection.writable(self._send_seconds)
             while not self.viewer.join(self, self._form):
                 batch = await self.viewer.next()
                 self.connection.write(self._form.encode(self.viewer.run_id, batch))
@@ -71,11 +71,6 @@ class Relay(ABC):
                     self.viewer.close()
                     self._finished(drained=batch.drained)
                     return
-                await self._writable()
+                await self.connection.writable(self._send_seconds)
         finally:
             self._task = None
-
-    async def _writable(self) -> None:
-        if self.connection.is_paused:
-            async with asyncio.timeout(self._send_seconds):
-                await self.connection.writable()

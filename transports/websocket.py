@@ -66,8 +66,7 @@ class Own(Socket):
         return True
 
     async def send(self, text: str) -> None:
-        async with asyncio.timeout(self._house.send_seconds):
-            await self.connection.writable()
+        await self.connection.writable(self._house.send_seconds)
         if not self._stopped:
             self.connection.write(frame(text.encode()))
             self._sent = monotonic()

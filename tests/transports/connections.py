@@ -15,6 +15,7 @@ class Transport:
         self.written: list[bytes] = []
         self.at: list[float] = []  # when, by the monotonic clock
         self.full_after: int | None = None
+        self._taken = 0
         self.is_paused = self.closed = self.aborted = False
         self._protocol: Any = None
 
@@ -28,6 +29,13 @@ class Transport:
         if self.full_after is not None and not self.is_paused and sum(map(len, self.written)) > self.full_after:
             self.is_paused = True
             self._protocol.pause_writing()
+
+    def take_some(self, size: int) -> None:
+        """The client has read so much, and more waits for it."""
+        self._taken += size
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.written)) - self._taken
 
     def drain(self) -> None:
         """The client has read everything."""

@@ -179,6 +179,23 @@ async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
     assert run.channel.viewers == 1
 
 
+async def test_who_is_slow_is_not_cut_while_it_takes_something(run: Run) -> None:
+    """Five times the seconds in which a client must take something pass; it takes a byte in each."""
+    await run.begin()
+    slow = Transport()
+    slow.full_after = 0
+    await run.view(slow, after=1)
+    await run.publish()
+    for _ in range(25):
+        slow.take_some(1)
+        await asyncio.sleep(run.house.send_seconds / 5)
+    assert not slow.aborted
+    slow.drain()
+    await run.end()
+    await _until(slow)
+    assert ids(slow) == [2, 3]
+
+
 async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
     """However long the log is, it is read piece by piece, each when the one before has been sent."""
     await run.begin()
