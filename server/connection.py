@@ -4,6 +4,9 @@
 """
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -38,28 +41,40 @@ class Hearer(Owner, Protocol):
 class Connection(asyncio.Protocol):
     """`write` takes bytes at any time, and sends them when the client takes them; `is_paused` asks to wait for that."""
 
-    __slots__ = ("_open", "_owner", "_transport", "_waiting", "is_paused", "write")
+    __slots__ = ("_given", "_open", "_owner", "_resumed", "_transport", "_waiting", "is_paused", "write")
 
     def __init__(self, transport: asyncio.Transport, owner: Owner, open_ones: set[Any], *, is_paused: bool) -> None:
         self._transport, self._open, self.is_paused = transport, open_ones, is_paused
         self.write: Callable[[bytes], None] = transport.write
         self._owner: Owner | None = owner
         self._waiting: list[asyncio.Future[None]] = []
+        self._given = self._resumed = 0
         self._open.add(self)
         transport.set_protocol(self)
 
-    async def writable(self, seconds: float) -> None:
-        """Returns when the client has taken enough of what it was sent, or has gone.
+    async def put(self, data: bytes, seconds: float) -> None:
+        """Writes once the client has taken enough of what it was sent; nothing, when it has gone by then.
 
         Raises TimeoutError when it takes nothing at all for so long; one that is slow may take all the time it needs.
         """
+        await self.writable(seconds)
+        if self._owner is not None:
+            self._given += len(data)
+            self.write(data)
+
+    async def writable(self, seconds: float) -> None:
+        """Waits as `put` does. Returns at once when the client has gone."""
         while self.is_paused:
-            left = self._transport.get_write_buffer_size()
+            taken, resumed = self._taken(), self._resumed
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
             await asyncio.wait({waiting}, timeout=seconds)
-            if self.is_paused and self._transport.get_write_buffer_size() >= left:
+            if self.is_paused and self._resumed == resumed and self._taken() <= taken:
                 raise TimeoutError
+
+    def _taken(self) -> int:
+        """Bytes of the client's that grow as it takes them, as long as all that is written is `put`."""
+        return self._given - self._transport.get_write_buffer_size() - _unsent(self._transport)
 
     def close(self) -> None:
         """Closes it once what was written has been sent."""
@@ -81,6 +96,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_paused = False
+        self._resumed += 1
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if not one.done():
@@ -109,7 +125,7 @@ class Socket(Connection):
     It sends no pings: what is sent into a silence tells a dead client as well.
     """
 
-    __slots__ = ("_conn", "_parts")
+    __slots__ = ("_conn", "_is_heard", "_is_text", "_message")
 
     def __init__(
         self,
@@ -121,7 +137,8 @@ class Socket(Connection):
         is_paused: bool,
     ) -> None:
         self._conn = conn
-        self._parts: list[Frame] = []
+        self._message, self._is_text = bytearray(), True
+        self._is_heard = True  # nothing is being dealt with
         super().__init__(transport, hearer, open_ones, is_paused=is_paused)
 
     def data_received(self, data: bytes) -> None:
@@ -133,7 +150,21 @@ class Socket(Connection):
 
     def go_on(self) -> None:
         """The messages so far have been dealt with."""
+        self._is_heard = True
+        self._read_on()
+
+    def pause_writing(self) -> None:
+        """Who takes nothing isn't listened to either: its pings would be answered into memory."""
         if not self._transport.is_closing():
+            self._transport.pause_reading()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._is_heard and not self.is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close_with(self, code: int, reason: str) -> None:
@@ -142,6 +173,7 @@ class Socket(Connection):
         self._let_go()
         if self._transport.is_closing():
             return  # uvloop's would raise
+        self.go_on()  # for the answer
         try:
             self._conn.send_close(code, reason)
         except InvalidState:
@@ -159,21 +191,25 @@ class Socket(Connection):
         super().shutdown()
 
     def _take_in(self, event: Frame) -> None:
-        if event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return  # the core answers pings and closes by itself
-        self._parts.append(event)
+        match event.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._message, self._is_text = bytearray(event.data), event.opcode is Opcode.TEXT
+            case Opcode.CONT:
+                self._message += event.data
+            case _:
+                return  # the core answers pings and closes by itself
         if event.fin:
-            parts, self._parts = self._parts, []
-            self._hear(b"".join(bytes(part.data) for part in parts), is_text=parts[0].opcode is Opcode.TEXT)
+            self._hear(bytes(self._message))
 
-    def _hear(self, data: bytes, *, is_text: bool) -> None:
+    def _hear(self, data: bytes) -> None:
         if self._owner is None:
             return
         try:
-            text = data.decode() if is_text else data
+            text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
             return
+        self._is_heard = False
         self._transport.pause_reading()
         cast(Hearer, self._owner).received(text)
 
@@ -190,3 +226,14 @@ class Socket(Connection):
 def frame(data: bytes) -> bytes:
     """A text frame. Extensions are off, so it is the same for every socket."""
     return Frame(Opcode.TEXT, data).serialize(mask=False)
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the system still keeps for the client; 0 where it doesn't tell."""
+    socket = transport.get_extra_info("socket")
+    if socket is None:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

@@ -65,8 +65,9 @@ class Relay(ABC):
         try:
             await self.connection.writable(self._send_seconds)
             while not self.viewer.join(self, self._form):
-                batch = await self.viewer.next()
-                self.connection.write(self._form.encode(self.viewer.run_id, batch))
+                batch = await self.viewer.step()
+                if batch.says_something:
+                    await self.connection.put(self._form.encode(self.viewer.run_id, batch), self._send_seconds)
                 if batch.ended or batch.drained:
                     self.viewer.close()
                     self._finished(drained=batch.drained)

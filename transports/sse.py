@@ -169,11 +169,16 @@ class _Direct(Relay):
             await self.catch_up()
         except TimeoutError:
             self.connection.abort()
-        except AskstreamError as problem:
-            log.error("run=%s can't be streamed: %s", self.viewer.run_id, problem)
+        except Exception as problem:  # noqa: BLE001 - the edge of the viewer's task: else it would stay for ever
+            log.error("run=%s can't be streamed: %s", self.viewer.run_id, _told(problem))
+            self._left = None  # it isn't the client that left
             self.connection.abort()
 
     def _finished(self, *, drained: bool) -> None:
         self._left = None
         self.connection.write(LAST_CHUNK)
         self.connection.close()
+
+
+def _told(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, AskstreamError) else type(problem).__name__

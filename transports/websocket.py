@@ -66,10 +66,8 @@ class Own(Socket):
         return True
 
     async def send(self, text: str) -> None:
-        await self.connection.writable(self._house.send_seconds)
-        if not self._stopped:
-            self.connection.write(frame(text.encode()))
-            self._sent = monotonic()
+        await self.connection.put(frame(text.encode()), self._house.send_seconds)
+        self._sent = monotonic()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._stopped:

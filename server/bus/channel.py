@@ -32,7 +32,7 @@ class Channel:
     writers: int = 0
     unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
     _size: int = 0
-    _waiting: set[asyncio.Future[bool]] = field(default_factory=set[asyncio.Future[bool]])
+    _waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
     _groups: dict[tuple[Form, Filter], Group] = field(default_factory=dict[tuple[Form, Filter], Group])
     _pace: Pace = field(init=False)
 
@@ -80,18 +80,18 @@ class Channel:
         self.ended = True
         self.wake()
 
-    async def wait(self, cursor: int, seconds: float | None = None) -> bool:
-        """True once there is something after the cursor, or a reason to look; False after so many seconds.
+    async def wait(self, cursor: int, seconds: float | None = None) -> None:
+        """Returns once there is something after the cursor, or a reason to look, or after so many seconds.
 
         Safe to cancel.
         """
         if self.last_id > cursor or self.ended:
-            return True
-        news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return
+        news = asyncio.get_running_loop().create_future()
         self._waiting.add(news)
-        timer = news.get_loop().call_later(seconds, _resolve, news, False) if seconds is not None else None
+        timer = news.get_loop().call_later(seconds, _resolve, news) if seconds is not None else None
         try:
-            return await news
+            await news
         finally:
             self._waiting.discard(news)
             if timer is not None:
@@ -135,7 +135,7 @@ class Channel:
     def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, set()
         for news in waiting:
-            _resolve(news, True)
+            _resolve(news)
 
     def _trim(self) -> None:
         """Forgets the older half once the bound is passed, so that trimming costs each event once."""
@@ -149,6 +149,6 @@ class Channel:
         self.base += half
 
 
-def _resolve(news: "asyncio.Future[bool]", outcome: bool) -> None:
+def _resolve(news: "asyncio.Future[None]") -> None:
     if not news.done():
-        news.set_result(outcome)
+        news.set_result(None)

@@ -1,5 +1,6 @@
 """One subscription of one client to one run: a cursor that pulls, or that its group moves."""
 
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from server.bus.batch import Batch, Missing, batch_of
@@ -61,18 +62,26 @@ class Viewer:
         A batch without entries tells that the cursor moved over hidden events, that no more comes, or, where it says
         nothing at all, that so many seconds have passed. Safe to cancel.
         """
-        while self._epoch == self._bus.epoch:
-            found = await self._pull()
-            if found:
-                batch = batch_of(found, self._cursor, self.wanted)
-                self._cursor = batch.cursor
-                if batch.says_something:
-                    return batch
-            elif self._channel.ended:
-                return self._rest()
-            elif not await self._channel.wait(self._cursor, seconds):
-                return Batch([], self._cursor)
-        return Batch([], self._cursor, drained=True)
+        deadline = monotonic() + seconds if seconds is not None else None
+        while True:
+            left = deadline - monotonic() if deadline is not None else None
+            batch = await self.step(left)
+            if batch.says_something or (left is not None and left <= 0):
+                return batch
+
+    async def step(self, seconds: float | None = None) -> Batch:
+        """As `next`, but it returns as soon as the cursor has moved or may, also where that says nothing."""
+        if self._epoch != self._bus.epoch:
+            return Batch([], self._cursor, drained=True)
+        found = await self._pull()
+        if found:
+            batch = batch_of(found, self._cursor, self.wanted)
+            self._cursor = batch.cursor
+            return batch
+        if self._channel.ended:
+            return self._rest()
+        await self._channel.wait(self._cursor, seconds)
+        return Batch([], self._cursor)
 
     def join(self, listener: Listener, form: Form) -> bool:
         """What follows the cursor goes to `listener` by itself from now on, until `leave` or until it is told.

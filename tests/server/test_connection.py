@@ -171,3 +171,45 @@ async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_sto
     talk.socket.shutdown()
     assert not talk.line.closed
     assert talk.open == {talk.socket}
+
+
+async def test_a_message_that_never_ends_costs_what_it_says() -> None:
+    """Empty fragments count towards no limit of size, so nothing may be kept of them."""
+    talk = Talk()
+    talk.client.send_text(b"a", fin=False)
+    for _ in range(1000):
+        talk.client.send_continuation(b"", fin=False)
+    talk.say()
+    slots = [getattr(talk.socket, name) for name in Socket.__slots__]
+    assert not [kept for kept in slots if isinstance(kept, list) and kept]
+    talk.client.send_continuation(b"b", fin=True)
+    talk.say()
+    assert talk.owner.heard == ["ab"]
+
+
+async def test_who_takes_nothing_is_not_listened_to() -> None:
+    """Its pings would be answered into memory. A message that is being dealt with keeps its own pause."""
+    talk = Talk()
+    talk.socket.pause_writing()
+    assert not talk.line.reading
+    talk.socket.resume_writing()
+    assert talk.line.reading
+    talk.client.send_text(b"one")
+    talk.say()
+    talk.socket.pause_writing()
+    talk.socket.resume_writing()
+    assert not talk.line.reading
+    talk.socket.go_on()
+    assert talk.line.reading
+
+
+async def test_the_answer_to_a_close_of_ours_is_read_whatever_was_going_on() -> None:
+    """Also in the middle of a message: the socket is closed when the client agrees, not seconds later."""
+    talk = Talk()
+    talk.client.send_text(b"one")
+    talk.say()
+    assert not talk.line.reading
+    talk.socket.close_with(4029, "enough")
+    talk.answers()
+    talk.say()
+    assert talk.line.closed

@@ -37,6 +37,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self.written)) - self._taken
 
+    def get_extra_info(self, name: str) -> None:
+        """It has no socket."""
+
     def drain(self) -> None:
         """The client has read everything."""
         self.full_after = None

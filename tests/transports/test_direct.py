@@ -250,6 +250,17 @@ async def test_silence_is_broken_and_only_silence(run: Run) -> None:
     assert all(transport.at[place] - transport.at[place - 1] >= silence * 0.95 for place in beats)
 
 
+async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_there(run: Run) -> None:
+    """An ordinary reconnect in the middle of a text: all that follows are chunks that this viewer doesn't want."""
+    await run.begin()
+    await run.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
+    transport = Transport()
+    await run.view(transport, after=1, wanted=Filter())
+    while b":\n\n" not in body_of(transport):  # noqa: ASYNC110 - the fake has no events of its own
+        await asyncio.sleep(0.01)
+    assert ids(transport) == []
+
+
 @pytest.mark.parametrize("size", range(140))
 async def test_wherever_a_client_stops_reading_the_end_comes_once(
     run: Run, size: int, caplog: pytest.LogCaptureFixture
@@ -298,19 +309,27 @@ async def test_a_drain_tells_those_who_are_level(run: Run) -> None:
     assert not run.channel.viewers
 
 
-async def test_a_journal_that_fails_costs_the_viewer_its_connection_and_nobody_else(run: Run) -> None:
-    """Who is far behind needs the journal; without it the client is cut, and may come back."""
+@pytest.mark.parametrize("problem", [JournalError("no disk"), RuntimeError("a bug")])
+async def test_a_journal_that_fails_costs_the_viewer_its_connection_and_nobody_else(
+    run: Run, problem: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who is far behind needs the journal; without it the client is cut, and may come back. It isn't it that left."""
     await run.begin()
 
     class Failing(Yielding):
         async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
-            raise JournalError("no disk")
+            raise problem
+
+    async def left() -> None:
+        raise AssertionError("the client was there all the time")
 
     level, late = Transport(), Transport()
     await run.view(level, after=1)
     run.bus._journal = cast(Journal, Failing(run.journal))  # pyright: ignore[reportPrivateUsage]
-    await run.view(late, after=0)
+    await run.view(late, after=0, left=left)
     await _until(late)
     assert late.aborted
+    assert run.channel.viewers == 1
     await run.publish()
     assert ids(level) == [2]
+    assert [each.levelname for each in caplog.records] == ["ERROR"]
