@@ -34,6 +34,9 @@ THREADS = 64
 WORKER = "worker"
 # What is still at work when all else has ended gets this long: an idle thread needs milliseconds to go.
 LAST_SECONDS = 1.0
+# The system counts as dead who acknowledges nothing for so many times as long as our own deadline for a viewer. It also
+# counts so who reads slowly through a small window, and that one we can tell apart ourselves.
+PATIENCE = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 # How many objects more than have gone may come before the youngest are searched for garbage, and how often older ones
@@ -63,7 +66,7 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     # acknowledges nothing for so long, also when nobody is sending to it any more.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_seconds * 1000))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * stalled_seconds * 1000))
     try:
         listening.bind((host, port))
     except OSError as problem:
