@@ -90,6 +90,8 @@ def differences(before: Understanding, now: Understanding) -> list[str]:
 def _told(name: str, old: str, new: str) -> str:
     instead = f" instead of {old}" if old else ""
     match name:
+        case "Measures" if not new:
+            return f"no longer of {old.lower()}"
         case "Measures":
             return _measured(old.lower().split(", "), new.lower().split(", ")) if old else f"of {new.lower()}"
         case "Task" | "Period":

@@ -182,6 +182,7 @@ def survives(plan: Understanding) -> None:
         assert MANY.first_day <= plan.period.start <= plan.period.end <= MANY.last_day
 
 
+@example("revenue in Q3 2026", "orders", ["orders stock"])
 @settings(deadline=None)
 @given(st.sampled_from(FIRST), texts, st.lists(texts, max_size=3))
 @example(VAGUE, "\ud800", ["\ud800 ½", "“”" * 300, "a. " * 100])
