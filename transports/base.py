@@ -19,6 +19,7 @@ from server.ask import QUESTION_CHARACTERS
 from server.bus import Bus, Missing
 from server.connection import Connection, Owner
 from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
+from server.events.errors import AskstreamError
 from server.protocols import EXTENSION
 from server.runs import Runs
 
@@ -115,6 +116,11 @@ def take(scope: Scope, owner: Owner) -> Connection | None:
     """The connection itself, to be written to by `owner`; None where the server doesn't let us."""
     give: Callable[[Owner], Connection | None] | None = offered(scope).get("take")
     return give(owner) if give is not None else None
+
+
+def told(problem: BaseException) -> str:
+    """An error as a log may have it: what isn't ours may hold what a client or a model said."""
+    return str(problem) if isinstance(problem, AskstreamError) else type(problem).__name__
 
 
 class Transport(Protocol):

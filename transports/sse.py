@@ -14,11 +14,10 @@ from starlette.types import Receive, Scope, Send
 from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
 from server.bus import Viewer
 from server.connection import Connection
-from server.events.errors import AskstreamError
 from server.journal import RunRecord
 from server.leaving import ClientLeft, unless_left
 from server.runs import Question
-from transports.base import House, abort, offered, take
+from transports.base import House, abort, offered, take, told
 from transports.bodies import EVENT_STREAM, LINES, Body, Chunked
 from transports.framing import LAST_CHUNK
 from transports.relay import Relay
@@ -170,7 +169,7 @@ class _Direct(Relay):
         except TimeoutError:
             self.connection.abort()
         except Exception as problem:  # noqa: BLE001 - the edge of the viewer's task: else it would stay for ever
-            log.error("run=%s can't be streamed: %s", self.viewer.run_id, _told(problem))
+            log.error("run=%s can't be streamed: %s", self.viewer.run_id, told(problem))
             self._left = None  # it isn't the client that left
             self.connection.abort()
 
@@ -178,7 +177,3 @@ class _Direct(Relay):
         self._left = None
         self.connection.write(LAST_CHUNK)
         self.connection.close()
-
-
-def _told(problem: Exception) -> str:
-    return str(problem) if isinstance(problem, AskstreamError) else type(problem).__name__

@@ -18,7 +18,7 @@ from server.bus import Viewer
 from server.connection import Socket as Connection
 from server.connection import frame
 from server.events.errors import AskstreamError
-from transports.base import House, abort, take
+from transports.base import House, abort, take, told
 from transports.session import SUBPROTOCOL
 from transports.socket import INTERNAL, TOO_SLOW, Closing, Socket
 from transports.watch import Direct, Plain, Watch
@@ -87,7 +87,8 @@ class Own(Socket):
     def lost(self) -> None:
         """Also when we close it. What the client said before that is still done, though nobody is told."""
         self.stop()
-        self._house.tasks.spawn(self.leave())
+        if self._tied:
+            self._house.tasks.spawn(self.leave())
 
     def _watch(self, viewer: Viewer) -> Watch:
         return Direct(viewer, self, self.connection, send_seconds=self._house.send_seconds)
@@ -112,7 +113,7 @@ class Own(Socket):
                 self.connection.close_with(TOO_SLOW, _NOTHING_READ)
                 asyncio.get_running_loop().call_later(CUT_SECONDS, self.connection.abort)
             case problem:
-                log.error("/ws: %s", problem if isinstance(problem, AskstreamError) else repr(problem))
+                log.error("/ws: %s", told(problem))
                 self.connection.close_with(INTERNAL, _NO_LOG)
 
 
