@@ -76,10 +76,13 @@ class Socket(ABC):
         """Breaks a silence; goes on by itself."""
         silent = monotonic() - max(self._sent, *(watch.viewer.wrote_at for watch in self._watches.values()), 0.0)
         if silent >= self._house.heartbeat_seconds:
-            self.spawn(self.send(self._conversation.heartbeat().text))
+            self._sound(self._conversation.heartbeat().text)
             silent = 0.0
         wait = self._house.heartbeat_seconds - silent
         self._heart = asyncio.get_running_loop().call_later(wait, self.beat)
+
+    def _sound(self, heartbeat: str) -> None:
+        self.spawn(self.send(heartbeat))
 
     def stop(self) -> None:
         self._stopped = True

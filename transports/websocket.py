@@ -90,6 +90,13 @@ class Own(Socket):
         if self._tied:
             self._house.tasks.spawn(self.leave())
 
+    def _sound(self, heartbeat: str) -> None:
+        if self.connection.is_paused:
+            super()._sound(heartbeat)  # which waits, and tells who takes nothing
+        else:
+            self.connection.write(frame(heartbeat.encode()))
+            self._sent = monotonic()
+
     def _watch(self, viewer: Viewer) -> Watch:
         return Direct(viewer, self, self.connection, send_seconds=self._house.send_seconds)
 
