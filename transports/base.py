@@ -7,7 +7,7 @@ import asyncio
 import importlib
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -16,10 +16,11 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from server.ask import QUESTION_CHARACTERS
-from server.bus import Bus, Missing
+from server.bus import Batch, Bus, Missing
 from server.connection import Connection, Owner
 from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from server.events.errors import AskstreamError
+from server.journal import Entry
 from server.protocols import EXTENSION
 from server.runs import Runs
 
@@ -88,6 +89,14 @@ def gap_line(run_id: str, missing: Missing) -> bytes:
 def drain_line(run_id: str, retry_ms: int) -> bytes:
     """The notice that this server is going away."""
     return _notice(run_id, "This server is going away; the run goes on. Reconnect.", Drain(retry_ms=retry_ms))
+
+
+def lines(run_id: str, batch: Batch) -> Iterator[bytes]:
+    """The texts of a batch, in order: what a transport without any framing of its own sends."""
+    for item in batch.items:
+        yield item.line if isinstance(item, Entry) else gap_line(run_id, item)
+    if batch.drained:
+        yield drain_line(run_id, retry_spread())
 
 
 def retry_spread() -> int:

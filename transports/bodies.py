@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from server.bus import Batch
 from server.journal import Entry
-from transports.base import HEARTBEAT_SECONDS, drain_line, gap_line, retry_spread
+from transports.base import HEARTBEAT_SECONDS, drain_line, gap_line, lines, retry_spread
 from transports.framing import HEARTBEAT, RETRY_MS, block, chunk, cursor_block, notice_block, retry_block
 
 Encode: TypeAlias = Callable[[str, Batch], bytes]
@@ -55,10 +55,7 @@ def _blocks(run_id: str, batch: Batch) -> bytes:
 
 
 def _lines(run_id: str, batch: Batch) -> bytes:
-    parts = [item.line if isinstance(item, Entry) else gap_line(run_id, item) for item in batch.items]
-    if batch.drained:
-        parts.append(drain_line(run_id, retry_spread()))
-    return b"".join(line + b"\n" for line in parts)
+    return b"".join(line + b"\n" for line in lines(run_id, batch))
 
 
 EVENT_STREAM = Body("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)

@@ -1,14 +1,13 @@
 """One subscription of a socket: it moves a run's events as frames, straight to the connection or as ASGI's messages."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.bus import Batch, Viewer
 from server.connection import Connection, frame
-from server.journal import Entry
-from transports.base import drain_line, gap_line, retry_spread
+from transports.base import lines
 from transports.relay import Relay
 
 
@@ -32,14 +31,6 @@ class Watch(Protocol):
     def step_back(self) -> None: ...
 
     def stop(self) -> None: ...
-
-
-def lines(run_id: str, batch: Batch) -> Iterator[bytes]:
-    """The texts of a batch, in order."""
-    for item in batch.items:
-        yield item.line if isinstance(item, Entry) else gap_line(run_id, item)
-    if batch.drained:
-        yield drain_line(run_id, retry_spread())
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Lives:
             most = self._limits.active_runs
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
         turn = self._sessions.join(record.principal, record.session_id, if_busy)
-        return self._admit(record, _task(record), self._orchestrators[_options(record).get("by", "team")], turn)
+        return self._admit(record, _task(record), self._orchestrators[_options(record)["by"]], turn)
 
     async def begin(self, run: Run, *, alone: bool) -> tuple[RunRecord, bool]:
         """Writes the first event and brings the run to life; its durable record, and whether it is new.
@@ -132,7 +132,7 @@ class Lives:
             await asyncio.wait(self._tasks)
 
     async def _resume(self, record: RunRecord) -> None:
-        left = await recovery.look(self._journal, record, self._orchestrators.get(_options(record).get("by", "team")))
+        left = await recovery.look(self._journal, record, self._orchestrators.get(_options(record)["by"]))
         turn = self._sessions.join(record.principal, record.session_id, "resume")
         run = self._admit(record, left.continued(_task(record)), left.team, turn)
         try:
@@ -185,4 +185,5 @@ def _task(record: RunRecord) -> Task:
 
 
 def _options(record: RunRecord) -> dict[str, Any]:
-    return orjson.loads(record.options)
+    """What the run was started with; another server's record may lack some of it."""
+    return {"by": "team", "review": False, **orjson.loads(record.options)}
