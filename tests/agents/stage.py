@@ -106,6 +106,17 @@ def agents(client: ChatCompletionClient, names: str = "ABC") -> list[Any]:
     return [agent(client, name, tools=[look], reflect_on_tool_use=True) for name in names]
 
 
+def forked(members: list[Any]) -> BaseGroupChat:
+    """A graph whose first member is followed by all others at once."""
+    first, *rest = members
+    built = DiGraphBuilder()
+    for member in members:
+        built.add_node(member)
+    for member in rest:
+        built.add_edge(first, member)
+    return GraphFlow(members, built.build())
+
+
 async def look(at: str) -> str:
     """Look at something."""
     return f"{at} seen"

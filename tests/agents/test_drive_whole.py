@@ -13,18 +13,23 @@ from autogen_core.models import ChatCompletionClient
 from agents.models import ModelSettings, connect
 from server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Make, Recorder, agent, agents, graph, model, orchestrator, swarm, task, undisturbed
+from tests.agents.stage import (
+    Make,
+    Recorder,
+    agent,
+    agents,
+    forked,
+    graph,
+    model,
+    orchestrator,
+    swarm,
+    task,
+    undisturbed,
+)
 
 
 def parallel(client: ChatCompletionClient) -> BaseGroupChat:
-    """A graph whose second step is two agents at once."""
-    first, *both = members = agents(client)
-    built = DiGraphBuilder()
-    for member in members:
-        built.add_node(member)
-    for member in both:
-        built.add_edge(first, member)
-    return GraphFlow(members, built.build())
+    return forked(agents(client))
 
 
 def cycle(client: ChatCompletionClient) -> BaseGroupChat:

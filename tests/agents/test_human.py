@@ -34,7 +34,7 @@ from server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, provider
 from tests.agents.people import APPROVED, NOBODY_THERE, Play, bundled, insights_play, sent_back, staff
-from tests.agents.stage import Make, Recorder, agent, essence, orchestrator, task
+from tests.agents.stage import Make, Recorder, agent, essence, forked, orchestrator, task
 
 # --- other teams -----------------------------------------------------------------------------------------------------
 
@@ -298,14 +298,7 @@ def nested_person(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def parallel(client: ChatCompletionClient) -> BaseGroupChat:
-    members: list[Any] = [agent(client, name) for name in "ABC"]
-    first, *both = members
-    built = DiGraphBuilder()
-    for member in members:
-        built.add_node(member)
-    for member in both:
-        built.add_edge(first, member)
-    return GraphFlow(members, built.build())
+    return forked([agent(client, name) for name in "ABC"])
 
 
 @pytest.mark.parametrize(("make", "review"), [(nested_person, False), (parallel, True)])

@@ -141,6 +141,16 @@ async def _run(house: House, says: int = 1) -> RunRecord:
     return record
 
 
+async def _watching(house: House, *records: RunRecord) -> Client:
+    """A socket that has been told of each of these runs that it watches it, and its first event."""
+    client = Client(house)
+    await client.open()
+    for record in records:
+        client.say(type="subscribe", run_id=record.run_id)
+    await client.until(2 * len(records))
+    return client
+
+
 def _ids(texts: list[dict[str, Any]]) -> list[int]:
     return [text["event"]["id"] for text in texts if "event" in text]
 
@@ -167,11 +177,7 @@ async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(house: House,
 async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Speaks) -> None:
     """Its viewers are gone before anything else could be written to them, and so are its tasks."""
     records = [await _run(house) for _ in range(3)]
-    client = Client(house)
-    await client.open()
-    for record in records:
-        client.say(type="subscribe", run_id=record.run_id)
-    await client.until(6)
+    client = await _watching(house, *records)
     await client.leave()
     assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
     client.line.lose()
@@ -217,11 +223,7 @@ async def test_what_a_client_said_before_it_left_is_done(house: House) -> None:
 async def test_a_client_that_takes_nothing_is_told_why_and_cut(house: House, team: Speaks) -> None:
     """4008 is the last that it gets, once, however many runs it watches; other viewers get everything."""
     record = await _run(house, 40)
-    stalled, reads = Client(house), Client(house)
-    for client in (stalled, reads):
-        await client.open()
-        client.say(type="subscribe", run_id=record.run_id)
-        await client.until(2)
+    stalled, reads = await _watching(house, record), await _watching(house, record)
     stalled.line.full_after = 0
     for number in range(40):
         team.may.release()
@@ -236,10 +238,7 @@ async def test_a_client_that_takes_nothing_is_told_why_and_cut(house: House, tea
 async def test_who_reads_on_in_time_gets_what_it_lacks(house: House, team: Speaks) -> None:
     """In order, and every event once."""
     record = await _run(house, 20)
-    client = Client(house)
-    await client.open()
-    client.say(type="subscribe", run_id=record.run_id)
-    await client.until(2)
+    client = await _watching(house, record)
     client.line.full_after = 0
     for _ in range(20):
         team.may.release()
@@ -251,11 +250,7 @@ async def test_who_reads_on_in_time_gets_what_it_lacks(house: House, team: Speak
 async def test_a_drain_closes_the_socket_behind_its_notice(house: House) -> None:
     """4012, however many runs it watches."""
     records = [await _run(house) for _ in range(3)]
-    client = Client(house)
-    await client.open()
-    for record in records:
-        client.say(type="subscribe", run_id=record.run_id)
-    await client.until(6)
+    client = await _watching(house, *records)
     house.bus.drain()
     assert await client.told_to_close() == 4012
     assert client.texts[-1]["event"]["event_type"] == "drain"
@@ -265,10 +260,7 @@ async def test_a_drain_closes_the_socket_behind_its_notice(house: House) -> None
 async def test_silence_is_broken_but_not_while_a_run_speaks(house: House, team: Speaks) -> None:
     """What the bus writes counts as well."""
     record = await _run(house, 20)
-    client = Client(house)
-    await client.open()
-    client.say(type="subscribe", run_id=record.run_id)
-    await client.until(2)
+    client = await _watching(house, record)
     for number in range(15):
         team.may.release()
         await client.until(3 + number)
