@@ -15,6 +15,7 @@ from agents.models import BadModelSettings
 from agents.outlet import Outlet
 from agents.progress import Progress, Share
 from agents.scope import Scope
+from agents.turnstile import Turnstile
 from server.events import Draft
 from server.events.errors import AskstreamError, RunFailed
 from server.runs.orchestrator import Answer, Inquiry, Sink, Task
@@ -59,6 +60,7 @@ class AutoGenOrchestrator:
         self._connect = client
         self._source = source
         self._max_messages = max_messages
+        self._turnstile = Turnstile()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
     @property
@@ -119,6 +121,7 @@ class AutoGenOrchestrator:
         outlet = Outlet(sink)
         ledger = Ledger(start.usage if start else None)
         try:
+            await self._turnstile.enter()
             team = await self._source.team(Tap(client, outlet, ledger))
             names = [agent.name for agent in members(team)]
             customs = self._source.customs

@@ -11,6 +11,7 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 from agents.assembly import Own
 from agents.orchestrator import AutoGenOrchestrator
 from agents.teams import Factory
+from server.events import AgentThinking, Draft
 from server.runs.orchestrator import Answer
 from tests.agents.stage import Recorder, task
 
@@ -58,4 +59,55 @@ async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:
         await one.warm()
     assert cast(Answer, await one.run(task(), Recorder())).final_response == "42"
     assert clients.asked == 2
+    await one.close()
+
+
+class Diary(Recorder):
+    """A sink that notes when the first agent's turn begins."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self._notes = notes
+
+    async def emit(self, draft: Draft) -> None:
+        if isinstance(draft.body, AgentThinking):
+            self._notes.append("begun")
+        await super().emit(draft)
+
+
+async def test_of_runs_that_come_together_one_is_set_up_at_a_time() -> None:
+    """Else those that speak already would wait for all the others' set-ups. The loop turns as often as AutoGen needs
+    until an agent's turn begins."""
+    notes: list[str] = []
+
+    def make(client: ChatCompletionClient) -> object:
+        notes.append("made")
+        return AssistantAgent("A", client)
+
+    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    await asyncio.gather(*(one.run(task(), Diary(notes)) for _ in range(5)))
+    assert notes == ["made", "begun"] * 5
+    await one.close()
+
+
+async def test_a_run_that_waits_to_be_set_up_can_be_stopped() -> None:
+    """At once, and without a team."""
+    teams = 0
+    made = asyncio.Event()
+
+    def make(client: ChatCompletionClient) -> object:
+        nonlocal teams
+        teams += 1
+        made.set()
+        return AssistantAgent("A", client)
+
+    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    await one.warm()
+    first, second, third = [asyncio.ensure_future(one.run(task(), Recorder())) for _ in range(3)]
+    await made.wait()
+    second.cancel()
+    await asyncio.wait({first, second, third})
+    assert second.cancelled()
+    assert cast(Answer, third.result()).final_response == "42"
+    assert teams == 2
     await one.close()
