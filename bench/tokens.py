@@ -1,15 +1,18 @@
 """What a piece of a model's text costs on its way to a viewer, beside what AutoGen's own stream costs for it.
 
-In one process, with a model that writes at a given pace and costs next to nothing. Ours goes the whole way: team,
-tap, writer, SQLite journal, bus, SSE frames. AutoGen's is `run_stream` of the same team, read to its end.
+In one process, with a model that writes at a given pace. Ours goes the whole way: team, tap, writer, SQLite journal,
+bus, SSE frames, written to a connection that is ours as the server does it. AutoGen's is `run_stream` of the same team,
+read to its end. What the model and who reads take by themselves is measured as well, and taken off both.
 """
 
 import asyncio
+import gc
 import re
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +30,12 @@ from agents.teams import Factory
 from bench.builds import Unmeasurable
 from bench.journal import in_loop
 from server.bus import Bus
+from server.connection import Owner, Rest
 from server.events import Filter
 from server.journal.sqlite import SqliteJournal
+from server.protocols import EXTENSION
 from server.runs import Limits, Question, Runs
+from server.serving import COLLECT
 from transports.base import House
 from transports.sse import Stream
 
@@ -53,9 +59,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """CPU in µs a piece, all threads, and in ms what a run takes beside them; from model to viewer in ms."""
+    """CPU in µs a piece, all threads, and in ms what a run takes beside them; from model to viewer in ms.
+
+    `bench` is what the benchmark's own part takes for a piece; it is not in `cpu`.
+    """
 
     cpu: float
+    bench: float
     run_ms: float
     p50: float
     p99: float
@@ -110,13 +120,33 @@ Way = Callable[[Load, list[float]], Awaitable[None]]
 
 
 async def _measured(load: Load, way: Way) -> Cost:
-    """The cost of a piece is what more of them cost: that of a run with one piece is taken off."""
+    """The cost of a piece is what more of them cost: that of a run with one piece is taken off, and so is our own part
+    in it."""
     await way(Load(runs=2, pieces=10, pause=0), [])
+    with _collecting_as_served():
+        run_ms, cpu, took = await _costs(load, way)
+        _, own, _ = await _costs(load, _bench)
+    quantiles = statistics.quantiles(took, n=100)
+    return Cost(cpu=cpu - own, bench=own, run_ms=run_ms, p50=quantiles[49], p99=quantiles[98])
+
+
+@contextmanager
+def _collecting_as_served() -> Generator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECT)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+async def _costs(load: Load, way: Way) -> tuple[float, float, list[float]]:
+    """Of a run with one piece, in ms; of a piece more, in µs; and how long pieces took."""
     bare = min([(await _spent(replace(load, pieces=1), way))[0] for _ in range(3)])
     spent, took = await _spent(load, way)
-    quantiles = statistics.quantiles(took, n=100)
-    cpu = (spent - bare) / (load.total - load.runs) * 1e6
-    return Cost(cpu=cpu, run_ms=bare / load.runs * 1e3, p50=quantiles[49], p99=quantiles[98])
+    return bare / load.runs * 1e3, (spent - bare) / (load.total - load.runs) * 1e6, took
 
 
 async def _spent(load: Load, way: Way) -> tuple[float, list[float]]:
@@ -129,6 +159,18 @@ async def _spent(load: Load, way: Way) -> tuple[float, list[float]]:
     return cpu, took
 
 
+async def _bench(load: Load, took: list[float]) -> None:
+    """The model and who reads it, with nothing between them."""
+
+    async def run() -> None:
+        reader = Reader(took)
+        async for item in Model(load).create_stream():
+            if isinstance(item, str):
+                reader.read(item.encode())
+
+    await _at_once(load, run)
+
+
 async def _autogen(load: Load, took: list[float]) -> None:
     async def run() -> None:
         reader = Reader(took)
@@ -136,6 +178,10 @@ async def _autogen(load: Load, took: list[float]) -> None:
             if isinstance(item, ModelClientStreamingChunkEvent):
                 reader.read(item.content.encode())
 
+    await _at_once(load, run)
+
+
+async def _at_once(load: Load, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(load.runs):
             group.create_task(run())
@@ -150,9 +196,7 @@ async def _ours(load: Load, took: list[float]) -> None:
             bus = Bus(journal, group)
             runs = Runs(journal, bus, orchestrator, Limits(active_runs=load.runs), group=group)
             house = House(runs=runs, bus=bus)
-            async with asyncio.TaskGroup() as viewers:
-                for _ in range(load.runs):
-                    viewers.create_task(_view(house, Reader(took)))
+            await _at_once(load, lambda: _view(house, Reader(took)))
             await runs.close()
             bus.close()
         await orchestrator.close()
@@ -160,15 +204,39 @@ async def _ours(load: Load, took: list[float]) -> None:
 
 
 async def _view(house: House, reader: Reader) -> None:
-    """A run and its one viewer, whose socket takes everything at once."""
+    """A run and its one viewer."""
     record, _ = await house.runs.start(Question(text="Write.", principal="bench"))
     viewer = await house.bus.attach(record.run_id, wanted=Filter(include=frozenset({"agent_chunk"}), tokens=True))
+    socket = _Socket(reader)
 
-    async def send(message: Message) -> None:
-        reader.read(b"".join(_DELTA.findall(message.get("body", b""))))
+    def take(owner: Owner) -> Rest:
+        return Rest(socket, owner, set(), is_paused=False)
+
+    async def send(_message: Message) -> None:
+        """The head of the response."""
 
     async def receive() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError("nobody leaves")
+        raise AssertionError("the connection is ours: nobody waits for more of the request")
 
-    await Stream(viewer, house)({"type": "http", "method": "GET"}, receive, send)
+    await Stream(viewer, house)(
+        {"type": "http", "method": "GET", "extensions": {EXTENSION: {"take": take}}}, receive, send
+    )
+    await socket.closed.wait()
+
+
+class _Socket(asyncio.Transport):
+    """Of a client that takes everything at once."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self._reader = reader
+        self.closed = asyncio.Event()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Nothing is ever said to it."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._reader.read(b"".join(_DELTA.findall(data)))
+
+    def close(self) -> None:
+        self.closed.set()
