@@ -109,9 +109,15 @@ def _text_alone(values: dict[str, Any]) -> str | None:
             return None
 
 
-async def _opened(client: AsyncOpenAI, arguments: dict[str, Any]) -> AsyncStream[object]:
-    """The stream that answers a request, of JSON as it comes."""
-    answer = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
+async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any]) -> AsyncStream[object]:
+    """The stream that answers a request, of JSON as it comes.
+
+    The conversation and its tools go into the body as they are. Given as arguments, the library would look through
+    them key by key for what is called otherwise on the wire: for nothing, and at more cost than all the rest.
+    """
+    body: dict[str, Any] = {**talk, **(options.get("extra_body") or {})}
+    arguments: dict[str, Any] = {**options, "messages": (), "extra_body": body}
+    answer: Any = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
     return answer.parse(to=AsyncStream[object])
 
 
@@ -127,14 +133,14 @@ async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStrea
 
 
 async def _chunks(
-    client: AsyncOpenAI, arguments: dict[str, Any], token: CancellationToken | None
+    client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
 ) -> AsyncGenerator[ChatCompletionChunk]:
     """One answer's chunks. However it ends, its connection is let go at once.
 
     AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
     provider leak; and it makes a task of each chunk.
     """
-    opening = asyncio.ensure_future(_opened(client, arguments))
+    opening = asyncio.ensure_future(_opened(client, talk, options))
     if token is not None:
         token.link_future(opening)
     reader = _Reader()
@@ -155,8 +161,10 @@ class _Streams(BaseOpenAIChatCompletionClient):
         create_args: dict[str, Any],
         cancellation_token: CancellationToken | None,
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        tools = {"tools": tool_params} if tool_params else {}
-        return _watched(_chunks(self._client, {"messages": oai_messages, **tools, **create_args}, cancellation_token))
+        talk: dict[str, Any] = {"messages": oai_messages}
+        if tool_params:
+            talk["tools"] = tool_params
+        return _watched(_chunks(self._client, talk, create_args, cancellation_token))
 
     def _create_stream_chunks_beta_client(
         self, *args: Any, **options: Any

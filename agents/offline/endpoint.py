@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
@@ -18,7 +18,7 @@ import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from agents.offline.analyst import MODEL, reply
@@ -163,7 +163,8 @@ def _complete(body: Json) -> Response:
     usage = _usage(body, answer)
     if body.get("stream"):
         told = usage if _asks_for_usage(body) else None
-        return StreamingResponse(_stream(head, answer, len(messages), told), media_type="text/event-stream")
+        # All of it is known by now: one write for all of its pieces, instead of one for each.
+        return Response(b"".join(_stream(head, answer, len(messages), told)), media_type="text/event-stream")
     choice = {
         "index": 0,
         "message": _message(answer, len(messages)),
@@ -176,7 +177,7 @@ def _complete(body: Json) -> Response:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-async def _stream(head: Json, answer: Reply, position: int, usage: Json | None) -> AsyncIterator[bytes]:
+def _stream(head: Json, answer: Reply, position: int, usage: Json | None) -> Iterator[bytes]:
     frame = {**head, "object": "chat.completion.chunk"}
     for delta in _deltas(answer, position):
         yield _sse({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})

@@ -4,9 +4,19 @@ import asyncio
 import json
 from typing import Any
 
+import PIL.Image
 import pytest
-from autogen_core import CancellationToken
-from autogen_core.models import ChatCompletionClient, CreateResult, UserMessage
+from autogen_core import CancellationToken, FunctionCall, Image
+from autogen_core.models import (
+    AssistantMessage,
+    ChatCompletionClient,
+    CreateResult,
+    FunctionExecutionResult,
+    FunctionExecutionResultMessage,
+    SystemMessage,
+    UserMessage,
+)
+from autogen_core.tools import FunctionTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from openai.types.chat import ChatCompletionChunk
 
@@ -121,6 +131,46 @@ async def test_an_answer_is_read_as_autogens_own_client_reads_it(stream: list[di
         ours = await read(connect(ModelSettings(base_url=fake.base_url, model="m")))
         own = OpenAIChatCompletionClient(model="m", base_url=fake.base_url, api_key="k", model_info=info)
         assert ours == await read(own)
+
+
+CONVERSATION = [
+    SystemMessage(content="Be brief."),
+    UserMessage(content=["What is it?", Image(PIL.Image.new("RGB", (1, 1)))], source="user"),
+    AssistantMessage(content=[FunctionCall(id="1", name="look", arguments="{}")], thought="Hm.", source="A"),
+    FunctionExecutionResultMessage(
+        content=[FunctionExecutionResult(content="a dot", name="look", call_id="1", is_error=False)]
+    ),
+]
+EXTRA = {"temperature": 0.5, "stop": ["x"], "stream_options": {"include_usage": True}, "extra_body": {"top_k": 3}}
+
+
+async def look(at: str) -> str:
+    """Looks."""
+    return at
+
+
+async def test_a_request_is_the_one_that_autogens_own_client_sends() -> None:
+    """Pictures, tool calls, results, tools and options of the provider's own: all of it, under the same names."""
+    info: Any = {"vision": True, "function_calling": True, "json_output": True, "family": "unknown"}
+    info["structured_output"] = False
+    async with provider([Reply(text=["a"])]) as fake:
+        ours = connect(ModelSettings(base_url=fake.base_url, model="m", info=info, names="none"))
+        own = OpenAIChatCompletionClient(
+            model="m", base_url=fake.base_url, api_key="k", model_info=info, include_name_in_message=False
+        )
+        tools = [FunctionTool(look, "Looks.")]
+        for client in (ours, own):
+            assert [
+                piece
+                async for piece in client.create_stream(
+                    CONVERSATION, tools=tools, tool_choice="required", json_output=True, extra_create_args=EXTRA
+                )
+            ]
+            await client.close()
+    first, second = fake.requests
+    assert first == second
+    assert first["top_k"] == 3
+    assert len(first["messages"]) == 4
 
 
 async def test_pieces_of_text_share_one_model_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
