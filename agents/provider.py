@@ -18,6 +18,7 @@ from autogen_ext.models.openai import (
 )
 from openai import APIConnectionError, APITimeoutError, AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
+from pydantic import ValidationError
 
 from agents import failures
 from server.events.errors import RunFailed
@@ -74,39 +75,18 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
     watch.check()
 
 
-class _Reader:
-    """Makes the chunks of one answer of what its stream says.
+def _chunk(said: object) -> ChatCompletionChunk:
+    """What a stream says. Raises RunFailed for what is no chunk at all.
 
-    The library takes half of what a chunk costs to make its model of it. Nearly all of them hold a piece of text and
-    nothing else, so that one model of those serves for all: each is used up before the next one is read.
+    The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
+    something else than they should.
     """
-
-    def __init__(self) -> None:
-        self._plain: ChatCompletionChunk | None = None
-
-    def read(self, said: object) -> ChatCompletionChunk:
-        """The chunk, until the next call. Raises RunFailed for what is no chunk at all."""
-        if not isinstance(said, dict):
-            raise RunFailed("model_bad_response", failures.NO_STREAM)
-        values = cast("dict[str, Any]", said)
-        text = _text_alone(values)
-        if text is None:
-            return ChatCompletionChunk.construct(**values)
-        if self._plain is None:
-            self._plain = ChatCompletionChunk.construct(**values)
-        self._plain.choices[0].delta.content = text
-        return self._plain
-
-
-def _text_alone(values: dict[str, Any]) -> str | None:
-    """The text of a chunk that says nothing else, None for all others: a thought, a call, a refusal, an end."""
-    match values:
-        case {"choices": [{"delta": {"content": str(text), **delta}, **choice}], **rest}:
-            beside = [value for name, value in delta.items() if name != "role"]  # some say it every time
-            beside += rest.get("usage"), choice.get("finish_reason"), choice.get("logprobs")
-            return text if text and not any(beside) else None
-        case _:
-            return None
+    if not isinstance(said, dict):
+        raise RunFailed("model_bad_response", failures.NO_STREAM)
+    try:
+        return ChatCompletionChunk.model_validate(said)
+    except ValidationError:
+        return ChatCompletionChunk.construct(**cast("dict[str, Any]", said))
 
 
 async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any]) -> AsyncStream[object]:
@@ -143,12 +123,11 @@ async def _chunks(
     opening = asyncio.ensure_future(_opened(client, talk, options))
     if token is not None:
         token.link_future(opening)
-    reader = _Reader()
     async with await _awaited(opening) as stream:
         async for said in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield reader.read(said)
+            yield _chunk(said)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
