@@ -10,7 +10,7 @@ own event 8. Without the fence a viewer who saw the first 8 and one who saw the 
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
@@ -22,14 +22,27 @@ READ_BYTES = 64 * 1024
 RECORD_SECONDS = 7 * 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An event as the log holds it: `line` is the encoded envelope; type and agent stand beside it for filters."""
+class Entry(NamedTuple):
+    """An event as the log holds it: `line` is the encoded envelope; type and agent stand beside it for filters.
+
+    A tuple, since reading a log makes them by the ten thousand: a frozen dataclass takes three times as long to make.
+    """
 
     id: int
     event_type: str
     agent_name: str
     line: bytes
+
+
+def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> list[Entry]:
+    """What begins at `start`, up to so many bytes of lines; where there is one, at least one."""
+    size, end = 0, start
+    while end < len(entries):
+        size += len(entries[end].line)
+        if size > limit and end > start:
+            break
+        end += 1
+    return entries[start:end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

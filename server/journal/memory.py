@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.events.errors import Fenced, OutOfOrder
-from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
+from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size, first_bytes
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import binds
 
@@ -61,15 +61,9 @@ class MemoryJournal:
 
     async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
         log = self._logs.get(run_id)
-        found: list[Entry] = []
-        size = 0
-        first = bisect_right(log.entries, after, key=lambda entry: entry.id) if log else 0
-        for entry in log.entries[first:] if log else ():
-            size += len(entry.line)
-            if found and size > limit:
-                break
-            found.append(entry)
-        return found
+        if log is None:
+            return []
+        return first_bytes(log.entries, bisect_right(log.entries, after, key=lambda entry: entry.id), limit)
 
     def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
         return follow(self, self._doorbell, run_id, after)

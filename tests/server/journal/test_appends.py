@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
     """An append whose second event can't be stored leaves neither the first nor its record nor its checkpoint."""
     journal = SqliteJournal(tmp_path / "j.db")
     await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(3)))
-    bad = [*entries(1, 1), replace(entries(2, 2)[0], agent_name="\ud800")]
+    bad = [*entries(1, 1), entries(2, 2)[0]._replace(agent_name="\ud800")]
     told = await asyncio.gather(
         _write(journal, "r0", 1),
         journal.append(record("r1", last_id=2), bad, checkpoint=b"c"),
