@@ -224,8 +224,14 @@ class Socket(Connection):
 
 
 def frame(data: bytes) -> bytes:
-    """A text frame. Extensions are off, so it is the same for every socket."""
-    return Frame(Opcode.TEXT, data).serialize(mask=False)
+    """A text frame, https://www.rfc-editor.org/rfc/rfc6455#section-5.2. Extensions are off, so it is the same for every
+    socket. The library makes the same in four times the time, and a replay is ten thousand of them."""
+    size = len(data)
+    if size < 126:
+        return bytes((0x81, size)) + data
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2) + data
+    return b"\x81\x7f" + size.to_bytes(8) + data
 
 
 def _unsent(transport: asyncio.Transport) -> int:

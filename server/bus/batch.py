@@ -1,6 +1,6 @@
 """What is new for a viewer, as it sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from server.events import TERMINAL_TYPES, Filter
@@ -41,15 +41,22 @@ class Batch:
 
 def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
     """What somebody at `cursor` sees of the entries that follow it, one or more."""
-    items: list[Entry | Missing] = []
-    for entry in found:
-        # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
-        if place(cursor, entry.id) == "gap" and wanted.wants_chunks:
-            items.append(Missing(cursor + 1, entry.id - 1))
-        if wanted.wants(entry.event_type, entry.agent_name):
-            items.append(entry)
-        cursor = entry.id
     newest = found[-1]
+    items: list[Entry | Missing] = list(found)
+    if not wanted.wants_all({entry.event_type for entry in found}):
+        items = [entry for entry in found if wanted.wants(entry.event_type, entry.agent_name)]
+    # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
+    if newest.id - cursor != len(found) and wanted.wants_chunks:
+        items = list(_with_missing(found, cursor, wanted))
     # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
     hidden = newest not in items[-1:] and newest.event_type != "agent_chunk"
-    return Batch(items, cursor, hidden, ended=newest.event_type in TERMINAL_TYPES)
+    return Batch(items, newest.id, hidden, ended=newest.event_type in TERMINAL_TYPES)
+
+
+def _with_missing(found: Sequence[Entry], cursor: int, wanted: Filter) -> Iterator[Entry | Missing]:
+    for entry in found:
+        if place(cursor, entry.id) == "gap":
+            yield Missing(cursor + 1, entry.id - 1)
+        if wanted.wants(entry.event_type, entry.agent_name):
+            yield entry
+        cursor = entry.id

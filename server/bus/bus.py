@@ -5,6 +5,7 @@ import logging
 from time import monotonic
 
 from server.bus.channel import Channel
+from server.bus.turns import Turns
 from server.bus.viewer import Viewer
 from server.events import EVERYTHING, Filter
 from server.journal import Journal
@@ -18,6 +19,7 @@ class Bus:
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
         self.epoch = 0
+        self.turns = Turns()
         self._channels: dict[str, Channel] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
 

@@ -9,7 +9,7 @@ from server.bus.group import Form, Group
 from server.bus.pace import Pace
 from server.events import TERMINAL_TYPES, Filter
 from server.events.cursor import place
-from server.journal import READ_BYTES, Entry
+from server.journal import READ_BYTES, Entry, first_bytes
 
 # Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
 RECENT_BYTES = 4 * READ_BYTES
@@ -66,14 +66,7 @@ class Channel:
         """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
         if cursor < self.base:
             return None
-        found: list[Entry] = []
-        size = 0
-        for entry in self.entries[cursor - self.base :]:
-            size += len(entry.line)
-            if found and size > READ_BYTES:
-                break
-            found.append(entry)
-        return found
+        return first_bytes(self.entries, cursor - self.base)
 
     def cut(self) -> None:
         """No more comes from here: viewers see the log end without its terminal event, and come back for it."""

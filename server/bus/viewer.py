@@ -31,7 +31,9 @@ class Listener(Protocol):
 class Viewer:
     """Made by `Bus.attach`, given back with `close`."""
 
-    __slots__ = ("_bus", "_channel", "_cursor", "_epoch", "_group", "_journal", "_listener", "is_closed", "wanted")
+    __slots__ = (
+        "_bus", "_channel", "_cursor", "_epoch", "_group", "_is_behind", "_journal", "_listener", "is_closed", "wanted"
+    )  # fmt: skip
 
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
@@ -39,6 +41,7 @@ class Viewer:
         self._epoch = bus.epoch
         self._group: Group | None = None
         self._listener: Listener | None = None
+        self._is_behind = False  # by more than the last read gave
         self.is_closed = False
         channel.viewers += 1
 
@@ -73,10 +76,13 @@ class Viewer:
         """As `next`, but it returns as soon as the cursor has moved or may, also where that says nothing."""
         if self._epoch != self._bus.epoch:
             return Batch([], self._cursor, drained=True)
+        if self._is_behind:
+            await self._bus.turns.next()
         found = await self._pull()
         if found:
             batch = batch_of(found, self._cursor, self.wanted)
             self._cursor = batch.cursor
+            self._is_behind = self._cursor < self._channel.last_id
             return batch
         if self._channel.ended:
             return self._rest()

@@ -1,5 +1,6 @@
 """Which events of a run a viewer wants. A filter hides events; it never renumbers them."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 
@@ -18,6 +19,10 @@ class Filter:
         if self.include is not None and event_type not in self.include:
             return False
         return event_type not in self.exclude and (self.agents is None or agent_name in self.agents)
+
+    def wants_all(self, event_types: Set[str]) -> bool:
+        """Whether this viewer sees every event of these types, whoever speaks: then none need be looked at alone."""
+        return self.agents is None and all(self.wants(event_type, "") for event_type in event_types)
 
     @property
     def wants_chunks(self) -> bool:

@@ -102,6 +102,12 @@ async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> 
     assert (talk.owner.heard, talk.owner.losses, talk.line.closed) == ([], 1, True)
 
 
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65_535, 65_536, 70_000])
+def test_a_frame_is_what_the_library_makes_of_it(size: int) -> None:
+    """Its length is written in three ways."""
+    assert frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
+
+
 async def test_a_close_of_the_clients_is_answered_and_is_the_last() -> None:
     """Whatever is due for it later: its owner doesn't write any more."""
     talk = Talk()

@@ -112,6 +112,29 @@ async def test_a_lagging_viewer_gets_what_it_lacks_in_large_pieces(log: Log) -> 
     viewer.close()
 
 
+@pytest.mark.parametrize("log", ["prompt"], indirect=True)
+async def test_who_catches_up_gives_way_after_each_piece(log: Log) -> None:
+    """A log that is in memory needs no waiting: without giving way it would go out in one turn of the event loop, and
+    of five viewers at once as much each. Only the first piece is there at once."""
+    await log.begin(1)
+    await log.add(*(entry(number, size=READ_BYTES // 4) for number in range(2, 42)))
+    turn = 0
+    later = list[int]()
+
+    async def catch_up(viewer: Viewer) -> None:
+        await viewer.next()
+        while viewer.cursor < 41:
+            await viewer.next()
+            later.append(turn)
+        viewer.close()
+
+    viewers = [log.group.create_task(catch_up(await log.bus.attach("r"))) for _ in range(5)]
+    while not all(viewer.done() for viewer in viewers):
+        await asyncio.sleep(0)
+        turn += 1
+    assert len(set(later)) == len(later) >= 5 * 9
+
+
 async def test_a_publish_wakes_only_those_who_wait(log: Log) -> None:
     """A viewer that is behind has no queue: a thousand events leave nothing with it but its cursor."""
     await log.begin(1)

@@ -22,3 +22,13 @@ def test_include_exclude_and_agents_all_have_to_let_an_event_through() -> None:
 def test_everything_is_everything() -> None:
     """The filter of who wants the whole log."""
     assert EVERYTHING.wants("agent_chunk", "anybody")
+
+
+def test_what_sees_every_event_of_some_types_hides_none_of_them() -> None:
+    """Whatever agent speaks; so one that asks for certain agents never does."""
+    types = {"started", "agent_response"}
+    assert EVERYTHING.wants_all(types | {"agent_chunk"})
+    assert Filter().wants_all(types)
+    assert not Filter().wants_all(types | {"agent_chunk"})
+    assert not Filter(exclude=frozenset({"started"})).wants_all(types)
+    assert not Filter(agents=frozenset({"A"})).wants_all(types)
