@@ -5,9 +5,10 @@ be looked up in module-level state: `async with open_app(settings) as house: ...
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from server.bus import Bus
 from server.events.errors import AskstreamError
 from server.journal import open_journal
 from server.problem import HANDLERS
+from server.protocols import Welcome
 from server.routes import Desk
 from server.runs import Limits, Mock, Runs
 from server.runs.retention import keep_going, retain
@@ -33,10 +35,12 @@ from transports import base
 class App:
     """An open house. `drain` once, before the server that runs `asgi` is told to stop.
 
-    `warmed` is done once the team's libraries have been imported.
+    `welcomes` are for a server that can take WebSockets in by itself. `warmed` is done once the team's libraries have
+    been imported.
     """
 
     asgi: Starlette
+    welcomes: Mapping[bytes, Welcome]
     runs: Runs
     model: str
     warmed: asyncio.Task[None]
@@ -91,8 +95,10 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         house = _house(settings, runs, bus)
         closing.push_async_callback(house.tasks.close)
         doors = Doors()
+        routes = _routes(settings, transports, house, doors)
         yield App(
-            _asgi(settings, transports, house, doors),
+            Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings)),
+            {route.path.encode(): route.welcome for route in routes if isinstance(route, base.SocketRoute)},
             runs,
             orchestrator.model,
             warmed,
@@ -119,12 +125,11 @@ def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
     )
 
 
-def _asgi(settings: Settings, transports: Sequence[base.Factory], house: base.House, doors: Doors) -> Starlette:
+def _routes(
+    settings: Settings, transports: Sequence[base.Factory], house: base.House, doors: Doors
+) -> Sequence[BaseRoute]:
     desk = Desk(house.runs, question_characters=settings.question_characters, ready=doors)
-    routes: list[BaseRoute] = [*desk.routes()]
-    for transport in transports:
-        routes.extend(transport(house).routes())
-    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings))
+    return [*chain.from_iterable(transport(house).routes() for transport in transports), *desk.routes()]
 
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:

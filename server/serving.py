@@ -13,7 +13,9 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
+from typing import Any, cast
 
 import uvicorn
 
@@ -75,6 +77,22 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     return listening
 
 
+def config(app: App) -> uvicorn.Config:
+    """uvicorn's, with protocols of ours."""
+    return uvicorn.Config(
+        app.asgi,
+        lifespan="off",
+        http=cast(Any, partial(Http, welcomes=app.welcomes)),
+        ws=WebSocket,
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+
+
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
     """Serves until a signal has been handled. `ready` is called once requests will be answered.
 
@@ -85,7 +103,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
     loop.set_default_executor(workers)
     gc.set_threshold(*COLLECT)
     async with open_app(settings) as app:
-        server = Server(_config(app))
+        server = Server(config(app))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = _Stop(app, server)
@@ -144,18 +162,3 @@ class _Stop:
             await self._app.drain()
         finally:
             self._server.should_exit = True
-
-
-def _config(app: App) -> uvicorn.Config:
-    return uvicorn.Config(
-        app.asgi,
-        lifespan="off",
-        http=Http,
-        ws=WebSocket,
-        ws_max_size=MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=CLOSE_SECONDS,
-    )

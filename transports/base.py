@@ -7,13 +7,14 @@ import asyncio
 import importlib
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Scope
+from starlette.websockets import WebSocket
 
 from server.ask import QUESTION_CHARACTERS
 from server.bus import Batch, Bus, Missing
@@ -21,7 +22,7 @@ from server.connection import Connection, Owner
 from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from server.events.errors import AskstreamError
 from server.journal import Entry
-from server.protocols import EXTENSION
+from server.protocols import EXTENSION, Welcome
 from server.runs import Runs
 
 log = logging.getLogger("__main__")
@@ -136,6 +137,16 @@ class Transport(Protocol):
     """Carries encoded events from the bus to viewers, byte for byte, and their commands to the runs."""
 
     def routes(self) -> Sequence[BaseRoute]: ...
+
+
+class SocketRoute(WebSocketRoute):
+    """The address of WebSockets that a server may take in by itself: to `welcome` goes who needs no request for that.
+    `endpoint` has the others, and everybody under other servers.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[[WebSocket], Awaitable[None]], welcome: Welcome) -> None:
+        super().__init__(path, endpoint)
+        self.welcome = welcome
 
 
 Factory: TypeAlias = Callable[[House], Transport]

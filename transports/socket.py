@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from math import ceil
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,10 @@ from transports.watch import Watch
 TOO_SLOW = 4008
 DRAIN = 4012
 INTERNAL = 1011
+
+# Heartbeats of many sockets go out together, so many times in the span that one of them covers: a process that is woken
+# for each of thousands spends most of its time on waking up.
+TOGETHER = 32
 
 
 class Closing(Exception):
@@ -78,8 +83,9 @@ class Socket(ABC):
         if silent >= self._house.heartbeat_seconds:
             self._sound(self._conversation.heartbeat().text)
             silent = 0.0
-        wait = self._house.heartbeat_seconds - silent
-        self._heart = asyncio.get_running_loop().call_later(wait, self.beat)
+        loop = asyncio.get_running_loop()
+        due, together = loop.time() + self._house.heartbeat_seconds - silent, self._house.heartbeat_seconds / TOGETHER
+        self._heart = loop.call_at(ceil(due / together) * together, self.beat)
 
     def _sound(self, heartbeat: str) -> None:
         self.spawn(self.send(heartbeat))

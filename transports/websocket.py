@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.bus import Viewer
-from server.connection import Socket as Connection
 from server.connection import frame
 from server.events.errors import AskstreamError
-from transports.base import House, abort, take, told
+from server.protocols import Upgrade
+from transports.base import House, SocketRoute, abort, told
 from transports.session import SUBPROTOCOL
 from transports.socket import INTERNAL, TOO_SLOW, Closing, Socket
 from transports.watch import Direct, Plain, Watch
@@ -36,34 +36,33 @@ class WebSockets:
         self._house = house
 
     def routes(self) -> Sequence[BaseRoute]:
+        if self._house.direct:
+            return [SocketRoute("/ws", self.talk, self.welcome)]
         return [WebSocketRoute("/ws", self.talk)]
 
+    def welcome(self, upgrade: Upgrade) -> None:
+        """Accepts a socket whose connection is ours."""
+        Own(upgrade, self._house)
+
     async def talk(self, websocket: WebSocket) -> None:
-        """Accepts a socket, and serves it until it closes where nobody else does."""
-        offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        if not (self._house.direct and Own(self._house).open(websocket)):
-            await Served(websocket, self._house).serve()
+        """Accepts a socket, and serves it until it closes."""
+        await websocket.accept(_chosen(websocket.scope.get("subprotocols", [])))
+        await Served(websocket, self._house).serve()
+
+
+def _chosen(subprotocols: Sequence[str]) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
 
 
 class Own(Socket):
     """On a connection that is ours, a `Hearer`."""
 
-    connection: Connection
-
-    def __init__(self, house: House) -> None:
+    def __init__(self, upgrade: Upgrade, house: House) -> None:
         super().__init__(house)
         self._inbox: list[str | bytes] = []
         self._worker: asyncio.Task[None] | None = None
-
-    def open(self, websocket: WebSocket) -> bool:
-        connection = take(websocket.scope, self)
-        if connection is None:
-            return False
-        assert isinstance(connection, Connection)
-        self.connection = connection
+        self.connection = upgrade.accept(self, _chosen(upgrade.subprotocols))
         self.beat()
-        return True
 
     async def send(self, text: str) -> None:
         await self.connection.put(frame(text.encode()), self._house.send_seconds)

@@ -7,17 +7,18 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from server.connection import Connection
-from server.protocols import EXTENSION, Http, WebSocket
+from server.connection import Connection, Socket
+from server.protocols import EXTENSION, Http, Upgrade, WebSocket, Welcome
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -55,8 +56,11 @@ class Taking:
 
 
 @asynccontextmanager
-async def serving(application: Application) -> AsyncGenerator[int]:
-    config = uvicorn.Config(application, port=0, lifespan="off", http=Http, ws=WebSocket, log_config=None)
+async def serving(
+    application: Application, welcomes: Mapping[bytes, Welcome] | None = None, **options: Any
+) -> AsyncGenerator[int]:
+    http = cast(Any, partial(Http, welcomes=welcomes))
+    config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(server, "capture_signals", contextlib.nullcontext)
@@ -151,31 +155,112 @@ UPGRADE = (
 )
 
 
-async def test_a_websocket_outlives_its_request() -> None:
-    """Accepted, taken, returned from; the connection stays, and only its sans-IO core is still there."""
-    taken: list[Connection | None] = []
-    protocols: list[weakref.ref[Any]] = []
-    owner = Owner()
+@dataclass
+class Welcoming:
+    """Takes in each WebSocket that it may, and holds nothing of its request."""
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        take = scope["extensions"][EXTENSION]["take"]
-        protocols.append(weakref.ref(take.__self__))
-        await receive()
-        assert take(owner) is None, "before it is accepted it is not a WebSocket"
-        await send({"type": "websocket.accept"})
-        taken.append(take(owner))
+    sockets: list[Socket] = field(default_factory=list[Socket])
+    protocols: list["weakref.ref[Any]"] = field(default_factory=list["weakref.ref[Any]"])
+    offered: list[Sequence[str]] = field(default_factory=list[Sequence[str]])
+    owner: Owner = field(default_factory=Owner)
 
+    def __call__(self, upgrade: Upgrade) -> None:
+        accept = cast(Any, upgrade.accept)
+        self.protocols.append(weakref.ref(accept.func.__self__))
+        self.offered.append(upgrade.subprotocols)
+        self.sockets.append(upgrade.accept(self.owner, next(iter(upgrade.subprotocols), None)))
+
+
+async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tells who it is that answers."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+        return
+    await receive()
+    await send({"type": "websocket.accept", "headers": [(b"by", b"asgi")]})
+    assert callable(scope["extensions"][EXTENSION]["abort"])
+    await receive()
+
+
+async def test_a_websocket_is_taken_in_without_a_request() -> None:
+    """Nothing of it stays but the connection and its sans-IO core, and no task was needed."""
+    welcome = Welcoming()
     gc.disable()
     try:
-        async with serving(application) as port:
+        async with serving(_asgi_only, {b"/": welcome}) as port:
+            tasks = len(asyncio.all_tasks())
             reader, writer = await _asked(port, UPGRADE)
-            await reader.readuntil(b"\r\n\r\n")
-            while not taken or protocols[0]() is not None:  # noqa: ASYNC110 - its task ends in its own time
-                await asyncio.sleep(0)
-            assert taken[0] is not None
-            taken[0].write(b"\x81\x02hi")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101 ")
+            assert b"by: asgi" not in head
+            assert len(asyncio.all_tasks()) == tasks
+            assert welcome.protocols[0]() is None
+            welcome.sockets[0].write(b"\x81\x02hi")
             assert await reader.readexactly(4) == b"\x81\x02hi"
             writer.close()
-            await owner.lost_ones.wait()
+            await welcome.owner.lost_ones.wait()
     finally:
         gc.enable()
+
+
+async def test_what_a_client_offers_is_chosen_from() -> None:
+    """The answer names one of its subprotocols."""
+    welcome = Welcoming()
+    async with serving(_asgi_only, {b"/": welcome}) as port:
+        reader, writer = await _asked(port, UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: b, a\r\n\r\n"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nSec-WebSocket-Protocol: b\r\n" in head
+        assert welcome.offered == [["b", "a"]]
+        writer.close()
+        await welcome.owner.lost_ones.wait()
+
+
+async def test_a_websocket_that_follows_an_answered_request_is_taken_in_as_well() -> None:
+    """On the same connection."""
+    welcome = Welcoming()
+    async with serving(_asgi_only, {b"/": welcome}) as port:
+        reader, writer = await _asked(port, GET)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert len(welcome.sockets) == 1
+        writer.close()
+        await welcome.owner.lost_ones.wait()
+
+
+async def test_a_message_that_is_too_large_closes_the_socket() -> None:
+    """uvicorn's setting counts here, too: 1009."""
+    welcome = Welcoming()
+    async with serving(_asgi_only, {b"/": welcome}, ws_max_size=100) as port:
+        reader, writer = await _asked(port, UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x82\xe5\0\0\0\0" + bytes(101))
+        writer.write(b"\x82\xfe\x00\x65\0\0\0\0" + bytes(101))
+        assert (await reader.readexactly(4))[2:] == (1009).to_bytes(2, "big")
+        writer.close()
+        await welcome.owner.lost_ones.wait()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (UPGRADE.replace(b"GET / ", b"GET /else "), b"HTTP/1.1 101 "),
+        (UPGRADE.replace(b"Connection: Upgrade", b"Connection: Upgrade, x"), b"HTTP/1.1 101 "),
+        (UPGRADE.replace(b"Version: 13", b"Version: 12"), b"HTTP/1.1 400 "),
+        (UPGRADE.replace(b"Key: dGhl", b"Key: dGh"), b"HTTP/1.1 400 "),
+        (UPGRADE.replace(b"GET", b"POST"), b"HTTP/1.1 405 "),
+        (UPGRADE.replace(b"\r\n\r\n", b"\r\nX: " + bytes([120]) * 9000 + b"\r\n\r\n"), b"HTTP/1.1 431 "),
+    ],
+    ids=["another path", "another way to say it", "another version", "no key", "no GET", "too long"],
+)
+async def test_what_is_unusual_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
+    """It knows what may be had, and how to refuse the rest; nobody is left without an answer."""
+    welcome = Welcoming()
+    async with serving(_asgi_only, {b"/": welcome}) as port:
+        reader, writer = await _asked(port, asked)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(answer)
+        assert (b"by: asgi" in head) == (b" 101 " in answer)
+        assert not welcome.sockets
+        writer.close()

@@ -1,7 +1,6 @@
 """A client's connection, played at the edge: it takes what it is given, until it is told to take no more."""
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import Any, cast
 
@@ -37,7 +36,7 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return sum(map(len, self.written)) - self._taken
 
-    def get_extra_info(self, name: str) -> None:
+    def get_extra_info(self, name: str, default: Any = None) -> None:
         """It has no socket."""
 
     def drain(self) -> None:
@@ -85,10 +84,10 @@ class Line(Transport):
             self.resume_reading()
 
 
-def offering(transport: Transport, make: Callable[..., Connection] = Rest) -> dict[str, Any]:
+def offering(transport: Transport) -> dict[str, Any]:
     """The extension as a scope carries it under our server."""
 
     def take(owner: Owner) -> Connection:
-        return make(cast(Any, transport), owner, set[Any](), is_paused=transport.is_paused)
+        return Rest(cast(Any, transport), owner, set[Any](), is_paused=transport.is_paused)
 
     return {"askstream.connection": {"abort": transport.abort, "take": take}}

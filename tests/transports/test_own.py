@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from starlette.websockets import WebSocket
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -14,13 +13,15 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from server.bus import Bus
-from server.connection import Socket
+from server.connection import Hearer, Socket
 from server.events import AgentThinking, Draft, Usage
 from server.journal import Journal, RunRecord, open_journal
+from server.protocols import Upgrade
 from server.runs import Answer, Limits, Question, Runs, Sink, Task
 from tests.conformance.journals import Yielding
-from tests.transports.connections import Line, offering
+from tests.transports.connections import Line
 from transports.base import House
+from transports.socket import TOGETHER
 from transports.websocket import WebSockets
 
 SIZE = 300
@@ -51,26 +52,12 @@ class Client:
         self._read = 0
         self._house = house
 
-    async def open(self) -> None:
-        """The request, to its end: the socket lives on without it."""
+    def open(self) -> None:
+        WebSockets(self._house).welcome(Upgrade([], self._accept))
 
-        def make(transport: Any, owner: Any, open_ones: set[Any], *, is_paused: bool) -> Socket:
-            return Socket(transport, owner, open_ones, ServerProtocol(state=State.OPEN), is_paused=is_paused)
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "websocket.connect"}
-
-        async def send(message: Any) -> None:
-            assert message["type"] == "websocket.accept"
-
-        scope: dict[str, Any] = {
-            "type": "websocket",
-            "path": "/ws",
-            "headers": [],
-            "subprotocols": [],
-            "extensions": offering(self.line, cast(Any, make)),
-        }
-        await WebSockets(self._house).talk(WebSocket(scope, receive, send))
+    def _accept(self, hearer: Hearer, subprotocol: str | None) -> Socket:
+        core = ServerProtocol(state=State.OPEN)
+        return Socket(cast(Any, self.line), hearer, set[Any](), core, is_paused=self.line.is_paused)
 
     def say(self, **message: Any) -> None:
         self._core.send_text(json.dumps(message).encode())
@@ -144,7 +131,7 @@ async def _run(house: House, says: int = 1) -> RunRecord:
 async def _watching(house: House, *records: RunRecord) -> Client:
     """A socket that has been told of each of these runs that it watches it, and its first event."""
     client = Client(house)
-    await client.open()
+    client.open()
     for record in records:
         client.say(type="subscribe", run_id=record.run_id)
     await client.until(2 * len(records))
@@ -159,7 +146,7 @@ async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(house: House,
     """Reply first, then every event once; then the next command."""
     record = await _run(house, 3)
     client = Client(house)
-    await client.open()
+    client.open()
     client.say(type="subscribe", run_id=record.run_id, ref=1)
     await client.until(2)
     assert client.texts[0]["reply"]["ref"] == 1
@@ -172,6 +159,34 @@ async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(house: House,
     assert (await client.until(7))[-1]["reply"]["type"] == "pong"
     client.say(type="subscribe", run_id=record.run_id, ref=3, after=4)
     assert _ids(await client.until(9)) == [1, 2, 3, 4, 5, 5]
+
+
+async def test_a_socket_that_only_listens_needs_no_task(house: House) -> None:
+    """Nor does its heartbeat, while the client takes what it is sent."""
+    before = asyncio.all_tasks()
+    client = Client(house)
+    client.open()
+    await client.until(2)
+    assert client.texts == [{"reply": {"type": "heartbeat"}}] * 2
+    assert asyncio.all_tasks() == before
+
+
+async def test_heartbeats_of_many_sockets_go_out_together(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they came: the process is woken for all of them, not for each."""
+    loop, due = asyncio.get_running_loop(), list[float]()
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        due.append(when)
+        return call_at(when, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    began = loop.time()
+    for _ in range(100):
+        Client(house).open()
+    took = loop.time() - began
+    assert len(due) == 100
+    assert len(set(due)) <= 2 + took / (house.heartbeat_seconds / TOGETHER)
 
 
 async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Speaks) -> None:
@@ -194,7 +209,7 @@ async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Spe
 async def test_a_run_that_is_tied_to_its_socket_ends_with_it(house: House) -> None:
     """`on_disconnect: cancel`, whoever closes."""
     client = Client(house)
-    await client.open()
+    client.open()
     client.say(type="ask", question="5", on_disconnect="cancel")
     run_id = (await client.until(2))[0]["reply"]["run_id"]
     client.line.lose()
@@ -205,7 +220,7 @@ async def test_what_a_client_said_before_it_left_is_done(house: House) -> None:
     """A run that it asked for begins, and ends with it where it said so; a cancel is carried out. Nobody watches."""
     running, watched = await _run(house), await _run(house)
     client = Client(house)
-    await client.open()
+    client.open()
     client.say_together(
         {"type": "subscribe", "run_id": watched.run_id},
         {"type": "cancel", "run_id": running.run_id},
@@ -276,7 +291,7 @@ async def test_messages_that_come_together_are_answered_one_after_the_other(hous
     while house.runs.active:  # noqa: ASYNC110 - then it takes the journal to find it
         await asyncio.sleep(0)
     client = Client(house)
-    await client.open()
+    client.open()
     client.say_together(
         {"type": "ping", "ref": 1},
         {"type": "subscribe", "run_id": record.run_id, "after": 2, "ref": 2},
@@ -290,7 +305,7 @@ async def test_messages_that_come_together_are_answered_one_after_the_other(hous
 async def test_who_floods_is_refused_and_then_closed(house: House) -> None:
     """The messages of one packet are dealt with one after the other; 4029 is for who never stops."""
     client = Client(house)
-    await client.open()
+    client.open()
     client.say_together(*[{"type": "ping"}] * 2000)
     assert await client.told_to_close() == 4029
     assert client.texts[-1]["reply"]["error"]["code"] == "rate_limited"
