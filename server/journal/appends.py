@@ -32,6 +32,11 @@ class Append:
     entries: Sequence[Entry]
     checkpoint: bytes | None
 
+    @property
+    def size(self) -> int:
+        """Bytes of what it writes, small things left out."""
+        return sum(len(entry.line) for entry in self.entries) + len(self.checkpoint or b"")
+
 
 class Unsettled(Exception):
     """One append of several is refused. All have to be rolled back and written one by one."""

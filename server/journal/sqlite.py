@@ -1,4 +1,4 @@
-"""The default journal: a SQLite file in WAL mode. One thread writes and checkpoints; readers open it read-only.
+"""The default journal: a SQLite file in WAL mode. One connection writes and checkpoints; readers open it read-only.
 
 One writing connection is not a preference: SQLite before 3.51.3 can corrupt a WAL that two connections reset at the
 same time (https://sqlite.org/wal.html, the WAL-reset bug). A lock beside the file keeps a second server out.
@@ -46,8 +46,6 @@ DELETE FROM events WHERE place IN (
     WHERE chunk.number = {NUMBER} AND chunk.event_type = 'agent_chunk'
 )
 """
-# Rows fetched at a time: some 64 KiB of ordinary events.
-_ROWS = 256
 
 
 class SqliteJournal:
@@ -58,17 +56,17 @@ class SqliteJournal:
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _only_server(path)
-        self._path, self._synchronous = path, synchronous
+        self._path = path
         self._doorbell = Doorbell()
         try:
-            connect_writer(path, synchronous).close()  # a broken file is told now, not at the first question
+            connection = connect_writer(path, synchronous)
         except sqlite3.Error as problem:
             self._lock.close()
             raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}") from problem
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(lambda: connect_writer(path, synchronous))
+        self._writer = GroupWriter(connection, waits=synchronous in ("full", "extra"))
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
 
@@ -116,15 +114,15 @@ class SqliteJournal:
         return await self._records("WHERE ended_at IS NULL ORDER BY created_at", ())
 
     async def forget(self, run_id: str) -> bool:
-        forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id))
+        forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id), long=True)
         return forgotten
 
     async def compact(self, run_id: str) -> Size:
-        left: Size = await self._writer.submit(lambda db: _compact(db, run_id))
+        left: Size = await self._writer.submit(lambda db: _compact(db, run_id), long=True)
         return left
 
     async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
-        dropped: int = await self._writer.submit(lambda db: _expire(db, now, ended_before, most_bytes))
+        dropped: int = await self._writer.submit(lambda db: _expire(db, now, ended_before, most_bytes), long=True)
         return dropped
 
     async def close(self) -> None:
@@ -203,13 +201,12 @@ def _read(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[E
     )
     found: list[Entry] = []
     size = 0
-    while batch := rows.fetchmany(_ROWS):
-        for row in batch:
-            size += len(row[3])
-            if found and size > limit:
-                rows.close()
-                return found
-            found.append(Entry(*row))
+    for row in rows:
+        size += len(row[3])
+        if found and size > limit:
+            break
+        found.append(Entry(*row))
+    rows.close()
     return found
 
 

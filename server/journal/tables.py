@@ -54,22 +54,18 @@ _INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUN)}) VALUES ({', '.join('?' * le
 _INSERT_HEAD = f"INSERT INTO heads (number, {', '.join(_HEAD)}) VALUES ({', '.join('?' * (len(_HEAD) + 1))})"
 _INSERT_EVENT = f"INSERT INTO events (number, id, event_type, agent_name, line) VALUES ({NUMBER}, ?, ?, ?, ?)"
 
-# Pages in the WAL (16 MiB of them) that make a commit carry them over to the file, with the two fsyncs of that. Four
-# times SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
-_CHECKPOINT_PAGES = 4096
 # KiB of pages that the writer keeps: what it appends to again and again, with 1,000 runs active. SQLite's own choice,
 # 2 MiB, is smaller than that, and it spills.
 _CACHE_KIB = 16 * 1024
 
 
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    """Makes the tables where there are none. Raises JournalError for a file of another version."""
-    db = sqlite3.connect(path, isolation_level=None)
+    """For one thread at a time. Makes the tables where there are none; raises JournalError for another version's."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with ExitStack() as undo:
         undo.callback(db.close)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):

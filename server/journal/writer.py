@@ -1,17 +1,21 @@
-"""The one thread that writes to a SQLite file, committing in groups.
+"""The one connection that writes to a SQLite file, committing in groups.
 
-Many runs append at once; each commit costs the same whatever is in it. So the thread takes all that has been handed
-in, writes it in one transaction, and tells everybody after the commit. While it commits, the next group gathers.
+Many runs append at once; a commit costs the same whatever is in it. So everything that comes within a moment goes into
+one transaction, and everybody is told after its commit. A small one is written there and then: SQLite takes some 40 µs
+of the event loop's time for it, while a thread would take 200 µs to be woken and to answer, and both would wait for
+each other's interpreter lock. What may take long goes to a thread, and what comes meanwhile gathers: many appends at
+once, work over whole logs, commits that wait for the disk, and everything as long as the disk is slow.
 """
 
 import asyncio
-import queue
 import sqlite3
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeAlias
 
 from server.events.errors import AskstreamError, JournalError
@@ -21,23 +25,39 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 # Jobs in one transaction. Bounds how long the first of them waits for the last; 512 small appends take some 5 ms.
 GROUP = 512
-# Seconds from the beginning of one transaction to that of the next. A commit takes some 40 µs of CPU whatever is in
-# it, and wakes two threads: with a thousand busy runs this gathers ten appends into each, and saves a quarter of the
-# CPU; waiting longer saves no more. A run alone waits for nothing while its events are further apart.
+# Jobs, and bytes of them, that the event loop can wait for: half a millisecond's worth.
+SMALL, SMALL_BYTES = 128, 256 * 1024
+# Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers ten appends
+# into each, and saves most of what a commit costs; a run alone waits for nothing while its events are further apart.
 PACE = 0.001
+# Seconds after which a small transaction says that the disk is slow: a hundred times what one takes, and as long as
+# viewers of other runs may wait for the loop.
+SLOW = 0.005
+# Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
+# SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
+CHECKPOINT_PAGES = 4096
+_PAGE_BYTES = 4096
+# Pages that an append changes beside those of its lines, at most: its head, an index and what they hang from.
+_PAGES_AN_APPEND = 4
+# Milliseconds that a thread waits for a lock that another program holds on the file. The event loop waits for none.
+_LOCK_MS = 5000
 
 
 @dataclass(slots=True)
 class _Job:
     work: Work | Append
-    loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
+    long: bool
     outcome: Any = None
     error: BaseException | None = None
 
     @property
     def appends(self) -> bool:
         return isinstance(self.work, Append)
+
+    @property
+    def size(self) -> int:
+        return self.work.size if isinstance(self.work, Append) else 0
 
     def settle(self) -> None:
         if self.future.done():
@@ -49,83 +69,127 @@ class _Job:
 
 
 class GroupWriter:
-    """`connect` is called on the writer's thread and gives a connection in autocommit mode (isolation_level None).
+    """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
+    `waits` says that a commit waits for the disk. All calls come from one event loop.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, pace: float = PACE) -> None:
-        self._pace = pace
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, args=(connect,), name="journal-writer", daemon=True)
-        self._closed = False
-        self._thread.start()
+    def __init__(self, connection: sqlite3.Connection, *, waits: bool = False, pace: float = PACE) -> None:
+        self._db, self._waits, self._pace = connection, waits, pace
+        self._jobs: deque[_Job] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
+        self._timer: asyncio.Handle | None = None
+        self._free_at = 0.0
+        self._busy = self._slow = self._closed = False  # the thread has the connection; the disk is slow
+        self._pages = 0  # in the WAL, at most
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
+        connection.execute("PRAGMA busy_timeout = 0")
 
-    async def submit(self, work: Work | Append) -> Any:
-        """Does `work` in the next transaction; returns what a callable returned, once that is committed.
+    def submit(self, work: Work | Append, *, long: bool = False) -> "asyncio.Future[Any]":
+        """Does `work` in the next transaction; the future has what a callable returned, once that is committed.
 
-        Appends that follow one another are written together.
+        Appends that follow one another are written together. `long`: the event loop had better not wait for it.
         """
         if self._closed:
             raise JournalError("the journal is closed")
-        loop = asyncio.get_running_loop()
-        job = _Job(work, loop, loop.create_future())
-        self._jobs.put(job)
-        return await job.future
+        job = _Job(work, asyncio.get_running_loop().create_future(), long)
+        self._jobs.append(job)
+        self._due()
+        return job.future
 
     async def close(self) -> None:
-        """Writes what was submitted, then ends the thread."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    def _work(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        connection: sqlite3.Connection | None = None
-        open_, began = True, 0.0
-        while open_:
-            group, open_ = self._gather(began + self._pace)
-            began = monotonic()
-            try:
-                connection = connection or connect()
-            except sqlite3.Error as problem:
-                _fail(group, problem)
-            else:
-                _write(connection, group)
-            _settle(group)
-        if connection is not None:
-            connection.close()
-
-    def _gather(self, due: float) -> tuple[list[_Job], bool]:
-        """The next group, not before `due`, and whether more may follow it. Waits for the first job only."""
-        group: list[_Job] = []
-        job = self._jobs.get()
-        sleep(max(0, due - monotonic()))
-        while job is not None:
-            group.append(job)
-            if len(group) == GROUP:
-                return group, True
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return group, True
-        return group, False
-
-
-def _write(connection: sqlite3.Connection, group: list[_Job]) -> None:
-    """Every job has its outcome or its error afterwards; nothing is raised, since the thread must go on."""
-    try:
-        if group:
-            _transact(connection, group)
-    except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it everybody would wait for ever
-        if len(group) == 1:
-            _fail(group, problem)
+        """Writes what was submitted, then closes the connection. Again is fine."""
+        if self._closed:
             return
+        last = self.submit(lambda _: None)
+        self._closed = True
+        await last
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
+
+    def _due(self) -> None:
+        if self._busy or self._timer is not None or not self._jobs:
+            return
+        wait = self._free_at - monotonic()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(wait, self._flush) if wait > 0 else loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        group = [self._jobs.popleft() for _ in range(min(len(self._jobs), GROUP))]
+        began = monotonic()
+        if self._is_quick(group) and _written_at_once(self._db, group):
+            self._settle(group, began)
+        else:
+            self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, began))
+
+    def _is_quick(self, group: Sequence[_Job]) -> bool:
+        return (
+            not self._waits
+            and not self._slow
+            and len(group) <= SMALL
+            and sum(job.size for job in group) <= SMALL_BYTES
+            and not any(job.long for job in group)
+        )
+
+    def _settle(self, group: Sequence[_Job], began: float) -> None:
+        self._slow = monotonic() - began > SLOW
+        self._free_at = began + self._pace
+        self._pages += sum(_PAGES_AN_APPEND + job.size // _PAGE_BYTES for job in group)
         for job in group:
-            job.outcome = job.error = None
-            _write(connection, [job])
+            job.settle()
+        if self._pages >= CHECKPOINT_PAGES:
+            self._pages = 0
+            self._apart(partial(_checkpoint, self._db), lambda: None)
+        self._due()
+
+    def _apart(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+        """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
+        self._busy = True
+        done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        done.add_done_callback(lambda _: self._back(then))
+
+    def _back(self, then: Callable[[], None]) -> None:
+        self._busy = False
+        then()
+        self._due()
+
+
+def _written_at_once(db: sqlite3.Connection, group: list[_Job]) -> bool:
+    """False, and nothing has been done, where another program holds a lock on the file."""
+    try:
+        _transact(db, group)
+    except sqlite3.OperationalError as problem:
+        if problem.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return False
+        _write_each(db, group, problem)
+    except Exception as problem:  # noqa: BLE001 - whoever submitted it is told
+        _write_each(db, group, problem)
+    return True
+
+
+def _write_apart(db: sqlite3.Connection, group: list[_Job]) -> None:
+    try:
+        db.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
+        _transact(db, group)
+    except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it everybody would wait for ever
+        _write_each(db, group, problem)
+    finally:
+        db.execute("PRAGMA busy_timeout = 0")
+
+
+def _write_each(db: sqlite3.Connection, group: list[_Job], problem: Exception) -> None:
+    """Each on its own, as together they raised `problem`. Afterwards every job has its outcome or its error."""
+    for job in group:
+        try:
+            if len(group) == 1:
+                raise problem
+            _transact(db, [job])
+        except Exception as its_own:  # noqa: BLE001 - whoever submitted it is told
+            job.error = JournalError(f"the journal could not be written: {its_own}")
 
 
 def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
@@ -143,6 +207,8 @@ def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
 
 def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     """One job, or several appends. A refusal is always that of one."""
+    for job in jobs:
+        job.outcome = job.error = None  # of an attempt that was rolled back
     try:
         match jobs:
             case [_Job(work=work) as job] if not isinstance(work, Append):
@@ -154,21 +220,9 @@ def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
             job.error = refusal
 
 
-def _fail(group: list[_Job], problem: Exception) -> None:
-    for job in group:
-        job.error = JournalError(f"the journal could not be written: {problem}")
-
-
-def _settle(group: list[_Job]) -> None:
-    """Hands the outcomes back, with one call into each event loop."""
-    for loop in {job.loop for job in group}:
-        mine = [job for job in group if job.loop is loop]
-        try:
-            loop.call_soon_threadsafe(_settle_all, mine)
-        except RuntimeError:
-            continue  # that loop has closed: nobody waits there any more
-
-
-def _settle_all(group: list[_Job]) -> None:
-    for job in group:
-        job.settle()
+def _checkpoint(db: sqlite3.Connection) -> None:
+    """Carries the WAL over to the file, as far as readers let go of it. What is left is for the next time."""
+    try:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.Error:
+        return  # a full disk, say: the next append tells its run

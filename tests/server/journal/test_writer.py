@@ -1,25 +1,32 @@
-"""The one thread that writes: what one job can't do harms no other, and the thread outlives it."""
+"""The one connection that writes: where it writes, what shares a transaction, and what one job can't do to others."""
 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from server.events.errors import JournalError
+from server.journal import writer as writers
 from server.journal.writer import GroupWriter, Work
 
 
 @pytest.fixture
-async def writer(tmp_path: Path) -> AsyncIterator[GroupWriter]:
-    def connect() -> sqlite3.Connection:
-        db = sqlite3.connect(tmp_path / "w.db", isolation_level=None)
+def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
+    def connected() -> sqlite3.Connection:
+        db = sqlite3.connect(tmp_path / "w.db", isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL)")
         return db
 
-    opened = GroupWriter(connect)
+    return connected
+
+
+@pytest.fixture
+async def writer(connect: Callable[[], sqlite3.Connection]) -> AsyncIterator[GroupWriter]:
+    opened = GroupWriter(connect())
     yield opened
     await opened.close()
 
@@ -28,43 +35,135 @@ def _add(number: object) -> Work:
     return lambda db: db.execute("INSERT INTO t VALUES (?)", (number,)).rowcount
 
 
+def _sum(db: sqlite3.Connection) -> int:
+    total: int = db.execute("SELECT coalesce(sum(n), 0) FROM t").fetchone()[0]
+    return total
+
+
+def _thread(_: sqlite3.Connection) -> threading.Thread:
+    return threading.current_thread()
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["at once", "on the thread"])
 @pytest.mark.parametrize("poison", [2**63, "\ud800", None, object()])
-async def test_what_cannot_be_written_fails_nobody_but_its_writer(writer: GroupWriter, poison: object) -> None:
+async def test_what_cannot_be_written_fails_nobody_but_its_writer(
+    writer: GroupWriter, poison: object, *, long: bool
+) -> None:
     """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
     async with asyncio.timeout(10):
         outcomes = await asyncio.gather(
-            *(writer.submit(_add(poison if number == 5 else number)) for number in range(10)), return_exceptions=True
+            *(writer.submit(_add(poison if number == 5 else number), long=long) for number in range(10)),
+            return_exceptions=True,
         )
         assert isinstance(outcomes.pop(5), JournalError)
         assert outcomes == [1] * 9
-        assert await writer.submit(lambda db: db.execute("SELECT sum(n) FROM t").fetchone()[0]) == 40
+        assert await writer.submit(_sum) == 40
 
 
 async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[[], sqlite3.Connection],
 ) -> None:
-    """A thread that wrote each of them at once would do little else than wake up."""
-    begun: list[str] = []
-    waits, submitted = threading.Event(), threading.Event()
-
-    def wait(seconds: float) -> None:
-        if seconds > 0:
-            waits.set()
-            submitted.wait(10)
-
-    def connect() -> sqlite3.Connection:
-        db = sqlite3.connect(tmp_path / "w.db", isolation_level=None)
-        db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-        return db
-
-    monkeypatch.setattr("server.journal.writer.sleep", wait)
-    writer = GroupWriter(connect, pace=3600)
-    await writer.submit(lambda db: None)
-    jobs = [asyncio.create_task(writer.submit(lambda db: None))]
-    await asyncio.to_thread(waits.wait, 10)
-    jobs += [asyncio.create_task(writer.submit(lambda db: None)) for _ in range(20)]
-    await asyncio.sleep(0)
-    submitted.set()
-    await asyncio.wait(jobs)
-    await writer.close()
+    """A transaction for each of them would cost many times what they do."""
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, pace=0.5)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        jobs = [writer.submit(_add(1)) for _ in range(20)]
+        await asyncio.sleep(0)  # a moment in which a writer that didn't wait would begin
+        jobs += [writer.submit(_add(1)) for _ in range(20)]
+        await asyncio.gather(*jobs)
     assert len(begun) == 2
+    await writer.close()
+
+
+async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> None:
+    """To wake a thread and to be woken by it costs many times what SQLite does."""
+    assert await writer.submit(_thread) is threading.current_thread()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
+    connect: Callable[[], sqlite3.Connection], *, waits: bool
+) -> None:
+    """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
+    writer, let_go, begun = GroupWriter(connect(), waits=waits), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(_: sqlite3.Connection) -> bool:
+        loop.call_soon_threadsafe(begun.set)
+        return let_go.wait(10)
+
+    async with asyncio.timeout(10):
+        toil = writer.submit(work, long=not waits)
+        await begun.wait()
+        meanwhile = writer.submit(_add(7))
+        await asyncio.sleep(0)
+        assert not toil.done()
+        assert not meanwhile.done()
+        let_go.set()
+        assert await toil
+        assert await meanwhile == 1
+        assert (await writer.submit(_thread) is threading.current_thread()) is not waits
+    await writer.close()
+
+
+async def test_many_jobs_at_once_go_to_the_thread(writer: GroupWriter) -> None:
+    """They take the event loop's time otherwise, all together."""
+    threads = await asyncio.gather(*(writer.submit(_thread) for _ in range(writers.SMALL + 1)))
+    assert threading.current_thread() not in threads
+
+
+async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that stalls must not stall the event loop a second time."""
+    monkeypatch.setattr(writers, "SLOW", -1.0)
+    await writer.submit(_add(1))
+    monkeypatch.undo()
+    assert await writer.submit(_thread) is not threading.current_thread()
+    assert await writer.submit(_thread) is threading.current_thread()
+
+
+async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
+    writer: GroupWriter, connect: Callable[[], sqlite3.Connection]
+) -> None:
+    """Somebody's tool locks the file: the loop turns, and the job is done when the lock is gone."""
+    other = connect()
+    other.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(10):
+        job = writer.submit(_add(3))
+        await asyncio.sleep(0)
+        assert not job.done()
+        other.execute("COMMIT")
+        assert await job == 1
+    other.close()
+
+
+async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
+    writer: GroupWriter, connect: Callable[[], sqlite3.Connection], tmp_path: Path
+) -> None:
+    """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
+    size = 4096 * writers.CHECKPOINT_PAGES
+    db = connect()
+    async with asyncio.timeout(30):
+        while (tmp_path / "w.db").stat().st_size <= 8192:
+            await asyncio.gather(*(writer.submit(_add(1)) for _ in range(100)))
+            assert (tmp_path / "w.db-wal").stat().st_size <= size * 1.1
+    assert _sum(db) > 0
+    db.close()
+
+
+async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
+    writer = GroupWriter(connect())
+    jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
+    jobs[1].cancel()
+    async with asyncio.timeout(10):
+        await asyncio.gather(writer.close(), writer.close())
+        assert [job.done() for job in jobs] == [True] * 3
+    with pytest.raises(JournalError):
+        writer.submit(_add(8))
+    db = connect()
+    assert _sum(db) == 7
+    db.close()
