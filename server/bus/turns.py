@@ -5,31 +5,17 @@ one piece, and everybody live would wait for the end of it.
 """
 
 import asyncio
-from collections import deque
 
 
 class Turns:
-    """One in each turn of the event loop at most, in the order in which they ask."""
+    """At most one works in each turn of the event loop, in the order in which they ask."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_taken",)
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = asyncio.Lock()
 
     async def next(self) -> None:
-        """Waits for the caller's turn, which ends when it asks for another. Safe to cancel."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._give)
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        await turn
-
-    def _give(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                break
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._give)
+        """Waits for a turn, in which the caller may work until it waits for anything. Safe to cancel."""
+        async with self._taken:
+            await asyncio.sleep(0)
