@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.events.errors import AskstreamError, Fenced, OutOfOrder
-from server.journal.base import Entry, RunRecord
+from server.journal.base import Entry, Head
 from server.journal.tables import NUMBER, insert_events
 
 _MOVE_HEAD = f"""
@@ -28,7 +28,7 @@ _END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
 class Append:
     """The arguments of `Journal.append`."""
 
-    record: RunRecord
+    head: Head
     entries: Sequence[Entry]
     checkpoint: bytes | None
 
@@ -46,17 +46,17 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
     """In order. Raises the AskstreamError with which a single one is refused, with nothing written, or Unsettled."""
     if db.executemany(_MOVE_HEAD, [_moved(each) for each in appends]).rowcount != len(appends):
         raise _refusal(db, appends[0]) if len(appends) == 1 else Unsettled
-    insert_events(db, [(each.record.run_id, each.entries) for each in appends])
+    insert_events(db, [(each.head.run_id, each.entries) for each in appends])
     for each in appends:
         if each.checkpoint is not None:
-            db.execute(_SAVE, (each.record.run_id, each.record.last_id, each.checkpoint))
-        if each.record.ended:
-            _end(db, each.record)
+            db.execute(_SAVE, (each.head.run_id, each.head.last_id, each.checkpoint))
+        if each.head.ended_at is not None:
+            _end(db, each.head)
 
 
 def _moved(append: Append) -> tuple[object, ...]:
     """What `_MOVE_HEAD` takes."""
-    to, entries = append.record, append.entries
+    to, entries = append.head, append.entries
     return (
         *(to.state, to.progress, to.last_id, to.prompt_tokens, to.completion_tokens, to.log_events, to.log_bytes),
         *(to.run_id, to.attempt, entries[0].id - 1 if entries else None),
@@ -65,13 +65,13 @@ def _moved(append: Append) -> tuple[object, ...]:
 
 def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
     sql = f"SELECT attempt, last_id FROM heads WHERE number = {NUMBER}"
-    head = db.execute(sql, (append.record.run_id,)).fetchone()
-    if head is None or head[0] != append.record.attempt:
-        return Fenced(f"attempt {append.record.attempt} of this run has been succeeded")
+    head = db.execute(sql, (append.head.run_id,)).fetchone()
+    if head is None or head[0] != append.head.attempt:
+        return Fenced(f"attempt {append.head.attempt} of this run has been succeeded")
     return OutOfOrder(f"expected id {head[1] + 1}, got {append.entries[0].id}")
 
 
-def _end(db: sqlite3.Connection, record: RunRecord) -> None:
+def _end(db: sqlite3.Connection, head: Head) -> None:
     """A run that has ended needs its checkpoint no more."""
-    db.execute(_END, (record.ended_at, record.digest, record.run_id))
-    db.execute(f"DELETE FROM checkpoints WHERE number = {NUMBER}", (record.run_id,))
+    db.execute(_END, (head.ended_at, head.digest, head.run_id))
+    db.execute(f"DELETE FROM checkpoints WHERE number = {NUMBER}", (head.run_id,))

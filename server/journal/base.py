@@ -8,8 +8,9 @@ and its run goes on elsewhere as attempt 2, which has appended events 8 and 9. T
 own event 8. Without the fence a viewer who saw the first 8 and one who saw the second could never agree again.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
@@ -45,6 +46,22 @@ def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> li
     return entries[start:end]
 
 
+class Head(NamedTuple):
+    """What an append moves of a run's record; RunRecord says what it means. The rest stays as it was created."""
+
+    run_id: str
+    attempt: int
+    state: State
+    progress: int
+    last_id: int
+    prompt_tokens: int
+    completion_tokens: int
+    log_events: int
+    log_bytes: int
+    ended_at: float | None
+    digest: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """What is known of a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
@@ -78,6 +95,17 @@ class RunRecord:
     @property
     def ended(self) -> bool:
         return self.ended_at is not None
+
+    @property
+    def head(self) -> Head:
+        return Head(*_HEAD(self))
+
+    def moved(self, to: Head) -> "RunRecord":
+        """This record with a later head of the same run."""
+        return replace(self, **to._asdict())
+
+
+_HEAD = attrgetter(*Head._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +151,11 @@ class Journal(Protocol):
         """The run that holds the key, as `create` would find it."""
         ...
 
-    async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        """Adds `entries` and replaces the record, and the checkpoint if one is given, all of it or nothing.
+    def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> Awaitable[None]:
+        """Adds `entries` and moves the record to `head`, and the checkpoint if one is given, all of it or nothing.
 
         A checkpoint is taken after the last of `entries`.
-        Returns when that is durable. Raises Fenced where the log knows a later attempt than `record.attempt`, and
+        Done when that is durable. Raises Fenced where the log knows a later attempt than `head.attempt`, and
         OutOfOrder where the first id isn't the one after the log's last.
         """
         ...

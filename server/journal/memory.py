@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from server.events.errors import Fenced, OutOfOrder
-from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size, first_bytes
+from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Head, Page, RunRecord, Size, first_bytes
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import binds
 
@@ -40,17 +40,17 @@ class MemoryJournal:
                 return holder
         return None
 
-    async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        log = self._logs.get(record.run_id)
-        if log is None or log.record.attempt != record.attempt:
-            raise Fenced(f"attempt {record.attempt} of this run has been succeeded")
+    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        log = self._logs.get(head.run_id)
+        if log is None or log.record.attempt != head.attempt:
+            raise Fenced(f"attempt {head.attempt} of this run has been succeeded")
         if entries and entries[0].id != log.record.last_id + 1:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
-        log.record = record
+        log.record = log.record.moved(head)
         if checkpoint is not None:
-            log.checkpoint = Checkpoint(record.last_id, checkpoint)
-        self._doorbell.ring(record.run_id)
+            log.checkpoint = Checkpoint(head.last_id, checkpoint)
+        self._doorbell.ring(head.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)

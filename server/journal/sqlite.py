@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from server.events.errors import JournalError
 from server.journal.appends import Append
-from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
+from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Head, Page, RunRecord, Size
 from server.journal.doorbell import Doorbell, follow
 from server.journal.keys import binds
 from server.journal.tables import (
@@ -66,7 +66,7 @@ class SqliteJournal:
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(connection, waits=synchronous in ("full", "extra"))
+        self._writer = GroupWriter(connection, self._doorbell.ring, waits=synchronous in ("full", "extra"))
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
 
@@ -77,9 +77,10 @@ class SqliteJournal:
     async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
 
-    async def append(self, record: RunRecord, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        await self._writer.submit(Append(record, entries, checkpoint))
-        self._doorbell.ring(record.run_id)
+    def append(
+        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        return self._writer.submit(Append(head, entries, checkpoint))
 
     async def claim(self, run_id: str) -> RunRecord | None:
         claimed: RunRecord | None = await self._writer.submit(lambda db: _claim(db, run_id))

@@ -71,14 +71,22 @@ class _Job:
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
-    `waits` says that a commit waits for the disk. All calls come from one event loop.
+    `appended` is told whose appends are durable. `waits` says that a commit waits for the disk. All calls come from one
+    event loop.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, waits: bool = False, pace: float = PACE) -> None:
-        self._db, self._waits, self._pace = connection, waits, pace
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        appended: Callable[[str], None],
+        *,
+        waits: bool = False,
+        pace: float = PACE,
+    ) -> None:
+        self._db, self._appended, self._waits, self._pace = connection, appended, waits, pace
         self._jobs: deque[_Job] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
@@ -93,9 +101,10 @@ class GroupWriter:
 
         Appends that follow one another are written together. `long`: the event loop had better not wait for it.
         """
-        if self._closed:
-            raise JournalError("the journal is closed")
         job = _Job(work, asyncio.get_running_loop().create_future(), long)
+        if self._closed:
+            job.future.set_exception(JournalError("the journal is closed"))
+            return job.future
         self._jobs.append(job)
         self._due()
         return job.future
@@ -141,6 +150,8 @@ class GroupWriter:
         self._pages += sum(_PAGES_AN_APPEND + job.size // _PAGE_BYTES for job in group)
         for job in group:
             job.settle()
+            if isinstance(job.work, Append):
+                self._appended(job.work.head.run_id)
         if self._pages >= CHECKPOINT_PAGES:
             self._pages = 0
             self._apart(partial(_checkpoint, self._db), lambda: None)

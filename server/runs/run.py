@@ -82,14 +82,12 @@ class Run:
 
         `history` gives the session's earlier exchanges once it is this run's turn.
         """
-        pump = asyncio.ensure_future(self.writer.pump())
         try:
             await self._end(await self._settled(history))
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
-            pump.cancel()
-            await asyncio.wait({pump})
+            self.writer.close()
 
     async def _settled(self, history: History) -> Outcome:
         """What became of the run, whatever is raised on the way: an error that got out would end the server."""

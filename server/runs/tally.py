@@ -1,27 +1,19 @@
 """What a run has come to so far: the part of its record that moves with every event."""
 
-from dataclasses import fields
-from functools import partial
-
 from server.events import AgentResponse, Body, Completed
-from server.journal import RunRecord
-
-_COUNTED = ("state", "progress", "last_id", "prompt_tokens", "completion_tokens", "log_events", "log_bytes")
-_MOVING = (*_COUNTED, "ended_at", "digest")
+from server.journal import Head, State
 
 
 class Tally:
-    """Counts event by event, and is made into a record only when one is written: that costs more than counting."""
+    """A head that counts event by event."""
 
-    __slots__ = (*_MOVING, "_record")
+    __slots__ = Head._fields
 
-    def __init__(self, record: RunRecord) -> None:
-        self.state, self.progress, self.last_id = record.state, record.progress, record.last_id
-        self.prompt_tokens, self.completion_tokens = record.prompt_tokens, record.completion_tokens
-        self.log_events, self.log_bytes = record.log_events, record.log_bytes
-        self.ended_at, self.digest = record.ended_at, record.digest
-        fixed = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _MOVING}
-        self._record = partial(RunRecord, **fixed)
+    def __init__(self, head: Head) -> None:
+        self.state: State = head.state
+        self.run_id, self.attempt, _, self.progress, self.last_id = head[:5]
+        self.prompt_tokens, self.completion_tokens, self.log_events, self.log_bytes = head[5:9]
+        self.ended_at, self.digest = head[9:]
 
     def count(self, body: Body, size: int) -> None:
         """One event more, of `size` bytes. Usage adds up by responses; the terminal event's own is the whole."""
@@ -38,15 +30,18 @@ class Tally:
             case _:
                 pass
 
-    def record(self) -> RunRecord:
-        return self._record(
-            state=self.state,
-            progress=self.progress,
-            last_id=self.last_id,
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            log_events=self.log_events,
-            log_bytes=self.log_bytes,
-            ended_at=self.ended_at,
-            digest=self.digest,
+    def head(self) -> Head:
+        """As it is now. What is counted later doesn't change it."""
+        return Head(
+            self.run_id,
+            self.attempt,
+            self.state,
+            self.progress,
+            self.last_id,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.log_events,
+            self.log_bytes,
+            self.ended_at,
+            self.digest,
         )

@@ -1,22 +1,30 @@
 """The single writer of one run's log: gives events their ids, and shows them to viewers once they are durable.
 
+An append begins as soon as there is something to append.
 While one append is on its way to the disk, what happens meanwhile gathers and goes with the next: a run that is
 faster than the disk gets fewer and larger appends, not a longer queue.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
 from server.bus import Channel
 from server.events import AgentChunk, AgentResponse, Draft, ToolExecution, codec, with_progress
 from server.events.errors import JournalError, RunFailed
-from server.journal import Entry, Journal, RunRecord, State
+from server.journal import Entry, Head, Journal, RunRecord, Size, State
 from server.runs.limits import Limits
 from server.runs.tally import Tally
 from server.telemetry import StreamLog
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 # What may wait for the disk before `emit` makes the team wait. A second's worth of a very fast run.
 PENDING_BYTES = 1024 * 1024
@@ -27,7 +35,7 @@ EXCERPT_CHARACTERS = 4096
 
 
 class Writer:
-    """A `Sink`. `pump` must run beside whoever emits; it ends after `end`, or when the log can't be written."""
+    """A `Sink`. After `end`, and after `close`, what is still emitted is refused."""
 
     def __init__(
         self,
@@ -39,10 +47,10 @@ class Writer:
         clock: Callable[[], datetime],
         log: StreamLog,
     ) -> None:
-        self._run_id, self._tally = record.run_id, Tally(record)
+        self._created, self._tally = record, Tally(record.head)
         self._journal, self.channel, self._limits = journal, channel, limits
         self._clock, self._log = clock, log
-        self._durable = record  # what the journal holds; the tally runs ahead of it
+        self._durable = record.head  # what the journal holds; the tally runs ahead of it
         self._messages = 0
         self._digest = hashlib.sha256()
         self._lasting_events = self._lasting_bytes = 0  # the log without its chunks
@@ -51,7 +59,7 @@ class Writer:
         self._size = 0
         self._state: bytes | None = None
         self._asked = self._saved = 0  # checkpoints asked for and durable
-        self._work: asyncio.Future[None] | None = None  # what the pump waits for
+        self._work: asyncio.Future[Any] | None = None  # the journal's; one at a time
         self._settled: asyncio.Future[None] | None = None  # what others wait for: the next append is over
         self._broken: JournalError | None = None
         self._ending = False
@@ -60,11 +68,12 @@ class Writer:
     @property
     def record(self) -> RunRecord:
         """The record with all that was emitted, durable or not."""
-        return self._tally.record()
+        return self._created.moved(self._tally.head())
 
     @property
     def durable(self) -> RunRecord:
-        return self._durable
+        """The record as the journal holds it."""
+        return self._created.moved(self._durable)
 
     def now(self) -> datetime:
         return self._clock()
@@ -74,12 +83,12 @@ class Writer:
         return self._stamp(draft)
 
     def created(self, entry: Entry) -> None:
-        self._publish([entry], self.record)
+        self._publish([entry], self._tally.head())
 
     async def read_back(self) -> None:
         """Takes in what earlier attempts wrote, so that the digest is one over the whole log."""
         last = 0
-        while entries := await self._journal.read(self._run_id, last):
+        while entries := await self._journal.read(self._created.run_id, last):
             last = entries[-1].id
             for entry in entries:
                 self._messages += entry.event_type == "agent_response"
@@ -118,7 +127,7 @@ class Writer:
     def _save(self, state: bytes) -> None:
         self._state = state
         self._asked += 1
-        self._wake()
+        self._advance()
 
     async def end(self, draft: Draft, state: State) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
@@ -130,37 +139,49 @@ class Writer:
         tally = self._tally
         tally.state, tally.ended_at, tally.digest = state, self._clock().timestamp(), self._digest.hexdigest()
         self._pending.append(entry)
-        self._wake()
-        while not self._durable.ended:
+        self._advance()
+        while self._durable.ended_at is None:
             await self._turn()
 
-    async def pump(self) -> None:
-        """Moves what was emitted into the journal, and from there to the viewers."""
-        try:
-            while not self._durable.ended:
-                if not self._pending and self._saved == self._asked:
-                    self._work = asyncio.get_running_loop().create_future()
-                    await self._work
-                await self._append()
-                self._settle()
-        except JournalError as problem:
-            self._broken = problem
-            self._settle()
+    def close(self) -> None:
+        """For a run that is left without an end: writes nothing that isn't on its way already."""
+        self._ending, self._pending, self._saved = True, [], self._asked
 
-    async def _append(self) -> None:
+    def _advance(self) -> None:
+        """Appends what has gathered, unless the journal is at work: then it goes with the next."""
+        if self._work is not None or self._broken is not None or (not self._pending and self._saved == self._asked):
+            return
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
-        record, asked = self._tally.record(), self._asked
-        await self._journal.append(record, entries, checkpoint=state)
-        self._saved = asked
-        self._publish(entries, record)
-        await self._compact(record)
+        head = self._tally.head()
+        self._wait_for(
+            self._journal.append(head, entries, checkpoint=state), partial(self._appended, head, entries, self._asked)
+        )
 
-    async def _compact(self, written: RunRecord) -> None:
-        """Keeps the log within its bound, as far as chunks of whole messages are what makes it large."""
-        if self._chunks < COMPACT_CHUNKS or written.ended or not self._exceeds(written.log_events, written.log_bytes):
-            return
-        left = await self._journal.compact(written.run_id)
+    def _wait_for(self, work: Awaitable[T], then: Callable[[T], None]) -> None:
+        future = self._work = asyncio.ensure_future(work)
+        future.add_done_callback(partial(self._worked, then))
+
+    def _worked(self, then: Callable[[T], None], work: asyncio.Future[T]) -> None:
+        self._work = None
+        try:
+            then(work.result())
+        except JournalError as problem:
+            self._broken = problem
+        except (Exception, asyncio.CancelledError) as problem:
+            self._broken = JournalError(f"the journal failed: {type(problem).__name__}")
+            log.debug("run=%s can't be written", self._created.run_id, exc_info=problem)
+        self._settle()
+        self._advance()
+
+    def _appended(self, head: Head, entries: Sequence[Entry], asked: int, _: None) -> None:
+        self._saved = max(self._saved, asked)
+        self._publish(entries, head)
+        # A log is kept within its bound, as far as chunks of whole messages are what makes it large.
+        if self._chunks >= COMPACT_CHUNKS and head.ended_at is None and self._exceeds(head.log_events, head.log_bytes):
+            self._wait_for(self._journal.compact(head.run_id), partial(self._compacted, head))
+
+    def _compacted(self, written: Head, left: Size) -> None:
         self._chunks = 0
         self._tally.log_events -= written.log_events - left.events
         self._tally.log_bytes -= written.log_bytes - left.bytes
@@ -168,11 +189,11 @@ class Writer:
     def _exceeds(self, events: int, size: int) -> bool:
         return events > self._limits.log_events or size > self._limits.log_bytes
 
-    def _publish(self, entries: Sequence[Entry], record: RunRecord) -> None:
-        self._durable = record
+    def _publish(self, entries: Sequence[Entry], head: Head) -> None:
+        self._durable = head
         self.channel.extend(entries)
         for entry in entries:
-            self._log.tell(record.run_id, entry.id, entry.event_type, entry.agent_name)
+            self._log.tell(head.run_id, entry.id, entry.event_type, entry.agent_name)
 
     def _accept(self, draft: Draft) -> None:
         if self._broken is not None:
@@ -188,7 +209,7 @@ class Writer:
         entry = self._stamp(draft)
         self._pending.append(entry)
         self._size += len(entry.line)
-        self._wake()
+        self._advance()
 
     def _stamp(self, draft: Draft) -> Entry:
         """Gives the draft its id, and counts it. Nothing has changed when it raises."""
@@ -216,7 +237,7 @@ class Writer:
         return line
 
     def _line(self, draft: Draft) -> bytes:
-        return codec.encode_as(draft, self._tally.last_id + 1, self._run_id, self._clock())
+        return codec.encode_as(draft, self._tally.last_id + 1, self._created.run_id, self._clock())
 
     def _count(self, draft: Draft) -> None:
         """The limit that no orchestrator can forget."""
@@ -225,13 +246,8 @@ class Writer:
             most = self._limits.messages
             raise RunFailed("message_limit", f"The team did not finish within the {most} messages allowed.")
 
-    def _wake(self) -> None:
-        """There is something to append."""
-        if self._work is not None and not self._work.done():
-            self._work.set_result(None)
-
     def _settle(self) -> None:
-        """An append is over, or there will be none any more."""
+        """The journal has done something, or will do nothing any more."""
         settled, self._settled = self._settled, None
         if settled is not None:
             settled.set_result(None)

@@ -5,13 +5,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from server.journal import Entry, Journal, RunRecord
+from server.journal import Entry, Head, Journal, RunRecord
 
 
 def record(run_id: str = "r", **changes: Any) -> RunRecord:
     return replace(
         RunRecord(run_id=run_id, principal="p", session_id="s", question="q", model="m", created_at=1000.0), **changes
     )
+
+
+def head(run_id: str = "r", **changes: Any) -> Head:
+    """What an append to that record takes."""
+    return record(run_id, **changes).head
 
 
 def entry(number: int, event_type: str = "agent_thinking", *, size: int = 10) -> Entry:

@@ -11,7 +11,7 @@ import pytest
 from server.events.errors import Fenced, JournalError, OutOfOrder
 from server.journal import Checkpoint, Entry, Journal, Page, Size, open_journal
 from server.journal.base import RECORD_SECONDS
-from tests.conformance.journals import Yielding, entries, entry, record
+from tests.conformance.journals import Yielding, entries, entry, head, record
 
 
 @pytest.fixture(params=["memory", "sqlite", "yielding memory", "yielding sqlite"])
@@ -26,7 +26,7 @@ async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def test_what_was_appended_is_read_back_in_order_from_any_cursor(journal: Journal) -> None:
     """The log is the log."""
     await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(record(last_id=5, progress=50), entries(2, 5))
+    await journal.append(head(last_id=5, progress=50), entries(2, 5))
     for cursor in range(6):
         assert await journal.read("r", cursor) == entries(cursor + 1, 5)
     assert await journal.record("r") == record(last_id=5, progress=50)
@@ -45,7 +45,7 @@ async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(journal:
     await journal.create(record(last_id=2), entries(1, 2))
     for first in (2, 4):
         with pytest.raises(OutOfOrder):
-            await journal.append(record(last_id=first, state="failed"), entries(first, first))
+            await journal.append(head(last_id=first, state="failed"), entries(first, first))
     assert await journal.read("r", 0) == entries(1, 2)
     assert await journal.record("r") == record(last_id=2)
 
@@ -55,8 +55,8 @@ async def test_an_attempt_that_was_succeeded_can_write_no_more(journal: Journal)
     await journal.create(record(last_id=1), entries(1, 1))
     assert await journal.claim("r") == record(last_id=1, attempt=2)
     with pytest.raises(Fenced):
-        await journal.append(record(last_id=2), entries(2, 2), checkpoint=b"old")
-    await journal.append(record(last_id=2, attempt=2), entries(2, 2))
+        await journal.append(head(last_id=2), entries(2, 2), checkpoint=b"old")
+    await journal.append(head(last_id=2, attempt=2), entries(2, 2))
     assert await journal.read("r", 0) == entries(1, 2)
     assert await journal.checkpoint("r") is None
 
@@ -64,7 +64,7 @@ async def test_an_attempt_that_was_succeeded_can_write_no_more(journal: Journal)
 async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(journal: Journal) -> None:
     """Nobody goes on with what is finished."""
     await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(record(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
+    await journal.append(head(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
     assert await journal.claim("r") is None
     assert await journal.claim("unknown") is None
     assert await journal.record("r") == record(last_id=2, state="completed", ended_at=5.0)
@@ -74,10 +74,10 @@ async def test_a_checkpoint_goes_with_its_events_and_stays_until_the_next(journa
     """It names the event after which it was taken; an append without one leaves it alone."""
     await journal.create(record(last_id=1), entries(1, 1))
     assert await journal.checkpoint("r") is None
-    await journal.append(record(last_id=3), entries(2, 3), checkpoint=b"first")
-    await journal.append(record(last_id=4), entries(4, 4))
+    await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"first")
+    await journal.append(head(last_id=4), entries(4, 4))
     assert await journal.checkpoint("r") == Checkpoint(3, b"first")
-    await journal.append(record(last_id=4), [], checkpoint=b"second")
+    await journal.append(head(last_id=4), [], checkpoint=b"second")
     assert await journal.checkpoint("r") == Checkpoint(4, b"second")
 
 
@@ -124,7 +124,7 @@ async def test_unfinished_runs_are_told_oldest_first(journal: Journal) -> None:
     for number in (3, 1, 2):
         await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
     await journal.append(
-        record("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
+        head("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
     )
     assert [each.run_id for each in await journal.unfinished()] == ["r1", "r3"]
 
@@ -134,7 +134,7 @@ async def test_only_a_run_that_has_ended_can_be_forgotten(journal: Journal) -> N
     await journal.create(record("a", last_id=1), entries(1, 1))
     await journal.create(record("b", last_id=1), entries(1, 1))
     assert not await journal.forget("a")
-    await journal.append(record("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
+    await journal.append(head("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
     assert await journal.forget("a")
     assert not await journal.forget("a")
     assert await journal.record("a") is None
@@ -154,10 +154,10 @@ async def test_watching_tells_everything_from_the_cursor_to_the_terminal_event(j
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(watch())
         for number in range(3, 30):
-            await journal.append(record(last_id=number), entries(number, number))
+            await journal.append(head(last_id=number), entries(number, number))
             if number % 7 == 0:
                 await asyncio.sleep(0)
-        await journal.append(record(last_id=30, ended_at=5.0), [entry(30, "completed")])
+        await journal.append(head(last_id=30, ended_at=5.0), [entry(30, "completed")])
     assert seen == list(range(2, 31))
 
 
@@ -174,7 +174,7 @@ async def test_a_watcher_that_gives_up_takes_nobody_along(journal: Journal) -> N
             await asyncio.sleep(0)
         gives_up.cancel()
         await asyncio.wait({gives_up})
-        await journal.append(record(last_id=2, ended_at=5.0), [entry(2, "completed")])
+        await journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
         assert await stays == [1, 2]
 
 
@@ -190,7 +190,7 @@ async def test_compaction_drops_the_chunks_of_whole_messages_alone(journal: Jour
     assert await journal.compact("r") == Size(5, sum(len(each.line) for each in left))
     for cursor in range(7):
         assert await journal.read("r", cursor) == [each for each in left if each.id > cursor]
-    await journal.append(record(last_id=7), [entry(7)])
+    await journal.append(head(last_id=7), [entry(7)])
     assert [each.id for each in await journal.read("r", 4)] == [5, 6, 7]
 
 
@@ -201,7 +201,7 @@ async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(journal: J
         await journal.create(run, entries(1, 1))
         if number:
             done = replace(run, last_id=2, ended_at=float(number), state="completed")
-            await journal.append(done, [entry(2, "completed")])
+            await journal.append(done.head, [entry(2, "completed")])
     assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000) == 1
     assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 2
     assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 0
@@ -229,4 +229,4 @@ async def test_an_unknown_run_has_no_record_and_no_events(journal: Journal) -> N
     assert await journal.record("unknown") is None
     assert await journal.read("unknown", 0) == []
     with pytest.raises(JournalError):
-        await journal.append(record("unknown"), entries(1, 1))
+        await journal.append(head("unknown"), entries(1, 1))

@@ -14,7 +14,7 @@ from server.bus import Bus, Channel
 from server.events import EVERYTHING, Filter
 from server.events.errors import JournalError
 from server.journal import READ_BYTES, Entry, Journal, open_journal
-from tests.conformance.journals import Yielding, entries, entry, record
+from tests.conformance.journals import Yielding, entries, entry, head, record
 from tests.transports.connections import Transport, offering
 from transports.base import House
 from transports.framing import Decoder
@@ -41,7 +41,7 @@ class Run:
     async def add(self, *events: Entry) -> None:
         self.last_id = events[-1].id
         ended_at = 5.0 if events[-1].event_type == "completed" else None
-        await self.journal.append(record(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def publish(self, count: int = 1, *, size: int = 10) -> None:

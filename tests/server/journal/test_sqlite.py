@@ -13,7 +13,7 @@ from server.events.errors import JournalError
 from server.journal import open_journal
 from server.journal.sqlite import SqliteJournal
 from server.journal.tables import VERSION, connect_reader
-from tests.conformance.journals import entries, record
+from tests.conformance.journals import entries, head, record
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ async def test_what_was_appended_is_there_after_the_process_died(path: Path) -> 
 import asyncio, os
 from pathlib import Path
 from server.journal.sqlite import SqliteJournal
-from tests.conformance.journals import entries, record
+from tests.conformance.journals import entries, head, record
 async def main():
     journal = SqliteJournal(Path({str(path)!r}))
     await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(record(last_id=3), entries(2, 3), checkpoint=b"c")
+    await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"c")
     os.kill(os.getpid(), 9)
 asyncio.run(main())
 """
@@ -60,7 +60,7 @@ async def test_many_runs_share_a_commit(journal: SqliteJournal, path: Path) -> N
     """Appends that arrive together are written together: far fewer commits than appends."""
     await asyncio.gather(*(journal.create(record(f"r{n}", last_id=1), entries(1, 1)) for n in range(300)))
     before = _commits(path)
-    await asyncio.gather(*(journal.append(record(f"r{n}", last_id=2), entries(2, 2)) for n in range(300)))
+    await asyncio.gather(*(journal.append(head(f"r{n}", last_id=2), entries(2, 2)) for n in range(300)))
     assert _commits(path) - before < 30
 
 
@@ -76,8 +76,8 @@ async def test_one_bad_append_does_not_spoil_the_group(journal: SqliteJournal) -
     """Who is refused in a shared transaction takes nobody along."""
     await journal.create(record("good", last_id=1), entries(1, 1))
     results = await asyncio.gather(
-        journal.append(record("unknown", last_id=2), entries(2, 2)),
-        journal.append(record("good", last_id=2), entries(2, 2)),
+        journal.append(head("unknown", last_id=2), entries(2, 2)),
+        journal.append(head("good", last_id=2), entries(2, 2)),
         return_exceptions=True,
     )
     assert isinstance(results[0], JournalError)
@@ -122,10 +122,10 @@ async def test_a_disk_that_fails_is_told_to_everybody_who_waits_and_overcome(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(JournalError, match="could not be written"):
-        await journal.append(record(last_id=2), entries(2, 2))
+        await journal.append(head(last_id=2), entries(2, 2))
     other.execute("ROLLBACK")
     other.close()
-    await journal.append(record(last_id=2), entries(2, 2))
+    await journal.append(head(last_id=2), entries(2, 2))
     assert await journal.read("r", 0) == entries(1, 2)
 
 
@@ -137,7 +137,7 @@ async def test_after_closing_a_write_is_refused(path: Path) -> None:
     await journal.close()
     assert (await writing).run_id == "r"
     with pytest.raises(JournalError, match="closed"):
-        await journal.append(record(last_id=2), entries(2, 2))
+        await journal.append(head(last_id=2), entries(2, 2))
 
 
 @pytest.mark.parametrize("url", ["redis://x", "sqlite://", "nonsense", ""])

@@ -26,9 +26,13 @@ def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
 
 @pytest.fixture
 async def writer(connect: Callable[[], sqlite3.Connection]) -> AsyncIterator[GroupWriter]:
-    opened = GroupWriter(connect())
+    opened = GroupWriter(connect(), _nobody)
     yield opened
     await opened.close()
+
+
+def _nobody(run_id: str) -> None:
+    """Nobody watches a run of this journal."""
 
 
 def _add(number: object) -> Work:
@@ -66,7 +70,7 @@ async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     """A transaction for each of them would cost many times what they do."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, pace=0.5)
+    writer = GroupWriter(db, _nobody, pace=0.5)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
@@ -87,7 +91,7 @@ async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
     connect: Callable[[], sqlite3.Connection], *, waits: bool
 ) -> None:
     """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
-    writer, let_go, begun = GroupWriter(connect(), waits=waits), threading.Event(), asyncio.Event()
+    writer, let_go, begun = GroupWriter(connect(), _nobody, waits=waits), threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work(_: sqlite3.Connection) -> bool:
@@ -156,14 +160,14 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
 
 async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
     """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
-    writer = GroupWriter(connect())
+    writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
     jobs[1].cancel()
     async with asyncio.timeout(10):
         await asyncio.gather(writer.close(), writer.close())
         assert [job.done() for job in jobs] == [True] * 3
     with pytest.raises(JournalError):
-        writer.submit(_add(8))
+        await writer.submit(_add(8))
     db = connect()
     assert _sum(db) == 7
     db.close()

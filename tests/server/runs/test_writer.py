@@ -1,7 +1,8 @@
-"""What the way of an event into the log costs, counted: records made, appends, log records."""
+"""What the way of an event into the log costs, counted: appends, log records."""
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -9,9 +10,8 @@ import pytest
 
 from server.bus import Channel
 from server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
-from server.journal import Journal, RunRecord, open_journal
+from server.journal import Entry, Head, Journal, open_journal
 from server.runs.limits import Limits
-from server.runs.tally import Tally
 from server.runs.writer import Writer
 from server.telemetry import StreamLog
 from tests.conformance.journals import Yielding, record
@@ -30,28 +30,26 @@ def _writer(journal: Journal, run_id: str = "r", log: StreamLog | None = None) -
 async def _told(writer: Writer, journal: Journal, drafts: list[Draft]) -> None:
     """Emits them in one turn of the loop; returns when the run has ended and all of it is durable."""
     await journal.create(writer.record, [])
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(writer.pump())
+    async with asyncio.timeout(10):
         for draft in drafts:
             await writer.emit(draft)
         await writer.flush()
         await writer.end(ANSWERED, "completed")
 
 
-async def test_a_record_is_made_for_each_append_and_not_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """300 events that come while the disk is busy are one append."""
-    made: list[RunRecord] = []
-    make = Tally.record
-
-    def counted(tally: Tally) -> RunRecord:
-        made.append(make(tally))
-        return made[-1]
-
+async def test_what_comes_while_the_disk_is_busy_is_one_append() -> None:
+    """300 events: the first goes alone, the others together behind it."""
     journal = open_journal("memory://")
-    writer = _writer(journal)
-    monkeypatch.setattr(Tally, "record", counted)
-    await _told(writer, journal, [THOUGHT] * 300)
-    assert [each.last_id for each in made] == [0, 300, 301]  # as it was created, after the thoughts, at the end
+    appended: list[int] = []
+    append = journal.append
+
+    async def counted(head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        appended.append(len(entries))
+        await append(head, entries, checkpoint=checkpoint)
+
+    setattr(journal, "append", counted)  # noqa: B010 - the protocol's method can't be assigned to
+    await _told(_writer(journal), journal, [THOUGHT] * 300)
+    assert appended == [1, 299, 1]  # the last one is the end
     assert len(await journal.read("r", 0)) == 301
 
 
@@ -62,7 +60,6 @@ async def test_the_record_counts_what_the_log_holds() -> None:
     response = AgentResponse(progress=50, usage=Usage(3, 4))
     drafts = [THOUGHT, Draft("A", "x", response), Draft("A", "x", AgentChunk(delta="x", message_id="m")), THOUGHT]
     await journal.create(writer.record, [])
-    pump = asyncio.ensure_future(writer.pump())
     for draft in drafts:
         await writer.emit(draft)
     await writer.flush()
@@ -76,7 +73,6 @@ async def test_the_record_counts_what_the_log_holds() -> None:
         prompt_tokens=3,
         completion_tokens=4,
     )
-    pump.cancel()
 
 
 async def test_what_happens_in_one_turn_of_the_loop_is_one_record_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -108,8 +104,7 @@ async def test_nobody_sees_an_event_before_it_is_durable() -> None:
     writer = _writer(cast(Journal, Yielding(memory)))
     await memory.create(writer.record, [])
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        telling = group.create_task(_emit(writer, 50))
-        group.create_task(writer.pump())
+        telling = group.create_task(_emit(writer, 100))
         seen: set[int] = set()
         while not telling.done():
             held = await memory.record("r")
@@ -135,7 +130,6 @@ async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
     writer = _writer(journal)
     await journal.create(writer.record, [])
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(writer.pump())
         await writer.emit(THOUGHT)
         waiting = [group.create_task(writer.flush()) for _ in range(5)]
         await asyncio.sleep(0)
