@@ -19,6 +19,8 @@ EVENTS = 10_000
 PAUSE_MS = 100.0
 ALONE_PAUSE_MS = 20.0
 ALONE_SECONDS = 2
+# Of so many runs the best counts.
+RUNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ def measure(transport: Transport, journal: Literal["sqlite", "memory"], live: in
     with servers.running(servers.ours(transport, journal=journal)) as process:
         how = _with_late(process, process.server.prepare(process.port, 1))
         alone = _alone(process, how, first=EVENTS)
-        with watching(process, how, live, first=EVENTS + ALONE_SECONDS) as viewers:
+        with watching(process, how, live, first=EVENTS + RUNS * ALONE_SECONDS) as viewers:
             machine.settle(process.pid)
             load = machine.load(process.pid, viewers.pid)
             rate = fanout.paced_rate(live)
@@ -71,15 +73,20 @@ def floor() -> Replay:
 
 
 def _quietest(run: Callable[[], Seen]) -> Seen:
-    """Of two runs the one that others have disturbed less, as its latencies tell."""
-    return min((run() for _ in range(2)), key=lambda seen: seen.p99_ms)
+    """Of some runs the one that others have disturbed least, as its latencies tell."""
+    return min((run() for _ in range(RUNS)), key=lambda seen: seen.p99_ms)
 
 
 def _alone(process: Running, how: Watching, *, first: int) -> Seen:
-    """One replay after another; the one viewer of the live run sees an event a second."""
+    """One replay after another; the one viewer of the live run sees an event a second.
+
+    Of some runs the one that others have disturbed least, as its rate tells: a replay takes a hundredth of a second,
+    and whatever else wants the server's core for as long halves what it shows.
+    """
     with watching(process, how, 1, first=first) as viewers:
         machine.settle(process.pid)
-        return viewers.pace(ALONE_SECONDS, rate=1, late_pause_ms=ALONE_PAUSE_MS)
+        runs = [viewers.pace(ALONE_SECONDS, rate=1, late_pause_ms=ALONE_PAUSE_MS) for _ in range(RUNS)]
+    return max(runs, key=lambda seen: seen.replay_mb_s)
 
 
 def _with_late(process: Running, how: Watching) -> Watching:

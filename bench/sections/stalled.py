@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from bench import fanout
-from bench.contenders import TITLES, contenders, say
+from bench.contenders import NOISY, TITLES, contenders, say
 from bench.fanout import Stall
 from bench.report import Row, Table
 from bench.scale import Scale
@@ -31,6 +31,8 @@ def stalled(scale: Scale) -> Iterator[Table]:
     for case, stalls in found.items():
         rate.rows.append(Row(f"{case}, before", _each(stalls, lambda s: s.alone), 0))
         rate.rows.append(Row(f"{case}, meanwhile", _each(stalls, lambda s: s.rate), 0))
+        if any(stall.noise > fanout.QUIET for stall in stalls.values() if stall):
+            share.notes.append(NOISY)
         share.rows.append(Row(case, _each(stalls, lambda s: s.rate / s.alone), 2, "stalled", case))
         # A short run ends before the database has filled its cache, which is no viewer's memory.
         goal = "" if scale.few else "stalled memory"
