@@ -28,9 +28,9 @@ from server.runs.writer import Writer
 log = logging.getLogger("__main__")
 
 SYSTEM = "System"
-# To set a team up takes the loop some milliseconds. Whoever asked sees the first event before that, which a fraction
-# of this is enough for; beside a model's first word it is nothing.
-COURTESY_SECONDS = 0.002
+# To set a team up takes the loop some milliseconds. Whoever asked sees the first event before that: it is on its way
+# after two turns of the loop. In turns, not in time: a loop that is busy takes longer for the event as well.
+COURTESY_TURNS = 4
 _STOPPED: dict[CancelReason, str] = {
     "client": "The run was stopped on request.",
     "orphaned": "The run was stopped: nobody was watching it any more.",
@@ -99,7 +99,8 @@ class Run:
             return self._failed(problem)
 
     async def _outcome(self, history: History) -> Outcome:
-        await asyncio.wait((self._stop,), timeout=COURTESY_SECONDS)
+        for _ in range(COURTESY_TURNS):
+            await asyncio.sleep(0)
         await self._until_set(self.turn.mine)
         if self._stop_with is not None:
             return self._stop_with
