@@ -42,9 +42,10 @@ PATIENCE = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 # How many objects more than have gone may come before the youngest are searched for garbage, and how often older ones
-# are. A search holds everything up. Nearly all garbage of ours goes by reference counts, and what a thousand viewers
-# need would otherwise be searched each time some of them come.
-COLLECT = (20_000, 50, 50)
+# are. A search holds everything up: that of 20,000 young ones for 10 ms and more, as teams that have ended are garbage
+# in circles; that of 2,000 for half of one, and all of them together take no longer. Older ones are searched after a
+# million: what thousands of viewers need would otherwise be searched each time some of them come.
+COLLECT = (2_000, 500, 50)
 
 
 class AddressInUse(Exception):
