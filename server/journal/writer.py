@@ -3,8 +3,8 @@
 Many runs append at once; a commit costs the same whatever is in it. So everything that comes within a moment goes into
 one transaction, and everybody is told after its commit. A small one is written there and then: SQLite takes some 40 µs
 of the event loop's time for it, while a thread would take 200 µs to be woken and to answer, and both would wait for
-each other's interpreter lock. What may take long goes to a thread, and what comes meanwhile gathers: many appends at
-once, work over whole logs, commits that wait for the disk, and everything as long as the disk is slow.
+each other's interpreter lock. What may take long goes to a thread, and what comes meanwhile gathers: large appends,
+work over whole logs, commits that wait for the disk, and everything as long as the disk is slow.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from server.journal.appends import Append, write_appends
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
-# Jobs in one transaction. Bounds how long the first of them waits for the last; 512 small appends take some 5 ms.
+# Jobs in one transaction of the thread's. Bounds how long the first of them waits for the last; 512 small appends take
+# some 5 ms.
 GROUP = 512
 # Jobs, and bytes of them, that the event loop can wait for: half a millisecond's worth.
 SMALL, SMALL_BYTES = 128, 256 * 1024
@@ -128,18 +129,22 @@ class GroupWriter:
 
     def _flush(self) -> None:
         self._timer = None
-        group = [self._jobs.popleft() for _ in range(min(len(self._jobs), GROUP))]
+        group = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most()))]
         began = monotonic()
         if self._is_quick(group) and _written_at_once(self._db, group):
             self._settle(group, began)
         else:
             self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, began))
 
+    def _most(self) -> int:
+        """More than the event loop can wait for go in small groups, one after the other. A thread beside a loop that is
+        busy, with the questions that they come from, waits 5 ms for the interpreter at each statement."""
+        return GROUP if self._waits or self._slow else SMALL
+
     def _is_quick(self, group: Sequence[_Job]) -> bool:
         return (
             not self._waits
             and not self._slow
-            and len(group) <= SMALL
             and sum(job.size for job in group) <= SMALL_BYTES
             and not any(job.long for job in group)
         )
