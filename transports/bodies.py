@@ -7,7 +7,7 @@ from typing import TypeAlias
 from server.bus import Batch
 from server.journal import Entry
 from transports.base import HEARTBEAT_SECONDS, drain_line, gap_line, lines, retry_spread
-from transports.framing import BLOCK, HEARTBEAT, RETRY_MS, chunk, cursor_block, notice_block, retry_block
+from transports.framing import HEARTBEAT, RETRY_MS, block, chunk, cursor_block, notice_block, retry_block
 
 Encode: TypeAlias = Callable[[str, Batch], bytes]
 
@@ -43,7 +43,7 @@ class Chunked:
 
 def _blocks(run_id: str, batch: Batch) -> bytes:
     parts = [
-        BLOCK % (item.id, item.line) if isinstance(item, Entry) else notice_block(gap_line(run_id, item))
+        block(item.id, item.line) if isinstance(item, Entry) else notice_block(gap_line(run_id, item))
         for item in batch.items
     ]
     if batch.hidden:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 # The spec lets a browser wait "a few seconds" by itself; said aloud, it is the same in all of them.
 RETRY_MS = 2000
 HEARTBEAT = b":\n\n"
-# One event in one piece, of its id and a single line of JSON. No `event:`: `onmessage` never sees named events.
-BLOCK = b"id: %d\ndata: %b\n\n"
+
+
+def block(event_id: int, line: bytes) -> bytes:
+    """One event in one piece; `line` is a single line of JSON. No `event:`: `onmessage` never sees named events."""
+    return b"id: %d\ndata: %b\n\n" % (event_id, line)
 
 
 def cursor_block(event_id: int) -> bytes:

@@ -64,14 +64,18 @@ class Relay(ABC):
         """Pulls until the viewer is level. Raises TimeoutError when the client takes nothing, and AskstreamError."""
         try:
             await self.connection.writable(self._send_seconds)
-            while not self.viewer.join(self, self._form):
-                batch = await self.viewer.step()
-                if batch.says_something:
-                    await self.connection.put(self._form.encode(self.viewer.run_id, batch), self._send_seconds)
-                if batch.ended or batch.drained:
-                    self.viewer.close()
-                    self._finished(drained=batch.drained)
-                    return
+            while not self.viewer.join(self, self._form) and await self._move():
                 await self.connection.writable(self._send_seconds)
         finally:
             self._task = None
+
+    async def _move(self) -> bool:
+        """Pulls once and writes what is new; whether more follows. Who waits for its client holds none of it."""
+        batch = await self.viewer.step()
+        if batch.says_something:
+            await self.connection.put(self._form.encode(self.viewer.run_id, batch), self._send_seconds)
+        if batch.ended or batch.drained:
+            self.viewer.close()
+            self._finished(drained=batch.drained)
+            return False
+        return True

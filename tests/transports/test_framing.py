@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from transports.framing import BLOCK, HEARTBEAT, Decoder, Message, cursor_block, notice_block, retry_block
+from transports.framing import HEARTBEAT, Decoder, Message, block, cursor_block, notice_block, retry_block
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 
@@ -83,7 +83,7 @@ def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
 def test_what_was_encoded_is_decoded(events: list[tuple[int, str]]) -> None:
     """Both ends of the wire use this module."""
     lines = [(number, text.encode("utf-8", "replace")) for number, text in events]
-    stream = b"".join(BLOCK % (number, line) for number, line in lines)
+    stream = b"".join(block(number, line) for number, line in lines)
     assert fed(stream, list(range(0, len(stream), 7))) == [
         Message(line.decode(), str(number)) for number, line in lines
     ]
@@ -91,7 +91,7 @@ def test_what_was_encoded_is_decoded(events: list[tuple[int, str]]) -> None:
 
 def test_a_block_is_one_piece_without_an_event_name() -> None:
     """What a browser's onmessage and the document's clients read."""
-    assert BLOCK % (7, b'{"a":1}') == b'id: 7\ndata: {"a":1}\n\n'
+    assert block(7, b'{"a":1}') == b'id: 7\ndata: {"a":1}\n\n'
 
 
 def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
@@ -105,7 +105,7 @@ def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
 def test_a_heartbeat_is_a_comment() -> None:
     """It dispatches nothing, and splits no block."""
     decoder = Decoder()
-    assert decoder.feed(HEARTBEAT + BLOCK % (1, b"x") + HEARTBEAT) == [Message("x", "1")]
+    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [Message("x", "1")]
 
 
 @pytest.mark.parametrize(("value", "milliseconds"), [(b"250", 250), (b"x", None), (b"-1", None), (b"", None)])
