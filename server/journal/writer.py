@@ -92,7 +92,8 @@ class GroupWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
-        self._busy = self._slow = self._closed = False  # the thread has the connection; the disk is slow
+        self._busy = self._closed = False  # the thread has the connection
+        self._stalls = 0  # transactions in a row that took longer than SLOW
         self._pages = 0  # in the WAL, at most
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
         connection.execute("PRAGMA busy_timeout = 0")
@@ -139,18 +140,24 @@ class GroupWriter:
     def _most(self) -> int:
         """More than the event loop can wait for go in small groups, one after the other. A thread beside a loop that is
         busy, with the questions that they come from, waits 5 ms for the interpreter at each statement."""
-        return GROUP if self._waits or self._slow else SMALL
+        return GROUP if self._waits or self._is_slow else SMALL
+
+    @property
+    def _is_slow(self) -> bool:
+        """The disk. A single stall is more often that of a machine whose cores are taken; the next transaction would take
+        a hundred times as long on the thread, beside a loop that is busy."""
+        return self._stalls > 1
 
     def _is_quick(self, group: Sequence[_Job]) -> bool:
         return (
             not self._waits
-            and not self._slow
+            and not self._is_slow
             and sum(job.size for job in group) <= SMALL_BYTES
             and not any(job.long for job in group)
         )
 
     def _settle(self, group: Sequence[_Job], began: float) -> None:
-        self._slow = monotonic() - began > SLOW
+        self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
         self._free_at = began + self._pace
         self._pages += sum(_PAGES_AN_APPEND + job.size // _PAGE_BYTES for job in group)
         for job in group:
