@@ -9,6 +9,7 @@ import asyncio
 import gc
 import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -35,7 +36,7 @@ from server.events import Filter
 from server.journal.sqlite import SqliteJournal
 from server.protocols import EXTENSION
 from server.runs import Limits, Question, Runs
-from server.serving import COLLECT
+from server.serving import COLLECT, SWITCH
 from transports.base import House
 from transports.sse import Stream
 
@@ -123,7 +124,7 @@ async def _measured(load: Load, way: Way) -> Cost:
     """The cost of a piece is what more of them cost: that of a run with one piece is taken off, and so is our own part
     in it."""
     await way(Load(runs=2, pieces=10, pause=0), [])
-    with _collecting_as_served():
+    with _tuned_as_served():
         run_ms, cpu, took = await _costs(load, way)
         _, own, _ = await _costs(load, _bench)
     quantiles = statistics.quantiles(took, n=100)
@@ -131,14 +132,16 @@ async def _measured(load: Load, way: Way) -> Cost:
 
 
 @contextmanager
-def _collecting_as_served() -> Generator[None]:
-    before = gc.get_threshold()
+def _tuned_as_served() -> Generator[None]:
+    before, switch = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(*COLLECT)
+    sys.setswitchinterval(SWITCH)
     gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
+        sys.setswitchinterval(switch)
         gc.set_threshold(*before)
 
 
