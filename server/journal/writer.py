@@ -144,8 +144,8 @@ class GroupWriter:
 
     @property
     def _is_slow(self) -> bool:
-        """The disk. A single stall is more often that of a machine whose cores are taken; the next transaction would take
-        a hundred times as long on the thread, beside a loop that is busy."""
+        """The disk. A single stall is more often that of a machine whose cores are taken; on the thread, beside a loop
+        that is busy, the next transaction would take a hundred times as long."""
         return self._stalls > 1
 
     def _is_quick(self, group: Sequence[_Job]) -> bool:
