@@ -42,8 +42,10 @@ class Batch:
 def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
     """What somebody at `cursor` sees of the entries that follow it, one or more."""
     newest = found[-1]
-    items: list[Entry | Missing] = list(found)
-    if not wanted.wants_all({entry.event_type for entry in found}):
+    items: list[Entry | Missing]
+    if len(found) > 1 and wanted.wants_all({entry.event_type for entry in found}):
+        items = list(found)
+    else:
         items = [entry for entry in found if wanted.wants(entry.event_type, entry.agent_name)]
     # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
     if newest.id - cursor != len(found) and wanted.wants_chunks:

@@ -104,8 +104,7 @@ class Channel:
         return self._groups.setdefault((form, wanted), Group(self.run_id, form, wanted, self.last_id))
 
     def close_empty(self, group: Group) -> None:
-        key = group.form, group.wanted
-        if not len(group) and self._groups.get(key) is group:
+        if not len(group) and self._groups.get(key := (group.form, group.wanted)) is group:
             del self._groups[key]
 
     def _audience(self) -> int:
@@ -118,7 +117,8 @@ class Channel:
 
     def _publish(self, group: Group) -> None:
         """Brings a group up to the newest event, or lets it go where that reaches back before our memory."""
-        while len(group) and (found := self.after(group.cursor)) != []:
+        while group.cursor < self.last_id and len(group):
+            found = self.after(group.cursor)
             if found is None:
                 group.dismiss(ended=False)
             else:
@@ -126,9 +126,10 @@ class Channel:
         self.close_empty(group)
 
     def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for news in waiting:
-            _resolve(news)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, set()
+            for news in waiting:
+                _resolve(news)
 
     def _trim(self) -> None:
         """Forgets the older half once the bound is passed, so that trimming costs each event once."""
