@@ -26,7 +26,7 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 # Jobs in one transaction of the thread's. Bounds how long the first of them waits for the last; 512 small appends take
 # some 5 ms.
 GROUP = 512
-# Jobs, and bytes of them, that the event loop can wait for: half a millisecond's worth.
+# Jobs, and bytes of them, that the event loop can wait for: a millisecond's worth, or one and a half.
 SMALL, SMALL_BYTES = 128, 256 * 1024
 # Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers ten appends
 # into each, and saves most of what a commit costs; a run alone waits for nothing while its events are further apart.
