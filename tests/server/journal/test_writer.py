@@ -138,7 +138,7 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
     monkeypatch.setattr(writers, "SLOW", -1.0)
     await writer.submit(_add(1))
     assert await writer.submit(_thread) is threading.current_thread()
-    monkeypatch.undo()
+    monkeypatch.setattr(writers, "SLOW", 3600)
     assert await writer.submit(_thread) is not threading.current_thread()
     assert await writer.submit(_thread) is threading.current_thread()
 
