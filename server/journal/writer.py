@@ -49,16 +49,13 @@ class _Job:
     work: Work | Append
     future: "asyncio.Future[Any]"
     long: bool
+    size: int
     outcome: Any = None
     error: BaseException | None = None
 
     @property
     def appends(self) -> bool:
         return isinstance(self.work, Append)
-
-    @property
-    def size(self) -> int:
-        return self.work.size if isinstance(self.work, Append) else 0
 
     def settle(self) -> None:
         if self.future.done():
@@ -103,7 +100,8 @@ class GroupWriter:
 
         Appends that follow one another are written together. `long`: the event loop had better not wait for it.
         """
-        job = _Job(work, asyncio.get_running_loop().create_future(), long)
+        size = work.size if isinstance(work, Append) else 0
+        job = _Job(work, asyncio.get_running_loop().create_future(), long, size)
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future
