@@ -265,7 +265,7 @@ async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_the
 async def test_wherever_a_client_stops_reading_the_end_comes_once(
     run: Run, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also in the last bytes, when nothing is left to be done for it. With time enough: the deadline isn't looked at."""
+    """Also in the last bytes, when nothing is left to be done for it. The deadline isn't looked at."""
     run.house = House(runs=run.house.runs, bus=run.bus, tasks=run.house.tasks, send_seconds=15)
     await run.begin()
     transport = Transport()
