@@ -4,6 +4,7 @@ They have one cursor. Who joins is level, who falls behind leaves with the group
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol, TypeAlias
@@ -11,6 +12,8 @@ from typing import Protocol, TypeAlias
 from server.bus.batch import Batch, batch_of
 from server.events import Filter
 from server.journal import Entry
+
+log = logging.getLogger(__name__)
 
 Write: TypeAlias = Callable[[bytes], None]
 """Takes bytes at any time, without being waited for. A member that can take no more leaves, from within it too."""
@@ -60,10 +63,10 @@ class Group:
 
     def publish(self, found: Sequence[Entry]) -> None:
         """Writes what follows the cursor to all members."""
-        batch = batch_of(found, self.cursor, self.wanted)
+        before, batch = self.cursor, batch_of(found, self.cursor, self.wanted)
         self.cursor = batch.cursor
         if batch.says_something:
-            self._write(self.form.encode(self.run_id, batch))
+            self._write(self.form.encode(self.run_id, batch), before)
         if batch.ended:
             self.dismiss(ended=True)
 
@@ -74,15 +77,22 @@ class Group:
         for member in members:
             member.dismissed(self.cursor, ended=ended)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, before: int) -> None:
+        """To all members. One that can't be written to goes its own way from `before`, and harms nobody else: neither
+        the others nor the run that has just become durable."""
         self.wrote_at = monotonic()
-        for write in tuple(self._writes.values()):
-            write(data)
+        for member, write in tuple(self._writes.items()):
+            try:
+                write(data)
+            except Exception as problem:  # noqa: BLE001 - the edge of each connection
+                log.error("run=%s: a viewer can't be written to: %s", self.run_id, type(problem).__name__)
+                self.remove(member)
+                member.dismissed(before, ended=False)
 
     def _beat(self) -> None:
         left = self.wrote_at + self.form.heartbeat_seconds - monotonic()
         if left <= 0:
-            self._write(self.form.heartbeat)
+            self._write(self.form.heartbeat, self.cursor)
             left = self.form.heartbeat_seconds
         if self._writes:
             self._heart = asyncio.get_running_loop().call_later(left, self._beat)

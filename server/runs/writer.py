@@ -1,8 +1,7 @@
 """The single writer of one run's log: gives events their ids, and shows them to viewers once they are durable.
 
-An append begins as soon as there is something to append.
-While one append is on its way to the disk, what happens meanwhile gathers and goes with the next: a run that is
-faster than the disk gets fewer and larger appends, not a longer queue.
+An append begins as soon as there is something to append. While it is on its way to the disk, what happens meanwhile
+gathers and goes with the next: a run that is faster than the disk gets fewer and larger appends, not a longer queue.
 """
 
 import asyncio
