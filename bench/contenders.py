@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from bench import builds, fanout, servers
+from bench import builds, fanout, machine, servers
 from bench.chart import Panel, Series
 from bench.fanout import Outcome, Plan
 from bench.goals import named
@@ -123,7 +123,7 @@ def notes(found: Outcomes) -> list[str]:
 def _notes(case: str, outcome: Outcome) -> Iterator[str]:
     if outcome.failure:
         yield f"{case}: failed, {outcome.failure}."
-    if outcome.noise > fanout.QUIET:
+    if outcome.noise > machine.QUIET:
         yield NOISY
     elif outcome.limit:
         yield f"{case}: {outcome.limit}."

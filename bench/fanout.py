@@ -14,8 +14,6 @@ from bench.servers import Running, Server, Watching, running
 # Deliveries of the first of the runs that only find out how fast a server is.
 TRIAL_DELIVERIES = 2_000
 FEWEST_EVENTS, MOST_EVENTS = 8, 20_000
-# A run is repeated when others took more than this share of the two cores.
-QUIET = 0.06
 # A generator that is as busy as that can't take more.
 SATURATED = 0.95
 # A server that is less busy than that waits for the generator: it could deliver more.
@@ -187,9 +185,9 @@ def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
 def _best(process: Running, viewers: Viewers, run: Callable[[], Seen], times: int, patience: int) -> Measured:
     """The least disturbed of `times` runs; of up to `patience` times as many while all of them were disturbed."""
     done: list[Measured] = []
-    while len(done) < times or (len(done) < times * patience and min(m.noise for m in done) > QUIET):
+    while len(done) < times or (len(done) < times * patience and min(m.noise for m in done) > machine.QUIET):
         done.append(_measured(process, viewers, run))
-    quiet = [m for m in done if m.noise <= QUIET] or [min(done, key=lambda m: m.noise)]
+    quiet = [m for m in done if m.noise <= machine.QUIET] or [min(done, key=lambda m: m.noise)]
     return min(quiet, key=lambda m: m.cpu_per_million)
 
 
@@ -246,7 +244,7 @@ def stall(server: Server, count: int, events: int, *, before: tuple[int, float])
 def _wants_another(rounds: Sequence[Stall]) -> bool:
     """Whether all were disturbed. One that has lost events, or was closed, can't go on to the next round."""
     last = rounds[-1]
-    return len(rounds) < STALL_ROUNDS and last.noise > QUIET and last.caught_up == 1 and not last.told
+    return len(rounds) < STALL_ROUNDS and last.noise > machine.QUIET and last.caught_up == 1 and not last.told
 
 
 def _stall(process: Running, viewers: Viewers, count: int, events: int, before: int) -> Stall:

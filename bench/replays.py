@@ -4,14 +4,13 @@ import json
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from bench import fanout, machine, servers
 from bench.builds import Unmeasurable
-from bench.generator import Seen, Viewers, watching
+from bench.generator import watching
 from bench.ours import CONTROL_PATH
 from bench.servers import Running, Transport, Watching
 
@@ -20,8 +19,6 @@ EVENTS = 10_000
 PAUSE_MS = 100.0
 ALONE_PAUSE_MS = 20.0
 ALONE_SECONDS = 2
-# The best of some runs counts: of so many that were not disturbed, or of at most so many.
-ENOUGH, MOST_RUNS = 2, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +45,14 @@ def measure(transport: Transport, journal: Literal["sqlite", "memory"], live: in
         alone, first = _alone(process, how, first=EVENTS)
         with watching(process, how, live, first=first) as viewers:
             machine.settle(process.pid)
-            load = machine.load(process.pid, viewers.pid)
+            pids = process.pid, viewers.pid
+            load = machine.load(*pids)
             rate = fanout.paced_rate(live)
             events = max(10, round(seconds * rate))
             pace = partial(viewers.pace, events, rate=rate)
-            quiet = min(_runs(process, viewers, pace), key=lambda seen: seen.p99_ms)
-            beside = min(_runs(process, viewers, partial(pace, late_pause_ms=PAUSE_MS)), key=lambda seen: seen.p99_ms)
-            noise = machine.load(process.pid, viewers.pid).others_since(load)
+            quiet = machine.least_disturbed(pace, pids)
+            beside = machine.least_disturbed(partial(pace, late_pause_ms=PAUSE_MS), pids)
+            noise = machine.load(*pids).others_since(load)
     return Replay(
         alone=alone,
         beside=beside.replay_mb_s,
@@ -74,24 +72,12 @@ def floor() -> Replay:
         return Replay(alone=_alone(process, how, first=0)[0])
 
 
-def _runs(process: Running, viewers: Viewers, run: Callable[[], Seen]) -> Iterator[Seen]:
-    """Until two were not disturbed by others, or there are MOST_RUNS. A replay takes a hundredth of a second: whatever
-    else wants the server's core for as long halves what it shows."""
-    quiet = 0
-    for _ in range(MOST_RUNS):
-        load = machine.load(process.pid, viewers.pid)
-        yield run()
-        quiet += machine.load(process.pid, viewers.pid).others_since(load) <= fanout.QUIET
-        if quiet == ENOUGH:
-            return
-
-
 def _alone(process: Running, how: Watching, *, first: int) -> tuple[float, int]:
     """One replay after another; the one viewer of the live run sees an event a second. MB a second, next number."""
     with watching(process, how, 1, first=first) as viewers:
         machine.settle(process.pid)
         alone = partial(viewers.pace, ALONE_SECONDS, rate=1, late_pause_ms=ALONE_PAUSE_MS)
-        return max(seen.replay_mb_s for seen in _runs(process, viewers, alone)), viewers.first
+        return machine.least_disturbed(alone, (process.pid, viewers.pid)).replay_mb_s, viewers.first
 
 
 def _with_late(process: Running, how: Watching) -> Watching:

@@ -61,10 +61,10 @@ QUICK = Scale(
     leave_out=("where",),
 )
 
-_LONG = Plan(seconds=1.2, rushes=2, single_seconds=0.6, paced_seconds=4, patience=2)
+_LONG = Plan(seconds=1.2, rushes=2, single_seconds=0.6, paced_seconds=4, patience=3)
 # With 5,000 viewers a slow server takes seconds for a few events.
 _VAST = Plan(seconds=0.8, rushes=1, single_seconds=0.4, paced_seconds=5)
-_RUNS = Plan(seconds=0, paced_seconds=3, rate=10, patience=2)
+_RUNS = Plan(seconds=0, paced_seconds=3, rate=10, patience=3)
 _PACED = Plan(seconds=0, paced_seconds=6, patience=3)
 FULL = Scale(
     few=False,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
-from bench import builds, fanout, journal, replays, servers
+from bench import builds, fanout, journal, machine, replays, servers
 from bench.contenders import NOISY, TITLES, measured, say
 from bench.fanout import Plan
 from bench.replays import Replay
@@ -75,7 +75,7 @@ def replay(scale: Scale) -> Iterator[Table]:
         speed.rows.append(Row(case, {OURS: found.beside}, 0))
         others.rows += _beside(case, found, f"replay p99 {live}", f"{TITLES[transport]} {_JOURNALS[kept]}")
         others.notes.append(f"{case}: {found.replays} replays.")
-        if found.noise > fanout.QUIET:
+        if found.noise > machine.QUIET:
             speed.notes.append(NOISY)
     yield from (speed, others)
 

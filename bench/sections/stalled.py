@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from bench import fanout
+from bench import fanout, machine
 from bench.contenders import NOISY, TITLES, contenders, say
 from bench.fanout import Stall
 from bench.report import Row, Table
@@ -31,7 +31,7 @@ def stalled(scale: Scale) -> Iterator[Table]:
     for case, stalls in found.items():
         rate.rows.append(Row(f"{case}, before", _each(stalls, lambda s: s.alone), 0))
         rate.rows.append(Row(f"{case}, meanwhile", _each(stalls, lambda s: s.rate), 0))
-        if any(stall.noise > fanout.QUIET for stall in stalls.values() if stall):
+        if any(stall.noise > machine.QUIET for stall in stalls.values() if stall):
             share.notes.append(NOISY)
         share.rows.append(Row(case, _each(stalls, lambda s: s.rate / s.alone), 2, "stalled", case))
         # A short run ends before the database has filled its cache, which is no viewer's memory.

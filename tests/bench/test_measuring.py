@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import builds, fanout, replays, servers
+from bench import builds, fanout, machine, replays, servers
 from bench.fanout import Plan
 from bench.generator import Seen
 from bench.servers import Server, Transport
@@ -105,3 +105,27 @@ def test_a_run_is_as_long_as_it_should_be(each: float, once: float, events: int)
         return Seen(delivered=0, seconds=once + each * events, busy=0)
 
     assert fanout.events_of(rush, 5000, 1.5) == pytest.approx(events, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("noises", "best", "runs"),
+    [([0.0, 0.01], 0, 2), ([0.5, 0.05, 0.2, 0.01], 3, 4), ([0.5, 0.4, 0.3, 0.2, 0.3], 3, 5)],
+    ids=["quiet", "two were quiet", "none was"],
+)
+def test_the_least_disturbed_run_counts(
+    monkeypatch: pytest.MonkeyPatch, noises: list[float], best: int, runs: int
+) -> None:
+    """Not the best figure: until two were quiet, or five are done."""
+    done = iter(range(10))
+    told = iter(noises)
+
+    class Load:
+        def others_since(self, _before: object) -> float:
+            return next(told)
+
+    def load(*_pids: int) -> Load:
+        return Load()
+
+    monkeypatch.setattr(machine, "load", load)
+    assert machine.least_disturbed(lambda: next(done), (1, 2)) == best
+    assert next(done) == runs
