@@ -228,8 +228,6 @@ def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
 
 def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     """One job, or several appends. A refusal is always that of one."""
-    for job in jobs:
-        job.outcome = job.error = None  # of an attempt that was rolled back
     try:
         match jobs:
             case [_Job(work=work) as job] if not isinstance(work, Append):

@@ -3,14 +3,16 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from server.events.errors import JournalError
 from server.journal import writer as writers
+from server.journal.appends import Append
 from server.journal.writer import GroupWriter, Work
+from tests.conformance.journals import entries, head
 
 
 @pytest.fixture
@@ -144,18 +146,43 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
 
 
 async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
-    writer: GroupWriter, connect: Callable[[], sqlite3.Connection]
+    connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """Somebody's tool locks the file: the loop turns, and the job is done when the lock is gone."""
-    other = connect()
+    db, other, loop = connect(), connect(), asyncio.get_running_loop()
+    tried, waits = 0, asyncio.Event()
+
+    def begins(sql: str) -> None:
+        nonlocal tried
+        tried += sql.startswith("BEGIN")
+        if tried == 2:  # the loop's own attempt was the first
+            loop.call_soon_threadsafe(waits.set)
+
+    db.set_trace_callback(begins)
+    writer = GroupWriter(db, _nobody)
     other.execute("BEGIN IMMEDIATE")
     async with asyncio.timeout(10):
         job = writer.submit(_add(3))
-        await asyncio.sleep(0)
+        await waits.wait()
         assert not job.done()
         other.execute("COMMIT")
         assert await job == 1
     other.close()
+    await writer.close()
+
+
+async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte takes the disk milliseconds, whatever it is made of."""
+    threads: list[threading.Thread] = []
+
+    def write(_db: sqlite3.Connection, _appends: Sequence[Append]) -> None:
+        threads.append(threading.current_thread())
+
+    monkeypatch.setattr(writers, "write_appends", write)
+    for size in (10, writers.SMALL_BYTES + 1):
+        await writer.submit(Append(head(), entries(1, 1, size=size), None))
+    await writer.submit(Append(head(), [], b"c" * (writers.SMALL_BYTES + 1)))
+    assert [thread is threading.current_thread() for thread in threads] == [True, False, False]
 
 
 async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(

@@ -10,9 +10,10 @@ import pytest
 
 from server.bus import Channel
 from server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
+from server.events.errors import JournalError, RunFailed
 from server.journal import Entry, Head, Journal, open_journal
 from server.runs.limits import Limits
-from server.runs.writer import Writer
+from server.runs.writer import COMPACT_CHUNKS, Writer
 from server.telemetry import StreamLog
 from tests.conformance.journals import Yielding, record
 
@@ -22,9 +23,8 @@ ANSWERED = Draft(
 )
 
 
-def _writer(journal: Journal, run_id: str = "r", log: StreamLog | None = None) -> Writer:
-    channel = Channel(run_id)
-    return Writer(record(run_id), journal, channel, Limits(), clock=lambda: datetime.now(UTC), log=log or StreamLog())
+def _writer(journal: Journal, limits: Limits | None = None) -> Writer:
+    return Writer(record(), journal, Channel("r"), limits or Limits(), clock=lambda: datetime.now(UTC), log=StreamLog())
 
 
 async def _told(writer: Writer, journal: Journal, drafts: list[Draft]) -> None:
@@ -139,3 +139,59 @@ async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
         assert [task.cancelled() for task in waiting] == [False, False, True, False, False]
         await writer.end(ANSWERED, "completed")
     assert [each.id for each in await journal.read("r", 0)] == [1, 2]
+
+
+async def test_a_writer_that_is_closed_writes_only_what_is_on_its_way() -> None:
+    """A team that was given up may speak for hours; the next server is the one that writes."""
+    journal = open_journal("memory://")
+    writer = _writer(cast(Journal, Yielding(journal)))
+    await journal.create(writer.record, [])
+    await writer.emit(THOUGHT)
+    await writer.emit(THOUGHT)
+    writer.close()
+    with pytest.raises(RunFailed):
+        await writer.emit(THOUGHT)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [each.id for each in await journal.read("r", 0)] == [1]
+
+
+async def test_a_journal_that_breaks_in_an_unforeseen_way_ends_the_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits, and whoever emits later, is told so in words of ours."""
+
+    async def broken(*_args: object, **_options: object) -> None:
+        raise RuntimeError("secret")
+
+    journal = open_journal("memory://")
+    monkeypatch.setattr(journal, "append", broken)
+    writer = _writer(journal)
+    async with asyncio.timeout(10):
+        await writer.emit(THOUGHT)
+        with pytest.raises(JournalError, match="RuntimeError"):
+            await writer.flush()
+        with pytest.raises(JournalError):
+            await writer.emit(THOUGHT)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "yielding"])
+async def test_a_log_that_outgrows_its_bound_drops_the_chunks_of_what_is_whole(kind: str) -> None:
+    """The record counts what is left, and the run goes on meanwhile and afterwards."""
+    memory = open_journal("memory://")
+    journal = cast(Journal, Yielding(memory)) if kind == "yielding" else memory
+    writer = _writer(journal, Limits(log_events=COMPACT_CHUNKS + 50))
+    await journal.create(writer.record, [])
+    async with asyncio.timeout(10):
+        for _ in range(COMPACT_CHUNKS + 10):
+            await writer.emit(Draft("A", "", AgentChunk(delta="x", message_id="m")))
+        await writer.emit(Draft("A", "x", AgentResponse(progress=50, usage=Usage())))
+        for _ in range(60):
+            await writer.emit(THOUGHT)
+        await writer.flush()
+        await writer.emit(THOUGHT)
+        await writer.end(ANSWERED, "completed")
+    left = await journal.read("r", 0)
+    assert {each.event_type for each in left} == {"agent_response", "agent_thinking", "completed"}
+    assert len(left) == writer.durable.log_events == 63
+    assert sum(len(each.line) for each in left) == writer.durable.log_bytes
