@@ -1,7 +1,8 @@
 """The single writer of one run's log: gives events their ids, and shows them to viewers once they are durable.
 
-An append begins as soon as there is something to append. While it is on its way to the disk, what happens meanwhile
-gathers and goes with the next: a run that is faster than the disk gets fewer and larger appends, not a longer queue.
+What happens in one turn of the event loop is one append, durable as one: an event, say, and the checkpoint that was
+taken right after it. While an append is on its way to the disk, what happens meanwhile gathers and goes with the next:
+a run that is faster than the disk gets fewer and larger appends, not a longer queue.
 """
 
 import asyncio
@@ -59,6 +60,7 @@ class Writer:
         self._state: bytes | None = None
         self._asked = self._saved = 0  # checkpoints asked for and durable
         self._work: asyncio.Future[Any] | None = None  # the journal's; one at a time
+        self._next: asyncio.Handle | None = None  # what will give it some
         self._settled: asyncio.Future[None] | None = None  # what others wait for: the next append is over
         self._broken: JournalError | None = None
         self._ending = False
@@ -147,7 +149,13 @@ class Writer:
         self._ending, self._pending, self._saved = True, [], self._asked
 
     def _advance(self) -> None:
-        """Appends what has gathered, unless the journal is at work: then it goes with the next."""
+        """There is something to append."""
+        if self._next is None and self._work is None:
+            self._next = asyncio.get_running_loop().call_soon(self._append)
+
+    def _append(self) -> None:
+        """Appends what has gathered, if anything has and the journal isn't at work."""
+        self._next = None
         if self._work is not None or self._broken is not None or (not self._pending and self._saved == self._asked):
             return
         entries, self._pending, self._size = self._pending, [], 0
@@ -171,7 +179,7 @@ class Writer:
             self._broken = JournalError(f"the journal failed: {type(problem).__name__}")
             log.debug("run=%s can't be written", self._created.run_id, exc_info=problem)
         self._settle()
-        self._advance()
+        self._append()
 
     def _appended(self, head: Head, entries: Sequence[Entry], asked: int, _: None) -> None:
         self._saved = max(self._saved, asked)
