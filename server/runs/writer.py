@@ -150,7 +150,7 @@ class Writer:
 
     def _advance(self) -> None:
         """There is something to append."""
-        if self._next is None and self._work is None:
+        if self._next is None:
             self._next = asyncio.get_running_loop().call_soon(self._append)
 
     def _append(self) -> None:
