@@ -1,6 +1,6 @@
 """`python3 dev.py bench`: measures the real server process and its peers, and prints what they cost beside each other.
 
-The default takes about four minutes, --full about twenty-five, on a machine with nothing else to do.
+The default takes about five minutes, --full about thirty, on a machine with nothing else to do.
 """
 
 import argparse
