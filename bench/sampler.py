@@ -16,7 +16,7 @@ ROOMS: Mapping[str, str] = {
     "/server/bus/": "bus: who is due, and when",
     "/transports/": "transports: frames, and handing them to the connections",
     "/server/protocols": "connections: our part of uvicorn's protocols",
-    "/server/journal/": "journal: hand-over to its thread, SQLite",
+    "/server/journal/": "journal: groups of appends, SQLite",
     "/server/runs/": "the run's writer",
     "/server/events/": "events: encoding",
     "/server/": "server: the rest of it",
