@@ -28,9 +28,10 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 GROUP = 512
 # Jobs, and bytes of them, that the event loop can wait for: a millisecond's worth, or one and a half.
 SMALL, SMALL_BYTES = 128, 256 * 1024
-# Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers ten appends
-# into each, and saves most of what a commit costs; a run alone waits for nothing while its events are further apart.
-PACE = 0.001
+# Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers twenty
+# appends into each, and saves most of what a commit costs; and what is committed together reaches many viewers in one
+# write. A run alone waits for nothing while its events are further apart.
+PACE = 0.002
 # Seconds after which a small transaction says that the disk is slow: a hundred times what one takes, and as long as
 # viewers of other runs may wait for the loop.
 SLOW = 0.005
