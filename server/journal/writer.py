@@ -32,8 +32,8 @@ SMALL, SMALL_BYTES = 128, 256 * 1024
 # appends into each, and saves most of what a commit costs; and what is committed together reaches many viewers in one
 # write. A run alone waits for nothing while its events are further apart.
 PACE = 0.002
-# Seconds after which a small transaction says that the disk is slow: a hundred times what one takes, and as long as
-# viewers of other runs may wait for the loop.
+# Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
+# other runs may wait for the loop.
 SLOW = 0.005
 # Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
 # SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
@@ -138,21 +138,18 @@ class GroupWriter:
 
     def _most(self) -> int:
         """More than the event loop can wait for go in small groups, one after the other. A thread beside a loop that is
-        busy, with the questions that they come from, waits 5 ms for the interpreter at each statement."""
-        return GROUP if self._waits or self._is_slow else SMALL
+        busy, with the questions that they come from, waits for the interpreter at each statement."""
+        return GROUP if self._is_slow else SMALL
 
     @property
     def _is_slow(self) -> bool:
-        """The disk. A single stall is more often that of a machine whose cores are taken; on the thread, beside a loop
-        that is busy, the next transaction would take a hundred times as long."""
-        return self._stalls > 1
+        """The disk: each commit waits for it, or the last ones stalled. A single stall is more often that of a machine
+        whose cores are taken; on the thread, beside a busy loop, the next transaction would take many times as long."""
+        return self._waits or self._stalls > 1
 
     def _is_quick(self, group: Sequence[_Job]) -> bool:
         return (
-            not self._waits
-            and not self._is_slow
-            and sum(job.size for job in group) <= SMALL_BYTES
-            and not any(job.long for job in group)
+            not self._is_slow and sum(job.size for job in group) <= SMALL_BYTES and not any(job.long for job in group)
         )
 
     def _settle(self, group: Sequence[_Job], began: float) -> None:
