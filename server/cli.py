@@ -1,12 +1,11 @@
 """The command `askstream`. Imports late what is heavy: `--help` answers at once."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
@@ -37,6 +36,8 @@ def serve(
 
 
 def _serve(settings: Any) -> None:
+    import asyncio
+
     from server import serving, telemetry
     from server.events.errors import AskstreamError
 
