@@ -1,12 +1,15 @@
 """When viewers are told: at once after a quiet spell; while events outrun the writes, several together.
 
 A write costs ten times what it takes to make the bytes, whether it carries one event or fifty. So what becomes due
-during a pass over the viewers waits for the next pass, which begins when the last one took so long again.
+during a pass over the viewers waits for the next pass, which begins when the last one took so long again. Events that
+come one by one, each after the pass before, outrun nothing: they wait once in a while, to see whether that has changed.
 """
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+
+from server.joining import Joining
 
 # Nobody sees a delay of that length, and a run of 100 events a second never meets it.
 JOIN_SECONDS = 0.002
@@ -15,7 +18,7 @@ JOIN_SECONDS = 0.002
 class Pace:
     """Calls `do`, which tells `audience()` viewers, no later than JOIN_SECONDS or the last call's cost after `due`."""
 
-    __slots__ = ("_audience", "_do", "_free_at", "_timer")
+    __slots__ = ("_audience", "_came", "_do", "_free_at", "_joining", "_timer")
 
     # A pass over so few takes less than JOIN_SECONDS: it need not be measured.
     SMALL = 32
@@ -23,20 +26,27 @@ class Pace:
     def __init__(self, do: Callable[[], None], audience: Callable[[], int]) -> None:
         self._do, self._audience = do, audience
         self._free_at = 0.0
+        self._joining = Joining()
         self._timer: asyncio.TimerHandle | None = None
+        self._came = 0  # while the timer ran
 
     def due(self) -> None:
         """There is something to tell."""
+        self._came += 1
         if self._timer is not None:
             return
         wait = self._free_at - monotonic()
-        if wait <= 0:
+        if wait <= 0 or not self._joining.pays():
             self._pass()
         else:
-            self._timer = asyncio.get_running_loop().call_later(wait, self._pass)
+            self._timer, self._came = asyncio.get_running_loop().call_later(wait, self._waited), 1
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._joining.waited(self._came)
+        self._pass()
 
     def _pass(self) -> None:
-        self._timer = None
         began = monotonic()
         self._free_at = began + JOIN_SECONDS
         self._do()

@@ -71,7 +71,7 @@ class SqliteJournal:
         self._local = threading.local()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries))
+        made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries), soon=True)
         return made
 
     async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:

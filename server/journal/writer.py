@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from server.events.errors import AskstreamError, JournalError
+from server.joining import Joining
 from server.journal.appends import Append, write_appends
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
@@ -30,7 +31,7 @@ GROUP = 512
 SMALL, SMALL_BYTES = 128, 256 * 1024
 # Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers twenty
 # appends into each, and saves most of what a commit costs; and what is committed together reaches many viewers in one
-# write. A run alone waits for nothing while its events are further apart.
+# write. A run alone waits for nothing while its events are further apart, or come one by one.
 PACE = 0.002
 # Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
 # other runs may wait for the loop.
@@ -57,6 +58,11 @@ class _Job:
     @property
     def appends(self) -> bool:
         return isinstance(self.work, Append)
+
+    @property
+    def events(self) -> int:
+        """How many it writes; what isn't an append counts as one."""
+        return len(self.work.entries) if isinstance(self.work, Append) else 1
 
     def settle(self) -> None:
         if self.future.done():
@@ -90,16 +96,19 @@ class GroupWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
+        self._joining = Joining()
+        self._waited = False  # for more, before the transaction that is due
         self._busy = self._closed = False  # the thread has the connection
         self._stalls = 0  # transactions in a row that took longer than SLOW
         self._pages = 0  # in the WAL, at most
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
         connection.execute("PRAGMA busy_timeout = 0")
 
-    def submit(self, work: Work | Append, *, long: bool = False) -> "asyncio.Future[Any]":
+    def submit(self, work: Work | Append, *, long: bool = False, soon: bool = False) -> "asyncio.Future[Any]":
         """Does `work` in the next transaction; the future has what a callable returned, once that is committed.
 
-        Appends that follow one another are written together. `long`: the event loop had better not wait for it.
+        Appends that follow one another are written together. `long`: the event loop had better not wait for it. `soon`:
+        somebody waits for this, and for nothing else.
         """
         size = work.size if isinstance(work, Append) else 0
         job = _Job(work, asyncio.get_running_loop().create_future(), long, size)
@@ -107,29 +116,34 @@ class GroupWriter:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future
         self._jobs.append(job)
-        self._due()
+        self._due(soon=soon)
         return job.future
 
     async def close(self) -> None:
         """Writes what was submitted, then closes the connection. Again is fine."""
         if self._closed:
             return
-        last = self.submit(lambda _: None)
+        last = self.submit(lambda _: None, soon=True)
         self._closed = True
         await last
         await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
 
-    def _due(self) -> None:
-        if self._busy or self._timer is not None or not self._jobs:
+    def _due(self, *, soon: bool = False) -> None:
+        if self._busy or not self._jobs or (self._timer is not None and not soon):
             return
+        if self._timer is not None:
+            self._timer.cancel()
         wait = self._free_at - monotonic()
+        self._waited = wait > 0 and not soon and self._joining.pays()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(wait, self._flush) if wait > 0 else loop.call_soon(self._flush)
+        self._timer = loop.call_later(wait, self._flush) if self._waited else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
         group = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most()))]
+        if self._waited:
+            self._joining.waited(sum(job.events for job in group))
         began = monotonic()
         if self._is_quick(group) and _written_at_once(self._db, group):
             self._settle(group, began)

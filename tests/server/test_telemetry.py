@@ -1,5 +1,6 @@
 """Logging as the document promises it."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from server import telemetry
+from server.telemetry import StreamLog
 
 
 @pytest.fixture
@@ -48,3 +50,47 @@ def test_a_level_that_is_none_is_refused(log: Path) -> None:
     """With those that are."""
     with pytest.raises(ValueError, match="LOUD"):
         telemetry.configure("LOUD", log)
+
+
+async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """With a line for each event, whatever its run; chunks apart, since they are told at DEBUG."""
+    caplog.set_level("DEBUG", logger="stream_events")
+    log = StreamLog()
+    for number in range(100):
+        log.tell(f"r{number}", 1, "agent_thinking", "A")
+    log.tell("r0", 2, "agent_chunk", "A")
+    assert not caplog.records
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert [r.levelno for r in caplog.records] == [logging.INFO, logging.DEBUG]
+    lines = caplog.records[0].getMessage().splitlines()
+    assert lines == [f"run=r{number} id=1 agent_thinking A" for number in range(100)]
+
+
+async def test_what_comes_soon_after_a_record_is_told_in_the_next(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while by itself, or as soon as somebody asks for it."""
+    monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 0.2)
+    caplog.set_level("INFO", logger="stream_events")
+    log = StreamLog()
+    for number in range(1, 9):
+        log.tell("r", number, "agent_thinking", "A")
+        for _ in range(2):
+            await asyncio.sleep(0)
+        if number == 4:
+            log.flush()
+    assert [len(r.getMessage().splitlines()) for r in caplog.records] == [1, 3]
+    async with asyncio.timeout(10):
+        while len(caplog.records) < 3:  # noqa: ASYNC110 - a record of the log has no event of its own
+            await asyncio.sleep(0.01)
+    assert caplog.records[2].getMessage().splitlines() == [f"run=r id={n} agent_thinking A" for n in range(5, 9)]
+
+
+async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Not even for a turn of the loop."""
+    caplog.set_level("WARNING", logger="stream_events")
+    log = StreamLog()
+    log.tell("r", 1, "agent_thinking", "A")
+    await asyncio.sleep(0)
+    assert not caplog.records

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from server.bus import Channel
+import pytest
+
+from server.bus import Channel, pace
+from server.joining import AT_ONCE
 from tests.conformance.journals import entry
 
 
@@ -65,3 +68,23 @@ async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
     assert told == []
     await watching
     assert told == [11]
+
+
+async def test_events_that_come_one_by_one_wait_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes while they wait: they outrun no write. As soon as something does, waiting goes on."""
+    monkeypatch.setattr(pace, "JOIN_SECONDS", 0.3)
+    told = asyncio.Event()
+    paced = pace.Pace(told.set, lambda: 1)
+
+    async def waits(events: int = 1) -> bool:
+        told.clear()
+        for _ in range(events):
+            paced.due()
+        at_once = told.is_set()
+        await told.wait()
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits() for _ in range(2)] == [False, True]
+        assert not any([await waits() for _ in range(AT_ONCE)])
+        assert [await waits(events=2), await waits(events=2), await waits()] == [True] * 3

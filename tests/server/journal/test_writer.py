@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.events.errors import JournalError
+from server.joining import AT_ONCE
 from server.journal import writer as writers
 from server.journal.appends import Append
 from server.journal.writer import GroupWriter, Work
@@ -64,6 +65,43 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
         assert isinstance(outcomes.pop(5), JournalError)
         assert outcomes == [1] * 9
         assert await writer.submit(_sum) == 40
+
+
+async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
+
+    async def waits(events: int = 1) -> bool:
+        job = writer.submit(Append(head(), entries(1, events), None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        at_once = job.done()
+        with pytest.raises(JournalError):  # for want of tables
+            await job
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits() for _ in range(2)] == [False, True]
+        assert not any([await waits() for _ in range(AT_ONCE)])
+        assert [await waits(events=2), await waits(events=2), await waits()] == [True] * 3
+    await writer.close()
+
+
+async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
+    """It takes along what waits already, and nothing is left to do when that would have been due."""
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=0.2)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        waiting = writer.submit(_add(1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert await writer.submit(_sum, soon=True) == 2
+        assert waiting.done()
+        await asyncio.sleep(0.4)
+        assert len(begun) == 2
+        await writer.close()
 
 
 async def test_jobs_that_come_soon_after_a_transaction_share_the_next(

@@ -22,7 +22,7 @@ async def test_a_run_may_not_take_for_ever(house: House) -> None:
 
     log = await ended(house, house.open(chatters, run_seconds=0.1))
     assert log[-1].body == Cancelled(reason="timeout")
-    assert len(log) > 10
+    assert len(log) > 3
 
 
 async def test_a_run_may_not_be_silent_for_too_long(house: House) -> None:

@@ -147,10 +147,11 @@ async def test_somebody_elses_run_does_not_exist(house: House) -> None:
 async def test_the_stream_log_names_the_run_and_never_the_question(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An id on every line; chunks are told at DEBUG only."""
+    """An id on every line; chunks are told at DEBUG only. Whoever closes has told all of it."""
     caplog.set_level("INFO", logger="stream_events")
-    log = await ended(house, house.open(answers))
-    await asyncio.sleep(0)  # it is told at the end of the loop's turn
+    runs = house.open(answers)
+    log = await ended(house, runs)
+    await runs.close()
     lines = [line for r in caplog.records if r.name == "stream_events" for line in r.getMessage().splitlines()]
     assert lines == [
         f"run={log[0].run_id} id={e.id} {e.event_type} {e.agent_name}" for e in log if e.event_type != "agent_chunk"

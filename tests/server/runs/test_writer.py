@@ -1,7 +1,6 @@
 """What the way of an event into the log costs, counted: appends, log records."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
@@ -85,29 +84,6 @@ async def test_the_record_counts_what_the_log_holds() -> None:
         prompt_tokens=3,
         completion_tokens=4,
     )
-
-
-async def test_what_happens_in_one_turn_of_the_loop_is_one_record_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """With a line for each event, whatever its run; chunks apart, since they are told at DEBUG."""
-    caplog.set_level("DEBUG", logger="stream_events")
-    log = StreamLog()
-    for number in range(100):
-        log.tell(f"r{number}", 1, "agent_thinking", "A")
-    log.tell("r0", 2, "agent_chunk", "A")
-    assert not caplog.records
-    await asyncio.sleep(0)
-    assert [r.levelno for r in caplog.records] == [logging.INFO, logging.DEBUG]
-    lines = caplog.records[0].getMessage().splitlines()
-    assert lines == [f"run=r{number} id=1 agent_thinking A" for number in range(100)]
-
-
-async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Not even for a turn of the loop."""
-    caplog.set_level("WARNING", logger="stream_events")
-    log = StreamLog()
-    log.tell("r", 1, "agent_thinking", "A")
-    await asyncio.sleep(0)
-    assert not caplog.records
 
 
 async def test_nobody_sees_an_event_before_it_is_durable() -> None:

@@ -1,0 +1,29 @@
+"""Whether to wait for more before something is written: what earlier waits brought is the only thing that tells."""
+
+# How often in a row nothing is waited for, after a wait that brought nothing. One wait in so many is what it costs to
+# notice that there is more to come again.
+AT_ONCE = 16
+
+
+class Joining:
+    """Of one writer, who asks `pays` where it could wait, and says in `waited` what came of it.
+
+    Events may come one after the other, each as soon as the one before has been seen: a wait would only hold them up.
+    """
+
+    __slots__ = ("_at_once",)
+
+    def __init__(self) -> None:
+        self._at_once = 0
+
+    def pays(self) -> bool:
+        """Whether to wait now."""
+        if not self._at_once:
+            return True
+        self._at_once -= 1
+        return False
+
+    def waited(self, together: int) -> None:
+        """A wait is over, and so many things go together."""
+        if together < 2:
+            self._at_once = AT_ONCE
