@@ -97,10 +97,21 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         waiting = writer.submit(_add(1))
         await asyncio.sleep(0)
         assert not waiting.done()
-        assert await writer.submit(_sum, soon=True) == 2
+        hurried = writer.submit(_sum, soon=True)
+        for _ in range(2):
+            await asyncio.sleep(0)
         assert waiting.done()
+        assert hurried.result() == 2
         await asyncio.sleep(0.4)
         assert len(begun) == 2
+        await writer.close()
+
+
+async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Nothing can join what is written last."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
         await writer.close()
 
 
