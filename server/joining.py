@@ -16,14 +16,16 @@ class Joining:
     def __init__(self) -> None:
         self._at_once = 0
 
-    def pays(self) -> bool:
-        """Whether to wait now."""
+    def pays(self, events: int) -> bool:
+        """Whether to wait for more than there are by now. Several at once are a sign that more follow."""
+        if events > 1:
+            self._at_once = 0
         if not self._at_once:
             return True
         self._at_once -= 1
         return False
 
-    def waited(self, together: int) -> None:
-        """A wait is over, and so many things go together."""
-        if together < 2:
+    def waited(self, events: int) -> None:
+        """A wait is over, after which so many go together."""
+        if events < 2:
             self._at_once = AT_ONCE

@@ -60,7 +60,7 @@ class Channel:
             self._size += len(entry.line)
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
         self._trim()
-        self._pace.due()
+        self._pace.due(len(entries))
 
     def after(self, cursor: int) -> list[Entry] | None:
         """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""

@@ -28,18 +28,18 @@ class Pace:
         self._free_at = 0.0
         self._joining = Joining()
         self._timer: asyncio.TimerHandle | None = None
-        self._came = 0  # while the timer ran
+        self._came = 0  # events, while the timer runs
 
-    def due(self) -> None:
-        """There is something to tell."""
-        self._came += 1
+    def due(self, events: int) -> None:
+        """There are so many events more to tell."""
+        self._came += events
         if self._timer is not None:
             return
         wait = self._free_at - monotonic()
-        if wait <= 0 or not self._joining.pays():
+        if wait <= 0 or not self._joining.pays(events):
             self._pass()
         else:
-            self._timer, self._came = asyncio.get_running_loop().call_later(wait, self._waited), 1
+            self._timer, self._came = asyncio.get_running_loop().call_later(wait, self._waited), events
 
     def _waited(self) -> None:
         self._timer = None

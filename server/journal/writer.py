@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -135,7 +135,7 @@ class GroupWriter:
         if self._timer is not None:
             self._timer.cancel()
         wait = self._free_at - monotonic()
-        self._waited = wait > 0 and not soon and self._joining.pays()
+        self._waited = wait > 0 and not soon and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(wait, self._flush) if self._waited else loop.call_soon(self._flush)
 

@@ -6,7 +6,7 @@ import pytest
 
 from server.bus import Channel, pace
 from server.joining import AT_ONCE
-from tests.conformance.journals import entry
+from tests.conformance.journals import entries, entry
 
 
 class Passes:
@@ -76,10 +76,10 @@ async def test_events_that_come_one_by_one_wait_once_in_a_while(monkeypatch: pyt
     told = asyncio.Event()
     paced = pace.Pace(told.set, lambda: 1)
 
-    async def waits(events: int = 1) -> bool:
+    async def waits(*events: int) -> bool:
         told.clear()
-        for _ in range(events):
-            paced.due()
+        for each in events or (1,):
+            paced.due(each)
         at_once = told.is_set()
         await told.wait()
         return not at_once
@@ -87,4 +87,25 @@ async def test_events_that_come_one_by_one_wait_once_in_a_while(monkeypatch: pyt
     async with asyncio.timeout(20):
         assert [await waits() for _ in range(2)] == [False, True]
         assert not any([await waits() for _ in range(AT_ONCE)])
-        assert [await waits(events=2), await waits(events=2), await waits()] == [True] * 3
+        assert [await waits(1, 1), await waits(2), await waits(), await waits()] == [True, True, True, False]
+        assert [await waits(2), await waits()] == [True, True]
+
+
+async def test_events_that_become_durable_together_are_a_sign_that_more_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the last wait brought nothing."""
+    monkeypatch.setattr(pace, "JOIN_SECONDS", 0.3)
+    channel = Channel("r")
+
+    async def waits(first: int, last: int) -> bool:
+        news = asyncio.ensure_future(channel.wait(first - 1))
+        await asyncio.sleep(0)
+        channel.extend(entries(first, last))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        at_once = news.done()
+        await news
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits(number, number) for number in (1, 2, 3)] == [False, True, False]
+        assert await waits(4, 5)
