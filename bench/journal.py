@@ -5,7 +5,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import orjson
 import uvloop
 
 from bench.events import AGENT, envelope
-from server.journal import Entry, Journal, RunRecord
+from server.journal import Entry, Head, Journal, RunRecord
 from server.journal.sqlite import SqliteJournal
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Appends:
 def appends(events: int) -> Appends:
     """`events` from each of RUNS runs, each waiting for its last one to be durable before the next."""
     with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
-        return in_loop(_appends(SqliteJournal(Path(folder, "journal.db")), events))
+        return in_loop(_appends(Path(folder, "journal.db"), events))
 
 
 def in_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -43,15 +43,17 @@ def in_loop(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def _appends(journal: Journal, events: int) -> Appends:
+async def _appends(path: Path, events: int) -> Appends:
+    journal = SqliteJournal(path)
     records = [_record(str(number)) for number in range(RUNS)]
     for record in records:
         await journal.create(record, [])
+    entries = _entries(events)
     took: list[float] = []
     cpu, began = time.process_time(), time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for record in records:
-            group.create_task(_append(journal, record, events, took))
+            group.create_task(_append(journal, record.head, entries, took))
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
     await journal.close()
     quantiles = statistics.quantiles(took, n=100)
@@ -60,11 +62,10 @@ async def _appends(journal: Journal, events: int) -> Appends:
     )
 
 
-async def _append(journal: Journal, record: RunRecord, events: int, took: list[float]) -> None:
-    for number in range(events):
-        head = record.head._replace(last_id=number + 1)
+async def _append(journal: Journal, head: Head, entries: Sequence[Entry], took: list[float]) -> None:
+    for entry in entries:
         began = time.perf_counter()
-        await journal.append(head, [_entry(number)])
+        await journal.append(head._replace(last_id=entry.id), [entry])
         took.append(time.perf_counter() - began)
 
 
@@ -72,8 +73,9 @@ def _record(run_id: str) -> RunRecord:
     return RunRecord(run_id=run_id, principal="bench", session_id=run_id, question="?", model="none", created_at=0.0)
 
 
-def _entry(number: int) -> Entry:
-    return Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number)))
+def _entries(count: int) -> list[Entry]:
+    """Made beforehand: that they are encoded is not the journal's work."""
+    return [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(count)]
 
 
 def bare_sqlite(events: int) -> float:
@@ -83,9 +85,10 @@ def bare_sqlite(events: int) -> float:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = normal")
         database.execute("CREATE TABLE events (run, id, line, PRIMARY KEY (run, id)) WITHOUT ROWID")
+        entries = _entries(events)
         began = time.perf_counter()
-        for number in range(events):
-            rows = [(str(run), number, _entry(number).line) for run in range(RUNS)]
+        for entry in entries:
+            rows = [(str(run), entry.id, entry.line) for run in range(RUNS)]
             database.execute("BEGIN IMMEDIATE")
             database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
             database.execute("COMMIT")

@@ -76,8 +76,8 @@ class _Job:
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
-    `appended` is told whose appends are durable. `waits` says that a commit waits for the disk. All calls come from one
-    event loop.
+    `appended` is told whose appends are durable. `waits` says that a commit waits for the disk. Made in the event
+    loop that all calls come from.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
@@ -92,6 +92,7 @@ class GroupWriter:
         pace: float = PACE,
     ) -> None:
         self._db, self._appended, self._waits, self._pace = connection, appended, waits, pace
+        self._loop = asyncio.get_running_loop()
         self._jobs: deque[_Job] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
@@ -111,7 +112,7 @@ class GroupWriter:
         somebody waits for this, and for nothing else.
         """
         size = work.size if isinstance(work, Append) else 0
-        job = _Job(work, asyncio.get_running_loop().create_future(), long, size)
+        job = _Job(work, self._loop.create_future(), long, size)
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future
@@ -126,7 +127,7 @@ class GroupWriter:
         last = self.submit(lambda _: None, soon=True)
         self._closed = True
         await last
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        await self._loop.run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
 
     def _due(self, *, soon: bool = False) -> None:
@@ -136,8 +137,7 @@ class GroupWriter:
             self._timer.cancel()
         wait = self._free_at - monotonic()
         self._waited = wait > 0 and not soon and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(wait, self._flush) if self._waited else loop.call_soon(self._flush)
+        self._timer = self._loop.call_later(wait, self._flush) if self._waited else self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
@@ -182,7 +182,7 @@ class GroupWriter:
     def _apart(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
         self._busy = True
-        done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        done = self._loop.run_in_executor(self._thread, work)
         done.add_done_callback(lambda _: self._back(then))
 
     def _back(self, then: Callable[[], None]) -> None:
