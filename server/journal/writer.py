@@ -131,9 +131,11 @@ class GroupWriter:
         self._thread.shutdown()
 
     def _due(self, *, soon: bool = False) -> None:
-        if self._busy or not self._jobs or (self._timer is not None and not soon):
+        if self._busy or not self._jobs:
             return
         if self._timer is not None:
+            if not soon or not self._waited:
+                return
             self._timer.cancel()
         wait = self._free_at - monotonic()
         self._waited = wait > 0 and not soon and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))

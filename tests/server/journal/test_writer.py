@@ -108,6 +108,26 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         await writer.close()
 
 
+async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    loop, turns = asyncio.get_running_loop(), 0
+
+    def hurry() -> None:
+        nonlocal turns
+        turns += 1
+        if not first.done() and turns < 100:
+            loop.call_soon(hurry)
+            writer.submit(_add(1), soon=True)
+
+    loop.call_soon(hurry)
+    first = writer.submit(_add(1), soon=True)
+    async with asyncio.timeout(10):
+        await first
+        assert turns < 5
+        await writer.close()
+
+
 async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing can join what is written last."""
     writer = GroupWriter(connect(), _nobody, pace=3600)
