@@ -1,4 +1,4 @@
-"""Whether to wait for more before something is written: what earlier waits brought is the only thing that tells."""
+"""Whether to wait for more before something is written, by what comes together now and what earlier waits brought."""
 
 # How often in a row nothing is waited for, after a wait that brought nothing. One wait in so many is what it costs to
 # notice that there is more to come again.
@@ -9,6 +9,7 @@ class Joining:
     """Of one writer, who asks `pays` where it could wait, and says in `waited` what came of it.
 
     Events may come one after the other, each as soon as the one before has been seen: a wait would only hold them up.
+    Where several come at once, by themselves or from several runs, more is expected, and waited for.
     """
 
     __slots__ = ("_at_once",)

@@ -48,18 +48,27 @@ class StreamLog:
         self._log = logging.getLogger("stream_events")
         self._lines: list[tuple[int, str]] = []
         self._told_at = 0.0
+        self._is_due = self._is_closed = False
 
     def tell(self, run_id: str, event_id: int, event_type: str, agent_name: str) -> None:
         level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
-        if self._log.isEnabledFor(level):
-            if not self._lines:
-                wait = self._told_at + TOGETHER_SECONDS - monotonic()
-                asyncio.get_running_loop().call_later(max(0.0, wait), self.flush)
-            self._lines.append((level, f"run={run_id} id={event_id} {event_type} {agent_name}"))
+        if not self._log.isEnabledFor(level):
+            return
+        self._lines.append((level, f"run={run_id} id={event_id} {event_type} {agent_name}"))
+        if self._is_closed:
+            self._flush()
+        elif not self._is_due:
+            self._is_due = True
+            wait = self._told_at + TOGETHER_SECONDS - monotonic()
+            asyncio.get_running_loop().call_later(max(0.0, wait), self._flush)
 
-    def flush(self) -> None:
-        """Tells now what waits to be told."""
-        self._told_at = monotonic()
+    def close(self) -> None:
+        """Tells what waits to be told. What comes after that is told at once: the loop may not last."""
+        self._is_closed = True
+        self._flush()
+
+    def _flush(self) -> None:
+        self._is_due, self._told_at = False, monotonic()
         lines, self._lines = self._lines, []
         for level, told in groupby(lines, key=itemgetter(0)):
             self._log.log(level, "%s", "\n".join(line for _, line in told))

@@ -29,9 +29,9 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 GROUP = 512
 # Jobs, and bytes of them, that the event loop can wait for: a millisecond's worth, or one and a half.
 SMALL, SMALL_BYTES = 128, 256 * 1024
-# Seconds from the beginning of one transaction to that of the next. With a thousand busy runs this gathers twenty
-# appends into each, and saves most of what a commit costs; and what is committed together reaches many viewers in one
-# write. A run alone waits for nothing while its events are further apart, or come one by one.
+# Seconds from the beginning of a transaction in which the next one waits for more, where that pays. A thousand busy
+# runs put twenty appends into each, and save most of what a commit costs; and what is committed together reaches many
+# viewers in one write. A run alone hardly waits while its events are further apart, or come one by one.
 PACE = 0.002
 # Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
 # other runs may wait for the loop.
@@ -61,8 +61,8 @@ class _Job:
 
     @property
     def events(self) -> int:
-        """How many it writes; what isn't an append counts as one."""
-        return len(self.work.entries) if isinstance(self.work, Append) else 1
+        """How many it writes; what writes something else counts as one."""
+        return max(1, len(self.work.entries)) if isinstance(self.work, Append) else 1
 
     def settle(self) -> None:
         if self.future.done():
@@ -98,6 +98,7 @@ class GroupWriter:
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
         self._joining = Joining()
+        self._soon = False  # somebody is in a hurry
         self._waited = False  # for more, before the transaction that is due
         self._busy = self._closed = False  # the thread has the connection
         self._stalls = 0  # transactions in a row that took longer than SLOW
@@ -109,7 +110,7 @@ class GroupWriter:
         """Does `work` in the next transaction; the future has what a callable returned, once that is committed.
 
         Appends that follow one another are written together. `long`: the event loop had better not wait for it. `soon`:
-        somebody waits for this, and for nothing else.
+        it waits for nothing that could share its transaction.
         """
         size = work.size if isinstance(work, Append) else 0
         job = _Job(work, self._loop.create_future(), long, size)
@@ -131,19 +132,27 @@ class GroupWriter:
         self._thread.shutdown()
 
     def _due(self, *, soon: bool = False) -> None:
+        self._soon |= soon
         if self._busy or not self._jobs:
             return
         if self._timer is not None:
-            if not soon or not self._waited:
+            if not self._waited or self._can_wait():
                 return
             self._timer.cancel()
         wait = self._free_at - monotonic()
-        self._waited = wait > 0 and not soon and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))
+        self._waited = (
+            wait > 0 and self._can_wait() and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))
+        )
         self._timer = self._loop.call_later(wait, self._flush) if self._waited else self._loop.call_soon(self._flush)
+
+    def _can_wait(self) -> bool:
+        """Nobody is in a hurry, and there is room for more in the transaction."""
+        return not self._soon and len(self._jobs) < self._most()
 
     def _flush(self) -> None:
         self._timer = None
         group = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most()))]
+        self._soon = self._soon and bool(self._jobs)
         if self._waited:
             self._joining.waited(sum(job.events for job in group))
         began = monotonic()

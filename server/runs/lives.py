@@ -130,7 +130,7 @@ class Lives:
                 run.cancel("shutdown")
         while self._tasks:
             await asyncio.wait(self._tasks)
-        self._log.flush()
+        self._log.close()
 
     async def _resume(self, record: RunRecord) -> None:
         left = await recovery.look(self._journal, record, self._orchestrators.get(_options(record)["by"]))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -70,27 +71,47 @@ async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.Log
 async def test_what_comes_soon_after_a_record_is_told_in_the_next(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while by itself, or as soon as somebody asks for it."""
+    """After a while, all of it at once, and by one timer."""
     monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 0.2)
+    later = Mock(wraps=asyncio.get_running_loop().call_later)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
     caplog.set_level("INFO", logger="stream_events")
     log = StreamLog()
-    for number in range(1, 9):
+    for number in range(1, 5):
         log.tell("r", number, "agent_thinking", "A")
         for _ in range(2):
             await asyncio.sleep(0)
-        if number == 4:
-            log.flush()
-    assert [len(r.getMessage().splitlines()) for r in caplog.records] == [1, 3]
+    assert later.call_count == 2
     async with asyncio.timeout(10):
-        while len(caplog.records) < 3:  # noqa: ASYNC110 - a record of the log has no event of its own
+        while len(caplog.records) < 2:  # noqa: ASYNC110 - a record of the log has no event of its own
             await asyncio.sleep(0.01)
-    assert caplog.records[2].getMessage().splitlines() == [f"run=r id={n} agent_thinking A" for n in range(5, 9)]
+    assert [len(r.getMessage().splitlines()) for r in caplog.records] == [1, 3]
 
 
-async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Not even for a turn of the loop."""
-    caplog.set_level("WARNING", logger="stream_events")
+async def test_who_closes_the_log_has_told_all_of_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes still later doesn't wait for a loop that may not last."""
+    caplog.set_level("INFO", logger="stream_events")
     log = StreamLog()
     log.tell("r", 1, "agent_thinking", "A")
-    await asyncio.sleep(0)
+    log.close()
+    assert caplog.records[-1].getMessage() == "run=r id=1 agent_thinking A"
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", _never)
+    log.tell("r", 2, "final_result", "A")
+    assert caplog.records[-1].getMessage() == "run=r id=2 final_result A"
+    assert len(caplog.records) == 2
+
+
+async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for a timer."""
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", _never)
+    caplog.set_level("WARNING", logger="stream_events")
+    StreamLog().tell("r", 1, "agent_thinking", "A")
     assert not caplog.records
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("nothing is to be done later")

@@ -105,6 +105,12 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         assert hurried.result() == 2
         await asyncio.sleep(0.4)
         assert len(begun) == 2
+        jobs = [writer.submit(_add(1)), writer.submit(_add(1))]
+        await jobs[0]
+        later = writer.submit(_add(1))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert not later.done()  # nobody is in a hurry any more
         await writer.close()
 
 
@@ -128,11 +134,56 @@ async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], s
         await writer.close()
 
 
-async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Nothing can join what is written last."""
+async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
+    connect: Callable[[], sqlite3.Connection],
+) -> None:
+    """Though they bring no event."""
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
+
+    def save() -> "asyncio.Future[None]":
+        return writer.submit(Append(head(), [], b"c"))
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(save(), return_exceptions=True)
+        await asyncio.gather(save(), save(), return_exceptions=True)
+        last = save()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert not last.done()
+        await asyncio.gather(last, writer.close(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
+async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
+    """Nothing can join what is written last, whatever is written first."""
     writer = GroupWriter(connect(), _nobody, pace=3600)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
+        match before:
+            case "long work":
+                writer.submit(_thread, long=True)
+                waiting = [writer.submit(_add(1), soon=True)]
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                waiting.append(writer.submit(_add(1)))
+            case "more than a group":
+                waiting = [writer.submit(_add(1)) for _ in range(writers.SMALL + 1)]
+            case _:
+                waiting = []
+        await writer.close()
+    assert [job.result() for job in waiting] == [1] * len(waiting)
+
+
+async def test_a_full_group_waits_for_nothing(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Nothing more can join it. What is left over is a group of its own."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        jobs = [writer.submit(_add(1)) for _ in range(2 * writers.SMALL + 1)]
+        await asyncio.gather(*jobs[:-1])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not jobs[-1].done()
         await writer.close()
 
 
