@@ -28,12 +28,12 @@ class Pace:
         self._free_at = 0.0
         self._joining = Joining()
         self._timer: asyncio.TimerHandle | None = None
-        self._came = 0  # events, while the timer runs
+        self._came = 0  # events that the timer's pass will tell
 
     def due(self, events: int) -> None:
         """There are so many events more to tell."""
-        self._came += events
         if self._timer is not None:
+            self._came += events
             return
         wait = self._free_at - monotonic()
         if wait <= 0 or not self._joining.pays(events):

@@ -35,7 +35,7 @@ class Append:
     @property
     def size(self) -> int:
         """Bytes of what it writes, small things left out."""
-        return sum([len(entry.line) for entry in self.entries]) + len(self.checkpoint or b"")
+        return sum(len(entry.line) for entry in self.entries) + len(self.checkpoint or b"")
 
 
 class Unsettled(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -118,7 +118,8 @@ class GroupWriter:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future
         self._jobs.append(job)
-        self._due(soon=soon)
+        self._soon |= soon
+        self._due()
         return job.future
 
     async def close(self) -> None:
@@ -131,8 +132,7 @@ class GroupWriter:
         await self._loop.run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
 
-    def _due(self, *, soon: bool = False) -> None:
-        self._soon |= soon
+    def _due(self) -> None:
         if self._busy or not self._jobs:
             return
         if self._timer is not None:
@@ -140,9 +140,7 @@ class GroupWriter:
                 return
             self._timer.cancel()
         wait = self._free_at - monotonic()
-        self._waited = (
-            wait > 0 and self._can_wait() and self._joining.pays(sum(job.events for job in islice(self._jobs, 2)))
-        )
+        self._waited = wait > 0 and self._can_wait() and self._joining.pays(sum(job.events for job in self._jobs))
         self._timer = self._loop.call_later(wait, self._flush) if self._waited else self._loop.call_soon(self._flush)
 
     def _can_wait(self) -> bool:

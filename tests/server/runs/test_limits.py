@@ -18,11 +18,11 @@ async def test_a_run_may_not_take_for_ever(house: House) -> None:
     async def chatters(task: Task, sink: Sink) -> Answer:
         while True:
             await sink.emit(Draft("A", "hm", AgentThinking()))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
     log = await ended(house, house.open(chatters, run_seconds=0.1))
     assert log[-1].body == Cancelled(reason="timeout")
-    assert len(log) > 3
+    assert len(log) > 10
 
 
 async def test_a_run_may_not_be_silent_for_too_long(house: House) -> None:
