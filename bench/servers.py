@@ -228,6 +228,12 @@ def floor() -> Server:
     )
 
 
+BARE = Server(
+    name="bare Python, durable",
+    transport="sse",
+    command=lambda port, data: python("-m", "bench.bare", "--port", str(port), "--data", str(data)),
+    prepare=_peer("", "", "sse").prepare,
+)
 SSE_STARLETTE = _peer("sse-starlette", "sse-starlette", "sse")
 STREAMING = _peer("StreamingResponse", "streaming", "sse")
 SEND_TEXT = _peer("Starlette send_text", "send-text", "websocket")

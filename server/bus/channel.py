@@ -37,7 +37,7 @@ class Channel:
     _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self._tell, self._audience)
+        self._pace = Pace(self._tell)
 
     @property
     def last_id(self) -> int:
@@ -48,14 +48,16 @@ class Channel:
 
         After a hole the viewers find their cursors before `base`, and read what lies between from the journal.
         """
+        last_id = self.last_id
         for entry in entries:
-            match place(self.last_id, entry.id):
+            match place(last_id, entry.id):
+                case "new":
+                    pass
                 case "seen":
                     continue
                 case "gap":
                     self.entries, self.base, self._size = [], entry.id - 1, 0
-                case "new":
-                    pass
+            last_id = entry.id
             self.entries.append(entry)
             self._size += len(entry.line)
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
@@ -104,20 +106,21 @@ class Channel:
         return self._groups.setdefault((form, wanted), Group(self.run_id, form, wanted, self.last_id))
 
     def close_empty(self, group: Group) -> None:
-        if not len(group) and self._groups.get(key := (group.form, group.wanted)) is group:
+        if not group.members and self._groups.get(key := (group.form, group.wanted)) is group:
             del self._groups[key]
 
-    def _audience(self) -> int:
-        return self.viewers
-
-    def _tell(self) -> None:
-        for group in list(self._groups.values()):
+    def _tell(self) -> int:
+        """Everybody; how many that may be."""
+        for group in tuple(self._groups.values()):
             self._publish(group)
-        self._wake_waiting()
+        if self._waiting:
+            self._wake_waiting()
+        return self.viewers
 
     def _publish(self, group: Group) -> None:
         """Brings a group up to the newest event, or lets it go where that reaches back before our memory."""
-        while group.cursor < self.last_id and len(group):
+        last_id = self.last_id
+        while group.cursor < last_id and group.members:
             found = self.after(group.cursor)
             if found is None:
                 group.dismiss(ended=False)
@@ -126,10 +129,9 @@ class Channel:
         self.close_empty(group)
 
     def _wake_waiting(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, set()
-            for news in waiting:
-                _resolve(news)
+        waiting, self._waiting = self._waiting, set()
+        for news in waiting:
+            _resolve(news)
 
     def _trim(self) -> None:
         """Forgets the older half once the bound is passed, so that trimming costs each event once."""

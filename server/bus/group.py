@@ -40,25 +40,22 @@ class Member(Protocol):
 class Group:
     """Made for its first member; of no use after its last."""
 
-    __slots__ = ("_heart", "_writes", "cursor", "form", "run_id", "wanted", "wrote_at")
+    __slots__ = ("_heart", "cursor", "form", "members", "run_id", "wanted", "wrote_at")
 
     def __init__(self, run_id: str, form: Form, wanted: Filter, cursor: int) -> None:
         self.run_id, self.form, self.wanted, self.cursor = run_id, form, wanted, cursor
         self.wrote_at = monotonic()
-        self._writes: dict[Member, Write] = {}
+        self.members: dict[Member, Write] = {}  # who they are, and how each is written to
         self._heart: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._writes)
-
     def add(self, member: Member, write: Write) -> None:
-        self._writes[member] = write
+        self.members[member] = write
         if self._heart is None and self.form.heartbeat:
             self._beat()
 
     def remove(self, member: Member) -> None:
-        self._writes.pop(member, None)
-        if not self._writes:
+        self.members.pop(member, None)
+        if not self.members:
             self._stop()
 
     def publish(self, found: Sequence[Entry]) -> None:
@@ -72,7 +69,7 @@ class Group:
 
     def dismiss(self, *, ended: bool) -> None:
         """Lets all members go."""
-        members, self._writes = list(self._writes), {}
+        members, self.members = list(self.members), {}
         self._stop()
         for member in members:
             member.dismissed(self.cursor, ended=ended)
@@ -81,7 +78,7 @@ class Group:
         """To all members. One that can't be written to goes its own way from `before`, and harms nobody else: neither
         the others nor the run that has just become durable."""
         self.wrote_at = monotonic()
-        for member, write in tuple(self._writes.items()):
+        for member, write in tuple(self.members.items()):
             try:
                 write(data)
             except Exception as problem:  # noqa: BLE001 - the edge of each connection
@@ -94,7 +91,7 @@ class Group:
         if left <= 0:
             self._write(self.form.heartbeat, self.cursor)
             left = self.form.heartbeat_seconds
-        if self._writes:
+        if self.members:
             self._heart = asyncio.get_running_loop().call_later(left, self._beat)
 
     def _stop(self) -> None:

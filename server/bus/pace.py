@@ -16,15 +16,15 @@ JOIN_SECONDS = 0.002
 
 
 class Pace:
-    """Calls `do`, which tells `audience()` viewers, no later than JOIN_SECONDS or the last call's cost after `due`."""
+    """Calls `do`, which tells so many viewers, no later than JOIN_SECONDS or the last call's cost after `due`."""
 
-    __slots__ = ("_audience", "_came", "_do", "_free_at", "_joining", "_timer")
+    __slots__ = ("_came", "_do", "_free_at", "_joining", "_timer")
 
     # A pass over so few takes less than JOIN_SECONDS: it need not be measured.
     SMALL = 32
 
-    def __init__(self, do: Callable[[], None], audience: Callable[[], int]) -> None:
-        self._do, self._audience = do, audience
+    def __init__(self, do: Callable[[], int]) -> None:
+        self._do = do
         self._free_at = 0.0
         self._joining = Joining()
         self._timer: asyncio.TimerHandle | None = None
@@ -35,22 +35,21 @@ class Pace:
         if self._timer is not None:
             self._came += events
             return
-        wait = self._free_at - monotonic()
+        now = monotonic()
+        wait = self._free_at - now
         if wait <= 0 or not self._joining.pays(events):
-            self._pass()
+            self._pass(now)
         else:
             self._timer, self._came = asyncio.get_running_loop().call_later(wait, self._waited), events
 
     def _waited(self) -> None:
         self._timer = None
         self._joining.waited(self._came)
-        self._pass()
+        self._pass(monotonic())
 
-    def _pass(self) -> None:
-        began = monotonic()
+    def _pass(self, began: float) -> None:
         self._free_at = began + JOIN_SECONDS
-        self._do()
-        if self._audience() > self.SMALL:
+        if self._do() > self.SMALL:
             # uvloop writes at the end of a turn: what the pass has cost is known in the next one.
             asyncio.get_running_loop().call_soon(self._rested, began)
 

@@ -6,7 +6,7 @@ there are appends, one of them is refused; which one, shows when each is written
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.events.errors import AskstreamError, Fenced, OutOfOrder
 from server.journal.base import Entry, Head
@@ -24,8 +24,7 @@ ON CONFLICT DO UPDATE SET last_id = excluded.last_id, state = excluded.state
 _END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """The arguments of `Journal.append`."""
 
     head: Head

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -237,7 +238,7 @@ def _write_each(db: sqlite3.Connection, group: list[_Job], problem: Exception) -
 def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for appends, jobs in groupby(group, key=lambda job: job.appends):
+        for appends, jobs in groupby(group, key=attrgetter("appends")):
             for part in [list(jobs)] if appends else ([job] for job in jobs):
                 _do(connection, part)
         connection.execute("COMMIT")

@@ -52,6 +52,8 @@ def peer(server: Server) -> Callable[[], Server]:
         pytest.param(peer(servers.STREAMING), 1, id="StreamingResponse"),
         pytest.param(peer(servers.SEND_TEXT), 5, id="send_text"),
         pytest.param(peer(servers.WEBSOCKETS), 5, id="websockets"),
+        pytest.param(peer(servers.BARE), 1, id="bare"),
+        pytest.param(peer(servers.BARE), 5, id="bare, a run each"),
         pytest.param(servers.floor, 5, id="C"),
     ],
 )

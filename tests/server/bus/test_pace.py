@@ -74,7 +74,7 @@ async def test_events_that_come_one_by_one_wait_once_in_a_while(monkeypatch: pyt
     """Nothing comes while they wait: they outrun no write. As soon as something does, waiting goes on."""
     monkeypatch.setattr(pace, "JOIN_SECONDS", 0.3)
     told = asyncio.Event()
-    paced = pace.Pace(told.set, lambda: 1)
+    paced = pace.Pace(lambda: told.set() or 1)
 
     async def waits(*events: int) -> bool:
         told.clear()
