@@ -45,8 +45,9 @@ def _query(value: Any) -> str:
     return ",".join(cast(list[str], value)) if isinstance(value, list) else str(value).lower()
 
 
-def socket(url: str) -> connect:
-    return connect(url.replace("http", "ws", 1) + "/ws", subprotocols=[cast(Any, "askstream.v1")], max_size=2**20)
+def socket(url: str, **options: Any) -> connect:
+    address = url.replace("http", "ws", 1) + "/ws"
+    return connect(address, subprotocols=[cast(Any, "askstream.v1")], max_size=2**20, **options)
 
 
 async def say(ws: ClientConnection, **message: Any) -> dict[str, Any]:
