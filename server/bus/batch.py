@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.events import TERMINAL_TYPES, Filter
 from server.events.cursor import place
@@ -16,8 +17,7 @@ class Missing:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
 
     `hidden` says that the newest of them is hidden from this viewer. `ended`: the log is complete, and the viewer has

@@ -97,7 +97,8 @@ class Writer:
 
     async def emit(self, draft: Draft) -> None:
         self.emitted += 1
-        self._count(draft)
+        if isinstance(draft.body, AgentResponse):
+            self._count_message()
         while self._size > PENDING_BYTES:
             await self._turn()
         self._accept(draft)
@@ -221,7 +222,9 @@ class Writer:
     def _stamp(self, draft: Draft) -> Entry:
         """Gives the draft its id, and counts it. Nothing has changed when it raises."""
         draft = with_progress(draft, self._tally.progress)
-        line = self._encoded(draft)
+        line = self._line(draft)
+        if len(line) > self._limits.event_bytes:
+            line = self._shorter_line(draft, len(line))
         entry = Entry(self._tally.last_id + 1, draft.event_type, draft.agent_name, line)
         self._tally.count(draft.body, len(line))
         self._take_in(entry)
@@ -233,22 +236,20 @@ class Writer:
             self._lasting_events += 1
             self._lasting_bytes += len(entry.line)
 
-    def _encoded(self, draft: Draft) -> bytes:
-        line = self._line(draft)
-        if len(line) <= self._limits.event_bytes:
-            return line
-        line = self._line(_shortened(draft, len(line)))
+    def _line(self, draft: Draft) -> bytes:
+        return codec.encode_as(draft, self._tally.last_id + 1, self._created.run_id, self._clock())
+
+    def _shorter_line(self, draft: Draft, size: int) -> bytes:
+        """That of a draft whose own line, of so many bytes, is longer than allowed."""
+        line = self._line(_shortened(draft, size))
         if len(line) > self._limits.event_bytes:
             kind, most = draft.event_type, self._limits.event_bytes
             raise RunFailed("event_too_large", f"An event ({kind}) was larger than the {most} bytes allowed.")
         return line
 
-    def _line(self, draft: Draft) -> bytes:
-        return codec.encode_as(draft, self._tally.last_id + 1, self._created.run_id, self._clock())
-
-    def _count(self, draft: Draft) -> None:
+    def _count_message(self) -> None:
         """The limit that no orchestrator can forget."""
-        self._messages += isinstance(draft.body, AgentResponse)
+        self._messages += 1
         if self._messages > self._limits.messages:
             most = self._limits.messages
             raise RunFailed("message_limit", f"The team did not finish within the {most} messages allowed.")
