@@ -51,7 +51,7 @@ def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
     if newest.id - cursor != len(found) and wanted.wants_chunks:
         items = list(_with_missing(found, cursor, wanted))
     # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
-    hidden = newest not in items[-1:] and newest.event_type != "agent_chunk"
+    hidden = (not items or items[-1] is not newest) and newest.event_type != "agent_chunk"
     return Batch(items, newest.id, hidden, ended=newest.event_type in TERMINAL_TYPES)
 
 

@@ -61,7 +61,8 @@ class Channel:
             self.entries.append(entry)
             self._size += len(entry.line)
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
-        self._trim()
+        if self._size > RECENT_BYTES:
+            self._trim()
         self._pace.due(len(entries))
 
     def after(self, cursor: int) -> list[Entry] | None:
@@ -134,9 +135,7 @@ class Channel:
             _resolve(news)
 
     def _trim(self) -> None:
-        """Forgets the older half once the bound is passed, so that trimming costs each event once."""
-        if self._size <= RECENT_BYTES:
-            return
+        """Forgets the older half, so that trimming costs each event once."""
         half = 0
         while self._size > RECENT_BYTES // 2 and half < len(self.entries) - 1:
             self._size -= len(self.entries[half].line)

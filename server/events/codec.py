@@ -90,7 +90,7 @@ def with_progress(draft: Draft, progress: int) -> Draft:
     """The same draft, its progress raised to `progress` where it carries a lower one: progress never falls."""
     if getattr(draft.body, "progress", progress) >= progress:
         return draft
-    return replace(draft, body=replace(cast(Any, draft.body), progress=progress))
+    return draft._replace(body=replace(cast(Any, draft.body), progress=progress))
 
 
 @cache

@@ -6,7 +6,7 @@ out on the wire; a trailing underscore, needed where Python reserves the word (`
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 EventType: TypeAlias = Literal[
@@ -191,8 +191,7 @@ TYPE_NAMES: dict[type[Any], str] = {kind: name for name, kind in [*EVENT_TYPES.i
 TERMINAL_TYPES = frozenset({"completed", "error", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Something that happened, before the run's single writer gives it an id and a timestamp."""
 
     agent_name: str

@@ -12,9 +12,10 @@ from server.events.errors import AskstreamError, Fenced, OutOfOrder
 from server.journal.base import Entry, Head
 from server.journal.tables import NUMBER, insert_events
 
+# What moves within a run's attempt, as a part of its head.
+_MOVED = slice(Head._fields.index("state"), Head._fields.index("log_bytes") + 1)
 _MOVE_HEAD = f"""
-UPDATE heads SET state = ?, progress = ?, last_id = ?, prompt_tokens = ?, completion_tokens = ?, log_events = ?,
-    log_bytes = ?
+UPDATE heads SET {", ".join(f"{name} = ?" for name in Head._fields[_MOVED])}
 WHERE number = {NUMBER} AND attempt = ? AND last_id = coalesce(?, last_id)
 """
 _SAVE = f"""
@@ -56,10 +57,7 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
 def _moved(append: Append) -> tuple[object, ...]:
     """What `_MOVE_HEAD` takes."""
     to, entries = append.head, append.entries
-    return (
-        *(to.state, to.progress, to.last_id, to.prompt_tokens, to.completion_tokens, to.log_events, to.log_bytes),
-        *(to.run_id, to.attempt, entries[0].id - 1 if entries else None),
-    )
+    return (*to[_MOVED], to.run_id, to.attempt, entries[0].id - 1 if entries else None)
 
 
 def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:

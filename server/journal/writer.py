@@ -52,13 +52,10 @@ class _Job:
     work: Work | Append
     future: "asyncio.Future[Any]"
     long: bool
+    appends: bool
     size: int
     outcome: Any = None
     error: BaseException | None = None
-
-    @property
-    def appends(self) -> bool:
-        return isinstance(self.work, Append)
 
     @property
     def events(self) -> int:
@@ -113,8 +110,8 @@ class GroupWriter:
         Appends that follow one another are written together. `long`: the event loop had better not wait for it. `soon`:
         it waits for nothing that could share its transaction.
         """
-        size = work.size if isinstance(work, Append) else 0
-        job = _Job(work, self._loop.create_future(), long, size)
+        appends = isinstance(work, Append)
+        job = _Job(work, self._loop.create_future(), long, appends, work.size if appends else 0)
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future

@@ -167,7 +167,7 @@ class Writer:
         )
 
     def _wait_for(self, work: Awaitable[T], then: Callable[[T], None]) -> None:
-        future = self._work = asyncio.ensure_future(work)
+        future = self._work = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
         future.add_done_callback(partial(self._worked, then))
 
     def _worked(self, then: Callable[[T], None], work: asyncio.Future[T]) -> None:
@@ -274,4 +274,4 @@ def _shortened(draft: Draft, size: int) -> Draft:
     if not isinstance(draft.body, ToolExecution):
         return draft
     text = codec.text(draft.body.result)[:EXCERPT_CHARACTERS]
-    return replace(draft, body=replace(draft.body, result={"truncated": True, "event_bytes": size, "excerpt": text}))
+    return draft._replace(body=replace(draft.body, result={"truncated": True, "event_bytes": size, "excerpt": text}))
