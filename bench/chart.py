@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 from xml.sax.saxutils import escape
 
-from bench.servers import FLOOR, OURS, PLAIN
+from bench.servers import BARE, FLOOR, OURS, PLAIN, SEND_TEXT, SSE_STARLETTE, STREAMING, WEBSOCKETS
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
 LEFT, TOP, GAP, BELOW = 78, 74, 34, 58
 LEGEND_ROW, LEGEND_COLUMN = 24, 250
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-MARKS = ("circle", "circle", "square", "diamond", "triangle", "cross", "square")
+MARKS = ("circle", "circle", "square", "diamond", "triangle", "cross", "triangle", "square")
 # Told apart by the colour-blind too, and by their marks; at least 3:1 against the page. Light page, dark page.
 COLOURS = (
     ("#0b5cad", "#6cb6ff"),
@@ -21,11 +21,12 @@ COLOURS = (
     ("#7d4e9e", "#d2a8ff"),
     ("#a3296a", "#ff8fc7"),
     ("#1a7f5a", "#56d39b"),
+    ("#7a6200", "#e3b341"),
     ("#57606a", "#a8b1bb"),
 )
-DASHES = ("", "6 4", "", "", "", "", "2 3")
+DASHES = ("", "6 4", "", "", "", "", "2 3", "2 3")
 # Each has the same colour in every chart.
-NAMES = (OURS, PLAIN, "sse-starlette", "StreamingResponse", "Starlette send_text", "websockets broadcast()", FLOOR)
+NAMES = (OURS, PLAIN, *(peer.name for peer in (SSE_STARLETTE, STREAMING, SEND_TEXT, WEBSOCKETS, BARE)), FLOOR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,11 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def contenders(transport: Transport, *, few: bool = False, plain: bool = False) -> list[Server]:
-    """Ours first, then in its `plain` way where it has one, then its peers; `few` leaves one of those."""
+def contenders(transport: Transport, *, few: bool = False, plain: bool = False, bare: bool = False) -> list[Server]:
+    """Ours first, then in its `plain` way where it has one, then its peers; `few` leaves one of those.
+
+    `bare` Python is told of once, beside SSE: the bytes of both transports differ by a few.
+    """
     own = [servers.ours(transport)]
     if plain and servers.has_plain_way():
         own.append(servers.ours(transport, plain=True))
@@ -39,7 +42,8 @@ def contenders(transport: Transport, *, few: bool = False, plain: bool = False) 
         peers = [servers.WEBSOCKETS, servers.SEND_TEXT]
     else:
         peers = [*([servers.SSE_STARLETTE] if builds.has_packages() else []), servers.STREAMING]
-    return own + (peers[:1] if few else peers)
+    least = [servers.BARE] if bare and transport == "sse" else []
+    return own + (peers[:1] if few else peers) + least
 
 
 def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:

@@ -7,7 +7,7 @@ from bench.contenders import TITLES, Outcomes, Takes, contenders, curves, floor,
 from bench.fanout import Outcome
 from bench.report import Table
 from bench.scale import Scale
-from bench.servers import BARE, FLOOR, Server, Transport
+from bench.servers import FLOOR
 
 _CPU = "CPU seconds of the server for a million deliveries"
 _RUNS = "runs with a viewer each"
@@ -16,7 +16,7 @@ _RUNS = "runs with a viewer each"
 def lonely(scale: Scale) -> Iterator[Table | Chart]:
     found: Outcomes = {
         (transport, count): {
-            **{s.name: measured(s, count, plan, runs=count) for s in _contenders(transport)},
+            **{s.name: measured(s, count, plan, runs=count) for s in contenders(transport, few=True, bare=True)},
             FLOOR: lowest,
         }
         for count, plan in scale.runs.items()
@@ -35,11 +35,6 @@ def lonely(scale: Scale) -> Iterator[Table | Chart]:
         found, "One viewer a run: latency from publish to the viewer's socket", "Milliseconds", takes, of="runs"
     )
     yield Chart("runs-p99", "Latency, 10 events a second in each run, p99", _RUNS, "p99, ms", curves(found, _p99))
-
-
-def _contenders(transport: Transport) -> list[Server]:
-    """What bare Python takes is told once: its bytes and ours of the other transport differ by a few."""
-    return contenders(transport, few=True) + ([BARE] if transport == "sse" else [])
 
 
 def _goal(ends: tuple[int, int]) -> str:

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.chart import COLOURS, DASHES, MARKS, NAMES, Axis, Chart, Panel, Series, steps, svg
+from bench.contenders import TITLES, contenders
+from bench.servers import FLOOR as FLOOR_NAME
+from bench.servers import SSE_STARLETTE, Transport
 
 SVG = "{http://www.w3.org/2000/svg}"
 OURS = Series("askstream", [(10, 2.0), (100, 1.0), (5000, 0.3)])
@@ -78,6 +81,13 @@ def test_a_chart_is_told_in_words_as_well() -> None:
 def test_lines_are_told_apart_without_colours() -> None:
     """By mark and dashes together; and each has a colour for either light."""
     assert len(set(zip(MARKS, DASHES, strict=True))) == len(NAMES) == len(COLOURS)
+
+
+@pytest.mark.parametrize("transport", TITLES)
+def test_everybody_who_is_measured_can_be_drawn(transport: Transport) -> None:
+    """Beside those that are measured only where their packages are."""
+    assert {server.name for server in contenders(transport, plain=True, bare=True)} < set(NAMES)
+    assert {FLOOR_NAME, SSE_STARLETTE.name} < set(NAMES)
 
 
 @pytest.mark.parametrize("light", [0, 1])
