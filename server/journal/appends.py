@@ -35,7 +35,10 @@ class Append(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of what it writes, small things left out."""
-        return sum(len(entry.line) for entry in self.entries) + len(self.checkpoint or b"")
+        size = len(self.checkpoint or b"")
+        for entry in self.entries:
+            size += len(entry.line)
+        return size
 
 
 class Unsettled(Exception):

@@ -37,13 +37,12 @@ class Entry(NamedTuple):
 
 def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> list[Entry]:
     """What begins at `start`, up to so many bytes of lines; where there is one, at least one."""
-    size, end = 0, start
-    while end < len(entries):
+    size = 0
+    for end in range(start, len(entries)):
         size += len(entries[end].line)
         if size > limit and end > start:
-            break
-        end += 1
-    return entries[start:end]
+            return entries[start:end]
+    return entries[start:]
 
 
 class Head(NamedTuple):

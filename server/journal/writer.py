@@ -176,7 +176,7 @@ class GroupWriter:
     def _settle(self, group: Sequence[_Job], began: float) -> None:
         self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
         self._free_at = began + self._pace
-        self._pages += sum(_PAGES_AN_APPEND + job.size // _PAGE_BYTES for job in group)
+        self._pages += len(group) * _PAGES_AN_APPEND + sum(job.size for job in group) // _PAGE_BYTES
         for job in group:
             job.settle()
             if isinstance(job.work, Append):

@@ -50,6 +50,7 @@ class Writer:
         self._created, self._tally = record, Tally(record.head)
         self._journal, self.channel, self._limits = journal, channel, limits
         self._clock, self._log = clock, log
+        self._loop = asyncio.get_running_loop()
         self._durable = record.head  # what the journal holds; the tally runs ahead of it
         self._messages = 0
         self._digest = hashlib.sha256()
@@ -152,7 +153,7 @@ class Writer:
     def _advance(self) -> None:
         """There is something to append."""
         if self._next is None:
-            self._next = asyncio.get_running_loop().call_soon(self._append)
+            self._next = self._loop.call_soon(self._append)
 
     def _append(self) -> None:
         """Appends what has gathered, if anything has and the journal isn't at work."""
@@ -265,7 +266,7 @@ class Writer:
         if self._broken is not None:
             raise self._broken
         if self._settled is None:
-            self._settled = asyncio.get_running_loop().create_future()
+            self._settled = self._loop.create_future()
         await asyncio.shield(self._settled)  # others may wait for the same, and none may cancel it for them
 
 
