@@ -62,7 +62,8 @@ class Load:
 class Cost:
     """CPU in µs a piece, all threads, and in ms what a run takes beside them; from model to viewer in ms.
 
-    `bench` is what the benchmark's own part takes for a piece; it is not in `cpu`.
+    `bench` is what the benchmark's own part takes for a piece; it is not in `cpu`. Pieces that come together are read
+    for less: where little else is left of `cpu`, it is 0.
     """
 
     cpu: float
@@ -128,7 +129,7 @@ async def _measured(load: Load, way: Way) -> Cost:
         run_ms, cpu, took = await _costs(load, way)
         _, own, _ = await _costs(load, _bench)
     quantiles = statistics.quantiles(took, n=100)
-    return Cost(cpu=cpu - own, bench=own, run_ms=run_ms, p50=quantiles[49], p99=quantiles[98])
+    return Cost(cpu=max(0.0, cpu - own), bench=own, run_ms=run_ms, p50=quantiles[49], p99=quantiles[98])
 
 
 @contextmanager

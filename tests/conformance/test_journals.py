@@ -50,6 +50,17 @@ async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(journal:
     assert await journal.record("r") == record(last_id=2)
 
 
+async def test_an_append_moves_the_whole_head(journal: Journal) -> None:
+    """Each field has its own value, so that none is mistaken for another; the record's rest stays as it was."""
+    await journal.create(record(attempt=3), [])
+    moved = head(
+        attempt=3, state="completed", progress=11, last_id=1, prompt_tokens=12, completion_tokens=13, log_events=14,
+        log_bytes=15, ended_at=16.0, digest="d",
+    )  # fmt: skip
+    await journal.append(moved, entries(1, 1))
+    assert await journal.record("r") == record().moved(moved)
+
+
 async def test_an_attempt_that_was_succeeded_can_write_no_more(journal: Journal) -> None:
     """The fence: neither events nor a checkpoint nor the record of the one given up for dead get in."""
     await journal.create(record(last_id=1), entries(1, 1))

@@ -13,7 +13,8 @@ from server.events.errors import JournalError
 from server.journal import open_journal
 from server.journal.sqlite import SqliteJournal
 from server.journal.tables import VERSION, connect_reader
-from tests.conformance.journals import entries, head, record
+from server.journal.writer import CHECKPOINT_PAGES
+from tests.conformance.journals import entries, entry, head, record
 
 
 @pytest.fixture
@@ -151,3 +152,14 @@ def test_synchronous_is_one_of_sqlites(tmp_path: Path) -> None:
     """Anything else would be put into SQL."""
     with pytest.raises(ValueError, match="synchronous"):
         open_journal(f"sqlite:///{tmp_path}/x.db", synchronous="off; DROP TABLE runs")
+
+
+async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones_are(tmp_path: Path) -> None:
+    """The bound is one of bytes, however they come."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    await journal.create(record(), [])
+    for number in range(1, 41):
+        await journal.append(head(last_id=number), [entry(number, size=2**20)])
+    size = (tmp_path / "j.db-wal").stat().st_size
+    await journal.close()
+    assert size <= CHECKPOINT_PAGES * 4096 * 1.2

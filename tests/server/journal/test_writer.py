@@ -302,8 +302,9 @@ async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: p
     monkeypatch.setattr(writers, "write_appends", write)
     for size in (10, writers.SMALL_BYTES + 1):
         await writer.submit(Append(head(), entries(1, 1, size=size), None))
+    await writer.submit(Append(head(), entries(1, 4, size=writers.SMALL_BYTES // 3), None))
     await writer.submit(Append(head(), [], b"c" * (writers.SMALL_BYTES + 1)))
-    assert [thread is threading.current_thread() for thread in threads] == [True, False, False]
+    assert [thread is threading.current_thread() for thread in threads] == [True, False, False, False]
 
 
 async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
