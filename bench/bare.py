@@ -15,13 +15,13 @@ from time import monotonic
 from typing import cast
 
 import orjson
-import uvloop
 
 from bench.events import PARTS, Allowance, envelope
+from bench.journal import in_loop
+from bench.peers import BACKLOG
+from server.journal.writer import PACE
+from transports.framing import block, chunk
 
-# As ours has them. Not imported from there: a peer's start must not wait for our modules.
-BACKLOG = 2048
-PACE = 0.002
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TABLE = "CREATE TABLE events (place INTEGER PRIMARY KEY, run INTEGER, id INTEGER, line BLOB)"
 
@@ -49,10 +49,9 @@ class Log:
         self._db.executemany("INSERT INTO events (run, id, line) VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
         for run, event_id, line in rows:
-            block = b"id: %d\ndata: %b\n\n" % (event_id, line)
-            chunk = b"%x\r\n%b\r\n" % (len(block), block)
+            frame = chunk(block(event_id, line))
             for viewer in self.viewers[run]:
-                viewer.write(chunk)
+                viewer.write(frame)
 
 
 class Client(asyncio.Protocol):
@@ -97,8 +96,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(options.port, options.data))
+    in_loop(serve(options.port, options.data))
 
 
 if __name__ == "__main__":

@@ -52,10 +52,13 @@ class _Job:
     work: Work | Append
     future: "asyncio.Future[Any]"
     long: bool
-    appends: bool
     size: int
     outcome: Any = None
     error: BaseException | None = None
+
+    @property
+    def appends(self) -> bool:
+        return isinstance(self.work, Append)
 
     @property
     def events(self) -> int:
@@ -110,8 +113,8 @@ class GroupWriter:
         Appends that follow one another are written together. `long`: the event loop had better not wait for it. `soon`:
         it waits for nothing that could share its transaction.
         """
-        appends = isinstance(work, Append)
-        job = _Job(work, self._loop.create_future(), long, appends, work.size if appends else 0)
+        size = work.size if isinstance(work, Append) else 0
+        job = _Job(work, self._loop.create_future(), long, size)
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
             return job.future

@@ -168,7 +168,7 @@ class Writer:
         )
 
     def _wait_for(self, work: Awaitable[T], then: Callable[[T], None]) -> None:
-        future = self._work = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
+        future = self._work = asyncio.ensure_future(work)
         future.add_done_callback(partial(self._worked, then))
 
     def _worked(self, then: Callable[[T], None], work: asyncio.Future[T]) -> None:

@@ -154,12 +154,11 @@ def test_synchronous_is_one_of_sqlites(tmp_path: Path) -> None:
         open_journal(f"sqlite:///{tmp_path}/x.db", synchronous="off; DROP TABLE runs")
 
 
-async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones_are(tmp_path: Path) -> None:
+async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones_are(
+    journal: SqliteJournal, path: Path
+) -> None:
     """The bound is one of bytes, however they come."""
-    journal = SqliteJournal(tmp_path / "j.db")
     await journal.create(record(), [])
     for number in range(1, 41):
         await journal.append(head(last_id=number), [entry(number, size=2**20)])
-    size = (tmp_path / "j.db-wal").stat().st_size
-    await journal.close()
-    assert size <= CHECKPOINT_PAGES * 4096 * 1.2
+    assert path.with_name(f"{path.name}-wal").stat().st_size <= CHECKPOINT_PAGES * 4096 * 1.2
