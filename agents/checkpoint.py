@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 from pydantic import TypeAdapter
 
-from server.events import Usage
-from server.events.errors import RunFailed
+from askstream.server.events import Usage
+from askstream.server.events.errors import RunFailed
 
 # Raised whenever a run that was saved before can't be understood any more.
 VERSION = 2

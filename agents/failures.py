@@ -7,7 +7,7 @@ spares importing the OpenAI library to name them.
 
 from collections.abc import Mapping
 
-from server.events.errors import FailureCode, RunFailed
+from askstream.server.events.errors import FailureCode, RunFailed
 
 REFUSED = "The model refused to answer. Put the question another way."
 FILTERED = "The provider's content filter stopped the answer. Put the question another way."

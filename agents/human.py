@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from agents import checkpoint
-from agents.checkpoint import Checkpoint, Kind, Said, Waiting
-from agents.memory import USER
-from server.runs.orchestrator import Inquiry, Reply
+from askstream.agents import checkpoint
+from askstream.agents.checkpoint import Checkpoint, Kind, Said, Waiting
+from askstream.agents.memory import USER
+from askstream.server.runs.orchestrator import Inquiry, Reply
 
 # A team that must ask a third time has been given a question that should be put anew.
 MOST_QUESTIONS = 2

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agents.checkpoint import Checkpoint, Said
-from server.runs.orchestrator import Exchange, Task
+from askstream.agents.checkpoint import Checkpoint, Said
+from askstream.server.runs.orchestrator import Exchange, Task
 
 # Characters, about four to a token. Every call of every agent's model reads all of it again, some twenty times a run:
 # 12,000 are 3,000 tokens a call, less than the tools return. A question may have 4,000, so the last exchange always

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from server.events.errors import AskstreamError
+from askstream.server.events.errors import AskstreamError
 
 if TYPE_CHECKING:
-    from agents.provider import AzureClient, OpenAIClient
+    from askstream.agents.provider import AzureClient, OpenAIClient
 
 # Known to AutoGen, able to use tools, and open to every account without further checks.
 DEFAULT_MODEL = "gpt-4.1-mini"
@@ -92,7 +92,7 @@ def connect(settings: ModelSettings) -> "OpenAIClient | AzureClient":
 def _openai(settings: ModelSettings) -> "OpenAIClient":
     from openai import DefaultAsyncHttpxClient
 
-    from agents.provider import OpenAIClient
+    from askstream.agents.provider import OpenAIClient
 
     arguments = _common(settings, names="prefix" if settings.base_url else "field")
     arguments["api_key"] = settings.api_key or NO_KEY
@@ -104,7 +104,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
 
 
 def _azure(settings: ModelSettings) -> "AzureClient":
-    from agents.provider import AzureClient
+    from askstream.agents.provider import AzureClient
 
     arguments = _common(settings, names="field")
     arguments["api_key"] = settings.azure_api_key or settings.api_key

@@ -9,22 +9,22 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agents import checkpoint, failures
-from agents.human import Customs
-from agents.models import BadModelSettings
-from agents.outlet import Outlet
-from agents.progress import Progress, Share
-from agents.scope import Scope
-from agents.turnstile import Turnstile
-from server.events import Draft
-from server.events.errors import AskstreamError, RunFailed
-from server.runs.orchestrator import Answer, Inquiry, Sink, Task
+from askstream.agents import checkpoint, failures
+from askstream.agents.chunk_buffer import Outlet
+from askstream.agents.human import Customs
+from askstream.agents.models import BadModelSettings
+from askstream.agents.progress import Progress, Share
+from askstream.agents.scope import Scope
+from askstream.agents.start_gate import Turnstile
+from askstream.server.events import Draft
+from askstream.server.events.errors import AskstreamError, RunFailed
+from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
 
-    from agents.tap import Ledger
+    from askstream.agents.tap import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Has a team made and throws it away. Raises RunFailed `team_unavailable` if there is none to be had."""
-        from agents.anatomy import take_inputs
-        from agents.tap import Ledger, Tap
+        from askstream.agents.autogen_internals import take_inputs
+        from askstream.agents.tap import Ledger, Tap
 
         take_inputs(await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger())), _never)
 
@@ -86,7 +86,7 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from agents.anatomy import VITAL
+        from askstream.agents.autogen_internals import VITAL
 
         return await Scope(VITAL).run(self._answer(task, sink, client))
 
@@ -109,13 +109,15 @@ class AutoGenOrchestrator:
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("agents.drive")  # and with it AutoGen, here in a thread, so that the loop need not wait
+        importlib.import_module(
+            "askstream.agents.runner"
+        )  # and with it AutoGen, here in a thread, so that the loop need not wait
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
-        from agents.anatomy import members
-        from agents.drive import Drive
-        from agents.tap import Ledger, Tap
+        from askstream.agents.autogen_internals import members
+        from askstream.agents.runner import Drive
+        from askstream.agents.tap import Ledger, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         outlet = Outlet(sink)

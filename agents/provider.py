@@ -20,8 +20,8 @@ from openai import APIConnectionError, APITimeoutError, AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import ValidationError
 
-from agents import failures
-from server.events.errors import RunFailed
+from askstream.agents import failures
+from askstream.server.events.errors import RunFailed
 
 
 class _Watch:

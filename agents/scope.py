@@ -14,7 +14,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from server.events.errors import RunFailed
+from askstream.server.events.errors import RunFailed
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from agents import failures
-from agents.outlet import Outlet
-from server.events import Usage
+from askstream.agents import failures
+from askstream.agents.chunk_buffer import Outlet
+from askstream.server.events import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from autogen_agentchat.messages import (
     UserInputRequestedEvent,
 )
 
-from agents.progress import Progress
-from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
+from askstream.agents.progress import Progress
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 Message: TypeAlias = BaseAgentEvent | BaseChatMessage
 MessageIds: TypeAlias = Callable[[str, str], str | None]

@@ -16,11 +16,11 @@ from typing import cast
 
 import orjson
 
+from askstream.server.journal.sqlite.group_writer import PACE
+from askstream.transports.framing import block, chunk
 from bench.events import PARTS, Allowance, envelope
 from bench.journal import in_loop
 from bench.peers import BACKLOG
-from server.journal.writer import PACE
-from transports.framing import block, chunk
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TABLE = "CREATE TABLE events (place INTEGER PRIMARY KEY, run INTEGER, id INTEGER, line BLOB)"

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import orjson
 import uvloop
 
+from askstream.server.journal import Entry, Head, Journal, RunRecord
+from askstream.server.journal.sqlite.journal import SqliteJournal
 from bench.events import AGENT, envelope
-from server.journal import Entry, Head, Journal, RunRecord
-from server.journal.sqlite import SqliteJournal
 
 T = TypeVar("T")
 RUNS = 500

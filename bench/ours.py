@@ -11,10 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from askstream.server.events import AgentThinking, Draft, Usage
+from askstream.server.runs import Answer, Question, Sink, Task
+from askstream.transports.base import House
 from bench.events import AGENT, PARTS, Allowance, message
-from server.events import AgentThinking, Draft, Usage
-from server.runs import Answer, Question, Sink, Task
-from transports.base import House
 
 RUNS_PATH = "/bench/runs"
 CONTROL_PATH = "/bench/control"

@@ -25,13 +25,14 @@ from autogen_agentchat.messages import ModelClientStreamingChunkEvent
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core.models import ChatCompletionClient
 
-from agents import models, offline
-from agents.assembly import Bundled
+from askstream.agents import models
+from askstream.agents.factory import Bundled
+from askstream.agents.insights import offline
+from askstream.server import cli
 from bench import machine, servers, tokens
 from bench.builds import Unmeasurable
 from bench.journal import in_loop
 from bench.servers import OURS, Running, Server
-from server import cli
 
 QUESTION = "Which region sold most, and why?"
 _SHAPE = "BENCH_SHAPE"

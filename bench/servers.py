@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from askstream.server.settings import Settings
 from bench import builds, machine
 from bench.ours import CONTROL_PATH, RUNS_PATH
 from bench.peers import CONTROL_OFFSET
-from server.settings import Settings
 
 Transport: TypeAlias = Literal["sse", "websocket"]
 
@@ -187,7 +187,7 @@ def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite
     return Server(
         name=PLAIN if plain else OURS,
         transport=transport,
-        command=lambda port, data: python("-m", "server", "serve", "--port", str(port), "--data", str(data)),
+        command=lambda port, data: python("-m", "askstream.server", "serve", "--port", str(port), "--data", str(data)),
         prepare=prepare,
         environment=variables,
     )

@@ -25,20 +25,20 @@ from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from starlette.types import Message
 
-from agents.assembly import Own
-from agents.orchestrator import AutoGenOrchestrator
-from agents.teams import Factory
+from askstream.agents.factory import Own
+from askstream.agents.loading import Factory
+from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server.bus import Bus
+from askstream.server.connections.direct import Owner, Rest
+from askstream.server.connections.uvicorn import EXTENSION
+from askstream.server.events import Filter
+from askstream.server.journal.sqlite.journal import SqliteJournal
+from askstream.server.process import COLLECT, SWITCH
+from askstream.server.runs import Limits, Question, Runs
+from askstream.transports.base import House
+from askstream.transports.sse import Stream
 from bench.builds import Unmeasurable
 from bench.journal import in_loop
-from server.bus import Bus
-from server.connection import Owner, Rest
-from server.events import Filter
-from server.journal.sqlite import SqliteJournal
-from server.protocols import EXTENSION
-from server.runs import Limits, Question, Runs
-from server.serving import COLLECT, SWITCH
-from transports.base import House
-from transports.sse import Stream
 
 _MARK = re.compile(rb"\^(\d{19})")
 _MARK_BYTES = 20

@@ -1,5 +1,5 @@
-"""`python -m server` is `askstream`."""
+"""`python -m askstream.server` is `askstream`."""
 
-from server.cli import main
+from askstream.server.cli import main
 
 main()

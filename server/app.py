@@ -16,19 +16,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from agents.assembly import open_orchestrator
-from agents.models import ModelSettings
-from agents.orchestrator import AutoGenOrchestrator
-from server.bus import Bus
-from server.events.errors import AskstreamError
-from server.journal import open_journal
-from server.problem import HANDLERS
-from server.protocols import Welcome
-from server.routes import Desk
-from server.runs import Limits, Mock, Runs
-from server.runs.retention import keep_going, retain
-from server.settings import Settings
-from transports import base
+from askstream.agents.factory import open_orchestrator
+from askstream.agents.models import ModelSettings
+from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server.bus import Bus
+from askstream.server.connections.uvicorn import Welcome
+from askstream.server.events.errors import AskstreamError
+from askstream.server.http.routes import Desk
+from askstream.server.journal import open_journal
+from askstream.server.problems import HANDLERS
+from askstream.server.runs import Limits, Mock, Runs
+from askstream.server.runs.retention import keep_going, retain
+from askstream.server.settings import Settings
+from askstream.transports import base
 
 
 @dataclass(slots=True)

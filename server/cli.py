@@ -25,7 +25,7 @@ def serve(
     """Serves the page, the API and the team."""
     from pydantic import ValidationError
 
-    from server.settings import Settings
+    from askstream.server.settings import Settings
 
     given: dict[str, Any] = {"host": host, "port": port, "team": team, "data": data}
     try:
@@ -38,15 +38,15 @@ def serve(
 def _serve(settings: Any) -> None:
     import asyncio
 
-    from server import serving, telemetry
-    from server.events.errors import AskstreamError
+    from askstream.server import process, telemetry
+    from askstream.server.events.errors import AskstreamError
 
     try:
         telemetry.configure(settings.log_level, settings.log_file)
-        listening = serving.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
+        listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serving.serve(settings, listening, lambda open_app: _greet(listening, open_app.model)))
-    except (serving.AddressInUse, AskstreamError, ValueError) as problem:
+            runner.run(process.serve(settings, listening, lambda open_app: _greet(listening, open_app.model)))
+    except (process.AddressInUse, AskstreamError, ValueError) as problem:
         _fail(str(problem))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.ask import QUESTION_CHARACTERS
+from askstream.server.requests import QUESTION_CHARACTERS
 
 
 def _env(*names: str) -> AliasChoices:

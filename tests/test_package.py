@@ -1,4 +1,4 @@
-"""The distribution: what is in it, that it serves on its own, and that its flat packages are nobody else's."""
+"""The distribution: what is in it, and that it serves on its own."""
 
 import ast
 import os
@@ -82,18 +82,22 @@ def test_wheel_and_sdist_hold_the_web_files(built: Path) -> None:
     """What the page loads travels with the code, and so do the licences of what it carries."""
     assert "web/static/client.html" in WEB_FILES
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
-    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    in_wheel = {name.removeprefix("askstream/") for name in zipfile.ZipFile(wheel).namelist()}
     with tarfile.open(sdist) as archive:
-        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+        in_sdist = {name.partition("/src/askstream/")[2] for name in archive.getnames()}
     assert in_wheel >= WEB_FILES
     assert in_sdist >= WEB_FILES
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(built: Path) -> None:
-    """Neither tests nor tools land among a stranger's packages."""
+def test_the_wheel_adds_one_package_and_its_metadata(built: Path) -> None:
+    """Neither tests nor tools, nor a package with a common name, land among a stranger's packages."""
     (wheel,) = built.glob("*.whl")
-    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"askstream"}
+    assert {name.split("/")[1] for name in names if name.startswith("askstream/")} == {
+        "__init__.py", "py.typed", *PACKAGES
+    }  # fmt: skip
 
 
 def test_the_sdist_holds_no_leftovers(built: Path) -> None:
@@ -116,44 +120,28 @@ def test_the_installed_wheel_serves(environment: Path, tmp_path: Path) -> None:
 
 
 def test_the_installed_wheel_runs_as_a_module_too(environment: Path, tmp_path: Path) -> None:
-    """`python -m server` is the same command, and it is the wheel's own code that answers."""
+    """`python -m askstream.server` is the same command, and it is the wheel's own code that answers."""
     python = str(environment / "bin" / "python")
-    command = subprocess.run([python, "-m", "server", "serve", "--help"], cwd=tmp_path, capture_output=True, check=True)
+    command = subprocess.run(
+        [python, "-m", "askstream.server", "serve", "--help"], cwd=tmp_path, capture_output=True, check=True
+    )
     assert b"--port" in command.stdout
     where = subprocess.run(
-        [python, "-c", "import server; print(server.__file__)"], cwd=tmp_path, capture_output=True, check=True
+        [python, "-c", "import askstream; print(askstream.__file__)"], cwd=tmp_path, capture_output=True, check=True
     )
     assert Path(where.stdout.decode().strip()).is_relative_to(environment)
 
 
-WHO_ELSE = """
-import importlib.metadata, sys
-for distribution in importlib.metadata.distributions():
-    for path in distribution.files or ():
-        if path.parts[0].removesuffix(".py") in sys.argv[1:] and distribution.name != "askstream":
-            print(distribution.name, path)
-"""
-
-
-def test_no_dependency_brings_a_package_of_the_same_name(tmp_path: Path) -> None:
-    """Flat names are ours alone, as long as no dependency installs one: looked up from another folder."""
+def test_the_editable_install_offers_the_same_package_and_no_flat_name(tmp_path: Path) -> None:
+    """From any folder `askstream` leads to this checkout, and nothing of ours is found under a common name."""
+    program = "import importlib.util as u, sys, askstream.server; print(askstream.server.__file__)\n"
+    program += "print([name for name in sys.argv[1:] if u.find_spec(name)])"
     done = subprocess.run(
-        [sys.executable, "-c", WHO_ELSE, *PACKAGES], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *PACKAGES], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout == ""
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_is_imported_from_the_checkout_wherever_one_stands(package: str, tmp_path: Path) -> None:
-    """The editable install leads from any folder to this one."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {package}; print({package}.__file__)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == str(ROOT / package / "__init__.py")
+    where, flat = done.stdout.splitlines()
+    assert Path(where).samefile(ROOT / "server" / "__init__.py")
+    assert flat == "[]"
 
 
 def imported(package: str) -> set[str]:
@@ -176,14 +164,14 @@ def test_what_a_package_imports_is_installed_for_serving(package: str) -> None:
     """Tests run beside the tools of developers, `run` without them: an import that only works here is found."""
     locked = set(re.findall(r"^[a-z0-9-]+(?===)", LOCKS["run"].read_text(), re.MULTILINE))
     bringers = packages_distributions()
-    for name in imported(package) - set(PACKAGES) - sys.stdlib_module_names:
+    for name in imported(package) - {"askstream"} - sys.stdlib_module_names:
         assert locked & {canonicalize_name(bringer) for bringer in bringers[name]}, name
 
 
-def test_every_room_of_the_server_stands_on_a_floor() -> None:
+def test_every_module_of_the_server_has_a_layer() -> None:
     """A module that the import contract doesn't name would be free to import whatever it likes."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (floors,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
-    named = set(re.findall(r"server\.\w+", " ".join(floors)))
-    rooms = {f"server.{path.stem}" for path in (ROOT / "server").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert rooms - {"server.__init__", "server.__pycache__"} == named
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    named = set(re.findall(r"(?<=askstream\.server\.)\w+", " ".join(layers)))
+    there = {path.stem for path in (ROOT / "server").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__"} == named

@@ -16,14 +16,14 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
-from server.ask import QUESTION_CHARACTERS
-from server.bus import Batch, Bus, Missing
-from server.connection import Connection, Owner
-from server.events import Drain, Gap, Notice, NoticeBody, encode_notice
-from server.events.errors import AskstreamError
-from server.journal import Entry
-from server.protocols import EXTENSION, Welcome
-from server.runs import Runs
+from askstream.server.bus import Batch, Bus, Missing
+from askstream.server.connections.direct import Connection, Owner
+from askstream.server.connections.uvicorn import EXTENSION, Welcome
+from askstream.server.events import Drain, Gap, Notice, NoticeBody, encode_notice
+from askstream.server.events.errors import AskstreamError
+from askstream.server.journal import Entry
+from askstream.server.requests import QUESTION_CHARACTERS
+from askstream.server.runs import Runs
 
 log = logging.getLogger("__main__")
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class SocketRoute(WebSocketRoute):
 
 Factory: TypeAlias = Callable[[House], Transport]
 
-TRANSPORTS = {"sse": "transports.sse:Sse", "websocket": "transports.websocket:WebSockets"}
+TRANSPORTS = {"sse": "askstream.transports.sse:Sse", "websocket": "askstream.transports.websocket.endpoint:WebSockets"}
 
 
 def factories(names: Iterable[str]) -> list[Factory]:

@@ -11,16 +11,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from server.ask import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
-from server.bus import Viewer
-from server.connection import Connection
-from server.journal import RunRecord
-from server.leaving import ClientLeft, unless_left
-from server.runs import Question
-from transports.base import House, abort, offered, take, told
-from transports.bodies import EVENT_STREAM, LINES, Body, Chunked
-from transports.framing import LAST_CHUNK
-from transports.relay import Relay
+from askstream.server.bus import Viewer
+from askstream.server.connections.direct import Connection
+from askstream.server.connections.leaving import ClientLeft, unless_left
+from askstream.server.journal import RunRecord
+from askstream.server.requests import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
+from askstream.server.runs import Question
+from askstream.transports.base import House, abort, offered, take, told
+from askstream.transports.delivery import Relay
+from askstream.transports.formats import EVENT_STREAM, LINES, Body, Chunked
+from askstream.transports.framing import LAST_CHUNK
 
 log = logging.getLogger("__main__")
 

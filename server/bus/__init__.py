@@ -9,12 +9,12 @@ So a slow viewer costs nothing but its cursor, and attaching leaves no hole: wha
 history and waiting, or joining, is simply behind the cursor when the viewer looks again.
 """
 
-from server.bus.batch import Batch, Missing, batch_of
-from server.bus.bus import Bus
-from server.bus.channel import RECENT_BYTES, Channel
-from server.bus.group import Form, Write
-from server.bus.pace import JOIN_SECONDS
-from server.bus.viewer import Listener, Viewer
+from askstream.server.bus.batch import Batch, Missing, batch_of
+from askstream.server.bus.broadcast import Form, Write
+from askstream.server.bus.bus import Bus
+from askstream.server.bus.channel import RECENT_BYTES, Channel
+from askstream.server.bus.pace import JOIN_SECONDS
+from askstream.server.bus.viewer import Listener, Viewer
 
 __all__ = [
     "JOIN_SECONDS",

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.events import TERMINAL_TYPES, Filter
-from server.events.cursor import place
-from server.journal import Entry
+from askstream.server.events import TERMINAL_TYPES, Filter
+from askstream.server.events.cursor import place
+from askstream.server.journal import Entry
 
 
 @dataclass(frozen=True, slots=True)

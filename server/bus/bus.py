@@ -4,11 +4,11 @@ import asyncio
 import logging
 from time import monotonic
 
-from server.bus.channel import Channel
-from server.bus.turns import Turns
-from server.bus.viewer import Viewer
-from server.events import EVERYTHING, Filter
-from server.journal import Journal
+from askstream.server.bus.channel import Channel
+from askstream.server.bus.turns import Turns
+from askstream.server.bus.viewer import Viewer
+from askstream.server.events import EVERYTHING, Filter
+from askstream.server.journal import Journal
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from server.bus.group import Form, Group
-from server.bus.pace import Pace
-from server.events import TERMINAL_TYPES, Filter
-from server.events.cursor import place
-from server.journal import READ_BYTES, Entry, first_bytes
+from askstream.server.bus.broadcast import Form, Group
+from askstream.server.bus.pace import Pace
+from askstream.server.events import TERMINAL_TYPES, Filter
+from askstream.server.events.cursor import place
+from askstream.server.journal import READ_BYTES, Entry, first_bytes
 
 # Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
 RECENT_BYTES = 4 * READ_BYTES

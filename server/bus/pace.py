@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from server.joining import Joining
+from askstream.server.scheduling import Joining
 
 # Nobody sees a delay of that length, and a run of 100 events a second never meets it.
 JOIN_SECONDS = 0.002

@@ -3,14 +3,14 @@
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from server.bus.batch import Batch, Missing, batch_of
-from server.bus.channel import Channel
-from server.bus.group import Form, Group, Write
-from server.events import Filter
-from server.journal import Entry, Journal
+from askstream.server.bus.batch import Batch, Missing, batch_of
+from askstream.server.bus.broadcast import Form, Group, Write
+from askstream.server.bus.channel import Channel
+from askstream.server.events import Filter
+from askstream.server.journal import Entry, Journal
 
 if TYPE_CHECKING:
-    from server.bus.bus import Bus
+    from askstream.server.bus.bus import Bus
 
 
 class Listener(Protocol):

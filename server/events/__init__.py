@@ -1,8 +1,8 @@
 """The ground floor: events, their one encoding, cursors, filters, errors. Pure: no asyncio, no clock, no I/O."""
 
-from server.events.codec import data, decode, encode, encode_notice, rfc3339, with_progress
-from server.events.filter import EVERYTHING, Filter
-from server.events.schema import (
+from askstream.server.events.codec import data, decode, encode, encode_notice, rfc3339, with_progress
+from askstream.server.events.filter import EVERYTHING, Filter
+from askstream.server.events.schema import (
     EVENT_TYPES,
     NOTICE_TYPES,
     TERMINAL_TYPES,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import orjson
 
-from server.events.schema import EVENT_TYPES, Draft, Event, Json, Notice, Usage
+from askstream.server.events.schema import EVENT_TYPES, Draft, Event, Json, Notice, Usage
 
 # orjson's own range: the integers that fit 64 bits. A tool may well be called with a larger one.
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1

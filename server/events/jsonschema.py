@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from server.events.schema import EVENT_TYPES, NOTICE_TYPES
+from askstream.server.events.schema import EVENT_TYPES, NOTICE_TYPES
 
 _ALWAYS = ["event_type", "timestamp", "agent_name", "message", "data", "run_id"]
 

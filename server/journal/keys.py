@@ -1,6 +1,6 @@
 """What an idempotency key binds, and for how long."""
 
-from server.journal.base import RunRecord
+from askstream.server.journal.base import RunRecord
 
 # Contract section 5, promise 5. Clients retry within minutes; a day also covers a job that runs every night.
 KEY_SECONDS = 24 * 3600

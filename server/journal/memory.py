@@ -5,10 +5,20 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from server.events.errors import Fenced, OutOfOrder
-from server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Head, Page, RunRecord, Size, first_bytes
-from server.journal.doorbell import Doorbell, follow
-from server.journal.keys import binds
+from askstream.server.events.errors import Fenced, OutOfOrder
+from askstream.server.journal.base import (
+    READ_BYTES,
+    RECORD_SECONDS,
+    Checkpoint,
+    Entry,
+    Head,
+    Page,
+    RunRecord,
+    Size,
+    first_bytes,
+)
+from askstream.server.journal.keys import binds
+from askstream.server.journal.notifier import Doorbell, follow
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """What the journal tells of the past: a run's events, and what a session has talked about so far."""
 
-from server.events import Completed, Event, decode
-from server.journal import Journal, RunRecord
-from server.runs.orchestrator import Exchange
+from askstream.server.events import Completed, Event, decode
+from askstream.server.journal import Journal, RunRecord
+from askstream.server.runs.orchestrator import Exchange
 
 # Earlier exchanges that a team is told. A follow-up refers to the last few; more would crowd a model's context.
 EXCHANGES = 8

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from server.events import AgentResponse, AgentThinking, Draft, ToolExecution, Usage
-from server.runs.orchestrator import Answer, Sink, Task
+from askstream.server.events import AgentResponse, AgentThinking, Draft, ToolExecution, Usage
+from askstream.server.runs.orchestrator import Answer, Sink, Task
 
 # Long enough that somebody who watches sees events arrive one by one, which a buffering proxy would prevent.
 PAUSE_SECONDS = 0.2

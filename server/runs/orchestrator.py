@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from server.events import Draft, Json, Usage
+from askstream.server.events import Draft, Json, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

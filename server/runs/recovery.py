@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from server.events import InputRequested, Resumed
-from server.events.errors import RunFailed
-from server.journal import Journal, RunRecord
-from server.runs import history
-from server.runs.inquiry import Pending, last_answer
-from server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
+from askstream.server.events import InputRequested, Resumed
+from askstream.server.events.errors import RunFailed
+from askstream.server.journal import Journal, RunRecord
+from askstream.server.runs import history
+from askstream.server.runs.human_input import Pending, last_answer
+from askstream.server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
 # How often a turn is begun again. A question that brings the server down must not do so for ever.
 ATTEMPTS = 5

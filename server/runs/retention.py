@@ -5,8 +5,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from server.events.errors import JournalError
-from server.journal import Journal
+from askstream.server.events.errors import JournalError
+from askstream.server.journal import Journal
 
 log = logging.getLogger("__main__")
 

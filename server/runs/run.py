@@ -15,15 +15,15 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Literal, TypeAlias
 
-from server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
-from server.events.errors import AskstreamError, JournalError, RunFailed
-from server.journal import State
-from server.runs.inquiry import Pending
-from server.runs.limits import Limits
-from server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
-from server.runs.patience import Patience
-from server.runs.sessions import Turn
-from server.runs.writer import Writer
+from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
+from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
+from askstream.server.journal import State
+from askstream.server.runs.deadlines import Patience
+from askstream.server.runs.human_input import Pending
+from askstream.server.runs.limits import Limits
+from askstream.server.runs.log_writer import Writer
+from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
+from askstream.server.runs.sessions import Turn
 
 log = logging.getLogger("__main__")
 

@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from server.bus import Batch, Bus
-from server.events import TERMINAL_TYPES, Event, Json, decode
-from server.events.errors import (
+from askstream.server.bus import Batch, Bus
+from askstream.server.events import TERMINAL_TYPES, Event, Json, decode
+from askstream.server.events.errors import (
     Draining,
     IdempotencyConflict,
     LogExpired,
@@ -21,14 +21,14 @@ from server.events.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from server.journal import Entry, Journal, Page, RunRecord
-from server.journal.keys import binds
-from server.runs import history
-from server.runs.inquiry import judge
-from server.runs.limits import Limits
-from server.runs.lives import BUSY_RETRY, Lives
-from server.runs.orchestrator import Orchestrator, Reply
-from server.runs.sessions import IfBusy
+from askstream.server.journal import Entry, Journal, Page, RunRecord
+from askstream.server.journal.keys import binds
+from askstream.server.runs import history
+from askstream.server.runs.active import BUSY_RETRY, Lives
+from askstream.server.runs.human_input import judge
+from askstream.server.runs.limits import Limits
+from askstream.server.runs.orchestrator import Orchestrator, Reply
+from askstream.server.runs.sessions import IfBusy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

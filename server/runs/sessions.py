@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from server.events.errors import SessionBusy
+from askstream.server.events.errors import SessionBusy
 
 IfBusy: TypeAlias = Literal["reject", "queue"]
 

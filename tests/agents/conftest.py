@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import warehouse
+from askstream.agents.insights import warehouse
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ import jsonschema
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core.models import ChatCompletionClient
 
-from agents import insights
-from agents.human import Customs
-from agents.insights import PLANNER
-from agents.tools import toolbox
-from server.runs.orchestrator import Answer, Inquiry, Reply, Task
+from askstream.agents.human import Customs
+from askstream.agents.insights import team as insights
+from askstream.agents.insights.team import PLANNER
+from askstream.agents.insights.tools import toolbox
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, Provider
 from tests.agents.stage import Make, Recorder, orchestrator

@@ -11,13 +11,13 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Swarm
 from autogen_core.models import ChatCompletionClient
 
-from agents.assembly import Own
-from agents.human import Customs
-from agents.models import ModelSettings, connect
-from agents.orchestrator import AutoGenOrchestrator
-from agents.teams import Factory
-from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
-from server.runs.orchestrator import Answer, Inquiry, Task
+from askstream.agents.factory import Own
+from askstream.agents.human import Customs
+from askstream.agents.loading import Factory
+from askstream.agents.models import ModelSettings, connect
+from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
+from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 from tests.agents.fake_provider import Body, Provider, Reply
 
 Make = Callable[[ChatCompletionClient], BaseGroupChat]

@@ -17,9 +17,9 @@ from autogen_agentchat.teams import RoundRobinGroupChat, Swarm
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
-from agents.orchestrator import AutoGenOrchestrator
-from server.events import Draft
-from server.events.errors import RunFailed
+from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server.events import Draft
+from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
 from tests.agents.stage import Recorder, answered, orchestrator, task
 
@@ -359,7 +359,7 @@ async def test_a_handoff_called_with_nonsense_does_not_hang(arguments: str) -> N
 
 async def test_an_untapped_handoff_called_with_nonsense_fails_the_run() -> None:
     """With a client of its own nobody corrects the arguments: the run fails, and doesn't hang."""
-    from agents.models import ModelSettings, connect
+    from askstream.agents.models import ModelSettings, connect
 
     async with provider([Reply(calls=[("transfer_to_second", "[1]")])]) as fake:
         own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m"))

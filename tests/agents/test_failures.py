@@ -8,8 +8,8 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ChatCompletionClient
 from openai import OpenAIError
 
-from server.events import AgentChunk
-from server.events.errors import RunFailed
+from askstream.server.events import AgentChunk
+from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
 from tests.agents.stage import Recorder, answered, orchestrator, task
 
@@ -114,7 +114,7 @@ async def test_an_error_after_the_first_piece_is_never_tried_again() -> None:
 
 async def test_an_untapped_client_keeps_its_codes() -> None:
     """A team that brings a client of its own fails with the same codes: the error's type is read from its text."""
-    from agents.models import ModelSettings, connect
+    from askstream.agents.models import ModelSettings, connect
 
     async with provider([Reply(status=401)]) as fake:
         own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m", max_retries=0))

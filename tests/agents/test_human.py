@@ -26,11 +26,11 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
-from agents import insights
-from agents.human import NOBODY, Customs
-from server.events import AgentThinking
-from server.events.errors import RunFailed
-from server.runs.orchestrator import Exchange, Inquiry, Reply
+from askstream.agents.human import NOBODY, Customs
+from askstream.agents.insights import team as insights
+from askstream.server.events import AgentThinking
+from askstream.server.events.errors import RunFailed
+from askstream.server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, provider
 from tests.agents.people import APPROVED, NOBODY_THERE, Play, bundled, insights_play, sent_back, staff

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agents.checkpoint import Said
-from agents.memory import ANSWER, MEMORY, opening, remembered
-from server.runs.orchestrator import Exchange, Task
+from askstream.agents.checkpoint import Said
+from askstream.agents.memory import ANSWER, MEMORY, opening, remembered
+from askstream.server.runs.orchestrator import Exchange, Task
 
 UNDERSTOOD = "**Understood as.** Revenue, October."
 

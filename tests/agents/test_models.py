@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from autogen_core.models import UserMessage
 
-from agents.models import DEFAULT_MODEL, NO_KEY, BadModelSettings, ModelSettings, connect
-from agents.provider import AzureClient, OpenAIClient
+from askstream.agents.models import DEFAULT_MODEL, NO_KEY, BadModelSettings, ModelSettings, connect
+from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
 
 AZURE = ModelSettings(

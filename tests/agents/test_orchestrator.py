@@ -8,11 +8,11 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ChatCompletionClient
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
-from agents.assembly import Own
-from agents.orchestrator import AutoGenOrchestrator
-from agents.teams import Factory
-from server.events import AgentThinking, Draft
-from server.runs.orchestrator import Answer
+from askstream.agents.factory import Own
+from askstream.agents.loading import Factory
+from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server.events import AgentThinking, Draft
+from askstream.server.runs.orchestrator import Answer
 from tests.agents.stage import Recorder, task
 
 

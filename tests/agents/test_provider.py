@@ -20,8 +20,8 @@ from autogen_core.tools import FunctionTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from openai.types.chat import ChatCompletionChunk
 
-from agents.models import ModelSettings, connect
-from server.events.errors import RunFailed
+from askstream.agents.models import ModelSettings, connect
+from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
 
 ASKED = [UserMessage(content="x", source="user")]

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from agents.scope import Scope, file_tasks
-from server.events.errors import RunFailed
+from askstream.agents.scope import Scope, file_tasks
+from askstream.server.events.errors import RunFailed
 
 
 async def sleep_forever() -> None:

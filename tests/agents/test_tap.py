@@ -14,11 +14,11 @@ from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, UserMessage
 from pydantic import BaseModel
 
-from agents.models import ModelSettings, connect
-from agents.outlet import Outlet
-from agents.tap import Ledger, Speaker, Tap, speaking
-from server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
-from server.runs.orchestrator import Answer
+from askstream.agents.chunk_buffer import Outlet
+from askstream.agents.models import ModelSettings, connect
+from askstream.agents.tap import Ledger, Speaker, Tap, speaking
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
+from askstream.server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
 from tests.agents.stage import Recorder, answered, orchestrator, task
 

@@ -33,9 +33,9 @@ from autogen_core.memory import MemoryContent
 from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
-from agents.progress import Progress
-from agents.translate import RULES, Message, Translator
-from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
+from askstream.agents.progress import Progress
+from askstream.agents.translate import RULES, Message, Translator
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = NOON + timedelta(milliseconds=1234)

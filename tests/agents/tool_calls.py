@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from agents.sql import ToolError
-from agents.tools import toolbox
+from askstream.agents.insights.sql import ToolError
+from askstream.agents.insights.tools import toolbox
 
 
 async def call(path: Path, name: str, **arguments: Any) -> dict[str, Any]:

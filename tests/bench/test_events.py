@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askstream.server.events import decode
 from bench.events import Allowance, envelope
-from server.events import decode
 
 
 async def allowed(allowance: Allowance, most: int, part: int = 0) -> list[int]:

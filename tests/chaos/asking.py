@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
+from askstream.transports.framing import Decoder
 from tests.chaos.host import RETRY_SECONDS, Host, Lost, faults
 from tests.chaos.viewers import client, opened_socket, received
-from transports.framing import Decoder
 
 T = TypeVar("T")
 

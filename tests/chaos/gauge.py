@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from transports.base import House
+from askstream.transports.base import House
 
 # What the journal's two readers open when they are needed first: the database, its WAL and its index each.
 POOLED_FILES = 6

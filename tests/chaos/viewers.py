@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
+from askstream.transports.framing import Decoder
 from tests.chaos.host import RETRY_SECONDS, SEND_SECONDS, Host, Lost, faults
 from tests.e2e.viewers import TERMINAL
-from transports.framing import Decoder
 
 Way: TypeAlias = Literal["sse", "websocket"]
 # Bytes that the system takes for a client that doesn't read, so that a stalled one is noticed by its server. With a

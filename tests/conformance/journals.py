@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from server.journal import Entry, Head, Journal, RunRecord
+from askstream.server.journal import Entry, Head, Journal, RunRecord
 
 
 def record(run_id: str = "r", **changes: Any) -> RunRecord:

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from server.ask import EVERYBODY
-from server.bus import Viewer
-from transports.base import House
+from askstream.server.bus import Viewer
+from askstream.server.requests import EVERYBODY
+from askstream.transports.base import House
 
 
 class Lines:

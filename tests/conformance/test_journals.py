@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from server.events.errors import Fenced, JournalError, OutOfOrder
-from server.journal import Checkpoint, Entry, Journal, Page, Size, open_journal
-from server.journal.base import RECORD_SECONDS
+from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
+from askstream.server.journal import Checkpoint, Entry, Journal, Page, Size, open_journal
+from askstream.server.journal.base import RECORD_SECONDS
 from tests.conformance.journals import Yielding, entries, entry, head, record
 
 

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from askstream.transports import base
 from tests.e2e.conftest import ServerProcess, started
 from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
-from transports import base
 
 
 async def watch_lines(url: str, run_id: str) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from agents.assembly import WAREHOUSE
-from agents.warehouse import build
+from askstream.agents.factory import WAREHOUSE
+from askstream.agents.insights.warehouse import build
 from tests.e2e.tabs import Tab
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ class ServerProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
         self.data = data
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server", "serve", "--port", "0", "--data", str(data), *options],
+            [sys.executable, "-m", "askstream.server", "serve", "--port", "0", "--data", str(data), *options],
             cwd=ROOT,
             env={**kept, "PYTHONUNBUFFERED": "1", **BRIEF, **environment},
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
-from transports.framing import Decoder
+from askstream.transports.framing import Decoder
 
 TERMINAL = {"completed", "error", "cancelled"}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.assembly import open_orchestrator
-from agents.models import ModelSettings
-from server.events import ToolExecution
+from askstream.agents.factory import open_orchestrator
+from askstream.agents.models import ModelSettings
+from askstream.server.events import ToolExecution
 from tests.agents.fake_provider import Body, Reply, provider
 from tests.agents.stage import Recorder, answered, task
 

@@ -13,8 +13,17 @@ LIBRARIES = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai")
 # `--help` needs some 360, of which typer and rich are nearly all.
 MOST_FOR_HELP = 450
 
-_HELP = "import contextlib\nwith contextlib.suppress(SystemExit):\n    from server.cli import app\n    app(['--help'])"
-_SERVE = "import server.serving, server.app, transports.sse, transports.websocket"
+_HELP = """
+import contextlib
+from askstream.server.cli import app
+with contextlib.suppress(SystemExit):
+    app(["--help"])
+"""
+_SERVE = """
+import askstream.server.app, askstream.server.process
+import askstream.transports.sse, askstream.transports.websocket.endpoint
+"""
+_TEAM = "import askstream.agents.factory, askstream.agents.insights.offline"
 
 
 def imported(program: str) -> set[str]:
@@ -33,12 +42,11 @@ def test_help_imports_nothing_that_serves() -> None:
     modules = imported(_HELP)
     assert "typer" in modules
     assert not modules.intersection(HEAVY)
-    ours = {name for name in modules if name.startswith(("agents", "transports", "server."))}
-    assert ours == {"server.cli"}
+    assert {name for name in modules if name.startswith("askstream.")} == {"askstream.server", "askstream.server.cli"}
     assert len(modules) < MOST_FOR_HELP
 
 
-@pytest.mark.parametrize("program", [_SERVE, _SERVE + "\nimport agents.assembly, agents.offline"])
+@pytest.mark.parametrize("program", [_SERVE, _SERVE + _TEAM])
 def test_a_server_answers_before_it_imports_what_teams_need(program: str) -> None:
     """AutoGen and the model's library come in a thread, once requests are answered."""
     assert not imported(program).intersection(LIBRARIES)

@@ -8,8 +8,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from server import telemetry
-from server.telemetry import StreamLog
+from askstream.server import telemetry
+from askstream.server.telemetry import StreamLog
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 from time import monotonic
 from typing import Any, cast
 
-from server.connection import Connection, Owner, Rest
+from askstream.server.connections.direct import Connection, Owner, Rest
 
 
 class Transport:

@@ -10,15 +10,15 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
-from server.bus import Bus, Channel
-from server.events import EVERYTHING, Filter
-from server.events.errors import JournalError
-from server.journal import READ_BYTES, Entry, Journal, open_journal
+from askstream.server.bus import Bus, Channel
+from askstream.server.events import EVERYTHING, Filter
+from askstream.server.events.errors import JournalError
+from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
+from askstream.transports.base import House
+from askstream.transports.framing import Decoder
+from askstream.transports.sse import Stream
 from tests.conformance.journals import Yielding, entries, entry, head, record
 from tests.transports.connections import Transport, offering
-from transports.base import House
-from transports.framing import Decoder
-from transports.sse import Stream
 
 LAST = b"0\r\n\r\n"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from transports.framing import HEARTBEAT, Decoder, Message, block, cursor_block, notice_block, retry_block
+from askstream.transports.framing import HEARTBEAT, Decoder, Message, block, cursor_block, notice_block, retry_block
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 

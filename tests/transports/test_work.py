@@ -7,16 +7,16 @@ from typing import Any, cast
 
 import pytest
 
-import transports.bodies
-import transports.watch
-from server.bus import Bus, Channel
-from server.connection import Rest
-from server.journal import open_journal
+from askstream.server.bus import Bus, Channel
+from askstream.server.connections.direct import Rest
+from askstream.server.journal import open_journal
+from askstream.transports import formats
+from askstream.transports.base import House
+from askstream.transports.sse import Stream
+from askstream.transports.websocket import subscription
+from askstream.transports.websocket.subscription import Direct
 from tests.conformance.journals import entries, entry, record
 from tests.transports.connections import Transport, offering
-from transports.base import House
-from transports.sse import Stream
-from transports.watch import Direct
 
 VIEWERS, EVENTS = 100, 200
 
@@ -48,7 +48,7 @@ async def _websocket(house: House, transport: Transport) -> None:
 
 
 OPEN = {"sse": _sse, "websocket": _websocket}
-FRAMES = {"sse": (transports.bodies, "block"), "websocket": (transports.watch, "frame")}
+FRAMES = {"sse": (formats, "block"), "websocket": (subscription, "frame")}
 
 
 @pytest.fixture

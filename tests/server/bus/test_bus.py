@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from server.bus import RECENT_BYTES, Batch, Bus, Channel, Missing, Viewer
-from server.events import Filter
-from server.journal import READ_BYTES, Entry, Journal, open_journal
+from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Missing, Viewer
+from askstream.server.events import Filter
+from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
 from tests.conformance.journals import Yielding, entries, entry, head, record
 
 

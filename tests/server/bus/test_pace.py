@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from server.bus import Channel, pace
-from server.joining import AT_ONCE
+from askstream.server.bus import Channel, pace
+from askstream.server.scheduling import AT_ONCE
 from tests.conformance.journals import entries, entry
 
 

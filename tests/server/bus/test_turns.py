@@ -2,7 +2,7 @@
 
 import asyncio
 
-from server.bus.turns import Turns
+from askstream.server.bus.turns import Turns
 
 
 async def test_one_a_turn_of_the_loop_in_the_order_in_which_they_ask() -> None:

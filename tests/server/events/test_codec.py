@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.events import (
+from askstream.server.events import (
     AgentChunk,
     AgentResponse,
     AgentThinking,
@@ -33,7 +33,7 @@ from server.events import (
     rfc3339,
     with_progress,
 )
-from server.events.codec import text
+from askstream.server.events.codec import text
 
 MOMENT = datetime(2026, 11, 22, 10, 30, 0, 123_000, tzinfo=UTC)
 BODIES: list[Body] = [

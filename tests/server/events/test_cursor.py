@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.events.cursor import parse, place
+from askstream.server.events.cursor import parse, place
 
 
 def test_the_next_id_is_new_an_earlier_one_is_seen_a_later_one_leaves_a_gap() -> None:

@@ -1,6 +1,6 @@
 """The error tree."""
 
-from server.events import errors
+from askstream.server.events import errors
 
 
 def _refusals(kind: type[errors.Refused] = errors.Refused) -> list[type[errors.Refused]]:

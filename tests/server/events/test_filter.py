@@ -1,6 +1,6 @@
 """Filters."""
 
-from server.events import EVERYTHING, Filter
+from askstream.server.events import EVERYTHING, Filter
 
 
 def test_chunks_are_for_those_who_ask_for_tokens() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.events import EVENT_TYPES, NOTICE_TYPES, Body, encode
-from server.events.jsonschema import event_schema
+from askstream.server.events import EVENT_TYPES, NOTICE_TYPES, Body, encode
+from askstream.server.events.jsonschema import event_schema
 from tests.server.events.test_codec import BODIES, event
 
 SCHEMA = event_schema()

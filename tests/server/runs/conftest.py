@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from server.journal import Journal, open_journal
+from askstream.server.journal import Journal, open_journal
 from tests.conformance.journals import Yielding
 from tests.server.runs.house import House
 

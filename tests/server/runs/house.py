@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.bus import Bus
-from server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Event, Usage, decode
-from server.journal import Journal, RunRecord
-from server.runs import Answer, Limits, Question, Runs, Sink, Task
+from askstream.server.bus import Bus
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Event, Usage, decode
+from askstream.server.journal import Journal, RunRecord
+from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
 
 ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(3, 4), agent_name="A")
 Team = Callable[[Task, Sink], Awaitable[Answer]]

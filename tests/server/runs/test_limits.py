@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any, cast
 
-from server.bus import Bus
-from server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, ToolExecution, Usage
-from server.events.errors import TooManyRuns
-from server.journal import Journal, RunRecord
-from server.runs import Answer, Limits, Runs, Sink, Task
+from askstream.server.bus import Bus
+from askstream.server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, ToolExecution, Usage
+from askstream.server.events.errors import TooManyRuns
+from askstream.server.journal import Journal, RunRecord
+from askstream.server.runs import Answer, Limits, Runs, Sink, Task
 from tests.conformance.journals import Yielding
 from tests.server.runs.house import ANSWER, House, Scripted, ask, ended, until
 

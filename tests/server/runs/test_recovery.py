@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from server.bus import Bus
-from server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, Resumed
-from server.events.errors import Draining, JournalError
-from server.journal import Journal
-from server.runs import Answer, Limits, Runs, Sink, Task
+from askstream.server.bus import Bus
+from askstream.server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, Resumed
+from askstream.server.events.errors import Draining, JournalError
+from askstream.server.journal import Journal
+from askstream.server.runs import Answer, Limits, Runs, Sink, Task
 from tests.conformance.journals import Yielding
 from tests.server.runs.house import ANSWER, House, Scripted, answers, ask, until, viewed
 

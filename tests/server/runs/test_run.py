@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from server.bus import Bus
-from server.events import AgentResponse, AgentThinking, Completed, Draft, Failed, Usage, decode
-from server.events.errors import Draining
-from server.journal import Entry, Journal, RunRecord, open_journal
-from server.runs import Answer, Limits, Question, Runs, Sink, Task
-from server.runs.orchestrator import Inquiry
+from askstream.server.bus import Bus
+from askstream.server.events import AgentResponse, AgentThinking, Completed, Draft, Failed, Usage, decode
+from askstream.server.events.errors import Draining
+from askstream.server.journal import Entry, Journal, RunRecord, open_journal
+from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
+from askstream.server.runs.orchestrator import Inquiry
 from tests.conformance.journals import Yielding
 
 Team = Callable[[Task, Sink], Awaitable[Answer | Inquiry]]

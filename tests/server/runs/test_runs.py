@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from server.events import AgentThinking, Cancelled, Completed, Draft, Failed, Usage
-from server.events.errors import IdempotencyConflict, RunFailed, RunNotFound
-from server.runs import Answer, Sink, Task
+from askstream.server.events import AgentThinking, Cancelled, Completed, Draft, Failed, Usage
+from askstream.server.events.errors import IdempotencyConflict, RunFailed, RunNotFound
+from askstream.server.runs import Answer, Sink, Task
 from tests.server.runs.house import ANSWER, House, answers, ask, ended, until
 
 

@@ -1,0 +1,253 @@
+"""What we know of a team's inside. The only place that touches names which AutoGen keeps private.
+
+There is no public way to drive a team turn by turn with its own termination condition, to ask who its members are,
+or to read its messages back from a saved state. Each private name is in PRIVATE, and a test that looks for all of
+them fails should an upgrade move one.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
+
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    MessageFactory,
+    StructuredMessage,
+    ToolCallExecutionEvent,
+)
+from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
+from autogen_core import CancellationToken
+from autogen_core.models import FunctionExecutionResult
+from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
+from pydantic import BaseModel
+
+from askstream.agents.tap import Speaker, speaking
+from askstream.server.events.errors import RunFailed
+
+_PARTICIPANTS = "_participants"
+_TERMINATION = "_termination_condition"
+_MAX_TURNS = "_max_turns"
+_FACTORY = "_message_factory"
+_GRAPH = "_graph"
+_MANAGER = "_group_chat_manager_name"
+_OUTPUT_TYPE = "_output_content_type"
+_WORKBENCHES = "_workbench"
+_SELECTOR = "_selector_func"
+_INPUT_IS_ASYNC = "_is_async"
+PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
+    GraphFlow: (_GRAPH,),
+    SelectorGroupChat: (_SELECTOR,),
+    AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
+    UserProxyAgent: (_INPUT_IS_ASYNC,),
+}
+
+# The coroutine in which an agent runs its tools. Nobody looks at how it ends: should it die, because a tool raised
+# CancelledError or a handoff was called with arguments that are no object, its agent waits on a queue for ever.
+VITAL = frozenset({"_execute_tool_calls"})
+
+# What a team says when it stopped for nothing else than the limit of one turn that a step sets.
+ONE_TURN = "Maximum number of turns 1 reached."
+
+_ONE_END = "askstream.one_end"
+
+# Who reads the console: what a `UserProxyAgent` does when nothing else was said, and what the tutorials say.
+_CONSOLE = (UserProxyAgent("nobody").input_func, input)
+_NO_WAY_TO_WAIT = (
+    "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
+    "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
+)
+
+TurnBegins = Callable[[str, str], Awaitable[None]]
+Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
+"""Awaited with the name of an agent that stands for a person and its prompt; gives what the person says."""
+
+
+def names(team: Team) -> frozenset[str]:
+    """Who can be handed a turn in a team."""
+    return frozenset(member.name for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])))
+
+
+def members(team: Team) -> list[ChatAgent]:
+    """All agents of a team, those of the teams inside it included."""
+    found: list[ChatAgent] = []
+    for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])):
+        found.extend(members(member) if isinstance(member, Team) else [member])
+    return found
+
+
+def alone(agent: ChatAgent) -> RoundRobinGroupChat:
+    """A team of one agent, which takes one turn."""
+    kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
+    types: list[type[BaseAgentEvent | BaseChatMessage]] | None = [StructuredMessage[kind]] if kind else None
+    return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
+
+
+def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+    """Has `begins` awaited, with the agent's name and description, before each of its turns, and names the speaker
+    to the tap for as long as the turn lasts.
+
+    Raises RunFailed for an agent that has been through this before: it would mix what two runs say.
+    """
+    if "on_messages_stream" in vars(agent):
+        raise RunFailed(
+            "team_unavailable", f"{agent.name} has served another run already: the team's factory must make new agents."
+        )
+    takes_turn = agent.on_messages_stream
+    speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
+
+    async def announced(
+        messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        speaking.set(speaker)
+        await begins(agent.name, agent.description)
+        async for message in takes_turn(messages, cancellation_token):
+            yield _without_ends(message) if isinstance(message, Response) else message
+
+    cast(Any, agent).on_messages_stream = announced
+
+
+def take_inputs(team: Team, ask: Ask) -> frozenset[str]:
+    """Has `ask` awaited wherever a person's stand-in would read the server's console; the names of those agents.
+
+    One with a function of its own for its input keeps it: that function answers. Raises RunFailed `team_unavailable`
+    where the team can't be resumed at the stand-in's turn.
+    """
+    inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
+    resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
+    for agent in inputs:
+        if not any(agent is member for member in resumable):
+            raise RunFailed("team_unavailable", _NO_WAY_TO_WAIT.format(agent.name))
+        agent.input_func = _asking(agent.name, ask)
+        setattr(agent, _INPUT_IS_ASYNC, True)
+    return frozenset(agent.name for agent in inputs)
+
+
+def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
+    async def answer(prompt: str, _token: CancellationToken | None) -> str:
+        return await ask(name, prompt.strip())
+
+    return answer
+
+
+def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Gives the first turn after `state` to `name`, who had it before; the state to load. The team must not have run.
+
+    Only a selector team's model would have to be asked again, and might say something else: the other kinds choose
+    by rules and come to the same.
+    """
+    if not isinstance(team, SelectorGroupChat):
+        return state
+    own: Callable[[Sequence[Any]], Any] | None = getattr(team, _SELECTOR)
+    first = [name]
+
+    async def chosen(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> str | None:
+        if first:
+            return first.pop()
+        speaker = own(thread) if own else None
+        return await speaker if isawaitable(speaker) else speaker
+
+    setattr(team, _SELECTOR, chosen)
+    return state if own or not state else _with_previous(team, state, name)
+
+
+def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A selector team's state with its model's last choice, whom it may not choose twice in a row."""
+    states, manager = state["agent_states"], getattr(team, _MANAGER)
+    return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
+
+
+def announce_ends(agent: ChatAgent) -> None:
+    """Has the end of each of an agent's tool calls told when it comes, by an event `tells_one_end` knows.
+
+    AutoGen tells the ends of all calls of one round together, when the last of them is there.
+    """
+    for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
+        if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
+            cast(Any, bench).call_tool_stream = _telling_ends(bench.call_tool_stream)
+
+
+def tells_one_end(message: object) -> bool:
+    """Whether a message was put in by `announce_ends`: to be told, and no part of the conversation."""
+    return isinstance(message, ToolCallExecutionEvent) and _ONE_END in message.metadata
+
+
+def _telling_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def telling(
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        cancellation_token: CancellationToken | None = None,
+        call_id: str | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        async for told in calls(name, arguments, cancellation_token, call_id):
+            speaker = speaking.get()
+            if isinstance(told, ToolResult) and call_id is not None and speaker is not None:
+                result = FunctionExecutionResult(
+                    content=told.to_text(), name=name, call_id=call_id, is_error=told.is_error
+                )
+                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_ONE_END: call_id})
+            yield told
+
+    return telling
+
+
+def _without_ends(response: Response) -> Response:
+    inner = [message for message in response.inner_messages or () if not tells_one_end(message)]
+    return replace(response, inner_messages=inner)
+
+
+def can_step(team: Team) -> bool:
+    """Whether a team can be stopped after each turn and resumed from what it saves: its kind is one of those that
+    were seen to, and it runs as its kind does."""
+    if not isinstance(team, RoundRobinGroupChat | SelectorGroupChat | Swarm | GraphFlow):
+        return False
+    if type(team).run_stream is not BaseGroupChat.run_stream:
+        return False
+    return not isinstance(team, GraphFlow) or _is_line(getattr(team, _GRAPH))
+
+
+def _is_line(graph: DiGraph) -> bool:
+    """Elsewhere a saved state lacks which of several edges have been walked."""
+    targets = [edge.target for node in graph.nodes.values() for edge in node.edges]
+    return (
+        len(targets) == len(set(targets))
+        and all(len(node.edges) <= 1 for node in graph.nodes.values())
+        and len(graph.get_start_nodes()) == 1
+        and not graph.get_has_cycles()
+    )
+
+
+class Rule:
+    """What ends a team."""
+
+    def __init__(self, condition: TerminationCondition | None, max_turns: int | None) -> None:
+        self._condition, self.max_turns = condition, max_turns
+
+    @classmethod
+    def of(cls, team: BaseGroupChat) -> "Rule":
+        """Takes it from a team that has not run yet, which from now on stops after each turn."""
+        rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
+        setattr(team, _TERMINATION, None)
+        setattr(team, _MAX_TURNS, 1)
+        return rule
+
+    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
+        """Whether the team has ended with these, which are those that came since the last call."""
+        return self._condition is not None and bool(messages) and await self._condition(messages) is not None
+
+    async def replay(self, messages: Sequence[BaseAgentEvent | BaseChatMessage], portions: Sequence[int]) -> None:
+        """Shows the condition again what it was shown before the team was saved: what it counts is in no state."""
+        for count in portions:
+            portion, messages = messages[:count], messages[count:]
+            await self.ends(portion)
+
+
+def thread(team: BaseGroupChat, state: Mapping[str, Any]) -> list[BaseAgentEvent | BaseChatMessage]:
+    """The messages of a saved state, oldest first, as the team's manager has them."""
+    factory: MessageFactory = getattr(team, _FACTORY)
+    saved = state["agent_states"][getattr(team, _MANAGER)]["message_thread"]
+    return [factory.create(message) for message in saved]

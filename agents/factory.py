@@ -1,0 +1,126 @@
+"""Puts an orchestrator together from plain arguments, for whoever holds the settings."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from askstream.agents import loading, models
+from askstream.agents.human import Customs
+from askstream.agents.loading import Factory
+from askstream.agents.models import ModelSettings
+from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
+from askstream.server.events.errors import RunFailed
+
+if TYPE_CHECKING:
+    from autogen_agentchat.base import Team
+    from autogen_core.models import ChatCompletionClient
+    from autogen_core.tools import FunctionTool
+
+log = logging.getLogger(__name__)
+
+WAREHOUSE = "warehouse.db"
+_NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
+
+
+@asynccontextmanager
+async def open_orchestrator(
+    *,
+    model: ModelSettings,
+    data: Path,
+    warehouse: Path | None = None,
+    team: str | None = None,
+    max_messages: int = 40,
+) -> AsyncGenerator[AutoGenOrchestrator]:
+    """The orchestrator of a server, closed at the end of the block, when no run may be left.
+
+    `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
+    `team` is a `package.module:factory`; the bundled team answers without. AutoGen is imported by `warm`, or by the
+    first run; with a `team` at once, since it must be looked at. Raises BadModelSettings, and RunFailed
+    `team_unavailable`, for settings that no run could succeed with.
+    """
+    model.check()
+    source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
+    async with AsyncExitStack() as stack:
+        name = model.name
+        if isinstance(source, Own) and source.factory.client == "none":
+            name = f"chosen by {team}"
+        elif model.kind == "offline":
+            model, name = await _offline(model, stack)
+        orchestrator = AutoGenOrchestrator(
+            model=name, client=lambda: models.connect(model), source=source, max_messages=max_messages
+        )
+        stack.push_async_callback(orchestrator.close)
+        if isinstance(source, Own):
+            await orchestrator.try_team()
+        yield orchestrator
+
+
+class Bundled:
+    """The Business Insights team over a SQLite file."""
+
+    def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
+        if warehouse is not None and not warehouse.is_file():
+            raise RunFailed(
+                "team_unavailable", f"There is no database {warehouse.name!r} where ASKSTREAM_WAREHOUSE says."
+            )
+        self._path = warehouse or data / WAREHOUSE
+        self._max_messages = max_messages
+        self._kit: Mapping[str, FunctionTool] = {}
+
+    @property
+    def customs(self) -> Customs:
+        from askstream.agents.insights import team as insights
+
+        return insights.CUSTOMS
+
+    async def prepare(self) -> None:
+        await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
+        from askstream.agents.insights import team as insights
+        from askstream.agents.insights import warehouse
+        from askstream.agents.insights.tools import toolbox
+
+        try:
+            if not self._path.exists():
+                warehouse.build(self._path)
+        except (OSError, sqlite3.Error) as problem:
+            log.error("the database can't be made: %s", problem)
+            raise RunFailed("team_unavailable", _NO_DATABASE) from problem
+        self._kit = insights.kit(toolbox(self._path))
+
+    async def team(self, client: "ChatCompletionClient") -> "Team":
+        from askstream.agents.insights import team as insights
+
+        return insights.team(client, self._kit, max_messages=self._max_messages)
+
+
+class Own:
+    """Somebody's own team."""
+
+    def __init__(self, factory: Factory) -> None:
+        self.factory = factory
+        self.customs = Customs()
+
+    async def prepare(self) -> None:
+        """It has done what it does at import."""
+
+    async def team(self, client: "ChatCompletionClient") -> "Team":
+        return await self.factory.team(client)
+
+
+async def _own(spec: str) -> Own:
+    return Own(await asyncio.to_thread(loading.load, spec))
+
+
+async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:
+    """Starts the offline analyst, and points the model client to it."""
+    from askstream.agents.insights import offline
+
+    endpoint = await stack.enter_async_context(offline.serve())
+    return replace(model, base_url=endpoint.base_url, api_key=endpoint.api_key, names="field"), offline.MODEL

@@ -1,0 +1,1 @@
+"""The bundled Business Insights team, its tools and its data."""

@@ -1,0 +1,173 @@
+"""What can be measured on the bundled warehouse, along what, and the SQL that does it. Pure: text in, text out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from askstream.agents.insights.periods import Period
+from askstream.agents.insights.sql import ToolError, literal
+
+Filters = Mapping[str, Sequence[str]]  # dimension: the members that are meant
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`numerator` is an SQL aggregate over the view `sales`; with a `denominator` the measure is their ratio."""
+
+    name: str
+    label: str
+    unit: str  # "EUR", "%" or what is counted
+    numerator: str
+    denominator: str = ""
+    scale: int = 1
+    # Dimensions along which the parts don't add up to the whole: one order holds many products.
+    overlaps: frozenset[str] = frozenset()
+
+    @property
+    def is_ratio(self) -> bool:
+        return bool(self.denominator)
+
+
+_IN_ORDERS: Final = frozenset({"product", "category"})
+MEASURES: Final[Mapping[str, Measure]] = {
+    m.name: m
+    for m in (
+        Measure("revenue", "Revenue", "EUR", "SUM(revenue)"),
+        Measure("orders", "Orders", "orders", "COUNT(DISTINCT order_id)", overlaps=_IN_ORDERS),
+        Measure("units", "Units", "units", "SUM(quantity)"),
+        Measure("margin", "Gross margin", "EUR", "SUM(revenue - cost)"),
+        Measure("margin_rate", "Gross margin rate", "%", "SUM(revenue - cost)", "SUM(revenue)", 100),
+        Measure("cost", "Cost of goods", "EUR", "SUM(cost)"),
+        Measure("discount", "Discounts given", "EUR", "SUM(quantity * unit_price * discount)"),
+        Measure(
+            "average_order",
+            "Average order value",
+            "EUR",
+            "SUM(revenue)",
+            "COUNT(DISTINCT order_id)",
+            overlaps=_IN_ORDERS,
+        ),
+        Measure("average_price", "Average price per unit", "EUR", "SUM(revenue)", "SUM(quantity)"),
+        Measure(
+            "customers",
+            "Active customers",
+            "customers",
+            "COUNT(DISTINCT customer)",
+            overlaps=_IN_ORDERS | {"month", "sales_person"},
+        ),
+    )
+}
+DIMENSIONS: Final[tuple[str, ...]] = (
+    "product",
+    "category",
+    "region",
+    "customer",
+    "segment",
+    "sales_person",
+    "month",
+)
+# Not a column: the change is split into the effects of price, volume, mix and so on.
+DRIVER: Final = "driver"
+
+
+def measure_named(name: str) -> Measure:
+    """Raises ToolError `unknown_measure`."""
+    found = MEASURES.get(name.strip().lower())
+    if found is None:
+        raise ToolError("unknown_measure", f"There is no measure {name!r}; there are {', '.join(MEASURES)}.")
+    return found
+
+
+def within(period: Period) -> str:
+    return f"ordered_on BETWEEN '{period.start}' AND '{period.end}'"
+
+
+def where(periods: Sequence[Period], filters: Filters, exclude: Filters) -> str:
+    """The condition that holds for the rows of the periods (one or two), of the members that are meant."""
+    return " AND ".join([_span(periods), *conditions(filters, exclude)])
+
+
+def conditions(filters: Filters, exclude: Filters) -> list[str]:
+    """SQL conditions for members that must, and that must not, be met."""
+    return [f"{name} {_among(members)}" for name, members in filters.items()] + [
+        f"NOT {name} {_among(members)}" for name, members in exclude.items()
+    ]
+
+
+def sides(current: Period, previous: Period) -> tuple[str, str]:
+    """For rows of either period: the conditions that tell one from the other, as short as they can be."""
+    if previous.end < current.start:
+        return f"ordered_on >= '{current.start}'", f"ordered_on < '{current.start}'"
+    if current.end < previous.start:
+        return f"ordered_on < '{previous.start}'", f"ordered_on >= '{previous.start}'"
+    return within(current), within(previous)
+
+
+def value_sql(measure: Measure, condition: str = "") -> str:
+    """The SQL expression of the measure, of the rows alone that meet the condition; NULL where there are none."""
+    only = f" FILTER (WHERE {condition})" if condition else ""
+    if measure.is_ratio:
+        scale = f"{measure.scale}.0 * "
+        return f"ROUND({scale}{measure.numerator}{only} / NULLIF({measure.denominator}{only}, 0), 4)"
+    return f"ROUND({measure.numerator}{only}, 2)" if measure.unit == "EUR" else f"{measure.numerator}{only}"
+
+
+def comparison_sql(measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
+    now, then = sides(current, previous)
+    return (
+        f"SELECT {value_sql(measure, now)} AS current,\n       {value_sql(measure, then)} AS previous\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}"
+    )
+
+
+def breakdown_sql(
+    measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
+) -> str:
+    """Columns: name, current, previous; of a ratio its numerator and denominator in both periods.
+
+    Nothing is rounded, so that the parts add up to the whole.
+    """
+    sided = tuple(zip(("current", "previous"), sides(current, previous), strict=True))
+    parts = {"": measure.numerator}
+    if measure.is_ratio:
+        parts = {"_numerator": measure.numerator, "_denominator": measure.denominator}
+    listed = ",\n       ".join(
+        f"{part} FILTER (WHERE {condition}) AS {when}{side}"
+        for when, condition in sided
+        for side, part in parts.items()
+    )
+    return (
+        f"SELECT {dimension} AS name,\n       {listed}\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY {dimension}"
+    )
+
+
+def driver_sql(current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
+    """Columns: product; units, value at list price, revenue and cost of the current period; the same of the other."""
+    parts = {
+        "units": "SUM(quantity)",
+        "listed": "SUM(quantity * unit_price)",
+        "revenue": "SUM(revenue)",
+        "cost": "SUM(cost)",
+    }
+    columns = ",\n       ".join(
+        f"{part} FILTER (WHERE {condition}) AS {when}_{name}"
+        for when, condition in zip(("current", "previous"), sides(current, previous), strict=True)
+        for name, part in parts.items()
+    )
+    return (
+        f"SELECT product,\n       {columns}\n"
+        f"FROM sales\nWHERE {where((current, previous), filters, exclude)}\nGROUP BY product"
+    )
+
+
+def _span(periods: Sequence[Period]) -> str:
+    first, last = min(periods), max(periods)
+    if len(periods) == 1 or last.start <= first.end + timedelta(1):
+        return within(Period(first.start, max(first.end, last.end)))
+    return f"({within(first)} OR {within(last)})"
+
+
+def _among(members: Sequence[str]) -> str:
+    return f"IN ({', '.join(literal(member) for member in members)})"

@@ -1,0 +1,94 @@
+"""What a SQLite file holds, told so that somebody who never saw it can write queries: tables, columns, links, ranges
+and the values of short lists. Works on any file, within the time of one query."""
+
+# ruff: noqa: S608 - SQL is what this makes; members stand in it as literals, names as identifiers
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from askstream.agents.insights.sql import DEADLINE, identifier, json_value, open_read_only, watch
+
+MAX_TABLES: Final = 60
+MAX_VALUES: Final = 200  # a longer list of values isn't a list of names any more
+MAX_LISTED: Final = 60  # characters a value may have to stand in a list
+_SAMPLE: Final = 20_000  # rows that are looked at for the values of a column
+_MAX_LIST: Final = 5_000  # characters for all the values of one column
+
+
+def describe_now(path: Path, *, deadline: float = DEADLINE, stop: threading.Event | None = None) -> dict[str, object]:
+    """Tables and views with their columns. Raises ToolError when the file can't be read at all."""
+    connection = open_read_only(path)
+    try:
+        watch(connection, deadline, stop)
+        names = _rows(
+            connection,
+            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+            " ORDER BY type, name",
+        )
+        tables = [_table(connection, str(name), str(kind)) for name, kind in names[:MAX_TABLES]]
+        return {"tables": tables, "tables_left_out": max(0, len(names) - MAX_TABLES)}
+    finally:
+        connection.close()
+
+
+def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, object]:
+    links = {
+        str(row[3]): f"{row[2]}.{row[4] or row[3]}"
+        for row in _rows(connection, f"PRAGMA foreign_key_list({identifier(name)})")
+    }
+    # A view repeats what its tables hold: its names are enough, and spare a scan of each column.
+    is_view = kind == "view"
+    columns = [
+        _column(connection, name, str(row[1]), str(row[2]), links.get(str(row[1])), brief=is_view)
+        for row in _rows(connection, f"PRAGMA table_info({identifier(name)})")
+    ]
+    described: dict[str, object] = {"name": name, "kind": kind, "columns": columns}
+    if not is_view:
+        counted = _rows(connection, f"SELECT COUNT(*) FROM {identifier(name)}")
+        described["rows"] = counted[0][0] if counted else None
+    return described
+
+
+def _column(
+    connection: sqlite3.Connection, table: str, name: str, kind: str, link: str | None, *, brief: bool
+) -> dict[str, object]:
+    described: dict[str, object] = {"name": name, "type": kind}
+    if link:
+        described["references"] = link
+    if brief or link:
+        return described
+    column, source = identifier(name), identifier(table)
+    values = [
+        row[0]
+        for row in _rows(
+            connection,
+            f"SELECT DISTINCT {column} FROM (SELECT {column} FROM {source} LIMIT {_SAMPLE})"
+            f" WHERE typeof({column}) = 'text' LIMIT {MAX_VALUES + 1}",
+        )
+    ]
+    if _is_list(values):
+        described["values"] = sorted(values)
+    elif bounds := _rows(connection, f"SELECT MIN({column}), MAX({column}) FROM {source}"):
+        described["from"], described["to"] = (_short(json_value(value)) for value in bounds[0])
+    return described
+
+
+def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+    """No rows where the query fails, or time is up: what can't be told stays out of the description."""
+    try:
+        return connection.execute(query).fetchall()
+    except sqlite3.Error:
+        return []
+
+
+def _is_list(values: list[str]) -> bool:
+    """Whether these are names to choose from, rather than dates or free text."""
+    if not 0 < len(values) <= MAX_VALUES or sum(map(len, values)) > _MAX_LIST:
+        return False
+    return all(len(value) <= MAX_LISTED and not value[:4].isdigit() for value in values)
+
+
+def _short(value: object) -> object:
+    return value[:MAX_LISTED] if isinstance(value, str) else value

@@ -1,0 +1,314 @@
+"""The five tools of the team. Each answers with JSON text and names the SQL behind its figures; what it can't do it
+says in a ToolError. They know nothing of AutoGen: `toolbox` gives plain async functions to wrap."""
+
+# ruff: noqa: S608 - SQL is what this makes; members stand in it as literals, names as identifiers
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import orjson
+from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
+
+from askstream.agents.insights import measures, periods
+from askstream.agents.insights.changes import Flow, effects, parts_of_ratio, parts_of_sum
+from askstream.agents.insights.measures import DIMENSIONS, DRIVER, MEASURES, Filters, Measure, measure_named
+from askstream.agents.insights.periods import Period
+from askstream.agents.insights.schema import describe_now
+from askstream.agents.insights.sql import DEADLINE, MAX_ROWS, Rows, ToolError, Value, interruptible, literal, select
+
+MAX_POINTS: Final = 60  # labels in a chart: more can't be read
+MAX_SERIES: Final = 6
+MAX_PARTS: Final = 50
+MAX_MEMBERS: Final = 5_000  # of one dimension: the size of the result is bounded as well
+
+# Where the members of a dimension are listed.
+_MEMBERS: Final = {
+    "product": "SELECT name FROM products",
+    "category": "SELECT name FROM categories",
+    "region": "SELECT name FROM regions",
+    "customer": "SELECT name FROM customers",
+    "sales_person": "SELECT name FROM sales_people",
+    "segment": "SELECT DISTINCT segment AS name FROM customers",
+}
+
+Asked = tuple[Measure, Period, Period, Filters, Filters]
+Tool = Callable[..., Awaitable[str]]
+PeriodText = Annotated[str, f"A period, written {periods.NOTATION}"]
+FilterMap = Annotated[
+    dict[str, str | list[str]] | None,
+    f'Members per dimension, as in {{"region": "North"}}; dimensions: {", ".join(DIMENSIONS)}',
+]
+
+
+class Series(TypedDict):
+    name: str
+    values: list[float | None]
+
+
+def toolbox(path: Path, *, deadline: float = DEADLINE) -> dict[str, Tool]:
+    """The tools by name, bound to one SQLite file. Each function carries its name, its types and its docstring."""
+    warehouse = Warehouse(path, deadline)
+    tools: tuple[Tool, ...] = (
+        warehouse.describe_schema,
+        warehouse.run_sql,
+        warehouse.compare_periods,
+        warehouse.break_down,
+        make_chart,
+    )
+    return {tool.__name__: tool for tool in tools}
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    path: Path
+    deadline: float = DEADLINE
+
+    async def describe_schema(self) -> str:
+        """Describe the database: tables, columns, links, ranges and values; measures and dimensions if it has them."""
+        described = await interruptible(lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop))
+        return _json(described | await self._business())
+
+    async def run_sql(self, query: Annotated[str, "One SELECT, in SQLite's dialect"]) -> str:
+        """Run one SELECT, read-only; at most 200 rows come back, so aggregate or add a LIMIT."""
+        found = await self._select(query)
+        return _json({"columns": found.columns, "rows": found.rows, "truncated": found.truncated, "sql": query.strip()})
+
+    async def compare_periods(
+        self,
+        measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
+        current: PeriodText,
+        previous: PeriodText,
+        filters: FilterMap = None,
+        exclude: FilterMap = None,
+    ) -> str:
+        """Give one measure in two periods, and its change."""
+        asked = await self._asked(measure, current, previous, filters, exclude)
+        sql = measures.comparison_sql(*asked)
+        ((now, then),) = (await self._sales(sql)).rows
+        return _json(_head(asked, _value(asked[0], now), _value(asked[0], then)) | {"sql": sql})
+
+    async def break_down(
+        self,
+        measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
+        dimension: Annotated[str, f"One of {', '.join(DIMENSIONS)}; or driver: volume, mix, price, discount, cost"],
+        current: PeriodText,
+        previous: PeriodText,
+        filters: FilterMap = None,
+        exclude: FilterMap = None,
+        limit: Annotated[int, "How many parts to list"] = 10,
+    ) -> str:
+        """Split the change of a measure between two periods by dimension. First come the parts that moved least like
+        the rest: `unusual` is what is left of their change beyond `typical_change_percent`."""
+        asked = await self._asked(measure, current, previous, filters, exclude)
+        if dimension == DRIVER:
+            return _json(await self._by_driver(asked))
+        if dimension not in DIMENSIONS:
+            known = ", ".join((*DIMENSIONS, DRIVER))
+            raise ToolError("unknown_dimension", f"There is no dimension {dimension!r}; there are {known}.")
+        return _json(await self._by_dimension(asked, dimension, max(1, min(limit, MAX_PARTS))))
+
+    async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
+        measure = asked[0]
+        sql = measures.breakdown_sql(measure, dimension, *asked[1:])
+        rows = [
+            (str(name), [_number(cell) or 0.0 for cell in cells])
+            for name, *cells in (await self._sales(sql, limit=MAX_MEMBERS)).rows
+        ]
+        rate, overlapping = None, dimension in measure.overlaps
+        if measure.is_ratio:
+            parts = parts_of_ratio(
+                [(name, a, b, c, d) for name, (a, b, c, d) in rows], measure.scale, overlapping=overlapping
+            )
+        else:
+            parts, rate = parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping)
+        now, then = await self._whole(asked, dimension, [cells for _, cells in rows])
+        return _head(asked, now, then) | {
+            "dimension": dimension,
+            "typical_change_percent": None if rate is None else _rounded(100 * rate),
+            "parts": [_rounded_all(asdict(part)) for part in parts[:limit]],
+            "parts_in_all": len(parts),
+            "sql": sql,
+        }
+
+    async def _whole(
+        self, asked: Asked, dimension: str, rows: Sequence[Sequence[float]]
+    ) -> tuple[float | None, float | None]:
+        """Both values of the whole: from its parts, and where those overlap, from a query of its own."""
+        measure = asked[0]
+        if dimension in measure.overlaps:
+            ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
+            return _value(measure, now), _value(measure, then)
+        sums = [sum(column) for column in zip(*rows, strict=True)] or [0.0] * 4
+        if not measure.is_ratio:
+            return sums[0], sums[1]
+        top, bottom, top_then, bottom_then = sums
+        return (
+            measure.scale * top / bottom if bottom else None,
+            measure.scale * top_then / bottom_then if bottom_then else None,
+        )
+
+    async def _by_driver(self, asked: Asked) -> dict[str, object]:
+        measure = asked[0]
+        if measure.name not in ("revenue", "margin"):
+            raise ToolError("unknown_dimension", "Drivers are known for revenue and margin only.")
+        sql = measures.driver_sql(*asked[1:])
+        flows: list[tuple[Flow, Flow]] = []
+        for row in (await self._sales(sql, limit=MAX_MEMBERS)).rows:
+            cells = [_number(cell) or 0.0 for cell in row[1:]]
+            flows.append((Flow(*cells[:4]), Flow(*cells[4:])))
+        of_margin = measure.name == "margin"
+        now, then = (sum(f[side].revenue - (f[side].cost if of_margin else 0.0) for f in flows) for side in (0, 1))
+        found = effects(flows, of_margin=of_margin)
+        return _head(asked, now, then) | {
+            "dimension": DRIVER,
+            "parts": [{"name": name, "contribution": _rounded(value)} for name, value in found.items()],
+            "sql": sql,
+        }
+
+    async def _asked(self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap) -> Asked:
+        return (
+            measure_named(measure),
+            _period(current),
+            _period(previous),
+            await self._members(filters),
+            await self._members(exclude),
+        )
+
+    async def _members(self, asked: FilterMap) -> Filters:
+        """The filters with each member spelt as in the data. Raises ToolError where there is no such member."""
+        found: dict[str, tuple[str, ...]] = {}
+        for dimension, given in (asked or {}).items():
+            if dimension not in DIMENSIONS:
+                raise ToolError("unknown_dimension", f"There is no dimension {dimension!r} to filter by.")
+            wanted = [given] if isinstance(given, str) else given
+            if listing := _MEMBERS.get(dimension):
+                found[dimension] = tuple([await self._member(listing, dimension, name) for name in wanted])
+            else:
+                found[dimension] = tuple(wanted)
+        return found
+
+    async def _member(self, listing: str, dimension: str, name: str) -> str:
+        rows = (await self._sales(f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})")).rows
+        if not rows:
+            raise ToolError("unknown_value", f"There is no {dimension} {name!r}; describe_schema lists them.")
+        return str(rows[0][0])
+
+    async def _business(self) -> dict[str, object]:
+        try:
+            rows = (await self._sales("SELECT MIN(ordered_on), MAX(ordered_on) FROM orders")).rows
+            await self._sales(f"SELECT {', '.join(DIMENSIONS)}, revenue, cost FROM sales LIMIT 0")
+        except ToolError:
+            return {}
+        return {
+            "measures": {m.name: f"{m.label} ({m.unit}): {measures.value_sql(m)}" for m in MEASURES.values()},
+            "dimensions": list(DIMENSIONS),
+            "first_day": rows[0][0],
+            "last_day": rows[0][1],
+        }
+
+    async def _select(self, query: str, limit: int = MAX_ROWS) -> Rows:
+        return await select(self.path, query, limit=limit, deadline=self.deadline)
+
+    async def _sales(self, query: str, limit: int = MAX_ROWS) -> Rows:
+        """A query of our own over the bundled schema. Raises ToolError `not_this_schema` where the file has another."""
+        try:
+            return await self._select(query, limit)
+        except ToolError as error:
+            if error.code != "sql_invalid":
+                raise
+            raise ToolError(
+                "not_this_schema",
+                "This tool needs the bundled sales warehouse, and this database has other tables; use run_sql.",
+            ) from None
+
+
+async def make_chart(
+    type: Annotated[  # noqa: A002 - the chart's own word, as the page reads it
+        Literal["bar", "line", "pie"], "bar to compare, line for a course over time, pie for few shares"
+    ],
+    title: str,
+    labels: Annotated[list[str], f"What stands along the axis, at most {MAX_POINTS}"],
+    series: Annotated[list[Series], "Each with a name and one value (or null) for each label"],
+    unit: Annotated[str, "Of the values: EUR, %, orders, ..."] = "",
+) -> str:
+    """Draw a chart: the reader sees it beside the report."""
+    _check_chart(labels, series, pie=type == "pie")
+    chart = {"type": type, "title": title[:200], "labels": labels, "series": series, "unit": unit[:20]}
+    return _json({"chart": chart})
+
+
+def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) -> None:
+    if not 0 < len(labels) <= MAX_POINTS:
+        raise ToolError("bad_chart", f"A chart has 1 to {MAX_POINTS} labels, not {len(labels)}.")
+    if not 0 < len(series) <= (1 if pie else MAX_SERIES):
+        raise ToolError("bad_chart", f"A chart has 1 to {MAX_SERIES} series, a pie has one; here are {len(series)}.")
+    for one in series:
+        if len(one["values"]) != len(labels):
+            raise ToolError(
+                "bad_chart",
+                f"Series {one['name']!r} has {len(one['values'])} values for {len(labels)} labels.",
+            )
+        if any(value is not None and (not math.isfinite(value) or (pie and value < 0)) for value in one["values"]):
+            raise ToolError("bad_chart", "A chart's values are finite numbers, and a pie's are not negative.")
+
+
+def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, object]:
+    """What both tools over two periods begin with."""
+    measure, current, previous, filters, exclude = asked
+    change = None if now is None or then is None else now - then
+    return {
+        "measure": measure.name,
+        "unit": measure.unit,
+        "filters": _plain(filters),
+        "exclude": _plain(exclude),
+        "current": _side(current, now),
+        "previous": _side(previous, then),
+        "change": _rounded(change),
+        # A ratio's change is told in its own unit: per cent of per cent mislead.
+        "change_percent": None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then),
+    }
+
+
+def _side(period: Period, value: float | None) -> dict[str, object]:
+    return {
+        "period": period.notation,
+        "from": period.start.isoformat(),
+        "to": period.end.isoformat(),
+        "value": _rounded(value),
+    }
+
+
+def _plain(filters: Filters) -> dict[str, list[str]]:
+    return {name: list(members) for name, members in filters.items()}
+
+
+def _period(text: str) -> Period:
+    try:
+        return periods.parse(text)
+    except ValueError as error:
+        raise ToolError("bad_period", f"{error}".capitalize()) from None
+
+
+def _value(measure: Measure, value: Value) -> float | None:
+    """A sum or a count of nothing is 0; a ratio of nothing isn't known."""
+    number = _number(value)
+    return 0.0 if number is None and not measure.is_ratio else number
+
+
+def _number(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2) + 0.0  # no minus zero
+
+
+def _rounded_all(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,113 @@
+"""Teams of one's own: `package.module:factory` names a function that makes an AutoGen team, anew for each run."""
+
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from askstream.server.events.errors import RunFailed
+
+if TYPE_CHECKING:
+    from autogen_agentchat.base import Team
+    from autogen_core.models import ChatCompletionClient
+
+log = logging.getLogger(__name__)
+
+_CLIENT = "model_client"
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """A team's factory, sync or async. `client` says how it takes the configured model client, if it does."""
+
+    spec: str
+    make: Callable[..., Any]
+    client: Literal["keyword", "first", "none"]
+
+    async def team(self, client: "ChatCompletionClient | None") -> "Team":
+        """A fresh team. Raises RunFailed `team_unavailable` if the factory fails or makes something else."""
+        try:
+            made = self._call(client)
+            if inspect.isawaitable(made):
+                made = await made
+        except Exception as problem:
+            log.warning("the factory of --team %s failed: %s", self.spec, type(problem).__name__)
+            log.debug("the factory of --team %s failed", self.spec, exc_info=problem)
+            raise _unavailable(self.spec, f"its factory raised {type(problem).__name__}") from problem
+        return _as_team(made, self.spec)
+
+    def _call(self, client: "ChatCompletionClient | None") -> Any:
+        match self.client:
+            case "keyword":
+                return self.make(**{_CLIENT: client})
+            case "first":
+                return self.make(client)
+            case "none":
+                return self.make()
+
+
+def load(spec: str) -> Factory:
+    """The factory that `spec` names, looked for in the current folder too.
+
+    Raises RunFailed `team_unavailable`, saying what was expected and what is there. Runs the module's code.
+    """
+    module, colon, name = spec.partition(":")
+    if not (module and colon and name):
+        raise _unavailable(spec, "it must read package.module:factory")
+    make = _found(spec, module, name)
+    if not callable(make):
+        raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
+    return Factory(spec, make, _way_of_client(spec, make))
+
+
+def _found(spec: str, module: str, name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:  # a console script starts with its own folder there instead
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as problem:
+        raise _unavailable(spec, f"there is no module {problem.name}") from problem
+    except AttributeError as problem:
+        raise _unavailable(spec, f"{module} has no {name}") from problem
+    except Exception as problem:
+        raise _unavailable(spec, f"importing {module} raised {type(problem).__name__}: {problem}") from problem
+    return found
+
+
+def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except ValueError:  # something built in, whose parameters nobody wrote down
+        return "none"
+    if any(p.name == _CLIENT and p.kind is not p.POSITIONAL_ONLY for p in parameters):
+        return "keyword"
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
+        names = ", ".join(p.name for p in required)
+        raise _unavailable(spec, f"its factory needs {names}, and is given at most the model client")
+    return "first" if required else "none"
+
+
+def _as_team(made: object, spec: str) -> "Team":
+    from autogen_agentchat.base import ChatAgent, Team
+
+    from askstream.agents.autogen_internals import alone
+
+    match made:
+        case Team():
+            return made
+        case ChatAgent():
+            return alone(made)
+        case _:
+            raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
+
+
+def _unavailable(spec: str, why: str) -> RunFailed:
+    return RunFailed("team_unavailable", f"The team {spec!r} can't be had: {why}.")

@@ -1,0 +1,226 @@
+"""The plain HTTP side: runs as resources, the awaited question, the page, health and the descriptions of the API."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from askstream import web
+from askstream.server.connections.leaving import ClientLeft, unless_left
+from askstream.server.events import Completed, Event, Failed, rfc3339
+from askstream.server.events.errors import InvalidRequest, RunActive
+from askstream.server.http.openapi import describe
+from askstream.server.journal import Page, RunRecord
+from askstream.server.problems import problem
+from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
+from askstream.server.runs import Runs
+
+STATIC = Path(web.__file__).parent / "static"
+
+# No inline script or style, nothing from another host (the socket of this one included in 'self'), no framing; and no
+# HTML but what the page's sanitiser made. Charts set sizes through the CSSOM, which needs no more.
+CSP = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+)
+PAGE_HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+LISTED, MOST_LISTED = 50, 200
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+class Static(StaticFiles):
+    """The page's files. They change with the server's version, so browsers ask each time; an ETag answers that."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return response
+
+
+class Desk:
+    """`ready` says whether this server takes new work."""
+
+    def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
+        self._runs, self._question_characters, self._ready = runs, question_characters, ready
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [
+            Route("/", self.landing),
+            Route("/client", self.client),
+            Mount("/static", Static(directory=STATIC)),
+            Route("/health", self.health),
+            Route("/ready", self.readiness),
+            Route("/openapi.json", self.openapi),
+            Route("/schemas/event.json", self.event_schema),
+            Route("/ask", self.ask, methods=["POST"]),
+            Route("/runs", self.start, methods=["POST"]),
+            Route("/runs", self.list, methods=["GET"]),
+            Route("/runs/{run_id}", self.show, methods=["GET"]),
+            Route("/runs/{run_id}", self.forget, methods=["DELETE"]),
+            Route("/runs/{run_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/runs/{run_id}/input", self.input, methods=["POST"]),
+            Route("/sessions/{session_id}", self.session, methods=["GET"]),
+            Route("/sessions/{session_id}", self.forget_session, methods=["DELETE"]),
+        ]
+
+    async def landing(self, request: Request) -> Response:
+        """A browser goes to the page; anything else is told where things are."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/client")
+        return Json({"message": "askstream: ask a team of agents", "docs": "/openapi.json", "client": "/client"})
+
+    async def client(self, request: Request) -> Response:
+        return FileResponse(STATIC / "client.html", headers=PAGE_HEADERS)
+
+    async def health(self, request: Request) -> Response:
+        """Liveness: this process answers. Asks no model."""
+        return Json({"status": "ok"})
+
+    async def readiness(self, request: Request) -> Response:
+        if self._ready():
+            return Json({"status": "ready"})
+        return problem(503, "The server is going away", "draining", "Ask another server, or this one again soon.")
+
+    async def openapi(self, request: Request) -> Response:
+        return Json(describe())
+
+    async def event_schema(self, request: Request) -> Response:
+        from askstream.server.events.jsonschema import event_schema
+
+        return Response(orjson.dumps(event_schema()), media_type="application/schema+json")
+
+    async def ask(self, request: Request) -> Response:
+        """The same run as on /ask-stream, awaited."""
+        ask = await read_ask(request, question_characters=self._question_characters)
+        record, new = await self._runs.start(ask.question_of(EVERYBODY))
+        try:
+            return _answer(await unless_left(request.receive, self._runs.outcome(record.run_id)))
+        except ClientLeft:
+            if new and ask.on_disconnect == "cancel":
+                await self._runs.left(record.run_id, EVERYBODY)
+            return Response(status_code=499)  # to nobody; the number is nginx's for this case
+
+    async def start(self, request: Request) -> Response:
+        ask = await read_ask(request, question_characters=self._question_characters)
+        record, _ = await self._runs.start(ask.question_of(EVERYBODY))
+        headers = {"Location": f"/runs/{record.run_id}", "X-Run-Id": record.run_id}
+        return self._one(record, 202, headers)
+
+    async def list(self, request: Request) -> Response:
+        """`next` is the address of the next page, null on the last."""
+        limit, before = _paging(request)
+        records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
+        shown, last = records[:limit], records[limit - 1 : limit]
+        more = f"/runs?limit={limit}&before={_page_mark(last[0])}" if len(records) > limit else None
+        return Json({"runs": [self._shown(record) for record in shown], "next": more})
+
+    async def show(self, request: Request) -> Response:
+        return self._one(await self._runs.find(request.path_params["run_id"], EVERYBODY))
+
+    async def cancel(self, request: Request) -> Response:
+        """Acknowledges at once; the run's terminal event says when it has ended."""
+        record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
+        return self._one(record, 200 if record.ended else 202)
+
+    async def input(self, request: Request) -> Response:
+        """A human's answer. The first one wins; the same again is fine."""
+        given = validate(Input, await read_body(request))
+        run_id = request.path_params["run_id"]
+        return self._one(await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+
+    async def session(self, request: Request) -> Response:
+        """The session's runs, oldest first."""
+        session_id = request.path_params["session_id"]
+        records = await self._runs.session(session_id, EVERYBODY)
+        return Json({"session_id": session_id, "runs": [self._shown(record) for record in records]})
+
+    async def forget_session(self, request: Request) -> Response:
+        await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
+        return Response(status_code=204)
+
+    def _one(self, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+        return Json(self._shown(record), status, headers)
+
+    def _shown(self, record: RunRecord) -> dict[str, Any]:
+        return _shown(record, self._runs.pending(record.run_id))
+
+    async def forget(self, request: Request) -> Response:
+        if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
+            raise RunActive("The run is still going on; cancel it first.")
+        return Response(status_code=204)
+
+
+def _answer(event: Event) -> Response:
+    headers = {"X-Run-Id": event.run_id}
+    match event.body:
+        case Completed(final_response=text):
+            message = {"role": "assistant", "content": text}
+            return Json({"status": "Success", "message": message, "run_id": event.run_id}, headers=headers)
+        case Failed(error=code):
+            return problem(502, "The run failed", code, event.message, headers)
+        case _:
+            return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
+
+
+def _shown(record: RunRecord, pending: dict[str, Any] | None) -> dict[str, Any]:
+    """A run as its resource shows it."""
+    here = f"/runs/{record.run_id}"
+    return {
+        "run_id": record.run_id,
+        "session_id": record.session_id,
+        "question": record.question,
+        "model": record.model,
+        "state": record.state,
+        "progress": record.progress,
+        "last_id": record.last_id,
+        "attempt": record.attempt,
+        "created_at": _moment(record.created_at),
+        "ended_at": _moment(record.ended_at) if record.ended_at is not None else None,
+        "log_expired": record.expired_at is not None,
+        "pending_input": pending,
+        "usage": {"prompt_tokens": record.prompt_tokens, "completion_tokens": record.completion_tokens},
+        "digest": record.digest,
+        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel", "input": f"{here}/input"},
+    }
+
+
+def _moment(seconds: float) -> str:
+    return rfc3339(datetime.fromtimestamp(seconds, UTC))
+
+
+def _paging(request: Request) -> tuple[int, Page | None]:
+    query = request.query_params
+    limit = query.get("limit", str(LISTED))
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MOST_LISTED):
+        raise InvalidRequest(f"limit: a whole number from 1 to {MOST_LISTED} is expected.")
+    return int(limit), _page(query["before"]) if "before" in query else None
+
+
+def _page_mark(record: RunRecord) -> str:
+    """Where the next page begins. Clients take it as it is."""
+    return f"{record.created_at!r}_{record.run_id}"
+
+
+def _page(mark: str) -> Page:
+    moment, _, run_id = mark.partition("_")
+    try:
+        return Page(float(moment), run_id)
+    except ValueError:
+        raise InvalidRequest("before: take it from `next` of the page before.") from None

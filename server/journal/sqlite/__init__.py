@@ -1,0 +1,1 @@
+"""The default journal: a SQLite file in WAL mode."""

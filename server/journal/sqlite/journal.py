@@ -1,0 +1,250 @@
+"""The default journal: a SQLite file in WAL mode. One connection writes and checkpoints; readers open it read-only.
+
+One writing connection is not a preference: SQLite before 3.51.3 can corrupt a WAL that two connections reset at the
+same time (https://sqlite.org/wal.html, the WAL-reset bug). A lock beside the file keeps a second server out.
+"""
+
+import asyncio
+import fcntl
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO, TypeVar, get_args
+from urllib.parse import unquote, urlsplit
+
+from askstream.server.events.errors import JournalError
+from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Head, Page, RunRecord, Size
+from askstream.server.journal.keys import binds
+from askstream.server.journal.notifier import Doorbell, follow
+from askstream.server.journal.sqlite.appends import Append
+from askstream.server.journal.sqlite.group_writer import GroupWriter
+from askstream.server.journal.sqlite.tables import (
+    NUMBER,
+    Synchronous,
+    connect_reader,
+    connect_writer,
+    insert_events,
+    insert_record,
+    records,
+)
+
+T = TypeVar("T")
+
+# Readers share the disk with the writer; two of them keep a late viewer's replay from waiting for a listing.
+_READERS = 2
+# Logs that one call of `expire` drops: its transaction holds the writer up, and the next call goes on.
+_EXPIRED_AT_ONCE = 50
+_DROP_WHOLE_CHUNKS = f"""
+DELETE FROM events WHERE place IN (
+    SELECT chunk.place FROM events AS chunk JOIN (
+        SELECT agent_name, max(id) AS last FROM events WHERE number = {NUMBER} AND event_type = 'agent_response'
+        GROUP BY agent_name
+    ) AS whole ON whole.agent_name = chunk.agent_name AND whole.last > chunk.id
+    WHERE chunk.number = {NUMBER} AND chunk.event_type = 'agent_chunk'
+)
+"""
+
+
+class SqliteJournal:
+    """`synchronous` is SQLite's: `normal` survives the death of the process, `full` that of the machine as well."""
+
+    survives = True
+
+    def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _only_server(path)
+        self._path = path
+        self._doorbell = Doorbell()
+        try:
+            connection = connect_writer(path, synchronous)
+        except sqlite3.Error as problem:
+            self._lock.close()
+            raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}") from problem
+        except JournalError:
+            self._lock.close()
+            raise
+        self._writer = GroupWriter(connection, self._doorbell.ring, waits=synchronous in ("full", "extra"))
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
+        self._local = threading.local()
+
+    async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
+        made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries), soon=True)
+        return made
+
+    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
+
+    def append(
+        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        return self._writer.submit(Append(head, entries, checkpoint))
+
+    async def claim(self, run_id: str) -> RunRecord | None:
+        claimed: RunRecord | None = await self._writer.submit(lambda db: _claim(db, run_id))
+        return claimed
+
+    async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
+        return await self._query(lambda db: _read(db, run_id, after, limit))
+
+    def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+        return follow(self, self._doorbell, run_id, after)
+
+    async def record(self, run_id: str) -> RunRecord | None:
+        return await self._query(lambda db: _record(db, run_id))
+
+    async def checkpoint(self, run_id: str) -> Checkpoint | None:
+        sql = f"SELECT last_id, state FROM checkpoints WHERE number = {NUMBER}"
+        row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
+        return Checkpoint(*row) if row else None
+
+    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+        created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
+        return await self._records(
+            "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
+            (principal, created, last, limit),
+        )
+
+    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
+        rest = "WHERE principal = ? AND session_id = ? ORDER BY created_at, run_id"
+        return await self._records(rest, (principal, session_id))
+
+    async def unfinished(self) -> list[RunRecord]:
+        return await self._records("WHERE ended_at IS NULL ORDER BY created_at", ())
+
+    async def forget(self, run_id: str) -> bool:
+        forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id), long=True)
+        return forgotten
+
+    async def compact(self, run_id: str) -> Size:
+        left: Size = await self._writer.submit(lambda db: _compact(db, run_id), long=True)
+        return left
+
+    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+        dropped: int = await self._writer.submit(lambda db: _expire(db, now, ended_before, most_bytes), long=True)
+        return dropped
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        self._lock.close()
+
+    async def _records(self, rest: str, values: Sequence[Any]) -> list[RunRecord]:
+        return await self._query(lambda db: records(db, rest, values))
+
+    async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_with, query)
+        except sqlite3.Error as problem:
+            raise JournalError(f"the journal could not be read: {problem}") from problem
+
+    def _read_with(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = connect_reader(self._path)
+        return query(self._local.connection)
+
+
+def open_url(url: str, *, synchronous: str) -> SqliteJournal:
+    """`sqlite:///relative.db` or `sqlite:////absolute.db`."""
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    if not path:
+        raise ValueError(f"expected a path in the journal URL, as in sqlite:///askstream.db, got {url!r}")
+    levels: dict[str, Synchronous] = {level: level for level in get_args(Synchronous)}
+    if synchronous not in levels:
+        raise ValueError(f"expected synchronous to be one of {list(levels)}, got {synchronous!r}")
+    return SqliteJournal(Path(path), synchronous=levels[synchronous])
+
+
+def _only_server(path: Path) -> TextIO:
+    """Holds the lock beside the file until it is closed; the system drops it when the process dies."""
+    lock = path.with_name(path.name + ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        lock.close()
+        raise JournalError(f"another server writes to {path.name!r}; give this one its own data folder") from problem
+    return lock
+
+
+def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
+    if record.idempotency_key is not None:
+        holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+        if holder is not None:
+            return holder
+    insert_record(db, record)
+    insert_events(db, [(record.run_id, entries)])
+    return record
+
+
+def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
+    rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC LIMIT 1"
+    return next((holder for holder in records(db, rest, (principal, key)) if binds(holder, now)), None)
+
+
+def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
+    return next(iter(records(db, "WHERE run_id = ?", (run_id,))), None)
+
+
+def _claim(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
+    record = _record(db, run_id)
+    if record is None or record.ended:
+        return None
+    db.execute(f"UPDATE heads SET attempt = attempt + 1 WHERE number = {NUMBER}", (run_id,))
+    return replace(record, attempt=record.attempt + 1)
+
+
+def _read(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Entry]:
+    rows = db.execute(
+        f"SELECT id, event_type, agent_name, line FROM events WHERE number = {NUMBER} AND id > ? ORDER BY id",
+        (run_id, after),
+    )
+    found: list[Entry] = []
+    size = 0
+    for row in rows:
+        size += len(row[3])
+        if found and size > limit:
+            break
+        found.append(Entry(*row))
+    rows.close()
+    return found
+
+
+def _forget(db: sqlite3.Connection, run_id: str) -> bool:
+    ended = db.execute("SELECT number FROM runs WHERE run_id = ? AND ended_at IS NOT NULL", (run_id,)).fetchone()
+    for table in ("events", "heads", "runs") if ended else ():
+        db.execute(f"DELETE FROM {table} WHERE number = ?", ended)
+    return ended is not None
+
+
+def _compact(db: sqlite3.Connection, run_id: str) -> Size:
+    db.execute(_DROP_WHOLE_CHUNKS, (run_id, run_id))
+    sql = f"SELECT count(*), coalesce(sum(length(line)), 0) FROM events WHERE number = {NUMBER}"
+    return Size(*db.execute(sql, (run_id,)).fetchone())
+
+
+def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes: int) -> int:
+    _drop_records(db, now - RECORD_SECONDS)
+    held: int = db.execute("SELECT coalesce(sum(log_bytes), 0) FROM heads").fetchone()[0]
+    ended = db.execute(
+        """SELECT number, ended_at, log_bytes FROM runs JOIN heads USING (number)
+           WHERE expired_at IS NULL AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?""",
+        (_EXPIRED_AT_ONCE,),
+    ).fetchall()
+    dropped = 0
+    for number, ended_at, size in ended:
+        if ended_at >= ended_before and held <= most_bytes:
+            break
+        held -= size
+        db.execute("DELETE FROM events WHERE number = ?", (number,))
+        db.execute("UPDATE heads SET log_events = 0, log_bytes = 0 WHERE number = ?", (number,))
+        db.execute("UPDATE runs SET expired_at = ? WHERE number = ?", (now, number))
+        dropped += 1
+    return dropped
+
+
+def _drop_records(db: sqlite3.Connection, expired_before: float) -> None:
+    """Those of runs whose logs have expired before then."""
+    db.execute("DELETE FROM heads WHERE number IN (SELECT number FROM runs WHERE expired_at < ?)", (expired_before,))
+    db.execute("DELETE FROM runs WHERE expired_at < ?", (expired_before,))

@@ -1,0 +1,62 @@
+"""Refusals as RFC 9457 problem+json: a stable `code`, and a sentence that says what to do."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from askstream.server.events.errors import JournalError, MethodNotAllowed, NoSuchPage, Refused
+
+log = logging.getLogger("__main__")
+
+
+def problem(status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def refusal(error: Refused) -> Response:
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    return problem(error.status, error.title, error.code, str(error), headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refusal(error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What Starlette's router raises: an unknown address or method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return refusal(NoSuchPage("Nothing is served at this address; GET /openapi.json lists what is."))
+    if error.status_code == 405:
+        answer = refusal(MethodNotAllowed("Another method is expected here; the header Allow names it."))
+        answer.headers.update(error.headers or {})
+        return answer
+    return problem(error.status_code, str(error.detail), "http_error", str(error.detail), dict(error.headers or {}))
+
+
+async def _journal(request: Request, error: Exception) -> Response:
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    return problem(503, "The log is not available", "journal_unavailable", "Try again soon.", {"Retry-After": "5"})
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Ours: told in the log by its type, since its text may hold what a client sent."""
+    log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    log.debug("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "The server failed", "internal", "The server failed; the run, if one was started, goes on.")
+
+
+# For Starlette's `exception_handlers`.
+HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
+    Refused: _refused,
+    HTTPException: _http,
+    JournalError: _journal,
+    Exception: _unexpected,
+}

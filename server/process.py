@@ -1,0 +1,171 @@
+"""Running the application: a socket, uvicorn, and signals that end it in good order.
+
+uvicorn's own handlers close WebSockets at once and leave event streams open; ours drain first, then tell it to exit.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic
+from typing import Any, cast
+
+import uvicorn
+
+from askstream.server.app import App, open_app
+from askstream.server.connections.uvicorn import Http, WebSocket
+from askstream.server.settings import Settings
+
+log = logging.getLogger("__main__")
+
+# Contract section 6: an inbound message. uvicorn's default is 16 MiB for each of them.
+MESSAGE_BYTES = 64 * 1024
+# How long open connections get after the last run has ended. Their streams are complete by then.
+CLOSE_SECONDS = 3
+BACKLOG = 2048
+# Synchronous tools run in threads, and one that was cancelled holds its thread until it returns. asyncio's default
+# is a few more than there are processors, which a handful of such tools would use up for everybody.
+THREADS = 64
+WORKER = "worker"
+# What is still at work when all else has ended gets this long: an idle thread needs milliseconds to go.
+LAST_SECONDS = 1.0
+# The system counts as dead who acknowledges nothing for so many times as long as our own deadline for a viewer. It also
+# counts so who reads slowly through a small window, and that one we can tell apart ourselves.
+PATIENCE = 4
+# Bytes that the system buffers for one connection.
+SEND_BUFFER = 256 * 1024
+# How many objects more than have gone may come before the youngest are searched for garbage, and how often older ones
+# are. A search holds everything up: that of 20,000 young ones for 10 ms and more, as teams that have ended are garbage
+# in circles; that of 2,000 for half of one, and all of them together take no longer. Older ones are searched after a
+# million: what thousands of viewers need would otherwise be searched each time some of them come.
+COLLECT = (2_000, 500, 50)
+# Seconds after which a thread that has the interpreter gives it to one that waits, where Python's own are 0.005. A loop
+# that is busy would keep the journal's thread waiting for so long at each statement, and a tool at work in a thread the
+# loop at each event.
+SWITCH = 0.0005
+
+
+class AddressInUse(Exception):
+    """Something else listens there already, or the address is not this machine's."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without handlers of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
+    """A bound socket, whose connections inherit its bounds on clients that don't read. Raises AddressInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # A client that reads nothing absorbs 3.35 MB by default before a send waits; the system gives one up that
+    # acknowledges nothing for so long, also when nobody is sending to it any more.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * stalled_seconds * 1000))
+    try:
+        listening.bind((host, port))
+    except OSError as problem:
+        listening.close()
+        raise AddressInUse(f"can't listen on {host}:{port}: {problem.strerror}") from problem
+    return listening
+
+
+def config(app: App) -> uvicorn.Config:
+    """uvicorn's, with protocols of ours."""
+    return uvicorn.Config(
+        app.asgi,
+        lifespan="off",
+        http=cast(Any, partial(Http, welcomes=app.welcomes)),
+        ws=WebSocket,
+        ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+
+
+async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
+    """Serves until a signal has been handled. `ready` is called once requests will be answered.
+
+    Does not return, but ends the process, where something that nobody can stop would keep it from ending.
+    """
+    loop = asyncio.get_running_loop()
+    workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
+    loop.set_default_executor(workers)
+    gc.set_threshold(*COLLECT)
+    sys.setswitchinterval(SWITCH)
+    async with open_app(settings) as app:
+        server = Server(config(app))
+        gc.freeze()  # what exists by now lives as long as the server: it is never searched again
+        app.warmed.add_done_callback(lambda _: gc.freeze())
+        stop = _Stop(app, server)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        listening.listen(BACKLOG)
+        ready(app)
+        await server.serve(sockets=[listening])
+        await stop.finished()
+    if not await _all_ended(workers):
+        log.warning("tools that can't be stopped are still at work; leaving them")
+        logging.shutdown()
+        os._exit(0)
+
+
+async def _all_ended(workers: ThreadPoolExecutor) -> bool:
+    """Whether nothing is at work any more, after a last moment. The interpreter would wait for it, without any bound:
+    for a synchronous tool's thread, and for a task that ignores that it is cancelled. The log is closed by now."""
+    workers.shutdown(wait=False, cancel_futures=True)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    deadline = monotonic() + LAST_SECONDS
+    while busy := [task for task in tasks if not task.done()] or _threads():
+        if monotonic() > deadline:
+            return False
+        await asyncio.sleep(LAST_SECONDS / 100)
+    return not busy
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER)]
+
+
+class _Stop:
+    """The first signal drains and then stops; the second stops now."""
+
+    def __init__(self, app: App, server: uvicorn.Server) -> None:
+        self._app, self._server = app, server
+        self._draining: asyncio.Task[None] | None = None
+
+    def __call__(self) -> None:
+        if self._draining is None:
+            log.info("stopping: no new runs; a second signal stops at once")
+            self._draining = asyncio.ensure_future(self._drain())
+        else:
+            self._draining.cancel()
+            self._server.force_exit = self._server.should_exit = True
+
+    async def finished(self) -> None:
+        if self._draining is not None:
+            await asyncio.wait({self._draining})
+
+    async def _drain(self) -> None:
+        try:
+            await self._app.drain()
+        finally:
+            self._server.should_exit = True

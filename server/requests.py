@@ -1,0 +1,197 @@
+"""What a client may ask: the models that validate every way in, HTTP bodies, query strings and socket messages."""
+
+import hashlib
+import re
+from typing import Annotated, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, field_validator
+from starlette.requests import Request
+
+from askstream.server.events import EventType, Filter
+from askstream.server.events.cursor import parse
+from askstream.server.events.errors import (
+    BadCursor,
+    BodyTooLarge,
+    InvalidJson,
+    InvalidRequest,
+    LogExpired,
+    Refused,
+    UnsupportedMediaType,
+)
+from askstream.server.journal import RunRecord
+from askstream.server.runs import Question
+
+M = TypeVar("M", bound=BaseModel)
+
+# Nothing is authenticated yet: everybody is this principal, and sees every run whose id is known to them.
+EVERYBODY = "anonymous"
+# Contract section 6. The question's limit is the one that clients meet, so it is a setting; this is its default.
+QUESTION_CHARACTERS = 4000
+BODY_BYTES = 256 * 1024
+# Names in one filter: more than there are event types, and than any team has agents.
+_NAMES = 64
+
+# Fields named in one refusal.
+_TOLD = 5
+IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
+
+Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Token: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
+EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_NAMES)]
+
+
+class View(BaseModel):
+    """Which events of a run somebody wants to see. Filters hide; they never renumber."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: bool = Field(default=False, description="also send `agent_chunk`, the text as the model writes it")
+    include: EventTypes | None = Field(default=None, description="only these event types")
+    exclude: EventTypes = Field(default=frozenset[EventType](), description="all but these event types")
+    agents: Annotated[frozenset[Name], Field(max_length=_NAMES)] | None = Field(
+        default=None, description="only events of these agents"
+    )
+
+    @property
+    def wanted(self) -> Filter:
+        return Filter(self.include, self.exclude, self.agents, self.tokens)
+
+
+class Ask(View):
+    """The body of `/ask-stream`, `/ask` and `/runs`, and the fields of the WebSocket's `ask`."""
+
+    question: str = Field(description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default")
+    session_id: Token | None = Field(
+        default=None, description="the conversation this run belongs to; a new one if absent"
+    )
+    if_busy: Literal["reject", "queue"] = Field(
+        default="reject", description="what to do while another run of the session is active"
+    )
+    review: bool = Field(default=False, description="a human approves the answer before it is final")
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        default="continue", description="whether the run ends when the viewer that started it leaves"
+    )
+    idempotency_key: Token | None = Field(default=None, description="the same key and body join the same run")
+
+    @field_validator("question")
+    @classmethod
+    def _sensible(cls, question: str) -> str:
+        if not question.strip():
+            raise ValueError("the question is empty")
+        if "\0" in question:
+            raise ValueError("the question contains a NUL character")
+        return question
+
+    def within(self, characters: int) -> Self:
+        """Itself. Raises InvalidRequest where the question is longer than that."""
+        if len(self.question) > characters:
+            raise InvalidRequest(f"question: {len(self.question):,} characters; at most {characters:,} are allowed.")
+        return self
+
+    def question_of(self, principal: str) -> Question:
+        """The run that is asked for. What shapes only the view, and the key itself, is no part of the fingerprint."""
+        body = self.model_dump_json(include={"question", "session_id", "if_busy", "review", "on_disconnect"})
+        return Question(
+            text=self.question,
+            principal=principal,
+            session_id=self.session_id,
+            if_busy=self.if_busy,
+            review=self.review,
+            on_disconnect=self.on_disconnect,
+            idempotency_key=self.idempotency_key,
+            fingerprint=hashlib.sha256(body.encode()).hexdigest(),
+        )
+
+
+class Input(BaseModel):
+    """The body of `/runs/{id}/input`, and the fields of the WebSocket's `input`: a human's answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    request_id: Token = Field(description="that of the run's `input_requested`")
+    value: JsonValue = Field(description="what the request's schema asks for")
+
+
+def validate(model: type[M], body: bytes | str) -> M:
+    """Raises InvalidJson or InvalidRequest; neither repeats what was sent, which may be a secret or a question."""
+    try:
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as problem:
+        raise _refusal(problem) from None
+
+
+def _refusal(problem: ValidationError) -> Refused:
+    # Without the input: an error that holds invalid UTF-8 can't be turned into JSON.
+    errors = problem.errors(include_url=False, include_input=False, include_context=False)
+    if errors[0]["type"] == "json_invalid":
+        return InvalidJson(f"The body must be a JSON object in UTF-8: {errors[0]['msg']}.")
+    return InvalidRequest(" ".join(_sentence(error["loc"], error["msg"]) for error in errors[:_TOLD]))
+
+
+def _sentence(place: tuple[int | str, ...], message: str) -> str:
+    field = ".".join(str(part)[:64] for part in place) or "body"
+    return f"{field}: {message.removeprefix('Value error, ')}."
+
+
+async def read_body(request: Request) -> bytes:
+    """The JSON body of a request. Raises UnsupportedMediaType, and BodyTooLarge before more than that is read."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json" and not media.endswith("+json"):
+        raise UnsupportedMediaType(f"Send the body as application/json; it came as {media or 'nothing'!r}.")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES:
+            raise BodyTooLarge(f"The body may have {BODY_BYTES:,} bytes.")
+    return bytes(body)
+
+
+async def read_ask(request: Request, *, question_characters: int) -> Ask:
+    """The body as an Ask; the header `Idempotency-Key` counts where the body names no key."""
+    ask = validate(Ask, await read_body(request)).within(question_characters)
+    key = request.headers.get("idempotency-key")
+    if key is None or ask.idempotency_key is not None:
+        return ask
+    if not re.fullmatch(IDENTIFIER, key):
+        raise InvalidRequest("Idempotency-Key: 1 to 128 letters, digits or any of . _ : - are expected.")
+    return ask.model_copy(update={"idempotency_key": key})
+
+
+def read_view(request: Request) -> View:
+    """The filters of a query string: names may be repeated or joined with commas. Unknown parameters are ignored."""
+    query = request.query_params
+    given: dict[str, object] = {"tokens": query["tokens"]} if "tokens" in query else {}
+    for field in ("include", "exclude", "agents"):
+        if field in query:
+            given[field] = {name for value in query.getlist(field) for name in value.split(",") if name}
+    try:
+        return View.model_validate(given)
+    except ValidationError as problem:
+        raise _refusal(problem) from None
+
+
+def read_cursor(request: Request, last_id: int) -> int:
+    """Where a viewer goes on: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
+
+    A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first.
+    """
+    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    if text == "latest":
+        return last_id
+    return checked_cursor(parse(text))
+
+
+def checked_cursor(cursor: int | None) -> int:
+    if cursor is None:
+        raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
+    return cursor
+
+
+def viewable(record: RunRecord, after: int | None) -> int:
+    """The cursor of a viewer of this run; None is its newest event. Raises BadCursor and LogExpired."""
+    cursor = record.last_id if after is None else after
+    if cursor > record.last_id and not record.ended:
+        raise BadCursor(f"The run's newest event is {record.last_id}; {cursor} has not happened yet.")
+    if cursor < record.last_id and record.expired_at is not None:
+        raise LogExpired
+    return cursor

@@ -1,0 +1,126 @@
+"""A human is asked, and the first answer wins: what is asked, until when, and what became of it."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jsonschema
+import orjson
+
+from askstream.server.events import Draft, Event, InputRequested, InputResolved, Json, data, rfc3339
+from askstream.server.events.errors import InputConflict, InputExpired, InputNotFound, InvalidRequest
+from askstream.server.runs.orchestrator import Inquiry, Reply
+
+# An answer is a sentence or a form, not a document.
+VALUE_BYTES = 16 * 1024
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a run waits for.
+
+    `claimed` is set with the `reply` that won, `settled` once that is durable, or never will be.
+    """
+
+    request_id: str
+    agent_name: str
+    prompt: str
+    schema: dict[str, Any]
+    deadline: datetime
+    state: bytes
+    reply: Reply | None = None
+    claimed: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, inquiry: Inquiry, seconds: float, now: datetime) -> "Pending":
+        deadline = now + timedelta(seconds=seconds if inquiry.seconds is None else inquiry.seconds)
+        return cls(secrets.token_hex(8), inquiry.agent_name, inquiry.prompt, inquiry.schema, deadline, inquiry.state)
+
+    @classmethod
+    def from_log(cls, event: Event, state: bytes) -> "Pending":
+        """As an earlier server left it. `event` is the log's `input_requested`."""
+        asked = event.body
+        assert isinstance(asked, InputRequested)
+        deadline = datetime.fromisoformat(asked.deadline)
+        return cls(asked.request_id, event.agent_name, asked.prompt, asked.schema, deadline, state)
+
+    def left(self, now: datetime) -> float:
+        """Seconds until nobody may answer any more."""
+        return max((self.deadline - now).total_seconds(), 0.0)
+
+    def requested(self) -> Draft:
+        body = InputRequested(
+            request_id=self.request_id,
+            prompt=self.prompt,
+            schema=self.schema,
+            deadline=rfc3339(self.deadline.astimezone(UTC)),
+        )
+        return Draft(self.agent_name, self.prompt, body)
+
+    def shown(self) -> dict[str, Any]:
+        """As the run's resource shows it: the data of its `input_requested`."""
+        return data(self.requested().body)
+
+    def claim(self, reply: Reply) -> None:
+        """The first reply wins, a human's or that nobody answered; later ones change nothing."""
+        if self.reply is None:
+            self.reply = reply
+            self.claimed.set()
+
+    def resolved(self) -> Draft:
+        assert self.reply is not None
+        if self.reply.answered:
+            body = InputResolved(request_id=self.request_id, outcome="answered", value=self.reply.value)
+            return Draft(self.agent_name, "The question was answered.", body)
+        return Draft(
+            self.agent_name,
+            "Nobody answered in time.",
+            InputResolved(request_id=self.request_id, outcome="timed_out"),
+        )
+
+    def check(self, value: Json) -> None:
+        """Raises InvalidRequest for a value that isn't what was asked for."""
+        try:
+            size = len(orjson.dumps(value))
+        except orjson.JSONEncodeError:
+            raise InvalidRequest("value: whole numbers must fit 64 bits, and text must be valid Unicode.") from None
+        if size > VALUE_BYTES:
+            raise InvalidRequest(f"value: an answer may have {VALUE_BYTES:,} bytes.")
+        try:
+            jsonschema.validate(value, self.schema)
+        except jsonschema.ValidationError as problem:
+            raise InvalidRequest(f"value: it doesn't fit the schema of the request ({problem.validator}).") from None
+
+
+def judge(events: Iterable[Event], request_id: str, value: Json) -> None:
+    """What a late answer is told, from the log alone. Returns where the same answer had been given before.
+
+    Raises InputNotFound, InputConflict or InputExpired.
+    """
+    asked = False
+    for event in events:
+        match event.body:
+            case InputRequested(request_id=found) if found == request_id:
+                asked = True
+            case InputResolved(request_id=found, outcome="answered", value=given) if found == request_id:
+                if orjson.dumps(given, option=orjson.OPT_SORT_KEYS) != orjson.dumps(value, option=orjson.OPT_SORT_KEYS):
+                    raise InputConflict("Somebody gave another answer first.")
+                return
+            case _:
+                pass
+    if not asked:
+        raise InputNotFound("This run has not asked for input with that request_id.")
+    raise InputExpired("Nobody answered in time, or the run has ended: the team has gone on.")
+
+
+def last_answer(events: Iterable[Event]) -> Reply | None:
+    """The newest answer among these events, or that nobody answered; None where there is neither."""
+    reply: Reply | None = None
+    for event in events:
+        if isinstance(event.body, InputResolved):
+            reply = Reply(value=event.body.value, answered=event.body.outcome == "answered")
+    return reply

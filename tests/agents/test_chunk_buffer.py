@@ -1,0 +1,148 @@
+"""Pieces of text are joined without ever coming late, out of order or under another's name."""
+
+import asyncio
+
+import pytest
+
+from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, Outlet
+from askstream.server.events import AgentChunk, AgentResponse, Draft
+from tests.agents.stage import Recorder
+
+
+def response(agent_name: str = "A") -> Draft:
+    return Draft(agent_name, "done", AgentResponse())
+
+
+def deltas(sink: Recorder) -> list[str]:
+    return [body.delta for body in sink.bodies(AgentChunk)]
+
+
+async def test_the_first_piece_leaves_at_once() -> None:
+    """Nobody waits for the beginning of a text."""
+    sink = Recorder()
+    await Outlet(sink).write("A", "m", "first")
+    assert deltas(sink) == ["first"]
+
+
+async def test_pieces_that_come_fast_leave_together() -> None:
+    """What follows within the time to merge is one event, which comes by itself when that is over."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    for piece in ("first", "se", "co", "nd"):
+        await outlet.write("A", "m", piece)
+    assert deltas(sink) == ["first"]
+    await asyncio.sleep(MERGE_SECONDS * 3)
+    assert deltas(sink) == ["first", "second"]
+
+
+async def test_much_text_does_not_wait() -> None:
+    """At the size limit what is there leaves, however early."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    for _ in range(3):
+        await outlet.write("A", "m", "x" * (MERGE_SIZE // 2))
+    assert [len(delta) for delta in deltas(sink)] == [MERGE_SIZE // 2, MERGE_SIZE]
+
+
+async def test_no_event_is_larger_than_the_limit() -> None:
+    """A piece that is larger than an event may be is cut up, and nothing of it is lost."""
+    sink = Recorder()
+    text = "".join(chr(97 + i % 26) for i in range(MERGE_SIZE * 2 + 7))
+    await Outlet(sink).write("A", "m", text)
+    assert "".join(deltas(sink)) == text
+    assert max(map(len, deltas(sink))) <= MERGE_SIZE
+
+
+async def test_an_agents_text_comes_before_its_next_event() -> None:
+    """Flushed first, whatever the clock says; the texts of others wait their time."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    for agent in ("A", "B"):
+        await outlet.write(agent, agent, "first ")
+        await outlet.write(agent, agent, "second")
+    await outlet.emit(response("A"))
+    told = [(draft.agent_name, draft.event_type) for draft in sink.drafts]
+    assert told == [("A", "agent_chunk"), ("B", "agent_chunk"), ("A", "agent_chunk"), ("A", "agent_response")]
+
+
+async def test_two_texts_at_once_keep_their_ids() -> None:
+    """An agent may write two texts at a time; each piece carries the id of its own."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    for piece in "abcdef":
+        await outlet.write("A", "one", piece)
+        await outlet.write("A", "two", piece.upper())
+    await outlet.end("one")
+    await outlet.end("two")
+    assert (sink.written("one"), sink.written("two")) == ("abcdef", "ABCDEF")
+
+
+async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
+    """After `end` everything has left, and no timer goes off for it any more."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    await outlet.write("A", "m", "first ")
+    await outlet.write("A", "m", "second")
+    await outlet.end("m")
+    assert deltas(sink) == ["first ", "second"]
+    await asyncio.sleep(MERGE_SECONDS * 2)
+    assert deltas(sink) == ["first ", "second"]
+
+
+class Slow(Recorder):
+    """A sink that takes its time, so that others come up meanwhile."""
+
+    async def emit(self, draft: Draft) -> None:
+        await asyncio.sleep(0.002)
+        await super().emit(draft)
+
+
+async def test_order_holds_when_the_sink_is_slow() -> None:
+    """Who comes first is first in the log, though the sink makes everybody wait."""
+    sink = Slow()
+    outlet = Outlet(sink)
+
+    async def agent(name: str) -> None:
+        for number in range(5):
+            await outlet.write(name, f"{name}{number}", f"{number}a")
+            await outlet.write(name, f"{name}{number}", f"{number}b")
+            await outlet.emit(response(name))
+
+    await asyncio.gather(agent("A"), agent("B"))
+    for name in "AB":
+        own = [d for d in sink.drafts if d.agent_name == name]
+        text = "".join(d.body.delta if isinstance(d.body, AgentChunk) else "." for d in own)
+        assert text == "0a0b.1a1b.2a2b.3a3b.4a4b."
+
+
+async def test_nothing_passes_after_the_close() -> None:
+    """Who still speaks then is cancelled, and what has not left is dropped."""
+    sink = Recorder()
+    outlet = Outlet(sink)
+    await outlet.write("A", "m", "first")
+    await outlet.write("A", "m", "second")
+    outlet.close()
+    with pytest.raises(asyncio.CancelledError):
+        await outlet.emit(response())
+    await asyncio.sleep(MERGE_SECONDS * 2)
+    assert deltas(sink) == ["first"]
+
+
+class Broken(Recorder):
+    """A sink whose log is gone after the first event."""
+
+    async def emit(self, draft: Draft) -> None:
+        if self.drafts:
+            raise OSError("disk full")
+        await super().emit(draft)
+
+
+async def test_what_the_sink_raises_is_kept() -> None:
+    """Whoever speaks next learns of it."""
+    outlet = Outlet(Broken())
+    await outlet.write("A", "m", "first")
+    with pytest.raises(OSError, match="disk full"):
+        await outlet.emit(response())
+    assert isinstance(outlet.problem, OSError)
+    with pytest.raises(OSError, match="disk full"):
+        await outlet.emit(response("B"))

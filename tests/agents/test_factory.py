@@ -1,0 +1,124 @@
+"""The orchestrator is put together from plain arguments: quickly, with the right model's name, and closed again."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from askstream.agents.factory import WAREHOUSE, open_orchestrator
+from askstream.agents.models import BadModelSettings, ModelSettings
+from askstream.server.events.errors import RunFailed
+from tests.agents.fake_provider import Reply, provider
+from tests.agents.stage import Recorder, answered, task
+
+KEY = ModelSettings(api_key="x", model="gpt-4o")
+
+
+def test_nothing_imports_autogen_before_it_is_needed(tmp_path: Path) -> None:
+    """A server that starts answers at once: AutoGen comes with `warm`, or with the first run."""
+    code = f"""
+import asyncio, sys
+from pathlib import Path
+from askstream.agents.factory import open_orchestrator
+from askstream.agents.models import ModelSettings
+
+async def main():
+    async with open_orchestrator(model=ModelSettings(), data=Path({str(tmp_path)!r})) as orchestrator:
+        print(orchestrator.model)
+        early = [name for name in sys.modules if name.partition(".")[0] in ("autogen_core", "autogen_ext", "openai")]
+        assert not early, early
+        await orchestrator.warm()
+        assert "autogen_ext" in sys.modules
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "offline-analyst (rules, no LLM)\n"), done.stderr
+
+
+async def test_the_bundled_team_answers_without_a_key(tmp_path: Path) -> None:
+    """The offline analyst, over a database that is made on first use."""
+    async with open_orchestrator(model=ModelSettings(), data=tmp_path) as orchestrator:
+        assert not (tmp_path / WAREHOUSE).exists()
+        sink = Recorder()
+        answer = await orchestrator.run(task("What was our revenue in October 2026?"), sink)
+    assert (tmp_path / WAREHOUSE).exists()
+    assert answer.agent_name == "ReportAgent"
+    assert "€" in answered(answer).final_response
+    assert answered(answer).usage.prompt_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (KEY, "gpt-4o"),
+        (ModelSettings(base_url="http://localhost:11434/v1", model="qwen9"), "qwen9"),
+        (ModelSettings(), "offline-analyst (rules, no LLM)"),
+    ],
+)
+async def test_the_models_name_is_known_before_any_call(tmp_path: Path, model: ModelSettings, name: str) -> None:
+    """The page shows it."""
+    async with open_orchestrator(model=model, data=tmp_path) as orchestrator:
+        assert orchestrator.model == name
+
+
+async def test_settings_that_no_run_could_succeed_with_are_refused(tmp_path: Path) -> None:
+    """When the server starts, not at the first question."""
+    with pytest.raises(BadModelSettings):
+        async with open_orchestrator(model=ModelSettings(azure_endpoint="https://x"), data=tmp_path):
+            pass
+    with pytest.raises(RunFailed, match="no database"):
+        async with open_orchestrator(model=KEY, data=tmp_path, warehouse=tmp_path / "gone.db"):
+            pass
+    with pytest.raises(RunFailed, match="no module"):
+        async with open_orchestrator(model=KEY, data=tmp_path, team="no.such:team"):
+            pass
+
+
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The first run says so; the next one tries again, and finds it put right."""
+    data = tmp_path / "data"
+    data.write_text("a file where the folder should be")
+    async with provider([Reply(text=["ok"])]) as fake:
+        model = ModelSettings(base_url=fake.base_url, model="fake", names="field")
+        async with open_orchestrator(model=model, data=data) as orchestrator:
+            with pytest.raises(RunFailed, match="ASKSTREAM_DATA") as caught:
+                await orchestrator.run(task(), Recorder())
+            assert str(tmp_path) not in str(caught.value)
+            data.unlink()
+            assert answered(await orchestrator.run(task(), Recorder())).final_response == "ok"
+    assert caught.value.code == "team_unavailable"
+
+
+async def test_a_model_that_no_client_can_be_made_for_is_told(tmp_path: Path) -> None:
+    """Seen only when the libraries are there: the run fails, in words that repeat no setting."""
+    broken = ModelSettings(api_key="x", base_url="http://[broken", model="m")
+    async with open_orchestrator(model=broken, data=tmp_path) as orchestrator:
+        with pytest.raises(RunFailed, match="settings for the model") as caught:
+            await orchestrator.run(task(), Recorder())
+    assert caught.value.code == "team_unavailable"
+
+
+async def test_an_own_team_is_tried_when_the_server_starts(tmp_path: Path) -> None:
+    """What its factory makes is looked at before anybody asks."""
+    with pytest.raises(RunFailed, match="made a dict") as caught:
+        async with open_orchestrator(model=KEY, data=tmp_path, team="builtins:dict"):
+            pass
+    assert caught.value.code == "team_unavailable"
+
+
+async def test_runs_that_come_while_it_warms_wait_for_the_same(tmp_path: Path) -> None:
+    """One client is made, also when the first who waited gives up."""
+    async with provider([Reply(text=["ok"])]) as fake:
+        model = ModelSettings(base_url=fake.base_url, model="fake", names="field")
+        async with open_orchestrator(model=model, data=tmp_path) as orchestrator:
+            impatient = asyncio.ensure_future(orchestrator.run(task(), Recorder()))
+            await asyncio.sleep(0)
+            patient = asyncio.ensure_future(orchestrator.run(task(), Recorder()))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert answered(await patient).final_response == "ok"
+            with pytest.raises(asyncio.CancelledError):
+                await impatient

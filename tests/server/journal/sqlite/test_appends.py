@@ -1,0 +1,138 @@
+"""Many runs' appends at once: what they cost, counted, and what one refusal does to the others."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
+from askstream.server.journal.base import RunRecord
+from askstream.server.journal.sqlite.appends import Append, Unsettled, write_appends
+from askstream.server.journal.sqlite.journal import SqliteJournal
+from askstream.server.journal.sqlite.tables import connect_writer, insert_record
+from tests.conformance.journals import entries, head, record
+
+RUNS = 200
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """The tables, with RUNS runs that have no events yet; what a test writes is rolled back."""
+    opened = connect_writer(tmp_path / "a.db", "normal")
+    opened.execute("BEGIN IMMEDIATE")
+    for number in range(RUNS):
+        insert_record(opened, record(f"r{number}"))
+    yield opened
+    opened.close()
+
+
+def _append(number: int, event_id: int, *, attempt: int = 1) -> Append:
+    to = record(f"r{number}", last_id=event_id, attempt=attempt)
+    return Append(to.head, entries(event_id, event_id), None)
+
+
+def test_an_append_moves_a_head_and_adds_its_events_and_does_nothing_else(db: sqlite3.Connection) -> None:
+    """Two statements for a run, prepared once for all of them; the run's own row, with its indexes, is not touched."""
+    statements: list[str] = []
+    db.set_trace_callback(statements.append)
+    write_appends(db, [_append(number, 1) for number in range(RUNS)])
+    db.set_trace_callback(None)
+    assert Counter(" ".join(each.split()[:3]) for each in statements) == {
+        "UPDATE heads SET": RUNS,
+        "INSERT INTO events": RUNS,
+    }
+
+
+async def test_a_commit_of_many_runs_writes_few_pages(tmp_path: Path) -> None:
+    """Not one for each run: their events go to the end of one table, and their heads lie side by side."""
+    journal, wal = SqliteJournal(tmp_path / "j.db"), tmp_path / "j.db-wal"
+    await asyncio.gather(*(journal.create(record(f"r{n}", last_id=1), entries(1, 1)) for n in range(RUNS)))
+    before = 0
+    for event_id in range(2, 12):
+        before = wal.stat().st_size
+        await asyncio.gather(*(_write(journal, f"r{n}", event_id) for n in range(RUNS)))
+    pages = (wal.stat().st_size - before) / 4096
+    await journal.close()
+    assert pages < RUNS * 0.6
+
+
+async def _write(journal: SqliteJournal, run_id: str, event_id: int) -> None:
+    await journal.append(head(run_id, last_id=event_id), entries(event_id, event_id, size=300))
+
+
+@pytest.mark.parametrize(
+    ("bad", "refusal"), [(_append(7, 1, attempt=2), Fenced), (_append(7, 3), OutOfOrder), (_append(RUNS, 1), Fenced)]
+)
+async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
+    tmp_path: Path, bad: Append, refusal: type[Exception]
+) -> None:
+    """In the middle of a group of good ones, each of which is there whole, once."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(RUNS)))
+    group = [_append(n, 1) for n in range(RUNS) if n != 7]
+    group.insert(50, bad)
+    told = await asyncio.gather(*(journal.append(a.head, a.entries) for a in group), return_exceptions=True)
+    assert isinstance(told.pop(50), refusal)
+    assert told == [None] * (RUNS - 1)
+    for number in range(RUNS):
+        there = entries(1, 1) if number != 7 else []
+        assert await journal.read(f"r{number}", 0) == there
+        assert await journal.record(f"r{number}") == record(f"r{number}", last_id=len(there))
+    await journal.close()
+
+
+async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -> None:
+    """An append whose second event can't be stored leaves neither the first nor its record nor its checkpoint."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(3)))
+    bad = [*entries(1, 1), entries(2, 2)[0]._replace(agent_name="\ud800")]
+    told = await asyncio.gather(
+        _write(journal, "r0", 1),
+        journal.append(head("r1", last_id=2), bad, checkpoint=b"c"),
+        _write(journal, "r2", 1),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in told] == [type(None), JournalError, type(None)]
+    assert await journal.record("r1") == record("r1")
+    assert await journal.read("r1", 0) == []
+    assert await journal.checkpoint("r1") is None
+    assert await journal.record("r2") == record("r2", last_id=1)
+    await journal.close()
+
+
+def test_one_refusal_among_several_is_found_by_writing_each_alone(db: sqlite3.Connection) -> None:
+    """Before a single event is written."""
+    with pytest.raises(Unsettled):
+        write_appends(db, [_append(1, 1), _append(2, 2)])
+    assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+
+def test_appends_of_one_run_in_one_group_follow_one_another(db: sqlite3.Connection) -> None:
+    """In their order, each of them after the one before."""
+    write_appends(db, [_append(3, 1), _append(4, 1), _append(3, 2)])
+    assert db.execute("SELECT id FROM events ORDER BY place").fetchall() == [(1,), (1,), (2,)]
+    with pytest.raises(Unsettled):
+        write_appends(db, [_append(3, 4), _append(3, 3)])
+
+
+async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -> None:
+    """Nor does anything it left come back with a run of the same id."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    await journal.create(record("a"), [])
+    await journal.append(_ended("a").head, entries(1, 1), checkpoint=b"c")
+    assert await journal.checkpoint("a") is None
+    assert await journal.forget("a")
+    await journal.create(record("a"), [])
+    assert await journal.read("a", 0) == []
+    await journal.close()
+    with sqlite3.connect(tmp_path / "j.db") as db:
+        assert db.execute("SELECT number FROM runs").fetchall() == [(2,)]
+        assert db.execute("SELECT count(*) FROM heads").fetchone() == (1,)
+    db.close()
+
+
+def _ended(run_id: str) -> RunRecord:
+    return record(run_id, last_id=1, state="completed", ended_at=5.0)

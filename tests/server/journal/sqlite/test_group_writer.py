@@ -1,0 +1,336 @@
+"""The one connection that writes: where it writes, what shares a transaction, and what one job can't do to others."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from askstream.server.events.errors import JournalError
+from askstream.server.journal.sqlite import group_writer as writers
+from askstream.server.journal.sqlite.appends import Append
+from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
+from askstream.server.scheduling import AT_ONCE
+from tests.conformance.journals import entries, head
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
+    def connected() -> sqlite3.Connection:
+        db = sqlite3.connect(tmp_path / "w.db", isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL)")
+        return db
+
+    return connected
+
+
+@pytest.fixture
+async def writer(connect: Callable[[], sqlite3.Connection]) -> AsyncIterator[GroupWriter]:
+    opened = GroupWriter(connect(), _nobody)
+    yield opened
+    await opened.close()
+
+
+def _nobody(run_id: str) -> None:
+    """Nobody watches a run of this journal."""
+
+
+def _add(number: object) -> Work:
+    return lambda db: db.execute("INSERT INTO t VALUES (?)", (number,)).rowcount
+
+
+def _sum(db: sqlite3.Connection) -> int:
+    total: int = db.execute("SELECT coalesce(sum(n), 0) FROM t").fetchone()[0]
+    return total
+
+
+def _thread(_: sqlite3.Connection) -> threading.Thread:
+    return threading.current_thread()
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["at once", "on the thread"])
+@pytest.mark.parametrize("poison", [2**63, "\ud800", None, object()])
+async def test_what_cannot_be_written_fails_nobody_but_its_writer(
+    writer: GroupWriter, poison: object, *, long: bool
+) -> None:
+    """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(
+            *(writer.submit(_add(poison if number == 5 else number), long=long) for number in range(10)),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes.pop(5), JournalError)
+        assert outcomes == [1] * 9
+        assert await writer.submit(_sum) == 40
+
+
+async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
+
+    async def waits(events: int = 1) -> bool:
+        job = writer.submit(Append(head(), entries(1, events), None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        at_once = job.done()
+        with pytest.raises(JournalError):  # for want of tables
+            await job
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits() for _ in range(2)] == [False, True]
+        assert not any([await waits() for _ in range(AT_ONCE)])
+        assert [await waits(events=2), await waits(), await waits()] == [True, True, False]
+        assert [await waits(events=2), await waits()] == [True, True]
+    await writer.close()
+
+
+async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
+    """It takes along what waits already, and nothing is left to do when that would have been due."""
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=0.2)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        waiting = writer.submit(_add(1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        hurried = writer.submit(_sum, soon=True)
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert waiting.done()
+        assert hurried.result() == 2
+        await asyncio.sleep(0.4)
+        assert len(begun) == 2
+        jobs = [writer.submit(_add(1)), writer.submit(_add(1))]
+        await jobs[0]
+        later = writer.submit(_add(1))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert not later.done()  # nobody is in a hurry any more
+        await writer.close()
+
+
+async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    loop, turns = asyncio.get_running_loop(), 0
+
+    def hurry() -> None:
+        nonlocal turns
+        turns += 1
+        if not first.done() and turns < 100:
+            loop.call_soon(hurry)
+            writer.submit(_add(1), soon=True)
+
+    loop.call_soon(hurry)
+    first = writer.submit(_add(1), soon=True)
+    async with asyncio.timeout(10):
+        await first
+        assert turns < 5
+        await writer.close()
+
+
+async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
+    connect: Callable[[], sqlite3.Connection],
+) -> None:
+    """Though they bring no event."""
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
+
+    def save() -> "asyncio.Future[None]":
+        return writer.submit(Append(head(), [], b"c"))
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(save(), return_exceptions=True)
+        await asyncio.gather(save(), save(), return_exceptions=True)
+        last = save()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert not last.done()
+        await asyncio.gather(last, writer.close(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
+async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
+    """Nothing can join what is written last, whatever is written first."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        match before:
+            case "long work":
+                writer.submit(_thread, long=True)
+                waiting = [writer.submit(_add(1), soon=True)]
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                waiting.append(writer.submit(_add(1)))
+            case "more than a group":
+                waiting = [writer.submit(_add(1)) for _ in range(writers.SMALL + 1)]
+            case _:
+                waiting = []
+        await writer.close()
+    assert [job.result() for job in waiting] == [1] * len(waiting)
+
+
+async def test_a_full_group_waits_for_nothing(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Nothing more can join it. What is left over is a group of its own."""
+    writer = GroupWriter(connect(), _nobody, pace=3600)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        jobs = [writer.submit(_add(1)) for _ in range(2 * writers.SMALL + 1)]
+        await asyncio.gather(*jobs[:-1])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not jobs[-1].done()
+        await writer.close()
+
+
+async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
+    connect: Callable[[], sqlite3.Connection],
+) -> None:
+    """A transaction for each of them would cost many times what they do."""
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=0.5)
+    async with asyncio.timeout(10):
+        await writer.submit(_add(1))
+        jobs = [writer.submit(_add(1)) for _ in range(20)]
+        await asyncio.sleep(0)  # a moment in which a writer that didn't wait would begin
+        jobs += [writer.submit(_add(1)) for _ in range(20)]
+        await asyncio.gather(*jobs)
+    assert len(begun) == 2
+    await writer.close()
+
+
+async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> None:
+    """To wake a thread and to be woken by it costs many times what SQLite does."""
+    assert await writer.submit(_thread) is threading.current_thread()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
+    connect: Callable[[], sqlite3.Connection], *, waits: bool
+) -> None:
+    """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
+    writer, let_go, begun = GroupWriter(connect(), _nobody, waits=waits), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(_: sqlite3.Connection) -> bool:
+        loop.call_soon_threadsafe(begun.set)
+        return let_go.wait(10)
+
+    async with asyncio.timeout(10):
+        toil = writer.submit(work, long=not waits)
+        await begun.wait()
+        meanwhile = writer.submit(_add(7))
+        await asyncio.sleep(0)
+        assert not toil.done()
+        assert not meanwhile.done()
+        let_go.set()
+        assert await toil
+        assert await meanwhile == 1
+        assert (await writer.submit(_thread) is threading.current_thread()) is not waits
+    await writer.close()
+
+
+async def test_many_jobs_at_once_are_written_in_small_groups(
+    connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come with a rush of questions, of which the loop is busy: a thread would wait for the interpreter at each
+    statement. Between the groups the loop turns."""
+    monkeypatch.setattr(writers, "SLOW", 3600)  # whatever else this machine does
+    db, begun = connect(), list[int]()
+    turns = 0
+    db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=0)
+    jobs = [writer.submit(_thread) for _ in range(2 * writers.SMALL + 1)]
+    while not all(job.done() for job in jobs):
+        await asyncio.sleep(0)
+        turns += 1
+    assert {job.result() for job in jobs} == {threading.current_thread()}
+    assert len(set(begun)) == 3
+    await writer.close()
+
+
+async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits that stall must not stall the event loop a third time. Once may be the machine's fault."""
+    monkeypatch.setattr(writers, "SLOW", -1.0)
+    await writer.submit(_add(1))
+    assert await writer.submit(_thread) is threading.current_thread()
+    monkeypatch.setattr(writers, "SLOW", 3600)
+    assert await writer.submit(_thread) is not threading.current_thread()
+    assert await writer.submit(_thread) is threading.current_thread()
+
+
+async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
+    connect: Callable[[], sqlite3.Connection],
+) -> None:
+    """Somebody's tool locks the file: the loop turns, and the job is done when the lock is gone."""
+    db, other, loop = connect(), connect(), asyncio.get_running_loop()
+    tried, waits = 0, asyncio.Event()
+
+    def begins(sql: str) -> None:
+        nonlocal tried
+        tried += sql.startswith("BEGIN")
+        if tried == 2:  # the loop's own attempt was the first
+            loop.call_soon_threadsafe(waits.set)
+
+    db.set_trace_callback(begins)
+    writer = GroupWriter(db, _nobody)
+    other.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(10):
+        job = writer.submit(_add(3))
+        await waits.wait()
+        assert not job.done()
+        other.execute("COMMIT")
+        assert await job == 1
+    other.close()
+    await writer.close()
+
+
+async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte takes the disk milliseconds, whatever it is made of."""
+    threads: list[threading.Thread] = []
+
+    def write(_db: sqlite3.Connection, _appends: Sequence[Append]) -> None:
+        threads.append(threading.current_thread())
+
+    monkeypatch.setattr(writers, "write_appends", write)
+    for size in (10, writers.SMALL_BYTES + 1):
+        await writer.submit(Append(head(), entries(1, 1, size=size), None))
+    await writer.submit(Append(head(), entries(1, 4, size=writers.SMALL_BYTES // 3), None))
+    await writer.submit(Append(head(), [], b"c" * (writers.SMALL_BYTES + 1)))
+    assert [thread is threading.current_thread() for thread in threads] == [True, False, False, False]
+
+
+async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
+    writer: GroupWriter, connect: Callable[[], sqlite3.Connection], tmp_path: Path
+) -> None:
+    """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
+    size = 4096 * writers.CHECKPOINT_PAGES
+    db = connect()
+    async with asyncio.timeout(30):
+        while (tmp_path / "w.db").stat().st_size <= 8192:
+            await asyncio.gather(*(writer.submit(_add(1)) for _ in range(100)))
+            assert (tmp_path / "w.db-wal").stat().st_size <= size * 1.1
+    assert _sum(db) > 0
+    db.close()
+
+
+async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
+    """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
+    writer = GroupWriter(connect(), _nobody)
+    jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
+    jobs[1].cancel()
+    async with asyncio.timeout(10):
+        await asyncio.gather(writer.close(), writer.close())
+        assert [job.done() for job in jobs] == [True] * 3
+    with pytest.raises(JournalError):
+        await writer.submit(_add(8))
+    db = connect()
+    assert _sum(db) == 7
+    db.close()

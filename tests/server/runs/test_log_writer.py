@@ -1,0 +1,186 @@
+"""What the way of an event into the log costs, counted: appends, log records."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from askstream.server.bus import Channel
+from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
+from askstream.server.events.errors import JournalError, RunFailed
+from askstream.server.journal import Entry, Head, Journal, open_journal
+from askstream.server.journal.memory import MemoryJournal
+from askstream.server.runs.limits import Limits
+from askstream.server.runs.log_writer import COMPACT_CHUNKS, Writer
+from askstream.server.telemetry import StreamLog
+from tests.conformance.journals import Yielding, record
+
+THOUGHT = Draft("A", "thinking", AgentThinking(progress=25))
+ANSWERED = Draft(
+    "A", "done", Completed(final_response="", total_messages=1, response_length=0, usage=Usage(), duration_ms=1)
+)
+
+
+def _writer(journal: Journal, limits: Limits | None = None) -> Writer:
+    return Writer(record(), journal, Channel("r"), limits or Limits(), clock=lambda: datetime.now(UTC), log=StreamLog())
+
+
+@pytest.fixture
+def appended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
+    """The appends to journals in memory: how many events, and the checkpoint."""
+    seen: list[tuple[int, bytes | None]] = []
+    append = MemoryJournal.append
+
+    async def counted(
+        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> None:
+        seen.append((len(entries), checkpoint))
+        await append(journal, head, entries, checkpoint=checkpoint)
+
+    monkeypatch.setattr(MemoryJournal, "append", counted)
+    return seen
+
+
+async def test_what_happens_in_one_turn_of_the_loop_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+    """An event is as durable as the checkpoint behind it: a server that dies has both, or neither."""
+    journal = open_journal("memory://")
+    writer = _writer(journal)
+    await journal.create(writer.record, [])
+    await writer.emit(THOUGHT)
+    await writer.emit(THOUGHT)
+    await writer.checkpoint(b"c")
+    assert appended == [(2, b"c")]
+
+
+async def test_what_happens_while_the_disk_is_busy_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+    """However many turns of the loop that takes: 300 events are no more than two appends."""
+    journal = open_journal("memory://")
+    writer = _writer(cast(Journal, Yielding(journal, turns=500)))
+    await journal.create(writer.record, [])
+    async with asyncio.timeout(10):
+        await _emit(writer, 300)
+    assert [count for count, _ in appended] == [1, 299]
+
+
+async def test_the_record_counts_what_the_log_holds() -> None:
+    """Events and bytes as they are in the journal, tokens by responses, progress that never falls."""
+    journal = open_journal("memory://")
+    writer = _writer(journal)
+    response = AgentResponse(progress=50, usage=Usage(3, 4))
+    drafts = [THOUGHT, Draft("A", "x", response), Draft("A", "x", AgentChunk(delta="x", message_id="m")), THOUGHT]
+    await journal.create(writer.record, [])
+    for draft in drafts:
+        await writer.emit(draft)
+    await writer.flush()
+    log = await journal.read("r", 0)
+    assert writer.durable == await journal.record("r") == writer.record
+    assert writer.durable == record(
+        last_id=4,
+        log_events=4,
+        log_bytes=sum(len(each.line) for each in log),
+        progress=50,
+        prompt_tokens=3,
+        completion_tokens=4,
+    )
+
+
+async def test_nobody_sees_an_event_before_it_is_durable() -> None:
+    """At no step of a slow journal do viewers know more than it holds."""
+    memory = open_journal("memory://")
+    writer = _writer(cast(Journal, Yielding(memory)))
+    await memory.create(writer.record, [])
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        telling = group.create_task(_emit(writer, 100))
+        seen: set[int] = set()
+        while not telling.done():
+            held = await memory.record("r")
+            assert held is not None
+            assert writer.channel.last_id <= held.last_id
+            assert writer.durable.last_id <= held.last_id
+            seen.add(writer.channel.last_id)
+            await asyncio.sleep(0)
+        await writer.end(ANSWERED, "completed")
+    assert len(seen) > 10
+
+
+async def _emit(writer: Writer, count: int) -> None:
+    for _ in range(count):
+        await writer.emit(THOUGHT)
+        await asyncio.sleep(0)
+    await writer.flush()
+
+
+async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
+    """Any number of them; one who gives up takes nobody along."""
+    journal = cast(Journal, Yielding(open_journal("memory://")))
+    writer = _writer(journal)
+    await journal.create(writer.record, [])
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        await writer.emit(THOUGHT)
+        waiting = [group.create_task(writer.flush()) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting[2].cancel()
+        await writer.checkpoint(b"c")
+        await asyncio.wait(waiting)
+        assert [task.cancelled() for task in waiting] == [False, False, True, False, False]
+        await writer.end(ANSWERED, "completed")
+    assert [each.id for each in await journal.read("r", 0)] == [1, 2]
+
+
+async def test_a_writer_that_is_closed_writes_only_what_is_on_its_way() -> None:
+    """A team that was given up may speak for hours; the next server is the one that writes."""
+    journal = open_journal("memory://")
+    writer = _writer(cast(Journal, Yielding(journal)))
+    await journal.create(writer.record, [])
+    await writer.emit(THOUGHT)
+    await asyncio.sleep(0)  # that one is on its way
+    await writer.emit(THOUGHT)
+    writer.close()
+    with pytest.raises(RunFailed):
+        await writer.emit(THOUGHT)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [each.id for each in await journal.read("r", 0)] == [1]
+
+
+async def test_a_journal_that_breaks_in_an_unforeseen_way_ends_the_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits, and whoever emits later, is told so in words of ours."""
+
+    async def broken(*_args: object, **_options: object) -> None:
+        raise RuntimeError("secret")
+
+    journal = open_journal("memory://")
+    monkeypatch.setattr(journal, "append", broken)
+    writer = _writer(journal)
+    async with asyncio.timeout(10):
+        await writer.emit(THOUGHT)
+        with pytest.raises(JournalError, match="RuntimeError"):
+            await writer.flush()
+        with pytest.raises(JournalError):
+            await writer.emit(THOUGHT)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "yielding"])
+async def test_a_log_that_outgrows_its_bound_drops_the_chunks_of_what_is_whole(kind: str) -> None:
+    """The record counts what is left, and the run goes on meanwhile and afterwards."""
+    memory = open_journal("memory://")
+    journal = cast(Journal, Yielding(memory)) if kind == "yielding" else memory
+    writer = _writer(journal, Limits(log_events=COMPACT_CHUNKS + 50))
+    await journal.create(writer.record, [])
+    async with asyncio.timeout(10):
+        for _ in range(COMPACT_CHUNKS + 10):
+            await writer.emit(Draft("A", "", AgentChunk(delta="x", message_id="m")))
+        await writer.emit(Draft("A", "x", AgentResponse(progress=50, usage=Usage())))
+        for _ in range(60):
+            await writer.emit(THOUGHT)
+        await writer.flush()
+        await writer.emit(THOUGHT)
+        await writer.end(ANSWERED, "completed")
+    left = await journal.read("r", 0)
+    assert {each.event_type for each in left} == {"agent_response", "agent_thinking", "completed"}
+    assert len(left) == writer.durable.log_events == 63
+    assert sum(len(each.line) for each in left) == writer.durable.log_bytes

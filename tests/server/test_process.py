@@ -1,0 +1,35 @@
+"""The server as the command runs it: what it takes in by itself, and what it leaves to the application."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from uvicorn.server import ServerState
+
+from askstream.server.app import open_app
+from askstream.server.process import config
+from askstream.server.settings import Settings
+from tests.transports.connections import Line
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: askstream.v1\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_websocket_is_let_in_at_once_unless_connections_are_left_to_asgi(tmp_path: Path, direct: bool) -> None:
+    """Its answer is written before anything else has run, or else a task of the application's will see to it."""
+    async with open_app(Settings(data=tmp_path, direct=direct)) as app:
+        configured, state, line = config(app), ServerState(), Line()
+        configured.load()
+        http = cast(Any, configured.http_protocol_class)(config=configured, server_state=state, app_state={})
+        http.connection_made(line)
+        http.data_received(UPGRADE)
+        assert bool(line.written) == direct
+        assert bool(state.tasks) != direct
+        for task in state.tasks:
+            task.cancel()
+        if direct:
+            assert b"\r\nSec-WebSocket-Protocol: askstream.v1\r\n" in line.written[0]
+            line.lose()

@@ -1,0 +1,311 @@
+"""A socket on a connection that is ours, spoken to by the `websockets` client's sans-IO core."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from askstream.server.bus import Bus
+from askstream.server.connections.direct import Hearer, Socket
+from askstream.server.connections.uvicorn import Upgrade
+from askstream.server.events import AgentThinking, Draft, Usage
+from askstream.server.journal import Journal, RunRecord, open_journal
+from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
+from askstream.transports.base import House
+from askstream.transports.websocket.endpoint import WebSockets
+from askstream.transports.websocket.socket import TOGETHER
+from tests.conformance.journals import Yielding
+from tests.transports.connections import Line
+
+SIZE = 300
+
+
+class Speaks:
+    """An Orchestrator whose team says as many things as the question says, each when it is let."""
+
+    model = "speaks"
+
+    def __init__(self) -> None:
+        self.may = asyncio.Semaphore(0)
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        for number in range(int(task.question)):
+            await self.may.acquire()
+            await sink.emit(Draft("A", f"{number} ".ljust(SIZE, "."), AgentThinking(progress=1)))
+        return Answer(final_response="Done.", total_messages=1, usage=Usage(), agent_name="A")
+
+
+class Client:
+    """One socket's client. It reads nothing while `line.full_after` says so."""
+
+    def __init__(self, house: House) -> None:
+        self._core = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
+        self.line = Line()
+        self.texts: list[dict[str, Any]] = []
+        self._read = 0
+        self._house = house
+
+    def open(self) -> None:
+        WebSockets(self._house).welcome(Upgrade([], self._accept))
+
+    def _accept(self, hearer: Hearer, subprotocol: str | None) -> Socket:
+        core = ServerProtocol(state=State.OPEN)
+        return Socket(cast(Any, self.line), hearer, set[Any](), core, is_paused=self.line.is_paused)
+
+    def say(self, **message: Any) -> None:
+        self._core.send_text(json.dumps(message).encode())
+        self.line.hear(b"".join(self._core.data_to_send()))
+
+    def say_together(self, *messages: dict[str, Any]) -> None:
+        """In one packet."""
+        for message in messages:
+            self._core.send_text(json.dumps(message).encode())
+        self.line.hear(b"".join(self._core.data_to_send()))
+
+    async def leave(self) -> None:
+        while not self.line.reading:  # noqa: ASYNC110 - the fake has no events of its own
+            await asyncio.sleep(0)
+        self._core.send_close(1001)
+        self.line.hear(b"".join(self._core.data_to_send()))
+
+    def look(self) -> list[dict[str, Any]]:
+        """All that has come so far."""
+        new = b"".join(self.line.written)[self._read :]
+        self._read += len(new)
+        self._core.receive_data(new)
+        frames = [event for event in self._core.events_received() if isinstance(event, Frame)]
+        self.texts += [json.loads(bytes(frame.data)) for frame in frames if frame.opcode is Opcode.TEXT]
+        return self.texts
+
+    @property
+    def close_code(self) -> int | None:
+        self.look()
+        return self._core.close_rcvd.code if self._core.close_rcvd else None
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        while len(self.look()) < count:  # noqa: ASYNC110 - the fake has no events of its own
+            await asyncio.sleep(0.001)
+        return self.texts
+
+    async def told_to_close(self) -> int:
+        while (code := self.close_code) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        return code
+
+    async def cut(self) -> None:
+        while not self.line.closed:  # noqa: ASYNC110 - the fake has no events of its own
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def team() -> Speaks:
+    return Speaks()
+
+
+@pytest.fixture(params=["prompt", "yielding"])
+async def house(request: pytest.FixtureRequest, team: Speaks) -> AsyncIterator[House]:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        memory = open_journal("memory://")
+        journal = cast(Journal, Yielding(memory)) if request.param == "yielding" else memory
+        bus = Bus(journal, group)
+        runs = Runs(journal, bus, cast(Any, team), Limits(), group=group)
+        house = House(runs=runs, bus=bus, send_seconds=0.05, heartbeat_seconds=0.2)
+        yield house
+        await house.tasks.close()
+        await runs.close()
+        bus.close()
+
+
+async def _run(house: House, says: int = 1) -> RunRecord:
+    record, _ = await house.runs.start(Question(text=str(says), principal="anonymous"))
+    return record
+
+
+async def _watching(house: House, *records: RunRecord) -> Client:
+    """A socket that has been told of each of these runs that it watches it, and its first event."""
+    client = Client(house)
+    client.open()
+    for record in records:
+        client.say(type="subscribe", run_id=record.run_id)
+    await client.until(2 * len(records))
+    return client
+
+
+def _ids(texts: list[dict[str, Any]]) -> list[int]:
+    return [text["event"]["id"] for text in texts if "event" in text]
+
+
+async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(house: House, team: Speaks) -> None:
+    """Reply first, then every event once; then the next command."""
+    record = await _run(house, 3)
+    client = Client(house)
+    client.open()
+    client.say(type="subscribe", run_id=record.run_id, ref=1)
+    await client.until(2)
+    assert client.texts[0]["reply"]["ref"] == 1
+    for number in range(3):
+        team.may.release()
+        await client.until(3 + number)
+    assert _ids(await client.until(6)) == [1, 2, 3, 4, 5]
+    assert not house.bus.viewers(record.run_id)
+    client.say(type="ping", ref=2)
+    assert (await client.until(7))[-1]["reply"]["type"] == "pong"
+    client.say(type="subscribe", run_id=record.run_id, ref=3, after=4)
+    assert _ids(await client.until(9)) == [1, 2, 3, 4, 5, 5]
+
+
+async def test_a_socket_that_only_listens_needs_no_task(house: House) -> None:
+    """Nor does its heartbeat, while the client takes what it is sent."""
+    before = asyncio.all_tasks()
+    client = Client(house)
+    client.open()
+    await client.until(2)
+    assert all(text == {"reply": {"type": "heartbeat"}} for text in client.texts)
+    assert asyncio.all_tasks() == before
+
+
+async def test_heartbeats_of_many_sockets_go_out_together(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they came: the process is woken for all of them, not for each."""
+    loop, due = asyncio.get_running_loop(), list[float]()
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        due.append(when)
+        return call_at(when, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    began = loop.time()
+    for _ in range(100):
+        Client(house).open()
+    took = loop.time() - began
+    assert len(due) == 100
+    assert len(set(due)) <= 2 + took / (house.heartbeat_seconds / TOGETHER)
+
+
+async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Speaks) -> None:
+    """Its viewers are gone before anything else could be written to them, and so are its tasks."""
+    records = [await _run(house) for _ in range(3)]
+    client = await _watching(house, *records)
+    await client.leave()
+    assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
+    client.line.lose()
+    written = len(client.line.written)
+    for _ in records:
+        team.may.release()
+    for record in records:
+        await house.runs.outcome(record.run_id)
+    assert len(client.line.written) == written
+    while house.tasks._running:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_a_run_that_is_tied_to_its_socket_ends_with_it(house: House) -> None:
+    """`on_disconnect: cancel`, whoever closes."""
+    client = Client(house)
+    client.open()
+    client.say(type="ask", question="5", on_disconnect="cancel")
+    run_id = (await client.until(2))[0]["reply"]["run_id"]
+    client.line.lose()
+    assert (await house.runs.outcome(run_id)).event_type == "cancelled"
+
+
+async def test_what_a_client_said_before_it_left_is_done(house: House) -> None:
+    """A run that it asked for begins, and ends with it where it said so; a cancel is carried out. Nobody watches."""
+    running, watched = await _run(house), await _run(house)
+    client = Client(house)
+    client.open()
+    client.say_together(
+        {"type": "subscribe", "run_id": watched.run_id},
+        {"type": "cancel", "run_id": running.run_id},
+        {"type": "ask", "question": "7", "on_disconnect": "cancel"},
+    )
+    client.line.lose()
+    assert (await house.runs.outcome(running.run_id)).event_type == "cancelled"
+    while house.tasks._running or house.runs.active > 1:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    asked = (await house.runs.page("anonymous"))[0]
+    assert (asked.question, asked.state) == ("7", "cancelled")
+    assert not house.bus.viewers(watched.run_id)
+
+
+async def test_a_client_that_takes_nothing_is_told_why_and_cut(house: House, team: Speaks) -> None:
+    """4008 is the last that it gets, once, however many runs it watches; other viewers get everything."""
+    record = await _run(house, 40)
+    stalled, reads = await _watching(house, record), await _watching(house, record)
+    stalled.line.full_after = 0
+    for number in range(40):
+        team.may.release()
+        await reads.until(3 + number)
+    await stalled.cut()
+    assert stalled.close_code == 4008
+    assert stalled.line.aborted
+    assert _ids(stalled.texts) == list(range(1, len(_ids(stalled.texts)) + 1))
+    assert _ids(await reads.until(43)) == list(range(1, 43))
+
+
+async def test_who_reads_on_in_time_gets_what_it_lacks(house: House, team: Speaks) -> None:
+    """In order, and every event once."""
+    record = await _run(house, 20)
+    client = await _watching(house, record)
+    client.line.full_after = 0
+    for _ in range(20):
+        team.may.release()
+    await house.runs.outcome(record.run_id)
+    client.line.drain()
+    assert _ids(await client.until(23)) == list(range(1, 23))
+
+
+async def test_a_drain_closes_the_socket_behind_its_notice(house: House) -> None:
+    """4012, however many runs it watches."""
+    records = [await _run(house) for _ in range(3)]
+    client = await _watching(house, *records)
+    house.bus.drain()
+    assert await client.told_to_close() == 4012
+    assert client.texts[-1]["event"]["event_type"] == "drain"
+    assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
+
+
+async def test_silence_is_broken_but_not_while_a_run_speaks(house: House, team: Speaks) -> None:
+    """What the bus writes counts as well."""
+    record = await _run(house, 20)
+    client = await _watching(house, record)
+    for number in range(15):
+        team.may.release()
+        await client.until(3 + number)
+        await asyncio.sleep(0.02)
+    assert {"reply": {"type": "heartbeat"}} in await client.until(18)
+    beat = client.line.at[-1]
+    assert beat - client.line.at[-2] >= house.heartbeat_seconds * 0.95
+
+
+async def test_messages_that_come_together_are_answered_one_after_the_other(house: House) -> None:
+    """Each once, in their order, also where one of them takes longer."""
+    record = await _run(house, 0)
+    while house.runs.active:  # noqa: ASYNC110 - then it takes the journal to find it
+        await asyncio.sleep(0)
+    client = Client(house)
+    client.open()
+    client.say_together(
+        {"type": "ping", "ref": 1},
+        {"type": "subscribe", "run_id": record.run_id, "after": 2, "ref": 2},
+        {"type": "unsubscribe", "run_id": "unknown", "ref": 3},
+        {"type": "ping", "ref": 4},
+    )
+    client.say(type="ping", ref=5)
+    assert [text["reply"]["ref"] for text in await client.until(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_who_floods_is_refused_and_then_closed(house: House) -> None:
+    """The messages of one packet are dealt with one after the other; 4029 is for who never stops."""
+    client = Client(house)
+    client.open()
+    client.say_together(*[{"type": "ping"}] * 2000)
+    assert await client.told_to_close() == 4029
+    assert client.texts[-1]["reply"]["error"]["code"] == "rate_limited"
