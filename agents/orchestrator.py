@@ -15,10 +15,10 @@ from askstream.agents.human import Customs
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, Share
 from askstream.agents.scope import Scope
-from askstream.agents.start_gate import Turnstile
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
+from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
@@ -60,7 +60,7 @@ class AutoGenOrchestrator:
         self._connect = client
         self._source = source
         self._max_messages = max_messages
-        self._turnstile = Turnstile()
+        self._starts = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
     @property
@@ -123,7 +123,7 @@ class AutoGenOrchestrator:
         outlet = Outlet(sink)
         ledger = Ledger(start.usage if start else None)
         try:
-            await self._turnstile.enter()
+            await self._starts.enter()
             team = await self._source.team(Tap(client, outlet, ledger))
             names = [agent.name for agent in members(team)]
             customs = self._source.customs

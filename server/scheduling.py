@@ -1,32 +1,146 @@
-"""Whether to wait for more before something is written, by what comes together now and what earlier waits brought."""
+"""All that delays or batches events on purpose, or lets the event loop serve others first.
 
-# How often in a row nothing is waited for, after a wait that brought nothing. One wait in so many is what it costs to
-# notice that there is more to come again.
-AT_ONCE = 16
+Every wait between a model's chunk and a viewer's socket is listed in docs/latency.md. The classes here decide about
+them; the constants say how long they may be, and why.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+# Writes after which a delay is tried again, once a delay gained nothing: one delay in 17 writes is what it costs to
+# notice that events come together again.
+SKIPPED_WRITES = 16
+# Nobody sees a delay of that length, and a run of 100 events a second never meets it.
+FANOUT_SECONDS = 0.002
+# A pass over that many viewers takes less than FANOUT_SECONDS, so its cost is not measured.
+FEW_VIEWERS = 32
+# AutoGen takes seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
+# waits for something else, its factory's database say, is no reason to hold others up.
+START_ITERATIONS = 8
+# Setting a team up takes the loop some milliseconds. A run's first event is on its way to the viewer after two
+# iterations, so it goes out before that. Iterations, not time: on a busy loop the event needs longer as well.
+FIRST_EVENT_ITERATIONS = 4
 
 
-class Joining:
-    """Of one writer, who asks `pays` where it could wait, and says in `waited` what came of it.
+class AdaptiveDelay:
+    """Whether one writer should wait for more events before it writes, as Nagle's algorithm does.
 
-    Events may come one after the other, each as soon as the one before has been seen: a wait would only hold them up.
-    Where several come at once, by themselves or from several runs, more is expected, and waited for.
+    It skips the delay for SKIPPED_WRITES writes after one that gained nothing: events that come one by one, each after
+    the last was seen, are then held up once in a while only. Several events at once mean that more will follow.
     """
 
-    __slots__ = ("_at_once",)
+    __slots__ = ("_skips",)
 
     def __init__(self) -> None:
-        self._at_once = 0
+        self._skips = 0
 
-    def pays(self, events: int) -> bool:
-        """Whether to wait for more than there are by now. Several at once are a sign that more follow."""
+    def should_wait(self, events: int) -> bool:
+        """Ask before each write that could wait, with the number of events that it has by now."""
         if events > 1:
-            self._at_once = 0
-        if not self._at_once:
+            self._skips = 0
+        if not self._skips:
             return True
-        self._at_once -= 1
+        self._skips -= 1
         return False
 
     def waited(self, events: int) -> None:
-        """A wait is over, after which so many go together."""
+        """Report after a wait how many events it brought together."""
         if events < 2:
-            self._at_once = AT_ONCE
+            self._skips = SKIPPED_WRITES
+
+
+class FanoutScheduler:
+    """When a channel writes to its viewers: at once after a quiet spell; several events together when they come faster
+    than they can be written.
+
+    A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So an event that
+    comes during a pass over the viewers waits for the next pass, which begins FANOUT_SECONDS after the last one began,
+    or when that one has paid for itself: a pass that cost 5 ms is followed by 5 ms for everything else.
+    """
+
+    __slots__ = ("_delay", "_events", "_free_at", "_notify", "_timer")
+
+    def __init__(self, notify: Callable[[], int]) -> None:
+        """`notify` writes to all viewers and returns how many they may be."""
+        self._notify = notify
+        self._free_at = 0.0
+        self._delay = AdaptiveDelay()
+        self._timer: asyncio.TimerHandle | None = None
+        self._events = 0  # that the timer's pass will write
+
+    def schedule(self, events: int) -> None:
+        """New events are due. `notify` is called now, or within FANOUT_SECONDS or the cost of the last pass."""
+        if self._timer is not None:
+            self._events += events
+            return
+        now = monotonic()
+        wait = self._free_at - now
+        if wait <= 0 or not self._delay.should_wait(events):
+            self._pass(now)
+        else:
+            self._timer, self._events = asyncio.get_running_loop().call_later(wait, self._waited), events
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._delay.waited(self._events)
+        self._pass(monotonic())
+
+    def _pass(self, began: float) -> None:
+        self._free_at = began + FANOUT_SECONDS
+        if self._notify() > FEW_VIEWERS:
+            # uvloop writes at the end of the iteration, so the cost of the pass is known in the next one.
+            asyncio.get_running_loop().call_soon(self._measure, began)
+
+    def _measure(self, began: float) -> None:
+        now = monotonic()
+        self._free_at = max(self._free_at, now + (now - began))
+
+
+class ReplayGate:
+    """Lets one replaying viewer work per loop iteration, first come first served, so that replays can't starve live
+    viewers.
+
+    Reading from memory and writing to a client that reads everything never suspends: without the gate a log of 10,000
+    events would go out in one piece while every live viewer waits.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def enter(self) -> None:
+        """Return when it is the caller's iteration; it may work until it next suspends. Safe to cancel."""
+        async with self._lock:
+            await asyncio.sleep(0)
+
+
+class StartGate:
+    """Starts runs one after the other, so that many questions at once don't hold up the runs that are speaking.
+
+    AutoGen takes milliseconds to set a team up, in slices between which the event loop turns. Three hundred set-ups at
+    once make an iteration of as many slices; one at a time, an iteration has one slice, and all of them take no longer.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def enter(self) -> None:
+        """Return when it is the caller's turn, first come first served. Nothing has to be released. Safe to cancel."""
+        await self._lock.acquire()
+        self._count(START_ITERATIONS)
+
+    def _count(self, left: int) -> None:
+        if left:
+            asyncio.get_running_loop().call_soon(self._count, left - 1)
+        else:
+            self._lock.release()
+
+
+async def first_event_sent() -> None:
+    """Return when a new run's first event has had the loop iterations that it needs to reach its viewer."""
+    for _ in range(FIRST_EVENT_ITERATIONS):
+        await asyncio.sleep(0)

@@ -13,11 +13,9 @@ from askstream.server.bus.batch import Batch, Missing, batch_of
 from askstream.server.bus.broadcast import Form, Write
 from askstream.server.bus.bus import Bus
 from askstream.server.bus.channel import RECENT_BYTES, Channel
-from askstream.server.bus.pace import JOIN_SECONDS
 from askstream.server.bus.viewer import Listener, Viewer
 
 __all__ = [
-    "JOIN_SECONDS",
     "RECENT_BYTES",
     "Batch",
     "Bus",

@@ -5,10 +5,10 @@ import logging
 from time import monotonic
 
 from askstream.server.bus.channel import Channel
-from askstream.server.bus.turns import Turns
 from askstream.server.bus.viewer import Viewer
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.journal import Journal
+from askstream.server.scheduling import ReplayGate
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class Bus:
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
         self.epoch = 0
-        self.turns = Turns()
+        self.replays = ReplayGate()
         self._channels: dict[str, Channel] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
 

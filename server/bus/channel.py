@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from askstream.server.bus.broadcast import Form, Group
-from askstream.server.bus.pace import Pace
 from askstream.server.events import TERMINAL_TYPES, Filter
 from askstream.server.events.cursor import place
 from askstream.server.journal import READ_BYTES, Entry, first_bytes
+from askstream.server.scheduling import FanoutScheduler
 
 # Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
 RECENT_BYTES = 4 * READ_BYTES
@@ -34,10 +34,10 @@ class Channel:
     _size: int = 0
     _waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
     _groups: dict[tuple[Form, Filter], Group] = field(default_factory=dict[tuple[Form, Filter], Group])
-    _pace: Pace = field(init=False)
+    _scheduler: FanoutScheduler = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self._tell)
+        self._scheduler = FanoutScheduler(self._notify)
 
     @property
     def last_id(self) -> int:
@@ -63,7 +63,7 @@ class Channel:
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
         if self._size > RECENT_BYTES:
             self._trim()
-        self._pace.due(len(entries))
+        self._scheduler.schedule(len(entries))
 
     def after(self, cursor: int) -> list[Entry] | None:
         """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
@@ -110,7 +110,7 @@ class Channel:
         if not group.members and self._groups.get(key := (group.form, group.wanted)) is group:
             del self._groups[key]
 
-    def _tell(self) -> int:
+    def _notify(self) -> int:
         """Everybody; how many that may be."""
         for group in tuple(self._groups.values()):
             self._publish(group)

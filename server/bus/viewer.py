@@ -77,7 +77,7 @@ class Viewer:
         if self._epoch != self._bus.epoch:
             return Batch([], self._cursor, drained=True)
         if self._is_behind:
-            await self._bus.turns.next()
+            await self._bus.replays.enter()
         found = await self._pull()
         if found:
             batch = batch_of(found, self._cursor, self.wanted)

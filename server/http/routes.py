@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from askstream import web
+from askstream.server import addresses
 from askstream.server.connections.leaving import ClientLeft, unless_left
 from askstream.server.events import Completed, Event, Failed, rfc3339
 from askstream.server.events.errors import InvalidRequest, RunActive
@@ -120,7 +121,7 @@ class Desk:
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, _ = await self._runs.start(ask.question_of(EVERYBODY))
-        headers = {"Location": f"/runs/{record.run_id}", "X-Run-Id": record.run_id}
+        headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
         return self._one(record, 202, headers)
 
     async def list(self, request: Request) -> Response:

@@ -24,13 +24,11 @@ from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import Writer
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
 from askstream.server.runs.sessions import Turn
+from askstream.server.scheduling import first_event_sent
 
 log = logging.getLogger("__main__")
 
 SYSTEM = "System"
-# To set a team up takes the loop some milliseconds. Whoever asked sees the first event before that: it is on its way
-# after two turns of the loop. In turns, not in time: a loop that is busy takes longer for the event as well.
-COURTESY_TURNS = 4
 _STOPPED: dict[CancelReason, str] = {
     "client": "The run was stopped on request.",
     "orphaned": "The run was stopped: nobody was watching it any more.",
@@ -99,8 +97,7 @@ class Run:
             return self._failed(problem)
 
     async def _outcome(self, history: History) -> Outcome:
-        for _ in range(COURTESY_TURNS):
-            await asyncio.sleep(0)
+        await first_event_sent()
         await self._until_set(self.turn.mine)
         if self._stop_with is not None:
             return self._stop_with

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from askstream.server.events.errors import AskstreamError, JournalError
 from askstream.server.journal.sqlite.appends import Append, write_appends
-from askstream.server.scheduling import Joining
+from askstream.server.scheduling import AdaptiveDelay
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
@@ -98,7 +98,7 @@ class GroupWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
-        self._joining = Joining()
+        self._delay = AdaptiveDelay()
         self._soon = False  # somebody is in a hurry
         self._waited = False  # for more, before the transaction that is due
         self._busy = self._closed = False  # the thread has the connection
@@ -141,7 +141,7 @@ class GroupWriter:
                 return
             self._timer.cancel()
         wait = self._free_at - monotonic()
-        self._waited = wait > 0 and self._can_wait() and self._joining.pays(sum(job.events for job in self._jobs))
+        self._waited = wait > 0 and self._can_wait() and self._delay.should_wait(sum(job.events for job in self._jobs))
         self._timer = self._loop.call_later(wait, self._flush) if self._waited else self._loop.call_soon(self._flush)
 
     def _can_wait(self) -> bool:
@@ -153,7 +153,7 @@ class GroupWriter:
         group = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most()))]
         self._soon = self._soon and bool(self._jobs)
         if self._waited:
-            self._joining.waited(sum(job.events for job in group))
+            self._delay.waited(sum(job.events for job in group))
         began = monotonic()
         if self._is_quick(group) and _written_at_once(self._db, group):
             self._settle(group, began)

@@ -12,7 +12,7 @@ from askstream.server.events.errors import JournalError
 from askstream.server.journal.sqlite import group_writer as writers
 from askstream.server.journal.sqlite.appends import Append
 from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
-from askstream.server.scheduling import AT_ONCE
+from askstream.server.scheduling import SKIPPED_WRITES
 from tests.conformance.journals import entries, head
 
 
@@ -82,7 +82,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
 
     async with asyncio.timeout(20):
         assert [await waits() for _ in range(2)] == [False, True]
-        assert not any([await waits() for _ in range(AT_ONCE)])
+        assert not any([await waits() for _ in range(SKIPPED_WRITES)])
         assert [await waits(events=2), await waits(), await waits()] == [True, True, False]
         assert [await waits(events=2), await waits()] == [True, True]
     await writer.close()

@@ -1,0 +1,17 @@
+"""Builds the addresses that answers name: the one place that knows under which prefix the application is served.
+
+ASGI's `root_path` is that prefix: the path of a mount, what `--root-path` says, or what a trusted proxy has stripped.
+"""
+
+from starlette.types import Scope
+
+
+def root(scope: Scope) -> str:
+    """The prefix, '' where there is none. It has no slash at its end."""
+    prefix: str = scope.get("root_path", "")
+    return prefix.rstrip("/")
+
+
+def run(scope: Scope, run_id: str) -> str:
+    """The address of a run's resource."""
+    return f"{root(scope)}/runs/{run_id}"

@@ -1,0 +1,213 @@
+"""Delays are counted in passes and loop iterations, not measured in time."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from askstream.server import scheduling
+from askstream.server.bus import Channel
+from askstream.server.scheduling import SKIPPED_WRITES, START_ITERATIONS, FanoutScheduler, ReplayGate, StartGate
+from tests.conformance.journals import entries, entry
+
+
+class Passes:
+    """Counts how often a viewer who waits for each next event is told, and what it finds."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel, self.found = channel, list[int]()
+        self._cursor = 0
+
+    async def watch(self, last: int) -> None:
+        while self._cursor < last:
+            await self._channel.wait(self._cursor)
+            found = self._channel.after(self._cursor) or []
+            self.found.append(len(found))
+            self._cursor = found[-1].id
+
+
+async def test_the_first_event_after_quiet_goes_at_once_and_what_outruns_the_writes_goes_together() -> None:
+    """A hundred events in a row are two passes: nobody is woken a hundred times, and nobody waits for the first."""
+    channel = Channel("r")
+    passes = Passes(channel)
+    watching = asyncio.ensure_future(passes.watch(100))
+    await asyncio.sleep(0)
+    channel.extend([entry(1)])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert passes.found == [1]
+    for number in range(2, 101):
+        channel.extend([entry(number)])
+        await asyncio.sleep(0)
+    await watching
+    assert sum(passes.found) == 100
+    assert len(passes.found) <= 20  # a machine that stalls in between may end a spell early, but not each
+
+
+async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
+    """With many viewers a pass outlasts any fixed tick; only its own cost says what can be joined."""
+    channel = Channel("r", viewers=1000)
+    told: list[int] = []
+
+    async def slow_viewer() -> None:
+        await channel.wait(0)
+        deadline = asyncio.get_running_loop().time() + 0.05
+        while asyncio.get_running_loop().time() < deadline:  # what a thousand writes would take
+            pass
+
+    async def watch() -> None:
+        await channel.wait(1)
+        told.append(channel.last_id)
+
+    slow = asyncio.ensure_future(slow_viewer())
+    await asyncio.sleep(0)
+    channel.extend([entry(1)])
+    watching = asyncio.ensure_future(watch())
+    await slow
+    for number in range(2, 12):
+        await asyncio.sleep(0.001)
+        channel.extend([entry(number)])
+    assert told == []
+    await watching
+    assert told == [11]
+
+
+async def test_events_that_come_one_by_one_wait_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes while they wait: they outrun no write. As soon as something does, waiting goes on."""
+    monkeypatch.setattr(scheduling, "FANOUT_SECONDS", 0.3)
+    told = asyncio.Event()
+    scheduler = FanoutScheduler(lambda: told.set() or 1)
+
+    async def waits(*events: int) -> bool:
+        told.clear()
+        for each in events or (1,):
+            scheduler.schedule(each)
+        at_once = told.is_set()
+        await told.wait()
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits() for _ in range(2)] == [False, True]
+        assert not any([await waits() for _ in range(SKIPPED_WRITES)])
+        assert [await waits(1, 1), await waits(2), await waits(), await waits()] == [True, True, True, False]
+        assert [await waits(2), await waits()] == [True, True]
+
+
+async def test_events_that_become_durable_together_are_a_sign_that_more_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the last wait brought nothing."""
+    monkeypatch.setattr(scheduling, "FANOUT_SECONDS", 0.3)
+    channel = Channel("r")
+
+    async def waits(first: int, last: int) -> bool:
+        news = asyncio.ensure_future(channel.wait(first - 1))
+        await asyncio.sleep(0)
+        channel.extend(entries(first, last))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        at_once = news.done()
+        await news
+        return not at_once
+
+    async with asyncio.timeout(20):
+        assert [await waits(number, number) for number in (1, 2, 3)] == [False, True, False]
+        assert await waits(4, 5)
+
+
+async def test_one_replaying_viewer_works_per_loop_iteration_first_come_first_served() -> None:
+    """However many ask at once, and however soon they ask again."""
+    gate, worked = ReplayGate(), list[tuple[str, int]]()
+    iteration = 0
+
+    async def work(name: str) -> None:
+        for _ in range(3):
+            await gate.enter()
+            worked.append((name, iteration))
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        workers = [group.create_task(work(name)) for name in "abc"]
+        while not all(worker.done() for worker in workers):
+            await asyncio.sleep(0)
+            iteration += 1
+    assert [name for name, _ in worked] == list("abc" * 3)
+    assert len({at for _, at in worked}) == 9
+
+
+async def test_a_cancelled_replay_takes_nobodys_iteration() -> None:
+    """Those behind it are served, and those who come after them."""
+    gate = ReplayGate()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        first, second, third = (group.create_task(gate.enter()) for _ in range(3))
+        await asyncio.sleep(0)
+        first.cancel()
+        second.cancel()
+        await third
+        await gate.enter()
+    assert first.cancelled()
+    assert second.cancelled()
+
+
+class Iterations:
+    """Counts the event loop's iterations while it is entered."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self._counting = asyncio.ensure_future(self._count())
+
+    async def __aenter__(self) -> "Iterations":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._counting.cancel()
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.passed += 1
+
+
+async def test_each_run_starts_with_some_loop_iterations_to_itself() -> None:
+    """In the order in which they came; the first waits for nobody."""
+    gate = StartGate()
+    entered: list[tuple[int, int]] = []
+
+    async def enter(number: int) -> None:
+        await gate.enter()
+        entered.append((number, iterations.passed))
+
+    async with Iterations() as iterations:
+        await asyncio.gather(*(enter(number) for number in range(4)))
+    numbers, moments = zip(*entered, strict=True)
+    assert numbers == (0, 1, 2, 3)
+    assert moments[0] == 0
+    assert all(after - before >= START_ITERATIONS for before, after in pairwise(moments))
+
+
+async def test_nobody_waits_for_a_start_that_was_cancelled() -> None:
+    """Cancelled before its turn, or in the very moment in which it comes: the next one enters all the same."""
+    gate = StartGate()
+    await gate.enter()
+    waiting = [asyncio.ensure_future(gate.enter()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    while not any(each.done() for each in waiting[1:]):
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+    await asyncio.wait_for(waiting[2], 10)
+    assert waiting[0].cancelled()
+
+
+async def test_a_start_may_fail_or_last_long() -> None:
+    """There is nothing to give back: what becomes of a run is nothing to those behind it."""
+    gate = StartGate()
+
+    async def begin(*, fail: bool) -> None:
+        await gate.enter()
+        if fail:
+            raise LookupError
+        await asyncio.Event().wait()
+
+    endless = asyncio.ensure_future(begin(fail=False))
+    with pytest.raises(LookupError):
+        await begin(fail=True)
+    await asyncio.wait_for(gate.enter(), 10)
+    endless.cancel()
