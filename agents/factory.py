@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from askstream.agents import loading, models
 from askstream.agents.human import Customs
@@ -33,14 +33,14 @@ async def open_orchestrator(
     model: ModelSettings,
     data: Path,
     warehouse: Path | None = None,
-    team: str | None = None,
+    team: str | Callable[..., Any] | None = None,
     max_messages: int = 40,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """The orchestrator of a server, closed at the end of the block, when no run may be left.
 
     `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
-    `team` is a `package.module:factory`; the bundled team answers without. AutoGen is imported by `warm`, or by the
-    first run; with a `team` at once, since it must be looked at. Raises BadModelSettings, and RunFailed
+    `team` is a factory or its `package.module:factory`; the bundled team answers without. AutoGen is imported by `warm`,
+    or by the first run; with a `team` at once, since it must be looked at. Raises BadModelSettings, and RunFailed
     `team_unavailable`, for settings that no run could succeed with.
     """
     model.check()
@@ -48,7 +48,7 @@ async def open_orchestrator(
     async with AsyncExitStack() as stack:
         name = model.name
         if isinstance(source, Own) and source.factory.client == "none":
-            name = f"chosen by {team}"
+            name = f"chosen by {source.factory.spec}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
         orchestrator = AutoGenOrchestrator(
@@ -114,8 +114,10 @@ class Own:
         return await self.factory.team(client)
 
 
-async def _own(spec: str) -> Own:
-    return Own(await asyncio.to_thread(loading.load, spec))
+async def _own(team: str | Callable[..., Any]) -> Own:
+    if isinstance(team, str):
+        return Own(await asyncio.to_thread(loading.load, team))
+    return Own(loading.given(team))
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:

@@ -64,6 +64,12 @@ def load(spec: str) -> Factory:
     return Factory(spec, make, _way_of_client(spec, make))
 
 
+def given(make: Callable[..., Any]) -> Factory:
+    """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
+    name = getattr(make, "__qualname__", type(make).__qualname__)
+    return Factory(name, make, _way_of_client(name, make))
+
+
 def _found(spec: str, module: str, name: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:  # a console script starts with its own folder there instead

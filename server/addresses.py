@@ -12,6 +12,11 @@ def root(scope: Scope) -> str:
     return prefix.rstrip("/")
 
 
+def at(scope: Scope, path: str) -> str:
+    """The address of a path of the application's own, which begins with a slash."""
+    return root(scope) + path
+
+
 def run(scope: Scope, run_id: str) -> str:
     """The address of a run's resource."""
-    return f"{root(scope)}/runs/{run_id}"
+    return at(scope, f"/runs/{run_id}")

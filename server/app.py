@@ -1,117 +1,230 @@
-"""The roof: builds the house from the settings, and gives it back as one ASGI application.
+"""`create_app`: builds the application from its settings and the parts that it is given, as one ASGI application.
 
-Everything is opened before the first request and closed after the last, in one event loop, so that nothing has to
-be looked up in module-level state: `async with open_app(settings) as house: ...`.
+All parts are opened before the first request and closed after the last, in one event loop, so that nothing has to be
+looked up in module-level state.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any, TypeAlias, cast
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections.uvicorn import Welcome
-from askstream.server.events.errors import AskstreamError
+from askstream.server.events.errors import AskstreamError, NotStarted
 from askstream.server.http.routes import Desk
-from askstream.server.journal import open_journal
-from askstream.server.problems import HANDLERS
-from askstream.server.runs import Limits, Mock, Runs
+from askstream.server.journal import Journal, open_journal
+from askstream.server.problems import HANDLERS, refuse
+from askstream.server.runs import Limits, Mock, Orchestrator, Runs
 from askstream.server.runs.retention import keep_going, retain
 from askstream.server.settings import Settings
 from askstream.transports import base
 
+TeamFactory: TypeAlias = Callable[..., Any]
+"""Makes an AutoGen team for one run, from the model client or from nothing; may be async."""
 
-@dataclass(slots=True)
-class App:
-    """An open house. `drain` once, before the server that runs `asgi` is told to stop.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What stands in the settings' place. Whoever made a journal or an orchestrator closes it."""
+
+    team: str | TeamFactory | None = None
+    orchestrator: Orchestrator | None = None
+    journal: Journal | None = None
+    transports: Sequence[base.Factory]
+
+
+class Drain:
+    """Ends the work of a server that is going away. `accepting` says whether new work is accepted."""
+
+    def __init__(self, bus: Bus, runs: Runs, seconds: float) -> None:
+        self._bus, self._runs, self._seconds = bus, runs, seconds
+        self._lock = asyncio.Lock()
+        self.accepting = True
+
+    async def __call__(self) -> None:
+        """Refuses new work, sends viewers away, gives runs time to end, and leaves the rest to the next server.
+
+        Idempotent: a second call waits for the first, and adds no time to it.
+        """
+        first, self.accepting = self.accepting, False
+        async with self._lock:
+            if first:
+                self._bus.drain()
+                await self._runs.drain(self._seconds)
+                self._bus.drain()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
 
     `welcomes` are for a server that can take WebSockets in by itself. `warmed` is done once the team's libraries have
     been imported.
     """
 
-    asgi: Starlette
+    asgi: ASGIApp
     welcomes: Mapping[bytes, Welcome]
     runs: Runs
     model: str
-    warmed: asyncio.Task[None]
-    _bus: Bus
-    _seconds: float
-    _doors: "Doors"
-
-    async def drain(self) -> None:
-        """Takes no new work, sends viewers away, gives runs time to end, and leaves the rest to the next server."""
-        self._doors.open = False
-        self._bus.drain()
-        await self.runs.drain(self._seconds)
-        self._bus.drain()
+    warmed: asyncio.Future[None]
+    drain: Drain
 
 
-@dataclass(slots=True)
-class Doors:
-    """Whether this server takes new work."""
+class App:
+    """An ASGI application. Its server's lifespan starts it, or that of a host application: `lifespan=app.lifespan`.
 
-    open: bool = True
+    A request that comes before that, or after the end, gets 503 `not_started`.
+    """
 
-    def __call__(self) -> bool:
-        return self.open
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings, self._parts = settings, parts
+        self._service: Service | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan.follow(self.lifespan(), receive, send)
+        elif self._service is None:
+            await refuse(NotStarted(), scope, receive, send)
+        else:
+            await self._service.asgi(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, host: object = None) -> AsyncGenerator[None]:
+        """The application answers within the block. At its end, and at SIGTERM, runs are drained.
+
+        Raises AskstreamError or ValueError where the settings can't be followed, such as a journal file that another
+        process has. Not for two blocks at once.
+        """
+        async with self.open() as service:
+            with lifespan.drained_first(service.drain):
+                yield
+            await service.drain()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Service]:
+        """As `lifespan`, for a server that drains by itself."""
+        if self._service is not None:
+            raise RuntimeError("this application was started already; start it once, with one lifespan")
+        async with open_service(self._settings, self._parts) as service:
+            self._service = service
+            try:
+                yield service
+            finally:
+                self._service = None
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    team: str | TeamFactory | None = None,
+    orchestrator: Orchestrator | None = None,
+    journal: Journal | str | None = None,
+    transports: Sequence[str | base.Factory] | None = None,
+) -> App:
+    """An ASGI application with its own lifespan, to be run by an ASGI server or mounted in another application.
+
+    The arguments go before the settings, which are read from the environment unless they are given. `team` is a
+    function that makes an AutoGen team, or `package.module:function`. `orchestrator` answers in the place of any team.
+    `journal` is a journal or its URL. `transports` are names or factories. Opens nothing and imports no AutoGen yet.
+    Raises ValueError for what can't be a team or a transport.
+    """
+    settings = settings or Settings()
+    if team is not None and not isinstance(team, str) and not callable(team):
+        raise ValueError(
+            f"expected team to be a function that makes a team, since each run needs its own, got {team!r}"
+        )
+    if team is not None and orchestrator is not None:
+        raise ValueError("expected a team or an orchestrator, got both")
+    if isinstance(journal, str):
+        settings, journal = settings.model_copy(update={"journal": journal}), None
+    made = tuple(_transport(given) for given in (settings.transports if transports is None else transports))
+    return App(settings, Parts(team=team or settings.team, orchestrator=orchestrator, journal=journal, transports=made))
+
+
+def _transport(given: str | base.Factory) -> base.Factory:
+    return base.factories([given])[0] if isinstance(given, str) else given
 
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncGenerator[App]:
+async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Service]:
     """Raises JournalError, ValueError or AskstreamError where the settings can't be followed."""
-    transports = base.factories(settings.transports)
     async with AsyncExitStack() as closing:
-        journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
-        closing.push_async_callback(journal.close)
-        orchestrator = await closing.enter_async_context(
-            open_orchestrator(
-                model=_model(settings),
-                data=settings.data,
-                warehouse=settings.warehouse,
-                team=settings.team,
-                max_messages=settings.messages,
-            )
-        )
+        journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
+        orchestrator = await _open_team(settings, parts, closing) if parts.orchestrator is None else parts.orchestrator
         group = await closing.enter_async_context(asyncio.TaskGroup())
         bus = Bus(journal, group)
         closing.callback(bus.close)
         runs = Runs(journal, bus, orchestrator, _limits(settings), group=group, stand_ins={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
-        retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
         warmed = group.create_task(_warm(orchestrator))
+        retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
         for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
             closing.callback(background.cancel)
         house = _house(settings, runs, bus)
         closing.push_async_callback(house.tasks.close)
-        doors = Doors()
-        routes = _routes(settings, transports, house, doors)
-        yield App(
-            Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings)),
-            {route.path.encode(): route.welcome for route in routes if isinstance(route, base.SocketRoute)},
-            runs,
-            orchestrator.model,
-            warmed,
-            bus,
-            settings.drain_seconds,
-            doors,
+        yield _service(settings, parts, house, orchestrator.model, warmed)
+
+
+def _open_journal(settings: Settings, closing: AsyncExitStack) -> Journal:
+    journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
+    closing.push_async_callback(journal.close)
+    return journal
+
+
+async def _open_team(settings: Settings, parts: Parts, closing: AsyncExitStack) -> Orchestrator:
+    return await closing.enter_async_context(
+        open_orchestrator(
+            model=_model(settings),
+            data=settings.data,
+            warehouse=settings.warehouse,
+            team=parts.team,
+            max_messages=settings.messages,
         )
+    )
 
 
-async def _warm(orchestrator: AutoGenOrchestrator) -> None:
+async def _warm(orchestrator: Orchestrator) -> None:
     """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
-    with suppress(AskstreamError):  # the first question will be told
-        await orchestrator.warm()
+    if isinstance(orchestrator, AutoGenOrchestrator):
+        with suppress(AskstreamError):  # the first question reports it
+            await orchestrator.warm()
+
+
+def _service(settings: Settings, parts: Parts, house: base.House, model: str, warmed: asyncio.Future[None]) -> Service:
+    drain = Drain(house.bus, house.runs, settings.drain_seconds)
+    ways = [*chain.from_iterable(transport(house).routes() for transport in parts.transports)]
+    desk = Desk(house.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting)
+    return Service(
+        asgi=_asgi(settings, [*ways, *desk.routes()]),
+        welcomes={route.path.encode(): route.welcome for route in ways if isinstance(route, base.SocketRoute)},
+        runs=house.runs,
+        model=model,
+        warmed=warmed,
+        drain=drain,
+    )
+
+
+def _asgi(settings: Settings, routes: Sequence[BaseRoute]) -> ASGIApp:
+    app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings))
+    seen = ProxyHeadersMiddleware(cast(Any, app), list(settings.trusted_proxies))
+    trusted = proxies.networks(settings.trusted_proxies)
+    return proxies.ForwardedPrefix(cast(ASGIApp, seen), root_path=settings.root_path, trusted=trusted)
 
 
 def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
@@ -123,13 +236,6 @@ def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
         send_seconds=settings.send_seconds,
         direct=settings.direct,
     )
-
-
-def _routes(
-    settings: Settings, transports: Sequence[base.Factory], house: base.House, doors: Doors
-) -> Sequence[BaseRoute]:
-    desk = Desk(house.runs, question_characters=settings.question_characters, ready=doors)
-    return [*chain.from_iterable(transport(house).routes() for transport in transports), *desk.routes()]
 
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:

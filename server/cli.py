@@ -20,6 +20,9 @@ def serve(
     team: Annotated[
         str | None, typer.Option(help="Your own AutoGen team: package.module:factory [ASKSTREAM_TEAM].")
     ] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="Path that a proxy strips, such as /ai [ASKSTREAM_ROOT_PATH].")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
 ) -> None:
     """Serves the page, the API and the team."""
@@ -27,7 +30,7 @@ def serve(
 
     from askstream.server.settings import Settings
 
-    given: dict[str, Any] = {"host": host, "port": port, "team": team, "data": data}
+    given: dict[str, Any] = {"host": host, "port": port, "team": team, "root_path": root_path, "data": data}
     try:
         _serve(Settings(**{name: value for name, value in given.items() if value is not None}))
     except ValidationError as problem:
@@ -44,25 +47,12 @@ def _serve(settings: Any) -> None:
     try:
         telemetry.configure(settings.log_level, settings.log_file)
         listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(process.serve(settings, listening, lambda open_app: _greet(listening, open_app.model)))
+        with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
+            runner.run(
+                process.serve(settings, listening, lambda app: typer.echo(process.greeting(listening, app.model)))
+            )
     except (process.AddressInUse, AskstreamError, ValueError) as problem:
         _fail(str(problem))
-
-
-def _greet(listening: Any, model: str) -> None:
-    host, port = listening.getsockname()[:2]
-    where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    typer.echo(f"askstream serves on {where}\n  page   {where}/client\n  model  {model}")
-
-
-def _loop_factory() -> Any:
-    """uvloop where it runs: a third less CPU for each event that goes out."""
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return None
-    return uvloop.new_event_loop
 
 
 def _fail(message: str) -> None:

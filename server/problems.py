@@ -8,10 +8,14 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from askstream.server.events.errors import JournalError, MethodNotAllowed, NoSuchPage, Refused
 
 log = logging.getLogger("__main__")
+
+# The close code of a WebSocket that is refused, where the server can't send an answer of HTTP. Most send 403 for it.
+TRY_LATER = 1013
 
 
 def problem(status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -22,6 +26,14 @@ def problem(status: int, title: str, code: str, detail: str, headers: dict[str, 
 def refusal(error: Refused) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
     return problem(error.status, error.title, error.code, str(error), headers)
+
+
+async def refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request, or a WebSocket before its upgrade, outside any application of Starlette's."""
+    if scope["type"] != "websocket" or "websocket.http.response" in scope.get("extensions", {}):
+        await refusal(error)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": TRY_LATER, "reason": error.title})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from askstream.server.app import App, open_app
+from askstream.server.app import Service, create_app
 from askstream.server.connections.uvicorn import Http, WebSocket
 from askstream.server.settings import Settings
 
@@ -83,11 +83,33 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     return listening
 
 
-def config(app: App) -> uvicorn.Config:
+def url(listening: socket.socket) -> str:
+    """Where a bound socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def greeting(listening: socket.socket, model: str) -> str:
+    """For the person who has started a server."""
+    where = url(listening)
+    return f"askstream serves on {where}\n  page   {where}/client\n  model  {model}"
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it runs: a third less CPU for each event that goes out."""
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    return uvloop.new_event_loop
+
+
+def config(app: Service) -> uvicorn.Config:
     """uvicorn's, with protocols of ours."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
+        proxy_headers=False,  # the application reads them itself, under every server
         http=cast(Any, partial(Http, welcomes=app.welcomes)),
         ws=WebSocket,
         ws_max_size=MESSAGE_BYTES,
@@ -99,23 +121,18 @@ def config(app: App) -> uvicorn.Config:
     )
 
 
-async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
+async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:
     """Serves until a signal has been handled. `ready` is called once requests will be answered.
 
     Does not return, but ends the process, where something that nobody can stop would keep it from ending.
     """
-    loop = asyncio.get_running_loop()
-    workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
-    loop.set_default_executor(workers)
-    gc.set_threshold(*COLLECT)
-    sys.setswitchinterval(SWITCH)
-    async with open_app(settings) as app:
+    workers = _tune()
+    async with create_app(settings).open() as app:
         server = Server(config(app))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
-        stop = _Stop(app, server)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+        stop = Stop(app, server)
+        stop.on_signals()
         listening.listen(BACKLOG)
         ready(app)
         await server.serve(sockets=[listening])
@@ -124,6 +141,15 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
         log.warning("tools that can't be stopped are still at work; leaving them")
         logging.shutdown()
         os._exit(0)
+
+
+def _tune() -> ThreadPoolExecutor:
+    """Sets up the whole process for serving, which is nothing for a process of somebody else's. The loop's threads."""
+    workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
+    asyncio.get_running_loop().set_default_executor(workers)
+    gc.set_threshold(*COLLECT)
+    sys.setswitchinterval(SWITCH)
+    return workers
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:
@@ -145,12 +171,21 @@ def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER)]
 
 
-class _Stop:
-    """The first signal drains and then stops; the second stops now."""
+class Stop:
+    """The first call drains and then stops; the second stops now."""
 
-    def __init__(self, app: App, server: uvicorn.Server) -> None:
+    def __init__(self, app: Service, server: uvicorn.Server) -> None:
         self._app, self._server = app, server
         self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def model(self) -> str:
+        return self._app.model
+
+    def on_signals(self) -> None:
+        """SIGINT and SIGTERM call it. For the main thread only."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self)
 
     def __call__(self) -> None:
         if self._draining is None:

@@ -6,9 +6,10 @@ Only the roof (app.py, cli.py) reads these; every other room takes plain argumen
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from askstream.server.proxies import LOOPBACK, checked_prefix, networks
 from askstream.server.requests import QUESTION_CHARACTERS
 
 
@@ -33,6 +34,10 @@ class Settings(BaseSettings):
     warehouse: Path | None = Field(default=None, description="your own SQLite file for the bundled team's questions")
     transports: tuple[str, ...] = Field(default=("sse", "websocket"), description="names, or package.module:attribute")
     direct: bool = Field(default=True, description="write to viewers' connections without a task for each")
+    root_path: str = Field(default="", description="path that a proxy strips, such as /ai; else X-Forwarded-Prefix")
+    trusted_proxies: tuple[str, ...] = Field(
+        default=LOOPBACK, description="addresses and networks whose X-Forwarded-* headers count"
+    )
     cors_origins: tuple[str, ...] = Field(default=("*",), description="origins whose pages may use this server")
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=_env("OPENAI_API_KEY"))
@@ -61,6 +66,17 @@ class Settings(BaseSettings):
     keep_seconds: float = Field(default=24 * 3600, gt=0, description="how long the log of a run that ended is kept")
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        return checked_prefix(prefix)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        networks(names)
+        return names
 
     @property
     def journal_url(self) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from askstream.server import addresses
 from askstream.server.bus import Viewer
 from askstream.server.connections.direct import Connection
 from askstream.server.connections.leaving import ClientLeft, unless_left
@@ -85,13 +86,13 @@ class Stream(Response):
 
     def __init__(self, viewer: Viewer, house: House, *, body: Body = EVENT_STREAM, left: Left | None = None) -> None:
         self.media_type = body.media_type
-        where = {"X-Run-Id": viewer.run_id, "Location": f"/runs/{viewer.run_id}"}
-        super().__init__(headers=HEADERS | where)
+        super().__init__(headers=HEADERS | {"X-Run-Id": viewer.run_id})
         del self.headers["content-length"]
         self._viewer, self._house, self._form, self._left = viewer, house, body, left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         taken = False
+        self.headers["Location"] = addresses.run(scope, self._viewer.run_id)
         try:
             if self._house.direct and offered(scope):
                 self.headers["connection"] = "close"  # who takes it over can't give it back

@@ -24,7 +24,8 @@ AskstreamError
 │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
 │   ├── RateLimited             429 rate_limited
 │   ├── TooManyRuns             503 too_many_runs
-│   └── Draining                503 draining
+│   ├── Draining                503 draining
+│   └── NotStarted              503 not_started
 ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
 └── JournalError            our own: the log can't be written or read
     ├── OutOfOrder              an append that would leave a hole or repeat an id
@@ -171,6 +172,18 @@ class TooManyRuns(Refused):
 
 class Draining(Refused):
     code, status, title = "draining", 503, "The server is going away"
+
+
+class NotStarted(Refused):
+    """A request came before the application was opened, or after it was closed."""
+
+    code, status, title = "not_started", 503, "The application has not been started"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This application was not started, or has ended. Where another application mounts it, that one starts it, "
+            "with this line: FastAPI(lifespan=askapp.lifespan)"
+        )
 
 
 class RunFailed(AskstreamError):

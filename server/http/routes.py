@@ -37,6 +37,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 LISTED, MOST_LISTED = 50, 200
+LANDING = {"docs": "/openapi.json", "client": "/client"}
 
 
 class Json(Response):
@@ -84,8 +85,9 @@ class Desk:
     async def landing(self, request: Request) -> Response:
         """A browser goes to the page; anything else is told where things are."""
         if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse("/client")
-        return Json({"message": "askstream: ask a team of agents", "docs": "/openapi.json", "client": "/client"})
+            return RedirectResponse(addresses.at(request.scope, "/client"))
+        where = {name: addresses.at(request.scope, path) for name, path in LANDING.items()}
+        return Json({"message": "askstream: ask a team of agents", **where})
 
     async def client(self, request: Request) -> Response:
         return FileResponse(STATIC / "client.html", headers=PAGE_HEADERS)
@@ -100,7 +102,8 @@ class Desk:
         return problem(503, "The server is going away", "draining", "Ask another server, or this one again soon.")
 
     async def openapi(self, request: Request) -> Response:
-        return Json(describe())
+        prefix = addresses.root(request.scope)
+        return Json({**describe(), "servers": [{"url": prefix}]} if prefix else describe())
 
     async def event_schema(self, request: Request) -> Response:
         from askstream.server.events.jsonschema import event_schema
@@ -122,45 +125,49 @@ class Desk:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, _ = await self._runs.start(ask.question_of(EVERYBODY))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
-        return self._one(record, 202, headers)
+        return self._one(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """`next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
         shown, last = records[:limit], records[limit - 1 : limit]
-        more = f"/runs?limit={limit}&before={_page_mark(last[0])}" if len(records) > limit else None
-        return Json({"runs": [self._shown(record) for record in shown], "next": more})
+        here = addresses.at(request.scope, "/runs")
+        more = f"{here}?limit={limit}&before={_page_mark(last[0])}" if len(records) > limit else None
+        return Json({"runs": [self._shown(request, record) for record in shown], "next": more})
 
     async def show(self, request: Request) -> Response:
-        return self._one(await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        return self._one(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledges at once; the run's terminal event says when it has ended."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
-        return self._one(record, 200 if record.ended else 202)
+        return self._one(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """A human's answer. The first one wins; the same again is fine."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
-        return self._one(await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+        return self._one(request, await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
 
     async def session(self, request: Request) -> Response:
         """The session's runs, oldest first."""
         session_id = request.path_params["session_id"]
         records = await self._runs.session(session_id, EVERYBODY)
-        return Json({"session_id": session_id, "runs": [self._shown(record) for record in records]})
+        return Json({"session_id": session_id, "runs": [self._shown(request, record) for record in records]})
 
     async def forget_session(self, request: Request) -> Response:
         await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
         return Response(status_code=204)
 
-    def _one(self, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return Json(self._shown(record), status, headers)
+    def _one(
+        self, request: Request, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        return Json(self._shown(request, record), status, headers)
 
-    def _shown(self, record: RunRecord) -> dict[str, Any]:
-        return _shown(record, self._runs.pending(record.run_id))
+    def _shown(self, request: Request, record: RunRecord) -> dict[str, Any]:
+        here = addresses.run(request.scope, record.run_id)
+        return _shown(record, self._runs.pending(record.run_id), here)
 
     async def forget(self, request: Request) -> Response:
         if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
@@ -180,9 +187,8 @@ def _answer(event: Event) -> Response:
             return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
 
 
-def _shown(record: RunRecord, pending: dict[str, Any] | None) -> dict[str, Any]:
-    """A run as its resource shows it."""
-    here = f"/runs/{record.run_id}"
+def _shown(record: RunRecord, pending: dict[str, Any] | None, here: str) -> dict[str, Any]:
+    """A run as its resource, at the address `here`, shows it."""
     return {
         "run_id": record.run_id,
         "session_id": record.session_id,

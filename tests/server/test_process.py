@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from uvicorn.server import ServerState
 
-from askstream.server.app import open_app
+from askstream.server.app import create_app
 from askstream.server.process import config
 from askstream.server.settings import Settings
 from tests.transports.connections import Line
@@ -20,7 +20,7 @@ UPGRADE = (
 @pytest.mark.parametrize("direct", [True, False])
 async def test_a_websocket_is_let_in_at_once_unless_connections_are_left_to_asgi(tmp_path: Path, direct: bool) -> None:
     """Its answer is written before anything else has run, or else a task of the application's will see to it."""
-    async with open_app(Settings(data=tmp_path, direct=direct)) as app:
+    async with create_app(Settings(data=tmp_path, direct=direct)).open() as app:
         configured, state, line = config(app), ServerState(), Line()
         configured.load()
         http = cast(Any, configured.http_protocol_class)(config=configured, server_state=state, app_state={})

@@ -1,0 +1,99 @@
+"""How a server or a host application that isn't ours starts the application, and ends it in good order.
+
+ASGI's shutdown comes too late for a drain: uvicorn waits until all streams have ended first, which they don't by
+themselves. So a signal is heard before the server hears it: viewers are told, runs get their time, and then the
+server's own handler is called.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from types import FrameType
+from typing import Any, TypeAlias
+
+from starlette.types import Receive, Send
+
+from askstream.server.events.errors import AskstreamError
+
+log = logging.getLogger("__main__")
+
+Drain: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Handler: TypeAlias = Callable[[int, FrameType | None], Any]
+
+
+async def follow(opening: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
+    """Speaks ASGI's lifespan protocol: enters `opening` at the start, and leaves it at the shutdown."""
+    async with AsyncExitStack() as stack:
+        await receive()
+        problem = await _problem_of(stack.enter_async_context(opening))
+        if problem is not None:
+            await send({"type": "lifespan.startup.failed", "message": f"askstream can't start: {problem}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _problem_of(opening: Coroutine[Any, Any, None]) -> AskstreamError | ValueError | None:
+    """Why the settings can't be followed. Returned, since servers print the traceback of what is raised."""
+    try:
+        await opening
+    except (AskstreamError, ValueError) as problem:
+        return problem
+    return None
+
+
+@contextmanager
+def drained_first(drain: Drain) -> Generator[None]:
+    """Within the block a SIGINT or SIGTERM that somebody handles starts `drain`; its handler is called after that.
+
+    A second signal ends the drain. Signals that nobody handles are left alone, and so is everything outside the main
+    thread, where Python handles none. The handlers are put back at the end, unless others have taken their place.
+    """
+    wrapped = _wrapped(drain) if threading.current_thread() is threading.main_thread() else {}
+    for number, (_, ours) in wrapped.items():
+        signal.signal(number, ours)
+    try:
+        yield
+    finally:
+        for number, (before, ours) in wrapped.items():
+            if signal.getsignal(number) is ours:
+                signal.signal(number, before)
+
+
+def _wrapped(drain: Drain) -> dict[int, tuple[Handler, Handler]]:
+    """For each signal that somebody handles: the handler, and ours."""
+    draining = _Draining(drain, asyncio.get_running_loop())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return {
+        number: (handler, draining.before(handler))
+        for number, handler in handlers.items()
+        if callable(handler) and handler is not signal.default_int_handler
+    }
+
+
+class _Draining:
+    """The drain, once it has been asked for, and the handlers that wait for its end."""
+
+    def __init__(self, drain: Drain, loop: asyncio.AbstractEventLoop) -> None:
+        self._drain, self._loop = drain, loop
+        self._task: asyncio.Task[None] | None = None
+
+    def before(self, handler: Handler) -> Handler:
+        """A signal handler. Python calls it between any two instructions, so the event loop does the rest."""
+
+        def heard(number: int, _frame: FrameType | None) -> None:
+            self._loop.call_soon_threadsafe(self._hear, lambda: handler(number, None))
+
+        return heard
+
+    def _hear(self, go_on: Callable[[], Any]) -> None:
+        if self._task is None:
+            log.info("stopping: no new runs; a second signal stops at once")
+            self._task = self._loop.create_task(self._drain())
+        else:
+            self._task.cancel()
+        self._task.add_done_callback(lambda _: go_on())

@@ -1,0 +1,141 @@
+"""One application under uvicorn, hypercorn and granian, alone and mounted: plain ASGI, the same promises."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from askstream.server.journal.sqlite.journal import SqliteJournal
+from tests.e2e.viewers import ask, client_of, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
+from tests.embedding.conftest import Server, Start
+
+KINDS = pytest.mark.parametrize("kind", ["uvicorn", "hypercorn", "granian"])
+HOSTS = "tests.embedding.hosts:"
+# A drain of 1 s, 5 s for runs, a server's own time for open connections (hypercorn: 3 s), and a busy machine.
+STOP_SECONDS = 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "app", "prefix"),
+    [("uvicorn", "alone", ""), ("uvicorn", "mounted", "/ai"), ("hypercorn", "mounted", "/ai"), ("granian", "alone", "")],
+)
+async def test_an_application_answers_over_both_transports(start: Start, kind: str, app: str, prefix: str) -> None:
+    """Asked over each, watched over the other, and resumed from a cursor: the same lines, byte for byte."""
+    url = start(kind, HOSTS + app).url + prefix
+    first = [line async for _, line in sse_lines(url, "/ask-stream", method="POST", json={"question": "5 0.01"})]
+    run_id = json.loads(first[0])["event"]["run_id"]
+    assert first == await watch_ws(url, run_id)
+    assert first[3:] == await watch_sse(url, run_id, after=3) == await watch_ws(url, run_id, after=3)
+    async with socket(url) as ws:
+        reply = await say(ws, type="ask", question="3 0.01")
+        assert reply["ok"], reply
+    assert is_terminal((await watch_sse(url, reply["run_id"]))[-1])
+
+
+@KINDS
+async def test_a_stopped_server_ends_in_time_and_the_next_one_goes_on(start: Start, kind: str) -> None:
+    """SIGTERM with a stream open on each transport. Nothing is lost: the run ends at the next start, events in order."""
+    server = start(kind, HOSTS + "alone")
+    run_id = await ask(server.url, "30 0.1")
+    viewers = [asyncio.create_task(watch(server.url, run_id)) for watch in (_watch_sse, _watch_ws)]
+    await asyncio.sleep(1)
+    began = time.monotonic()
+    await asyncio.to_thread(server.end, seconds=STOP_SECONDS)
+    assert time.monotonic() - began < STOP_SECONDS
+    seen = await asyncio.gather(*viewers)
+    again = start(kind, HOSTS + "alone")
+    log = [json.loads(line)["event"] for line in await watch_sse(again.url, run_id)]
+    assert [event["id"] for event in log] == list(range(1, len(log) + 1))
+    assert log[-1]["event_type"] == "completed"
+    assert "resumed" in {event["event_type"] for event in log}
+    for events in seen:
+        logged = [event for event in events if "id" in event]
+        assert len(logged) > 3
+        assert logged == log[: len(logged)]
+    if kind == "uvicorn":
+        assert [events[-1]["event_type"] for events in seen] == ["drain", "drain"]
+
+
+@pytest.mark.parametrize("app", ["alone", "mounted"])
+async def test_under_uvicorn_a_signal_drains_first(start: Start, app: str) -> None:
+    """Viewers are told at once, a run that needs less than the drain ends in it, and uvicorn's own handler is called."""
+    server = start("uvicorn", HOSTS + app, ASKSTREAM_DRAIN_SECONDS="10")
+    url = server.url + ("/ai" if app == "mounted" else "")
+    run_id = await ask(url, "20 0.1")
+    viewer = asyncio.create_task(_watch_sse(url, run_id))
+    await asyncio.sleep(0.5)
+    began = time.monotonic()
+    status = await asyncio.to_thread(server.end)
+    assert time.monotonic() - began < 8, "it ends when its runs have"
+    assert status == -signal.SIGTERM, "uvicorn raises the signal again once it has ended"
+    assert (await viewer)[-1]["event_type"] == "drain"
+    again = start("uvicorn", HOSTS + app)
+    log = [json.loads(line)["event"]["event_type"] for line in await watch_sse(again.url + url[len(server.url) :], run_id)]
+    assert log[-1] == "completed"
+    assert "resumed" not in log
+
+
+async def test_under_uvicorn_a_second_signal_stops_at_once(start: Start) -> None:
+    """Ctrl-C twice, as in a terminal."""
+    server = start("uvicorn", HOSTS + "alone", ASKSTREAM_DRAIN_SECONDS="60")
+    await ask(server.url, "600 0.1")
+    server.process.send_signal(signal.SIGINT)
+    await asyncio.to_thread(server.wait_for, lambda: "stopping" in server.output or _is_draining(server))
+    began = time.monotonic()
+    await asyncio.to_thread(server.end, signal.SIGINT)
+    assert time.monotonic() - began < STOP_SECONDS
+
+
+def _is_draining(server: Server) -> bool:
+    import httpx2
+
+    return httpx2.get(server.url + "/ready").status_code == 503
+
+
+@KINDS
+async def test_a_second_process_on_the_same_journal_refuses_to_start(start: Start, kind: str, tmp_path: Path) -> None:
+    """It says why, and ends with an error: hypercorn's worker does, hypercorn itself loses its status."""
+    first = SqliteJournal(tmp_path / "data" / "askstream.db")
+    try:
+        with pytest.raises(RuntimeError, match="another server writes to 'askstream.db'") as refused:
+            start(kind, HOSTS + "alone")
+    finally:
+        await first.close()
+    status = {"uvicorn": 3, "granian": 1, "hypercorn": 0}[kind]
+    assert str(refused.value).startswith(f"it ended with {status}:")
+    if kind != "hypercorn":  # which prints a traceback for each start that fails
+        assert "Traceback" not in str(refused.value)
+
+
+async def test_two_workers_on_one_journal_are_refused(start: Start) -> None:
+    """uvicorn ends both when one of them can't start."""
+    with pytest.raises(RuntimeError, match="another server writes to 'askstream.db'"):
+        start("uvicorn", HOSTS + "alone", "--workers", "2").wait_for(lambda: False)
+
+
+async def _watch_sse(url: str, run_id: str) -> list[dict[str, Any]]:
+    """The events until the stream ends, however it ends."""
+    events: list[dict[str, Any]] = []
+    try:
+        async for _, line in sse_lines(url, f"/runs/{run_id}/events"):
+            events.append(json.loads(line)["event"])
+    except Exception:  # noqa: BLE001 - a server that isn't uvicorn cuts it
+        pass
+    return events
+
+
+async def _watch_ws(url: str, run_id: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    async with socket(url) as ws:
+        assert (await say(ws, type="subscribe", run_id=run_id))["ok"]
+        try:
+            async for frame in ws:
+                message = json.loads(frame)
+                events.extend([message["event"]] if "event" in message else [])
+        except Exception:  # noqa: BLE001 - so it does here
+            pass
+    return events
