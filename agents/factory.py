@@ -39,8 +39,8 @@ async def open_orchestrator(
     """The orchestrator of a server, closed at the end of the block, when no run may be left.
 
     `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
-    `team` is a factory or its `package.module:factory`; the bundled team answers without. AutoGen is imported by `warm`,
-    or by the first run; with a `team` at once, since it must be looked at. Raises BadModelSettings, and RunFailed
+    `team` is a factory or its `package.module:factory`; the bundled team answers without. `warm` imports AutoGen,
+    or the first run does; with a `team` it is imported at once, to look at it. Raises BadModelSettings, and RunFailed
     `team_unavailable`, for settings that no run could succeed with.
     """
     model.check()

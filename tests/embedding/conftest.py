@@ -117,7 +117,7 @@ def _uvicorn(app: str, _port: int) -> list[str]:
 
 
 def _hypercorn(app: str, _port: int) -> list[str]:
-    return ["hypercorn", app, "--bind", "127.0.0.1:0"]
+    return ["hypercorn", app, "--bind", "127.0.0.1:0", "--graceful-timeout", "1"]
 
 
 def _granian(app: str, port: int) -> list[str]:
