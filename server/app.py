@@ -166,7 +166,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
     async with AsyncExitStack() as closing:
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
         orchestrator = await _open_team(settings, parts, closing) if parts.orchestrator is None else parts.orchestrator
-        group = await closing.enter_async_context(asyncio.TaskGroup())
+        group = await closing.enter_async_context(_task_group())
         bus = Bus(journal, group)
         closing.callback(bus.close)
         runs = Runs(journal, bus, orchestrator, _limits(settings), group=group, stand_ins={"mock": Mock()})
@@ -179,6 +179,23 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         house = _house(settings, runs, bus)
         closing.push_async_callback(house.tasks.close)
         yield _service(settings, parts, house, orchestrator.model, warmed)
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
+    """A task group that passes on what its block raises as it stands: a host's own error, or why a start failed."""
+    raised: Exception | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            try:
+                yield group
+            except Exception as problem:
+                raised = problem
+                raise
+    except BaseExceptionGroup as problems:
+        if raised is None or problems.exceptions != (raised,):
+            raise
+        raise raised from None
 
 
 def _open_journal(settings: Settings, closing: AsyncExitStack) -> Journal:

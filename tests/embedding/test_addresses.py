@@ -1,4 +1,4 @@
-"""Every address that an answer gives leads back to the application, wherever that is mounted and whatever is stripped."""
+"""Every address in an answer leads back to the application, wherever it is mounted and whatever a proxy strips."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,0 +1,246 @@
+"""`create_app`: what it accepts, when it answers, and what it leaves alone."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from autogen_agentchat.teams import RoundRobinGroupChat
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive, Scope, Send
+
+import askstream
+from askstream.server.events.errors import RunFailed
+from askstream.server.journal.memory import MemoryJournal
+from tests.e2e.teams import Flooder
+from tests.embedding.counting import Counting
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def client_of(app: Any) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://h")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> askstream.Settings:
+    return askstream.Settings(data=tmp_path, journal="memory://", drain_seconds=0)
+
+
+async def spoken(app: Application, scope: dict[str, Any], *received: Message) -> list[Message]:
+    """What the application sends."""
+    sent: list[Message] = []
+    waiting = list(received)
+
+    async def receive() -> Message:
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({"path": "/ws", "headers": [], "query_string": b"", **scope}, receive, send)
+    return sent
+
+
+async def test_a_request_before_the_start_is_told_what_starts_it(settings: askstream.Settings) -> None:
+    """The mistake that everybody makes who mounts an application: Starlette doesn't start what it mounts."""
+    app = askstream.create_app(settings, orchestrator=Counting())
+    host = FastAPI()
+    host.mount("/ai", app)
+    async with client_of(host) as client:
+        refused = await client.get("/ai/health")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert refused.json()["code"] == "not_started"
+        assert "FastAPI(lifespan=askapp.lifespan)" in refused.json()["detail"]
+        async with app.lifespan(host):
+            assert (await client.get("/ai/health")).json() == {"status": "ok"}
+        assert (await client.get("/ai/health")).json()["code"] == "not_started"
+
+
+async def test_a_socket_before_the_start_is_refused_before_its_upgrade(settings: askstream.Settings) -> None:
+    """With an answer of HTTP where the server can send one."""
+    app = askstream.create_app(settings, orchestrator=Counting())
+    connect = {"type": "websocket.connect"}
+    assert await spoken(app, {"type": "websocket"}, connect) == [
+        {"type": "websocket.close", "code": 1013, "reason": "The application has not been started"}
+    ]
+    start, body = await spoken(app, {"type": "websocket", "extensions": {"websocket.http.response": {}}}, connect)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+    assert b'"not_started"' in body["body"]
+
+
+async def test_a_server_starts_and_stops_it_by_the_lifespan_protocol(settings: askstream.Settings) -> None:
+    app = askstream.create_app(settings, orchestrator=Counting())
+    sent = await spoken(app, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    app = askstream.create_app(askstream.Settings(data=tmp_path), team="no.such:team")
+    (failed,) = await spoken(app, {"type": "lifespan"}, {"type": "lifespan.startup"})
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "there is no module no" in failed["message"]
+
+
+async def test_it_starts_again_after_its_end_but_not_twice_at_once(settings: askstream.Settings) -> None:
+    """Tests of a host application start it for each test."""
+    app = askstream.create_app(settings, orchestrator=Counting())
+    for _ in range(2):
+        async with app.lifespan():
+            with pytest.raises(RuntimeError, match="started already"):
+                async with app.lifespan():
+                    pass
+            async with client_of(app) as client:
+                answer = await client.post("/ask", json={"question": "2 0"})
+        assert answer.json()["message"]["content"] == "up to 2"
+
+
+async def test_a_hosts_own_lifespan_goes_together_with_ours(settings: askstream.Settings) -> None:
+    """And its failure is its own."""
+    app = askstream.create_app(settings, orchestrator=Counting())
+    order: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(host: FastAPI) -> Any:
+        async with app.lifespan(host):
+            order.append("host")
+            yield
+        order.append("end")
+
+    host = FastAPI(lifespan=lifespan)
+    host.mount("/ai", app)
+    sent = await spoken(host, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert order == ["host", "end"]
+
+
+async def test_a_hosts_failure_is_not_wrapped(settings: askstream.Settings) -> None:
+    app = askstream.create_app(settings, orchestrator=Counting())
+    with pytest.raises(LookupError):
+        async with app.lifespan():
+            raise LookupError
+
+
+async def test_its_end_drains(settings: askstream.Settings) -> None:
+    """Viewers are sent away before the run stops, and their answers end."""
+    app = askstream.create_app(settings, orchestrator=Counting())
+    sent: list[bytes] = []
+    begun = asyncio.Event()
+
+    async def receive() -> Message:
+        return await asyncio.Future[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+        if b"agent_thinking" in sent[-1]:
+            begun.set()
+
+    async with client_of(app) as client, app.lifespan():
+        run_id = (await client.post("/runs", json={"question": "600 0.1"})).json()["run_id"]
+        scope = {"type": "http", "method": "GET", "path": f"/runs/{run_id}/events", "headers": [], "query_string": b""}
+        watching = asyncio.create_task(app(scope, receive, send))
+        await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(watching, 10)
+    assert b'"drain"' in sent[-2]
+    assert sent[-1] == b""
+
+
+async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstream.Settings) -> None:
+    """It is called for each run, and once to look at it."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(RoundRobinGroupChat([Flooder("Flooder")], max_turns=1))
+        return made[-1]
+
+    for team in (make, "tests.e2e.teams:flooding"):
+        app = askstream.create_app(settings, team=team)
+        async with app.lifespan(), client_of(app) as client:
+            answer = await client.post("/ask", json={"question": "?"})
+            assert answer.json()["message"]["content"] == "x" * 100_000
+            assert "chosen by" in (await client.get("/runs")).json()["runs"][0]["model"]
+    assert len(made) == 2
+
+
+async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: askstream.Settings) -> None:
+    def two(one: Any, other: Any) -> Any: ...
+
+    with pytest.raises(RunFailed, match="needs one, other"):
+        async with askstream.create_app(settings, team=two).lifespan():
+            pass
+
+
+def test_what_can_be_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
+    """A team itself above all: agents remember, so each run needs a new one."""
+    with pytest.raises(ValueError, match="a function that makes a team"):
+        askstream.create_app(settings, team=object())  # pyright: ignore[reportArgumentType] - that is the mistake
+    with pytest.raises(ValueError, match="got both"):
+        askstream.create_app(settings, team="a:b", orchestrator=Counting())
+    with pytest.raises(ValueError, match="the name of a transport"):
+        askstream.create_app(settings, transports=["pigeon"])
+
+
+class Unclosed(MemoryJournal):
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+        await super().close()
+
+
+async def test_a_journal_that_it_is_given_stays_its_owners(settings: askstream.Settings) -> None:
+    """Who made it closes it, and may start the application on it again: nothing is lost."""
+    journal = Unclosed()
+    app = askstream.create_app(settings, orchestrator=Counting(), journal=journal)
+    async with client_of(app) as client:
+        async with app.lifespan():
+            await client.post("/ask", json={"question": "1 0"})
+        assert not journal.closed
+        async with app.lifespan():
+            assert len((await client.get("/runs")).json()["runs"]) == 1
+
+
+async def test_a_journal_is_a_url_too(tmp_path: Path) -> None:
+    settings = askstream.Settings(data=tmp_path / "data")
+    app = askstream.create_app(settings, orchestrator=Counting(), journal=f"sqlite:///{tmp_path / 'mine.db'}")
+    async with app.lifespan():
+        assert (tmp_path / "mine.db").exists()
+    assert not (tmp_path / "data" / "askstream.db").exists()
+
+
+class Pigeon:
+    def __init__(self, _context: Any) -> None: ...
+
+    def routes(self) -> Sequence[BaseRoute]:
+        async def coo(_request: Request) -> PlainTextResponse:
+            return PlainTextResponse("coo")
+
+        return [Route("/pigeon", coo)]
+
+
+async def test_transports_are_names_or_factories(settings: askstream.Settings) -> None:
+    """Those that are given, and no others."""
+    app = askstream.create_app(settings, orchestrator=Counting(), transports=["sse", Pigeon])
+    async with app.lifespan(), client_of(app) as client:
+        assert (await client.get("/pigeon")).text == "coo"
+        assert (await client.get("/test-stream")).status_code == 200
+        assert (await client.get("/ws")).status_code == 404
+
+
+def test_creating_one_imports_no_autogen_and_opens_nothing(tmp_path: Path) -> None:
+    program = (
+        "import askstream, sys\n"
+        "app = askstream.create_app()\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('autogen_core', 'autogen_ext', 'openai')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert list(tmp_path.iterdir()) == []
