@@ -94,7 +94,7 @@ async def browser(deployment: Deployment, data: Path) -> AsyncGenerator[Browser]
         yield Browser(deployment, deployment.mount(app))
 
 
-@pytest.fixture(params=DEPLOYMENTS.values(), ids=DEPLOYMENTS.keys())
+@pytest.fixture(params=DEPLOYMENTS.values(), ids=list(DEPLOYMENTS))
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Browser]:
     async with browser(request.param, tmp_path) as client:
         yield client

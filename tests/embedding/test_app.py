@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ async def test_a_hosts_own_lifespan_goes_together_with_ours(settings: askstream.
     order: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(host: FastAPI) -> Any:
+    async def lifespan(host: FastAPI) -> AsyncGenerator[None]:
         async with app.lifespan(host):
             order.append("host")
             yield
@@ -145,7 +145,13 @@ async def test_its_end_drains(settings: askstream.Settings) -> None:
 
     async with client_of(app) as client, app.lifespan():
         run_id = (await client.post("/runs", json={"question": "600 0.1"})).json()["run_id"]
-        scope = {"type": "http", "method": "GET", "path": f"/runs/{run_id}/events", "headers": [], "query_string": b""}
+        scope: Scope = {
+            "type": "http",
+            "method": "GET",
+            "path": f"/runs/{run_id}/events",
+            "headers": [],
+            "query_string": b"",
+        }
         watching = asyncio.create_task(app(scope, receive, send))
         await asyncio.wait_for(begun.wait(), 10)
     await asyncio.wait_for(watching, 10)

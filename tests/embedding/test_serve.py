@@ -30,6 +30,7 @@ print("after", handle, flush=True)
 
 @pytest.fixture
 def options(tmp_path: Path) -> dict[str, Any]:
+    """What a test serves with: a free port, and nothing that outlives it."""
     return {"orchestrator": Counting(), "journal": "memory://", "port": 0, "data": tmp_path, "drain_seconds": 0}
 
 
@@ -69,7 +70,7 @@ async def test_a_notebooks_process_is_left_as_it_is(options: dict[str, Any]) -> 
         loggers = [logging.getLogger(name) for name in (None, "stream_events", "uvicorn.error", "openai")]
         log = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
         gc_state = (gc.get_threshold(), gc.get_freeze_count())
-        return (*gc_state, sys.getswitchinterval(), type(loop), loop._default_executor, handlers, log)
+        return (*gc_state, sys.getswitchinterval(), loop.__class__, loop._default_executor, handlers, log)
 
     await asyncio.to_thread(lambda: None)  # the loop's own threads are there
     before = state()
@@ -84,7 +85,7 @@ async def test_a_start_that_fails_is_raised_by_awaiting_and_logged(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever doesn't await the handle reads why in the log."""
-    handle = askstream.serve("no.such:team", **(options | {"orchestrator": None}))
+    handle = askstream.serve(**{**options, "orchestrator": None, "team": "no.such:team"})
     with pytest.raises(RunFailed, match="no module"):
         await handle
     assert "no module" in caplog.text
@@ -103,9 +104,9 @@ async def test_mistakes_are_told_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="did you mean 'port'"):
         askstream.serve(**options, prot=1)
     with pytest.raises(ValueError, match="port"):
-        askstream.serve(**(options | {"port": "http"}))
+        askstream.serve(**{**options, "port": "http"})
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse, match="can't listen"):
-        askstream.serve(**(options | {"port": other.getsockname()[1]}))
+        askstream.serve(**{**options, "port": other.getsockname()[1]})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
