@@ -24,7 +24,7 @@ from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
-from askstream.server.connections.uvicorn import Welcome
+from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError, NotStarted
 from askstream.server.http.routes import Desk
 from askstream.server.journal import Journal, open_journal
@@ -73,12 +73,12 @@ class Drain:
 class Service:
     """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
 
-    `welcomes` are for a server that can take WebSockets in by itself. `warmed` is done once the team's libraries have
-    been imported.
+    `sockets` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
+    team's libraries have been imported.
     """
 
     asgi: ASGIApp
-    welcomes: Mapping[bytes, Welcome]
+    sockets: Mapping[bytes, SocketRoute]
     runs: Runs
     model: str
     warmed: asyncio.Future[None]
@@ -176,9 +176,9 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
         for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
             closing.callback(background.cancel)
-        house = _house(settings, runs, bus)
-        closing.push_async_callback(house.tasks.close)
-        yield _service(settings, parts, house, orchestrator.model, warmed)
+        context = _context(settings, runs, bus)
+        closing.push_async_callback(context.tasks.close)
+        yield _service(settings, parts, context, orchestrator.model, warmed)
 
 
 @asynccontextmanager
@@ -223,14 +223,16 @@ async def _warm(orchestrator: Orchestrator) -> None:
             await orchestrator.warm()
 
 
-def _service(settings: Settings, parts: Parts, house: base.House, model: str, warmed: asyncio.Future[None]) -> Service:
-    drain = Drain(house.bus, house.runs, settings.drain_seconds)
-    ways = [*chain.from_iterable(transport(house).routes() for transport in parts.transports)]
-    desk = Desk(house.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting)
+def _service(
+    settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[None]
+) -> Service:
+    drain = Drain(context.bus, context.runs, settings.drain_seconds)
+    ways = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
+    desk = Desk(context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting)
     return Service(
         asgi=_asgi(settings, [*ways, *desk.routes()]),
-        welcomes={route.path.encode(): route.welcome for route in ways if isinstance(route, base.SocketRoute)},
-        runs=house.runs,
+        sockets={route.path.encode(): route for route in ways if isinstance(route, SocketRoute)},
+        runs=context.runs,
         model=model,
         warmed=warmed,
         drain=drain,
@@ -244,14 +246,13 @@ def _asgi(settings: Settings, routes: Sequence[BaseRoute]) -> ASGIApp:
     return proxies.ForwardedPrefix(cast(ASGIApp, seen), root_path=settings.root_path, trusted=trusted)
 
 
-def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
-    return base.House(
+def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
+    return base.TransportContext(
         runs=runs,
         bus=bus,
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
-        direct=settings.direct,
     )
 
 

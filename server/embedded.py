@@ -45,17 +45,17 @@ def serve(
         asyncio.get_running_loop()
     except RuntimeError:
         with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-            return runner.run(_until_stopped(app, listening))
-    return Handle(app, listening)
+            return runner.run(_until_stopped(app, listening, direct=chosen.direct))
+    return Handle(app, listening, direct=chosen.direct)
 
 
 class Handle:
     """A server in this event loop. `url` is where it answers, from the first moment: early requests wait."""
 
-    def __init__(self, app: App, listening: socket.socket) -> None:
+    def __init__(self, app: App, listening: socket.socket, *, direct: bool = True) -> None:
         listening.listen(process.BACKLOG)
         self.url = process.url(listening)
-        self._app, self._listening = app, listening
+        self._app, self._listening, self._direct = app, listening, direct
         self._stopping: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._started: asyncio.Future[process.Stop] = loop.create_future()
@@ -94,7 +94,7 @@ class Handle:
     async def _serve(self) -> None:
         try:
             async with self._app.open() as service:
-                server = process.Server(process.config(service))
+                server = process.Server(process.config(service, direct=self._direct))
                 stop = process.Stop(service, server)
                 self._started.set_result(stop)
                 await server.serve(sockets=[self._listening])
@@ -112,8 +112,8 @@ class Handle:
             self._started.exception()  # it is logged; nobody has to await the handle
 
 
-async def _until_stopped(app: App, listening: socket.socket) -> Handle:
-    handle = Handle(app, listening)
+async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) -> Handle:
+    handle = Handle(app, listening, direct=direct)
     stop = await handle.started()
     if threading.current_thread() is threading.main_thread():
         stop.on_signals()

@@ -104,13 +104,13 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def config(app: Service) -> uvicorn.Config:
-    """uvicorn's, with protocols of ours."""
+def config(app: Service, *, direct: bool = True) -> uvicorn.Config:
+    """uvicorn's, with our protocols. `direct`: they give their connections away."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
         proxy_headers=False,  # the application reads them itself, under every server
-        http=cast(Any, partial(Http, welcomes=app.welcomes)),
+        http=cast(Any, partial(Http, sockets=app.sockets, direct=direct)),
         ws=WebSocket,
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
@@ -128,7 +128,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
     """
     workers = _tune()
     async with create_app(settings).open() as app:
-        server = Server(config(app))
+        server = Server(config(app, direct=settings.direct))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = Stop(app, server)

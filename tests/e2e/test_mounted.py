@@ -1,7 +1,6 @@
 """The page of an application that FastAPI has mounted at /ai, in a real browser: all that it asks lies under /ai."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
