@@ -85,7 +85,8 @@ async def test_a_start_that_fails_is_raised_by_awaiting_and_logged(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever doesn't await the handle reads why in the log."""
-    handle = askstream.serve(**{**options, "orchestrator": None, "team": "no.such:team"})
+    wrong: dict[str, Any] = {**options, "orchestrator": None, "team": "no.such:team"}
+    handle = askstream.serve(**wrong)
     with pytest.raises(RunFailed, match="no module"):
         await handle
     assert "no module" in caplog.text
@@ -103,10 +104,11 @@ async def test_mistakes_are_told_at_once(options: dict[str, Any]) -> None:
     """A name that is no setting, a value that can't be, a port that another server has."""
     with pytest.raises(TypeError, match="did you mean 'port'"):
         askstream.serve(**options, prot=1)
+    del options["port"]
     with pytest.raises(ValueError, match="port"):
-        askstream.serve(**{**options, "port": "http"})
+        askstream.serve(**options, port="http")
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse, match="can't listen"):
-        askstream.serve(**{**options, "port": other.getsockname()[1]})
+        askstream.serve(**options, port=other.getsockname()[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
