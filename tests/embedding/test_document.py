@@ -16,10 +16,14 @@ from dev import ROOT
 from tests.e2e.viewers import ask, client_of, is_terminal, watch_sse
 from tests.embedding.conftest import COMMANDS, Process, Start
 
-TEXT = (ROOT / "docs" / "embedding.md").read_text()
-BLOCKS = {
-    block.partition("\n")[0].removeprefix("# "): block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-}
+PAGE = ROOT / "docs" / "embedding.md"
+
+
+def _python(document: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+BLOCKS = {block.partition("\n")[0].removeprefix("# "): block for block in _python(PAGE)}
 RUN_HERE = {
     "my_team.py",
     "host.py",
@@ -44,6 +48,12 @@ def test_no_block_is_left_out() -> None:
     assert set(BLOCKS) == RUN_HERE
 
 
+def test_the_readme_shows_the_same() -> None:
+    """Its block is the one that mounts the application."""
+    (shown,) = [block for block in _python(ROOT / "README.md") if "create_app" in block]
+    assert set(shown.splitlines()) <= set(BLOCKS["host.py"].splitlines())
+
+
 @pytest.mark.parametrize(("app", "prefix"), [("host:app", "/ai"), ("host_with_lifespan:app", "/ai"), ("alone:app", "")])
 async def test_the_applications_answer(folder: Path, start: Start, app: str, prefix: str) -> None:
     """With the bundled offline analyst as the model."""
@@ -59,7 +69,7 @@ async def test_the_applications_answer(folder: Path, start: Start, app: str, pre
 
 def test_the_servers_commands_are_those_that_are_tested() -> None:
     """Of this page's commands and those of the tests only the addresses differ."""
-    (shown,) = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    (shown,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     for line in shown.splitlines():
         kind, *rest = line.split()
         assert set(rest) <= set(COMMANDS[kind]("alone:app", 0))
@@ -80,7 +90,7 @@ async def test_the_script_serves_until_it_is_stopped(folder: Path) -> None:
 @pytest.fixture
 def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     yield folder
     sys.modules.pop("my_team", None)
 
