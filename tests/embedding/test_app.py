@@ -159,6 +159,19 @@ async def test_its_end_drains(settings: askstream.Settings) -> None:
     assert sent[-1] == b""
 
 
+async def test_a_second_drain_waits_for_the_first_and_adds_nothing(settings: askstream.Settings) -> None:
+    """A signal starts one, and the server's shutdown the other. A second signal ends the first."""
+    app = askstream.create_app(settings.model_copy(update={"drain_seconds": 600}), orchestrator=Counting())
+    async with app.open() as service, client_of(app) as client:
+        await client.post("/runs", json={"question": "6000 0.1"})
+        first = asyncio.create_task(service.drain())
+        second = asyncio.create_task(service.drain())
+        done, _ = await asyncio.wait({first, second}, timeout=0.1)
+        assert not done
+        first.cancel()
+        await asyncio.wait_for(second, 10)
+
+
 async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstream.Settings) -> None:
     """It is called for each run, and once to look at it."""
     made: list[Any] = []

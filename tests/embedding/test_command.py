@@ -12,15 +12,18 @@ from tests.e2e.viewers import client_of, say, socket
 FORWARDED = {"X-Forwarded-Prefix": "/out/side", "X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
 
 
-@pytest.fixture(scope="module", params=["by option", "by header"])
+@pytest.fixture(scope="module", params=["by option", "by header", "by a stranger"])
 def way(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ServerProcess, dict[str, str], str]]:
     """A server, what a proxy sends it, and the prefix that clients see."""
-    option, headers, prefix = (["--root-path", "/ask"], {}, "/ask")
-    if request.param == "by header":
-        option, headers, prefix = ([], FORWARDED, "/out/side")
-    with started(tmp_path_factory.mktemp("data"), *option) as server:
+    trusted = '["10.0.0.0/8"]' if request.param == "by a stranger" else '["127.0.0.1"]'
+    options, headers, prefix = {
+        "by option": (["--root-path", "/ask"], dict[str, str](), "/ask"),
+        "by header": (list[str](), FORWARDED, "/out/side"),
+        "by a stranger": (list[str](), FORWARDED, ""),
+    }[request.param]
+    with started(tmp_path_factory.mktemp("data"), *options, ASKSTREAM_TRUSTED_PROXIES=trusted) as server:
         yield server, headers, prefix
 
 
@@ -36,7 +39,7 @@ async def test_its_addresses_have_the_prefix(way: tuple[ServerProcess, dict[str,
             assert [json.loads(line[6:]) async for line in stream.aiter_lines() if line.startswith("data: ")]
         sent = await client.get("/client/", follow_redirects=False)
         assert httpx2.URL(sent.headers["location"]).path == f"{prefix}/client"
-        assert httpx2.URL(sent.headers["location"]).scheme == ("https" if headers else "http")
+        assert httpx2.URL(sent.headers["location"]).scheme == ("https" if headers and prefix else "http")
 
 
 async def test_its_sockets_open(way: tuple[ServerProcess, dict[str, str], str]) -> None:

@@ -94,9 +94,27 @@ async def test_a_start_that_fails_is_raised_by_awaiting_and_logged(
     _connect(handle.url, refused=True)
 
 
+async def test_a_start_that_fails_is_logged_once(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio adds nothing for a handle that nobody awaits."""
+    wrong: dict[str, Any] = {**options, "orchestrator": None, "team": "no.such:team"}
+    await askstream.serve(**wrong).ended()
+    assert len(caplog.records) == 1
+    caplog.clear()  # a record would keep the error, and with it the handle
+    gc.collect()
+    assert not caplog.records
+
+
 async def test_stopping_before_the_start_is_done_gives_it_up(options: dict[str, Any]) -> None:
-    handle = askstream.serve(**options)
-    await handle.stop()
+    asked = asyncio.Event()
+
+    async def make() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    slow: dict[str, Any] = {**options, "orchestrator": None, "team": make}
+    handle = askstream.serve(**slow)
+    await asked.wait()
+    await asyncio.wait_for(handle.stop(), 10)
     _connect(handle.url, refused=True)
 
 

@@ -21,7 +21,7 @@ async def seen(scope: dict[str, Any], *, root_path: str = "", prefixes: tuple[st
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         got.append(scope)
 
-    headers = [(b"x-forwarded-prefix", prefix.encode()) for prefix in prefixes]
+    headers = [(b"x-forwarded-prefix", prefix.encode("latin-1")) for prefix in prefixes]
     whole = {"type": "http", "path": "/runs", "client": ("127.0.0.1", 50000), "headers": headers, **scope}
     await ForwardedPrefix(app, root_path=root_path, trusted=TRUSTED)(whole, _receive, _send)
     return got[0]
