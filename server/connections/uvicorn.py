@@ -47,7 +47,7 @@ class Http(HttpToolsProtocol):
         offered: dict[str, Any] = {"abort": self.transport.abort, "on_half_close": self.on_half_close}
         if self._direct:
             offered["take"] = self.take
-        _offer(cast(Any, self.scope), offered)
+        cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
 
     def on_half_close(self, callback: Callable[[], object]) -> None:
         self._on_half_close = callback
@@ -121,7 +121,7 @@ class Http(HttpToolsProtocol):
             is_paused=self.flow.write_paused,
         )
         _forget(self, "parser", "scope", "cycle", "_on_half_close")
-        connection.start(route.open_handler(connection))
+        connection.start(route.make_handler())
 
 
 class _Handshake(ServerProtocol):
@@ -145,7 +145,8 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def run_asgi(self) -> None:
-        _offer(cast(Any, self.scope), {"abort": self.transport.abort})
+        scope = cast(Any, self.scope)
+        scope["extensions"] = {**scope["extensions"], EXTENSION: {"abort": self.transport.abort}}
         await super().run_asgi()
 
 
@@ -164,10 +165,6 @@ def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_pause
 
 def _is_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     return len(headers) > HEADER_LINES or sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES
-
-
-def _offer(scope: dict[str, Any], possible: dict[str, Callable[..., object]]) -> None:
-    scope["extensions"] = {**scope.get("extensions", {}), EXTENSION: possible}
 
 
 def _forget(protocol: object, *parts: str) -> None:

@@ -40,14 +40,14 @@ async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Star
     server = start("--team", "tests.e2e.teams:waiting", ASKSTREAM_DIRECT=direct)
     reader, writer = await _post(server.url, path, question="Wait.", on_disconnect="cancel")
     async with client_of(server.url) as client, asyncio.timeout(30):
-        while not (runs := (await client.get("/runs")).json()["runs"]):
+        while not (runs := (await client.get("/runs")).json()["runs"]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         if path == "/ask-stream":
             await reader.readuntil(b'"started"')
             writer.close()
         began = asyncio.get_running_loop().time()
-        while (await client.get(f"/runs/{runs[0]['run_id']}")).json()["state"] != "cancelled":
+        while (await client.get(f"/runs/{runs[0]['run_id']}")).json()["state"] != "cancelled":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    # 2 s until the client is missed; the team's end comes on top.
-    assert asyncio.get_running_loop().time() - began < 4
+    # The probes find it after 1 s, on a busy machine later; without them the first heartbeat would, after 15 s.
+    assert asyncio.get_running_loop().time() - began < 10
     writer.close()
