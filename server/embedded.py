@@ -103,13 +103,12 @@ class Handle:
             self._failed(problem)
         finally:
             self._listening.close()
-            self._started.cancel()  # whoever waits for a start that was given up
+            self._started.cancel()  # ends all waits for a start, and asyncio's wish to log that nobody waited
 
     def _failed(self, problem: Exception) -> None:
         log.error("askstream can't serve: %s", problem if isinstance(problem, AskstreamError) else repr(problem))
         if not self._started.done():
             self._started.set_exception(problem)
-            self._started.exception()  # it is logged; nobody has to await the handle
 
 
 async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) -> Handle:
