@@ -85,7 +85,9 @@ class Handle:
         await asyncio.wait({self._serving})
 
     async def _stop(self) -> None:
-        if self._started.done() and self._started.exception() is None:
+        if self._serving.done():
+            return
+        if self._started.done():
             self._started.result()()
         else:
             self._serving.cancel()
