@@ -41,12 +41,10 @@ def serve(
     chosen = Settings(**settings)
     app = create_app(chosen, team=team, orchestrator=orchestrator, journal=journal, transports=transports)
     listening = process.listen(chosen.host, chosen.port, stalled_seconds=chosen.send_seconds)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-            return runner.run(_until_stopped(app, listening, direct=chosen.direct))
-    return Handle(app, listening, direct=chosen.direct)
+    if _has_running_loop():
+        return Handle(app, listening, direct=chosen.direct)
+    with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
+        return runner.run(_until_stopped(app, listening, direct=chosen.direct))
 
 
 class Handle:
@@ -122,6 +120,14 @@ async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) ->
     sys.stdout.flush()
     await handle.ended()
     return handle
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_names(settings: dict[str, Any]) -> None:
