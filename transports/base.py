@@ -4,7 +4,6 @@ A transport can also come from outside: a name of the form `package.module:attri
 """
 
 import asyncio
-import importlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
+from askstream.server import plugins
 from askstream.server.bus import Batch, Bus, Missing
 from askstream.server.connections.direct import Connection, Owner
 from askstream.server.connections.uvicorn import EXTENSION, Welcome
@@ -156,14 +156,4 @@ TRANSPORTS = {"sse": "askstream.transports.sse:Sse", "websocket": "askstream.tra
 
 def factories(names: Iterable[str]) -> list[Factory]:
     """What makes the transports of these names. ValueError for one that is neither in the table nor importable."""
-    return [_factory(name) for name in names]
-
-
-def _factory(name: str) -> Factory:
-    module, _, attribute = TRANSPORTS.get(name, name).partition(":")
-    try:
-        factory: Factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as problem:
-        expected = f"one of {sorted(TRANSPORTS)} or package.module:attribute"
-        raise ValueError(f"expected the name of a transport, {expected}, got {name!r}") from problem
-    return factory
+    return [plugins.named(name, TRANSPORTS, "a transport") for name in names]
