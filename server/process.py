@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from askstream.server import versions
 from askstream.server.app import App, open_app
 from askstream.server.connections.uvicorn import Http, WebSocket
 from askstream.server.settings import Settings
@@ -83,13 +84,20 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     return listening
 
 
+def within_versions(settings: Settings) -> Settings:
+    """These settings, with `direct` off under a uvicorn that wasn't tested: its private names may have moved."""
+    tested = versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are left to it, at more CPU")
+    return settings if tested else settings.model_copy(update={"direct": False})
+
+
 def config(app: App) -> uvicorn.Config:
-    """uvicorn's, with protocols of ours."""
+    """uvicorn's, with protocols of ours where it is a version that was tested with them."""
+    is_tested = versions.is_tested("uvicorn", uvicorn.__version__)
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
-        http=cast(Any, partial(Http, welcomes=app.welcomes)),
-        ws=WebSocket,
+        http=cast(Any, partial(Http, welcomes=app.welcomes)) if is_tested else "httptools",
+        ws=WebSocket if is_tested else "websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
         access_log=False,
@@ -109,7 +117,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
     loop.set_default_executor(workers)
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(SWITCH)
-    async with open_app(settings) as app:
+    async with open_app(within_versions(settings)) as app:
         server = Server(config(app))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
