@@ -16,13 +16,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import uvicorn
 
 from askstream.server import versions
 from askstream.server.app import App, open_app
-from askstream.server.connections.uvicorn import Http, WebSocket
 from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
@@ -84,20 +83,12 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     return listening
 
 
-def within_versions(settings: Settings) -> Settings:
-    """These settings, with `direct` off under a uvicorn that wasn't tested: its private names may have moved."""
-    tested = versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are left to it, at more CPU")
-    return settings if tested else settings.model_copy(update={"direct": False})
-
-
-def config(app: App) -> uvicorn.Config:
-    """uvicorn's, with protocols of ours where it is a version that was tested with them."""
-    is_tested = versions.is_tested("uvicorn", uvicorn.__version__)
+def config(app: App, *, direct: bool = True) -> uvicorn.Config:
+    """uvicorn's, with our protocols. `direct`: they give their connections away."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
-        http=cast(Any, partial(Http, welcomes=app.welcomes)) if is_tested else "httptools",
-        ws=WebSocket if is_tested else "websockets-sansio",
+        **_protocols(app, direct=direct),
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
         access_log=False,
@@ -105,6 +96,15 @@ def config(app: App) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )
+
+
+def _protocols(app: App, *, direct: bool) -> dict[str, Any]:
+    """Ours, unless this uvicorn wasn't tested with them: the names that they lean on may have moved."""
+    if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so its own way is used, at more CPU"):
+        return {"http": "httptools", "ws": "websockets-sansio"}
+    from askstream.server.connections.uvicorn import Http, WebSocket
+
+    return {"http": partial(Http, sockets=app.sockets, direct=direct), "ws": WebSocket}
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[App], None]) -> None:
@@ -117,8 +117,8 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
     loop.set_default_executor(workers)
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(SWITCH)
-    async with open_app(within_versions(settings)) as app:
-        server = Server(config(app))
+    async with open_app(settings) as app:
+        server = Server(config(app, direct=settings.direct))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = _Stop(app, server)

@@ -62,16 +62,13 @@ async def test_outside_of_the_tested_versions_uvicorn_is_used_the_plain_way(
 ) -> None:
     """With one line in the log, which says what to install; inside of them nothing is said."""
     monkeypatch.setattr(uvicorn, "__version__", installed)
-    settings = process.within_versions(Settings(data=tmp_path, journal="memory://"))
-    async with open_app(settings) as app:
+    async with open_app(Settings(data=tmp_path, journal="memory://")) as app:
         configured = process.config(app)
     configured.load()
     if installed == "0.54.0":
-        assert settings.direct
         assert configured.ws_protocol_class is WebSocket
         assert not warnings(caplog)
     else:
-        assert not settings.direct
         assert cast(Any, configured.http_protocol_class) is HttpToolsProtocol
         assert configured.ws_protocol_class is WebSocketsSansIOProtocol
         (line,) = warnings(caplog)
