@@ -26,6 +26,6 @@ def open_journal(url: str, *, synchronous: str = "normal") -> Journal:
     named = _FROM_OUTSIDE.fullmatch(url)
     if named is None:
         schemes = ", ".join(f"{scheme}://" for scheme in BACKENDS)
-        raise ValueError(f"expected a journal as {schemes} or package.module:attribute, got {url!r}")
+        raise ValueError(f"expected a journal, {schemes} or package.module:attribute, got {url!r}")
     opener = plugins.named(named["spec"], {}, "a journal")
     return plugins.checked(opener(named["rest"] or ""), Journal, named["spec"])
