@@ -67,9 +67,11 @@ def _prefer_folder_without_init(module: str) -> None:
     """
     top, *rest = module.split(".")
     folder = Path.cwd() / top
+    if not rest or top in sys.modules or (folder / "__init__.py").exists():
+        return
     wanted = folder.joinpath(*rest)
-    is_here = wanted.with_suffix(".py").is_file() or (wanted / "__init__.py").is_file()
-    if rest and is_here and top not in sys.modules and not _is_found_in(folder, top):
+    holds_it = wanted.with_suffix(".py").is_file() or (wanted / "__init__.py").is_file()
+    if holds_it and not _is_found_in(folder, top):
         spec = ModuleSpec(top, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
         sys.modules[top] = module_from_spec(spec)
