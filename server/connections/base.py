@@ -93,6 +93,9 @@ class SocketConnection(Connection, Protocol):
         ...
 
 
+# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
+# reset, which the second one finds.
+PROBE_SECONDS = (0.0, 1.0)
 # For the close frame of a client that has stopped reading.
 CUT_SECONDS = 1.0
 

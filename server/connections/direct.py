@@ -16,15 +16,12 @@ from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
 
-from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+from askstream.server.connections.base import CUT_SECONDS, PROBE_SECONDS, ConnectionHandler, MessageHandler, StallWatch
 
 H = TypeVar("H", bound=ConnectionHandler)
 
 # How long a client may take to answer our close frame, in seconds.
 CLOSE_SECONDS = 5.0
-# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
-# reset, which the second one finds.
-PROBE_SECONDS = (0.0, 1.0)
 # What is kept of the next requests of a client while it reads a response. One request with its body is read ahead.
 READ_AHEAD_BYTES = 64 * 1024
 # What ends a body that was sent in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.

@@ -1,20 +1,15 @@
-"""Where a connection's way is chosen, once: direct where the server offers it, else plain.
-
-uvicorn's protocols offer `EXTENSION` in the scope (see uvicorn.py): `take` gives the connection itself, `abort` cuts
-it. A middleware that changes bodies on their way, one that compresses say, must take the extension out of the scope.
-"""
+"""Where a connection's way is chosen, once: direct where the server offers it, else plain."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from askstream.server.connections.base import ConnectionHandler, MessageHandler, SocketConnection, StreamConnection
+from askstream.server.connections.extension import offered
 from askstream.server.connections.plain import PlainSocket, PlainStream
-
-EXTENSION = "askstream.connection"
 
 OpenStream: TypeAlias = Callable[[StreamConnection], ConnectionHandler]
 OpenSocket: TypeAlias = Callable[[SocketConnection], MessageHandler]
@@ -36,13 +31,15 @@ async def serve_stream(
     `probe` is a message of the stream's format that says nothing, empty where there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    offered = _offered(scope)
-    direct = offered["take"](probe, send_seconds) if "take" in offered else None
+    possible = offered(scope)
+    direct = possible["take"](probe, send_seconds) if "take" in possible else None
     if direct is not None:
         direct.start(open_handler(direct))
         return
-    plain = PlainStream(abort=offered.get("abort"), send_seconds=send_seconds)
+    plain = PlainStream(abort=possible.get("abort"), probe=probe, send_seconds=send_seconds)
     plain.start(open_handler(plain))
+    if "on_half_close" in possible:
+        possible["on_half_close"](plain.begin_probing)
     await plain.serve(receive, send)
 
 
@@ -54,13 +51,9 @@ class SocketRoute(WebSocketRoute):
         self.open_handler, self.subprotocol, self.send_seconds = open_handler, subprotocol, send_seconds
 
     async def _accept(self, websocket: WebSocket) -> None:
-        offered = websocket.scope.get("subprotocols", [])
-        await websocket.accept(self.subprotocol if self.subprotocol in offered else None)
-        plain = PlainSocket(abort=_offered(websocket.scope).get("abort"), send_seconds=self.send_seconds)
+        names = websocket.scope.get("subprotocols", [])
+        await websocket.accept(self.subprotocol if self.subprotocol in names else None)
+        plain = PlainSocket(abort=offered(websocket.scope).get("abort"), send_seconds=self.send_seconds)
         plain.start(self.open_handler(plain))
         # ASGI's own callables: what Starlette checks on each message is in order by construction.
         await plain.serve(websocket._receive, websocket._send)  # noqa: SLF001
-
-
-def _offered(scope: Scope) -> dict[str, Any]:
-    return scope.get("extensions", {}).get(EXTENSION, {})

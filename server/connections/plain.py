@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from starlette.types import Message, Receive, Send
 
-from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+from askstream.server.connections.base import CUT_SECONDS, PROBE_SECONDS, ConnectionHandler, MessageHandler, StallWatch
 from askstream.server.connections.leaving import disconnected
 
 H = TypeVar("H", bound=ConnectionHandler)
@@ -159,6 +159,10 @@ def _is_gone(pumping: asyncio.Task[None]) -> bool:
 class PlainStream(_Plain[ConnectionHandler, bytes]):
     """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
 
+    def __init__(self, *, abort: Callable[[], object] | None, probe: bytes, send_seconds: float) -> None:
+        super().__init__(abort=abort, send_seconds=send_seconds)
+        self._probe = probe
+
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
         return b"".join(messages)
@@ -168,6 +172,11 @@ class PlainStream(_Plain[ConnectionHandler, bytes]):
             await self._serve(send, disconnected(receive))
         finally:
             self._stop_watching()
+
+    def begin_probing(self) -> None:
+        """The client has closed its sending side: find out whether it still reads."""
+        for seconds in PROBE_SECONDS if self._probe else ():
+            asyncio.get_running_loop().call_later(seconds, self.write, self._probe)
 
     def finish(self) -> None:
         self._handler = None

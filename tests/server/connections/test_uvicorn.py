@@ -190,22 +190,34 @@ async def test_a_client_that_leaves_is_noticed_within_two_seconds() -> None:
         assert monotonic() - began < 2
 
 
-@pytest.mark.parametrize(("probe", "expected"), [(b":\n", PROBE), (b"", b"0")], ids=["a comment", "a zero"])
-async def test_a_half_close_keeps_the_stream_open(probe: bytes, expected: bytes) -> None:
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize(
+    ("direct", "probe", "expected"),
+    [(True, b":\n", PROBE), (True, b"", b"0"), (False, b":\n", PROBE)],
+    ids=["a comment", "a zero", "plain"],
+)
+async def test_a_half_close_keeps_the_stream_open(direct: bool, probe: bytes, expected: bytes, early: bool) -> None:
     """The client may still be reading, as `nc` does: it gets the rest, and two probes that say nothing."""
-    handler, opened = Handler(), list[StreamConnection]()
+    handler, opened, closed = Handler(), list[StreamConnection](), asyncio.Event()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         def open_handler(connection: StreamConnection) -> Handler:
             opened.append(connection)
             return handler
 
+        if early:
+            await closed.wait()
         await serve_stream(scope, receive, send, open_handler, headers=[], probe=probe, send_seconds=15)
 
-    async with serving(application) as port:
+    async with serving(application, direct=direct) as port:
         reader, writer = await _asked(port, GET)
+        if early:
+            writer.write_eof()
+            await asyncio.sleep(0.05)
+            closed.set()
         await reader.readuntil(b"\r\n\r\n")
-        writer.write_eof()
+        if not early:
+            writer.write_eof()
         assert await reader.readexactly(2 * len(expected)) == 2 * expected
         assert not handler.gone.is_set()
         opened[0].write(opened[0].frame([b"hello"]))
@@ -244,8 +256,36 @@ async def test_a_connection_that_is_needed_otherwise_is_not_taken(
         reader, writer = await _asked(port, request_bytes)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         assert not isinstance(application.opened[0], DirectStream)
-        writer.close()
         application.opened[0].finish()
+        writer.close()
+
+
+async def test_any_request_that_came_whole_is_answered_after_a_half_close() -> None:
+    """And then the connection is closed. One whose body is cut off is not."""
+    async with serving(_asgi_only) as port:
+        reader, writer = await _asked(port, GET + GET)
+        writer.write_eof()
+        assert (await reader.read()).count(b"HTTP/1.1 200") == 2
+        writer.close()
+
+
+async def test_a_request_that_is_cut_off_is_a_disconnect() -> None:
+    """The application learns that no more comes."""
+    told: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            assert message["more_body"]
+        told.append(message["type"])
+
+    async with serving(application) as port:
+        reader, writer = await _asked(
+            port, GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n12")
+        )
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+    assert told == ["http.disconnect"]
 
 
 UPGRADE = (
