@@ -20,3 +20,8 @@ def at(scope: Scope, path: str) -> str:
 def run(scope: Scope, run_id: str) -> str:
     """The address of a run's resource."""
     return at(scope, f"/runs/{run_id}")
+
+
+def runs(scope: Scope, *, limit: int, before: str) -> str:
+    """The address of the page of runs that begins after the mark `before`."""
+    return at(scope, f"/runs?limit={limit}&before={before}")

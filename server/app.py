@@ -5,8 +5,9 @@ looked up in module-level state.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias, cast
@@ -21,7 +22,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
-from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
@@ -30,9 +30,12 @@ from askstream.server.http.routes import Desk
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Limits, Mock, Orchestrator, Runs
+from askstream.server.runs.orchestrator import Warms, open_named
 from askstream.server.runs.retention import keep_going, retain
 from askstream.server.settings import Settings
 from askstream.transports import base
+
+log = logging.getLogger("__main__")
 
 TeamFactory: TypeAlias = Callable[..., Any]
 """Makes an AutoGen team for one run, from the model client or from nothing; may be async."""
@@ -43,7 +46,7 @@ class Parts:
     """What stands in the settings' place. Whoever made a journal or an orchestrator closes it."""
 
     team: str | TeamFactory | None = None
-    orchestrator: Orchestrator | None = None
+    orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
     transports: Sequence[base.Factory]
 
@@ -132,28 +135,32 @@ def create_app(
     settings: Settings | None = None,
     *,
     team: str | TeamFactory | None = None,
-    orchestrator: Orchestrator | None = None,
+    orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | base.Factory] | None = None,
 ) -> App:
     """An ASGI application with its own lifespan, to be run by an ASGI server or mounted in another application.
 
     The arguments go before the settings, which are read from the environment unless they are given. `team` is a
-    function that makes an AutoGen team, or `package.module:function`. `orchestrator` answers in the place of any team.
-    `journal` is a journal or its URL. `transports` are names or factories. Opens nothing and imports no AutoGen yet.
-    Raises ValueError for what can't be a team or a transport.
+    function that makes an AutoGen team, or its name as `package.module:function`. `orchestrator` answers in the place
+    of any team; it is an object or a name. `journal` is a journal or its URL. `transports` are names or factories.
+    Opens nothing and imports no AutoGen yet. Raises ValueError for what can't be a team or a transport.
     """
     settings = settings or Settings()
-    if team is not None and not isinstance(team, str) and not callable(team):
-        raise ValueError(
-            f"expected team to be a function that makes a team, since each run needs its own, got {team!r}"
-        )
-    if team is not None and orchestrator is not None:
-        raise ValueError("expected a team or an orchestrator, got both")
+    if team is None and orchestrator is None:
+        team, orchestrator = settings.team, settings.orchestrator
+    _check_answering(team, orchestrator)
     if isinstance(journal, str):
         settings, journal = settings.model_copy(update={"journal": journal}), None
     made = tuple(_transport(given) for given in (settings.transports if transports is None else transports))
-    return App(settings, Parts(team=team or settings.team, orchestrator=orchestrator, journal=journal, transports=made))
+    return App(settings, Parts(team=team, orchestrator=orchestrator, journal=journal, transports=made))
+
+
+def _check_answering(team: object, orchestrator: object) -> None:
+    if team is not None and orchestrator is not None:
+        raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
+    if team is not None and not isinstance(team, str) and not callable(team):
+        raise ValueError(f"expected team to be a function that makes one, since each run needs its own, got {team!r}")
 
 
 def _transport(given: str | base.Factory) -> base.Factory:
@@ -165,7 +172,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
     """Raises JournalError, ValueError or AskstreamError where the settings can't be followed."""
     async with AsyncExitStack() as closing:
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
-        orchestrator = await _open_team(settings, parts, closing) if parts.orchestrator is None else parts.orchestrator
+        orchestrator = await closing.enter_async_context(_orchestrator(settings, parts))
         group = await closing.enter_async_context(_task_group())
         bus = Bus(journal, group)
         closing.callback(bus.close)
@@ -204,23 +211,35 @@ def _open_journal(settings: Settings, closing: AsyncExitStack) -> Journal:
     return journal
 
 
-async def _open_team(settings: Settings, parts: Parts, closing: AsyncExitStack) -> Orchestrator:
-    return await closing.enter_async_context(
-        open_orchestrator(
-            model=_model(settings),
-            data=settings.data,
-            warehouse=settings.warehouse,
-            team=parts.team,
-            max_messages=settings.messages,
-        )
+def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManager[Orchestrator]:
+    match parts.orchestrator:
+        case None:
+            return _team(settings, parts.team)
+        case str(spec):
+            return open_named(spec)
+        case given:
+            return nullcontext(given)
+
+
+def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncContextManager[Orchestrator]:
+    return open_orchestrator(
+        model=_model(settings),
+        data=settings.data,
+        warehouse=settings.warehouse,
+        team=team,
+        max_messages=settings.messages,
     )
 
 
 async def _warm(orchestrator: Orchestrator) -> None:
     """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
-    if isinstance(orchestrator, AutoGenOrchestrator):
-        with suppress(AskstreamError):  # the first question reports it
+    if isinstance(orchestrator, Warms):
+        try:
             await orchestrator.warm()
+        except AskstreamError:
+            log.debug("the team can't be made ready", exc_info=True)  # the first question is told
+        except Exception:  # a stranger's code: it must not end the server
+            log.exception("%s can't be made ready", orchestrator.model)
 
 
 def _service(

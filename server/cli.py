@@ -20,6 +20,10 @@ def serve(
     team: Annotated[
         str | None, typer.Option(help="Your own AutoGen team: package.module:factory [ASKSTREAM_TEAM].")
     ] = None,
+    orchestrator: Annotated[
+        str | None,
+        typer.Option(help="What answers instead of a team: package.module:attribute [ASKSTREAM_ORCHESTRATOR]."),
+    ] = None,
     root_path: Annotated[
         str | None, typer.Option(help="Path that a proxy strips, such as /ai [ASKSTREAM_ROOT_PATH].")
     ] = None,
@@ -30,7 +34,14 @@ def serve(
 
     from askstream.server.settings import Settings
 
-    given: dict[str, Any] = {"host": host, "port": port, "team": team, "root_path": root_path, "data": data}
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "team": team,
+        "orchestrator": orchestrator,
+        "root_path": root_path,
+        "data": data,
+    }
     try:
         _serve(Settings(**{name: value for name, value in given.items() if value is not None}))
     except ValidationError as problem:

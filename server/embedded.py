@@ -26,7 +26,7 @@ log = logging.getLogger("__main__")
 def serve(
     team: str | TeamFactory | None = None,
     *,
-    orchestrator: Orchestrator | None = None,
+    orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | Factory] | None = None,
     **settings: Any,

@@ -60,7 +60,8 @@ def test_the_documents_name_them_all() -> None:
 
 
 def test_the_documents_import_nothing_private() -> None:
-    text = "\n".join(path.read_text() for path in documents())
+    """Only who writes a journal or a transport needs more; the page on that says what."""
+    text = "\n".join(path.read_text() for path in documents() if path.name != "extending.md")
     assert not re.findall(r"^\s*(?:from|import) askstream\..*$", text, re.MULTILINE)
     for names in re.findall(r"from askstream import ([\w, ]+)", text):
         assert set(names.replace(" ", "").split(",")) <= set(askstream.__all__)

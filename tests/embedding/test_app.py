@@ -189,6 +189,16 @@ async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstr
     assert len(made) == 2
 
 
+async def test_an_orchestrator_is_an_object_or_its_name(settings: askstream.Settings) -> None:
+    """And goes before the team of the settings, as each argument goes before its setting."""
+    settings = settings.model_copy(update={"team": "no.such:team"})
+    for orchestrator in (Counting(), "tests.embedding.counting:Counting"):
+        app = askstream.create_app(settings, orchestrator=orchestrator)
+        async with app.lifespan(), client_of(app) as client:
+            answer = await client.post("/ask", json={"question": "2 0"})
+        assert answer.json()["message"]["content"] == "up to 2"
+
+
 async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: askstream.Settings) -> None:
     def two(one: Any, other: Any) -> Any: ...
 
@@ -199,7 +209,7 @@ async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: asks
 
 def test_what_can_be_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
     """A team itself above all: agents remember, so each run needs a new one."""
-    with pytest.raises(ValueError, match="a function that makes a team"):
+    with pytest.raises(ValueError, match="a function that makes one"):
         askstream.create_app(settings, team=object())  # pyright: ignore[reportArgumentType] - that is the mistake
     with pytest.raises(ValueError, match="got both"):
         askstream.create_app(settings, team="a:b", orchestrator=Counting())
