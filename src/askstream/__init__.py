@@ -1,7 +1,7 @@
 """Puts an AutoGen team of agents on the web, over SSE and WebSocket, and never loses a run.
 
-The names in `__all__`, and what docs/extending.md imports, are the public API; everything else may change. A name is imported when it is
-first used: `import askstream` by itself costs nothing.
+The names in `__all__`, and what docs/extending.md imports, are the public API. Everything else may change. A name is
+imported when it is first used: `import askstream` by itself costs nothing.
 """
 
 import importlib
