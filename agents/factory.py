@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from autogen_core.models import ChatCompletionClient
     from autogen_core.tools import FunctionTool
 
+    from askstream.agents.provider import AzureClient, OpenAIClient
+
 log = logging.getLogger(__name__)
 
 WAREHOUSE = "warehouse.db"
@@ -46,13 +48,14 @@ async def open_orchestrator(
     model.check()
     source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
     async with AsyncExitStack() as stack:
-        name = model.name
+        name, connect = model.name, models.connect
         if isinstance(source, Own) and source.factory.client == "none":
             name = f"chosen by {team}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
+            connect = _connect_offline
         orchestrator = AutoGenOrchestrator(
-            model=name, client=lambda: models.connect(model), source=source, max_messages=max_messages
+            model=name, client=lambda: connect(model), source=source, max_messages=max_messages
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, Own):
@@ -124,3 +127,11 @@ async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSe
 
     endpoint = await stack.enter_async_context(offline.serve())
     return replace(model, base_url=endpoint.base_url, api_key=endpoint.api_key, names="field"), offline.MODEL
+
+
+def _connect_offline(model: ModelSettings) -> "OpenAIClient | AzureClient":
+    """The analyst is imported with the client's libraries, in the same thread: no request waits for it in the loop."""
+    from askstream.agents.insights import offline
+
+    offline.load()
+    return models.connect(model)
