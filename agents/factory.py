@@ -1,6 +1,7 @@
 """Puts an orchestrator together from plain arguments, for whoever holds the settings."""
 
 import asyncio
+import importlib
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping
@@ -85,13 +86,17 @@ class Bundled:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        from askstream.agents.insights import team as insights
+        """The database is made by another process while this one imports AutoGen: either needs a core for a second."""
         from askstream.agents.insights import warehouse
-        from askstream.agents.insights.tools import toolbox
 
         try:
-            if not self._path.exists():
-                warehouse.build(self._path)
+            finish = None if self._path.exists() else warehouse.build_aside(self._path)
+            importlib.import_module("askstream.agents.provider")  # and what a model's client needs
+            from askstream.agents.insights import team as insights
+            from askstream.agents.insights.tools import toolbox
+
+            if finish is not None:
+                finish()
         except (OSError, sqlite3.Error) as problem:
             log.error("the database can't be made: %s", problem)
             raise RunFailed("team_unavailable", _NO_DATABASE) from problem
