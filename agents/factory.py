@@ -1,6 +1,7 @@
 """Puts an orchestrator together from plain arguments, for whoever holds the settings."""
 
 import asyncio
+import importlib
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
     from autogen_core.tools import FunctionTool
+
+    from askstream.agents.provider import AzureClient, OpenAIClient
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +49,14 @@ async def open_orchestrator(
     model.check()
     source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
     async with AsyncExitStack() as stack:
-        name = model.name
+        name, connect = model.name, models.connect
         if isinstance(source, Own) and source.factory.client == "none":
             name = f"chosen by {source.factory.spec}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
+            connect = _connect_offline
         orchestrator = AutoGenOrchestrator(
-            model=name, client=lambda: models.connect(model), source=source, max_messages=max_messages
+            model=name, client=lambda: connect(model), source=source, max_messages=max_messages
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, Own):
@@ -82,13 +86,17 @@ class Bundled:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        from askstream.agents.insights import team as insights
+        """The database is made by another process while this one imports AutoGen: either needs a core for a second."""
         from askstream.agents.insights import warehouse
-        from askstream.agents.insights.tools import toolbox
 
         try:
-            if not self._path.exists():
-                warehouse.build(self._path)
+            finish = None if self._path.exists() else warehouse.build_aside(self._path)
+            importlib.import_module("askstream.agents.provider")  # and what a model's client needs
+            from askstream.agents.insights import team as insights
+            from askstream.agents.insights.tools import toolbox
+
+            if finish is not None:
+                finish()
         except (OSError, sqlite3.Error) as problem:
             log.error("the database can't be made: %s", problem)
             raise RunFailed("team_unavailable", _NO_DATABASE) from problem
@@ -126,3 +134,11 @@ async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSe
 
     endpoint = await stack.enter_async_context(offline.serve())
     return replace(model, base_url=endpoint.base_url, api_key=endpoint.api_key, names="field"), offline.MODEL
+
+
+def _connect_offline(model: ModelSettings) -> "OpenAIClient | AzureClient":
+    """The analyst is imported with the client's libraries, in the same thread: no request waits for it in the loop."""
+    from askstream.agents.insights import offline
+
+    offline.load()
+    return models.connect(model)

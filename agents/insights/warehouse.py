@@ -9,9 +9,11 @@ another comes. None of it is written down in the file: it shows only in orders, 
 
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -141,6 +143,21 @@ def build(path: Path, *, seed: int = 7) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def build_aside(path: Path) -> Callable[[], None]:
+    """Start `build` in a process of its own, and return a function that waits for it and raises what `build` raises.
+
+    In this process it would hold the interpreter for half a second: requests and AutoGen's import would wait for it.
+    """
+    command = [sys.executable, "-m", __name__, str(path)]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own module, in our own interpreter
+
+    def finish() -> None:
+        if child.wait() != 0:
+            build(path)  # where the child can't, we may, or we learn why not
+
+    return finish
 
 
 def _write(path: Path, rng: Random) -> None:
@@ -368,3 +385,7 @@ def _stock(products: list[Product], lines: list[Line]) -> Iterator[tuple[object,
             else:
                 on_hand -= series[n]
             yield product.id, day.isoformat(), on_hand
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

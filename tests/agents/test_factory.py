@@ -31,6 +31,7 @@ async def main():
         assert not early, early
         await orchestrator.warm()
         assert "autogen_ext" in sys.modules
+        assert "askstream.agents.insights.offline.analyst" in sys.modules
 
 asyncio.run(main())
 """
