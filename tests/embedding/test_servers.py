@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from askstream.server.journal.sqlite.journal import SqliteJournal
-from tests.e2e.viewers import ask, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
+from tests.e2e.viewers import ask, client_of, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
 from tests.embedding.conftest import Start
 
 KINDS = pytest.mark.parametrize("kind", ["uvicorn", "hypercorn", "granian"])
@@ -68,6 +68,18 @@ async def test_a_stopped_server_ends_in_time_and_the_next_one_goes_on(start: Sta
         assert logged == log[: len(logged)]
     if kind == "uvicorn":
         assert [events[-1]["event_type"] for events in seen] == ["drain", "drain"]
+
+
+@KINDS
+async def test_a_proxys_prefix_is_found_under_every_server(start: Start, kind: str) -> None:
+    """uvicorn has replaced the proxy's address by the client's then, and the others have not."""
+    headers = {"X-Forwarded-Prefix": "/out", "X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
+    async with client_of(start(kind, HOSTS + "mounted").url) as client:
+        started = await client.post("/ai/runs", json={"question": "1 0"}, headers=headers)
+        assert started.headers["location"] == f"/out/ai/runs/{started.json()['run_id']}"
+        sent = await client.get("/ai/client/", headers=headers)
+        location = httpx2.URL(sent.headers["location"])
+        assert (location.scheme, location.path) == ("https", "/out/ai/client")
 
 
 @pytest.mark.parametrize("app", ["alone", "mounted"])
