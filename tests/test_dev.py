@@ -345,7 +345,7 @@ def test_without_a_browser_a_test_skips_with_its_reason_or_fails(
     environment = {name: value for name, value in os.environ.items() if name != "ASKSTREAM_REQUIRE_BROWSER"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rsfE", "-p", "no:cacheprovider", str(tmp_path)],
-        env={**environment, **required, "ASKSTREAM_BROWSER": str(tmp_path / "absent")},
+        env={**environment, **required, "ASKSTREAM_BROWSER": str(tmp_path / "absent"), "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

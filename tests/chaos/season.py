@@ -39,6 +39,7 @@ class Season:
     blows: Sequence[Blow] = BLOWS
     on_bundled: Sequence[Blow] = ("kill",)
     at_once: int = 10
+    lull_runs: int = LULL_RUNS
     tally: Tally = field(default_factory=Tally)
     took: dict[str, float] = field(default_factory=dict[str, float])
     held: dict[str, Held] = field(default_factory=dict[str, Held])
@@ -79,9 +80,9 @@ class Season:
     async def _calm(self, way: str, host: Host, storm: Storm) -> None:
         """Without blows one process lives through two lulls; it must hold no more after the second."""
         at_rest = await settled(host, None)
-        await storm.lull(LULL_RUNS)
+        await storm.lull(self.lull_runs)
         before = await settled(host, at_rest)
-        await storm.lull(LULL_RUNS)
+        await storm.lull(self.lull_runs)
         after = await settled(host, before)
         self.held |= {f"held before, {way}": before, f"held after, {way}": after}
         assert after.heap - before.heap < HEAP_KB, self.held

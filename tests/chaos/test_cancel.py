@@ -43,6 +43,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
         await opened.release()
 
 
+@pytest.mark.long
 async def test_runs_cancelled_at_random_moments_leave_nothing_behind(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
