@@ -32,10 +32,10 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from types import FrameType
     from typing import NoReturn
 
@@ -64,14 +64,23 @@ PLAYWRIGHT_BROWSERS = (
     "Library/Caches/ms-playwright/chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
 )
 
-# What `test` runs, one call of pytest after the other. Tests of one file stay together: they share what is dear to make.
+
+class Lane(NamedTuple):
+    """One call of pytest. `shared`: by as many processes as there are cores."""
+
+    options: tuple[str, ...]
+    shared: bool = False
+
+
+# What `test` runs, one lane after the other.
 DEFAULT_LANES = (
-    ("-m", "not serial and not long", "--ignore=tests/bench"),
-    ("-m", "serial and not long", "--ignore=tests/bench"),
+    Lane(("-m", "not serial and not long", "--ignore=tests/bench"), shared=True),
+    Lane(("-m", "serial and not long", "--ignore=tests/bench")),
 )
 # What it leaves out, one by one: storms take both cores by themselves, and the benchmark measures.
-REST_LANES = (("-m", "long", "--ignore=tests/bench"), ("tests/bench",))
-# Processes that share the tests. More than this wait for the same few files.
+REST_LANES = (Lane(("-m", "long", "--ignore=tests/bench")), Lane(("tests/bench",)))
+# Processes that share the tests. One file's tests stay together, for the servers and browsers that they share; more
+# processes than this would wait for the same few files.
 MOST_AT_ONCE = 8
 
 # Would make pip put packages elsewhere than into .venv, or take those of another place for installed ones.
@@ -290,13 +299,12 @@ def test(arguments: list[str]) -> int:
     set_up("dev")
     choose_browser()
     os.chdir(ROOT)
-    if not arguments:
-        return run_lanes(DEFAULT_LANES)
-    if arguments == ["--rest"]:
-        return run_lanes(REST_LANES)
-    if arguments == ["--all"]:
-        return run_lanes(DEFAULT_LANES + REST_LANES, coverage=True)
-    become("-m", "pytest", *arguments)
+    chosen: dict[tuple[str, ...], tuple[Lane, ...]]
+    chosen = {(): DEFAULT_LANES, ("--rest",): REST_LANES, ("--all",): (*DEFAULT_LANES, *REST_LANES)}
+    lanes = chosen.get(tuple(arguments))
+    if lanes is None:
+        become("-m", "pytest", *arguments)
+    return run_lanes(lanes, coverage=arguments == ["--all"])
 
 
 def choose_browser() -> None:
@@ -308,11 +316,12 @@ def choose_browser() -> None:
         raise TaskError("ASKSTREAM_REQUIRE_BROWSER is set, and there is no browser")
 
 
-def run_lanes(lanes: Sequence[Sequence[str]], *, coverage: bool = False) -> int:
+def run_lanes(lanes: tuple[Lane, ...], *, coverage: bool = False) -> int:
     """Run every lane, also after one has failed; non-zero when any has."""
     failed: list[str] = []
     for number, lane in enumerate(lanes):
-        command = ["-m", "pytest", *at_once(lane), *(coverage_options(number, len(lanes)) if coverage else ())]
+        command = ["-m", "pytest", *lane.options, *shared_options(lane)]
+        command += coverage_options(number, len(lanes)) if coverage else []
         if subprocess.run([PYTHON, *command], check=False).returncode:
             failed.append(shlex.join(command))
     for command in failed:
@@ -320,10 +329,15 @@ def run_lanes(lanes: Sequence[Sequence[str]], *, coverage: bool = False) -> int:
     return 1 if failed else 0
 
 
-def at_once(lane: Sequence[str]) -> list[str]:
-    """The lane's options, with a process for each core where it may have several."""
-    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_AT_ONCE)
-    return [*lane, *(() if "serial" in lane or cores == 1 else ("-n", str(cores), "--dist", "loadfile"))]
+def shared_options(lane: Lane) -> list[str]:
+    """A process for each core, where the lane may have several."""
+    processes = min(cores(), MOST_AT_ONCE)
+    return ["-n", str(processes), "--dist", "loadfile"] if lane.shared and processes > 1 else []
+
+
+def cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def coverage_options(number: int, lanes: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The schema of the envelope."""
 
 import json
+from typing import Any
 
 import jsonschema
 import pytest
@@ -12,7 +13,8 @@ from askstream.server.events.jsonschema import event_schema
 from tests.server.events.test_codec import BODIES, event
 
 SCHEMA = event_schema()
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)  # made once: that takes longer than all of its checks
+# Made once: that takes longer than all of its checks.
+VALIDATOR: Any = jsonschema.Draft202012Validator(SCHEMA)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
