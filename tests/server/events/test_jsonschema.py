@@ -32,6 +32,12 @@ def test_an_event_that_lacks_a_field_is_not(body: Body, missing: str) -> None:
         VALIDATOR.validate(frame)
 
 
+def test_the_schema_is_one() -> None:
+    """Against the metaschema that it names; `validate` doesn't look at that."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$schema"]
+
+
 def test_all_types_have_their_place() -> None:
     """The closed set of types, each once."""
     kinds = [option["title"] for option in SCHEMA["properties"]["event"]["oneOf"]]

@@ -185,15 +185,19 @@ async def test_a_full_group_waits_for_nothing(
     """Nothing more can join it. The jobs that are left over are a group of their own. The disk's speed decides how
     large a group is, so the test decides the disk's speed."""
     monkeypatch.setattr(writers, "SLOW", slow)
-    writer = GroupWriter(connect(), _nobody, pace=3600)
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=3600)
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):  # two stalls in a row make a disk a slow one
             await writer.submit(_add(1), soon=True)
+        begun.clear()
         jobs = [writer.submit(_add(1)) for _ in range(2 * size + 1)]
         await asyncio.gather(*jobs[:-1])
         for _ in range(5):
             await asyncio.sleep(0)
         assert not jobs[-1].done()
+        assert len(begun) == 2
         await writer.close()
 
 
