@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,20 @@ from tests.timing import MS, PATIENCE
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
+def connect(tmp_path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
+    """Opens connections to one file; all are closed after the test, also those that no writer has closed."""
+    opened: list[sqlite3.Connection] = []
+
     def connected() -> sqlite3.Connection:
         db = sqlite3.connect(tmp_path / "w.db", isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL)")
+        opened.append(db)
         return db
 
-    return connected
+    yield connected
+    for db in opened:
+        db.close()
 
 
 @pytest.fixture
