@@ -2,12 +2,19 @@
 """The one task runner, for people and CI alike. It needs Python 3.11 or newer and pip, and nothing else.
 
     python3 dev.py run   [options of `askstream serve`]   sets up what serving needs, then serves
-    python3 dev.py test  [options of pytest]              sets up everything, a browser included, then tests
+    python3 dev.py test                                   sets up everything, a browser included, then tests
+    python3 dev.py test  [options of pytest]              the same, of the tests that you name
+    python3 dev.py test  --all | --rest                   everything, with coverage; or what `test` leaves out
     python3 dev.py check [--fix]                          formatting, lint, types, import rules
     python3 dev.py bench [options of the benchmark]       measures a real server on this machine
     python3 dev.py chaos [--seed N] [--minutes M]         storms over a real server; every run must come through
     python3 dev.py setup                                  sets up everything and runs nothing
     python3 dev.py lock  [options of `uv pip compile`]    writes the lock files anew (--upgrade, -P package)
+
+`test` runs two lanes: as many tests at once as there are cores, then those marked `serial`, whose outcome depends on
+real time, one by one. What takes minutes is left to `--rest`: tests marked `long` (storms over real servers in full)
+and the benchmark's own; `--all` runs all of it and measures coverage. With options of pytest there are no lanes:
+pytest gets them as they are.
 
 Set-up puts the locked packages into .venv beside this file. A stamp, written last, says what .venv holds:
 while it matches, set-up costs a few milliseconds; an unfinished .venv, or one made for other locks or another
@@ -25,7 +32,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -56,6 +63,25 @@ PLAYWRIGHT_BROWSERS = (
     ".cache/ms-playwright/chromium-*/chrome-linux*/chrome",
     "Library/Caches/ms-playwright/chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
 )
+
+
+class Lane(NamedTuple):
+    """One call of pytest. `shared`: by as many processes as there are cores."""
+
+    options: tuple[str, ...]
+    shared: bool = False
+
+
+# What `test` runs, one lane after the other.
+DEFAULT_LANES = (
+    Lane(("-m", "not serial and not long", "--ignore=tests/bench"), shared=True),
+    Lane(("-m", "serial and not long", "--ignore=tests/bench")),
+)
+# What it leaves out, one by one: storms take both cores by themselves, and the benchmark measures.
+REST_LANES = (Lane(("-m", "long", "--ignore=tests/bench")), Lane(("tests/bench",)))
+# Processes that share the tests. One file's tests stay together, for the servers and browsers that they share; more
+# processes than this would wait for the same few files.
+MOST_AT_ONCE = 8
 
 # Would make pip put packages elsewhere than into .venv, or take those of another place for installed ones.
 MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "PIP_PYTHON", "VIRTUAL_ENV")
@@ -269,15 +295,55 @@ def run(arguments: list[str]) -> NoReturn:
     become(str(VENV / "bin" / "askstream"), "serve", *arguments)
 
 
-def test(arguments: list[str]) -> NoReturn:
+def test(arguments: list[str]) -> int:
     set_up("dev")
+    choose_browser()
+    os.chdir(ROOT)
+    chosen: dict[tuple[str, ...], tuple[Lane, ...]]
+    chosen = {(): DEFAULT_LANES, ("--rest",): REST_LANES, ("--all",): (*DEFAULT_LANES, *REST_LANES)}
+    lanes = chosen.get(tuple(arguments))
+    if lanes is None:
+        become("-m", "pytest", *arguments)
+    return run_lanes(lanes, coverage=arguments == ["--all"])
+
+
+def choose_browser() -> None:
+    """Name the browser for the tests, so that they needn't look for one again."""
     browser = set_up_browser()
     if browser:
         os.environ["ASKSTREAM_BROWSER"] = browser
     elif os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
         raise TaskError("ASKSTREAM_REQUIRE_BROWSER is set, and there is no browser")
-    os.chdir(ROOT)
-    become("-m", "pytest", "--cov", "--cov-report=term-missing:skip-covered", *arguments)
+
+
+def run_lanes(lanes: tuple[Lane, ...], *, coverage: bool = False) -> int:
+    """Run every lane, also after one has failed; non-zero when any has."""
+    failed: list[str] = []
+    for number, lane in enumerate(lanes):
+        command = ["-m", "pytest", *lane.options, *shared_options(lane)]
+        command += coverage_options(number, len(lanes)) if coverage else []
+        if subprocess.run([PYTHON, *command], check=False).returncode:
+            failed.append(shlex.join(command))
+    for command in failed:
+        say(f"failed: {command}")
+    return 1 if failed else 0
+
+
+def shared_options(lane: Lane) -> list[str]:
+    """A process for each core, where the lane may have several."""
+    processes = min(cores(), MOST_AT_ONCE)
+    return ["-n", str(processes), "--dist", "loadfile"] if lane.shared and processes > 1 else []
+
+
+def cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def coverage_options(number: int, lanes: int) -> list[str]:
+    """Each lane adds to what those before it have covered; the last one reports."""
+    report = "term-missing:skip-covered" if number == lanes - 1 else ""
+    return ["--cov", f"--cov-report={report}", *(["--cov-append"] if number else [])]
 
 
 def bench(arguments: list[str]) -> NoReturn:

@@ -16,7 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dev import LOCKS, ROOT, Profile, find_browser
+from dev import DEFAULT_LANES, LOCKS, REST_LANES, ROOT, Profile, cores, find_browser, shared_options
+from tests.timing import PATIENCE
 
 # Stands where uv would. It records each call, and installs the command that the project would install.
 UV = """#!/bin/sh
@@ -63,7 +64,7 @@ class Checkout:
     def call(self, *arguments: str, cwd: Path | None = None, **extra: str) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
         process = self.start(*arguments, cwd=cwd, **extra)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=3 * PATIENCE)
         return process.returncode, out, err
 
     def installs(self) -> list[str]:
@@ -130,7 +131,7 @@ def test_signals_reach_the_program(checkout: Checkout) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == -signal.SIGTERM
+        assert process.wait(timeout=PATIENCE) == -signal.SIGTERM
 
 
 def test_developing_adds_to_serving_and_includes_it(checkout: Checkout) -> None:
@@ -211,7 +212,7 @@ def test_two_at_once_set_up_once(checkout: Checkout, tmp_path: Path) -> None:
             assert second.stderr is not None
             assert "waiting for another dev.py" in second.stderr.readline()
             open_gate.close()
-            assert (first.wait(timeout=30), second.wait(timeout=30)) == (7, 7)
+            assert (first.wait(timeout=PATIENCE), second.wait(timeout=PATIENCE)) == (7, 7)
     assert checkout.installs() == ["requirements.lock", "project"]
 
 
@@ -247,6 +248,79 @@ def test_an_unknown_task_is_refused_with_the_list(checkout: Checkout) -> None:
     assert code == 2
     assert "run, test, check" in err
     assert not (checkout.folder / ".venv").exists()
+
+
+# Stands where pytest would: notes its options, and fails where `FAILS` is one of them.
+PYTEST = """
+import os, sys
+with open("calls", "a") as calls:
+    print(*sys.argv[1:], sep="|", file=calls)
+sys.exit(os.environ.get("FAILS") in sys.argv)
+"""
+
+
+@pytest.fixture
+def lanes(checkout: Checkout) -> Callable[..., tuple[int, list[list[str]]]]:
+    """Calls `dev.py test` with these options; its exit code, and the options of each call of pytest."""
+    (checkout.folder / "pytest.py").write_text(PYTEST)
+
+    def call(*arguments: str, fails: str = "") -> tuple[int, list[list[str]]]:
+        code, _, _ = checkout.call("test", *arguments, ASKSTREAM_BROWSER="/bin/true", FAILS=fails)
+        return code, [line.split("|") for line in (checkout.folder / "calls").read_text().splitlines()]
+
+    return call
+
+
+Called = Callable[..., tuple[int, list[list[str]]]]
+
+
+def test_options_of_pytest_reach_it_as_they_are(lanes: Called) -> None:
+    """One call, with nothing added, and its exit code."""
+    options = ["tests/web", "-k", "not serial", "-x"]
+    code, calls = lanes(*options)
+    assert (code, calls) == (0, [options])
+    code, _ = lanes("-x", fails="-x")
+    assert code == 1
+
+
+@pytest.mark.parametrize("failing", ["", *(lane.options[1] for lane in DEFAULT_LANES)])
+def test_a_lane_that_fails_fails_the_whole_and_stops_no_other(lanes: Called, failing: str) -> None:
+    """Both lanes run, and either one's failure is the exit code's."""
+    code, calls = lanes(fails=failing)
+    assert code == bool(failing)
+    assert [call[1] for call in calls] == [lane.options[1] for lane in DEFAULT_LANES]
+
+
+@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize("long", [False, True])
+def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool, long: bool) -> None:
+    """Whatever its marks are: no test is left out of all lanes, and CI runs none of them twice."""
+    marks = {"serial": serial, "long": long}
+    marked = [lane for lane in DEFAULT_LANES + REST_LANES if "-m" in lane.options]
+    assert [lane.options[2:] for lane in marked] == [("--ignore=tests/bench",)] * len(marked)
+    (chosen,) = [lane for lane in marked if eval(lane.options[1], {}, marks)]
+    assert (chosen in DEFAULT_LANES) is not long
+    assert not (serial and chosen.shared)
+
+
+def test_the_cores_share_the_tests(lanes: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each core, up to what helps; a file's tests stay in one, and those of real time run alone."""
+    monkeypatch.setattr("dev.cores", lambda: 3)
+    assert shared_options(DEFAULT_LANES[0]) == ["-n", "3", "--dist", "loadfile"]
+    monkeypatch.setattr("dev.cores", lambda: 1)
+    assert shared_options(DEFAULT_LANES[0]) == []
+    monkeypatch.undo()
+    _, (first, *others) = lanes()
+    assert ("-n" in first) == (cores() > 1)
+    assert not any("-n" in other for other in others)
+
+
+def test_everything_is_measured_together(lanes: Called) -> None:
+    """`--all` is the default and the rest; each lane adds to the coverage of those before it."""
+    code, calls = lanes("--all")
+    assert (code, len(calls)) == (0, len(DEFAULT_LANES + REST_LANES))
+    assert ["--cov" in call for call in calls] == [True] * len(calls)
+    assert ["--cov-append" in call for call in calls] == [False, *([True] * (len(calls) - 1))]
 
 
 def test_an_older_python_can_read_the_file() -> None:
@@ -345,7 +419,7 @@ def test_without_a_browser_a_test_skips_with_its_reason_or_fails(
     environment = {name: value for name, value in os.environ.items() if name != "ASKSTREAM_REQUIRE_BROWSER"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rsfE", "-p", "no:cacheprovider", str(tmp_path)],
-        env={**environment, **required, "ASKSTREAM_BROWSER": str(tmp_path / "absent")},
+        env={**environment, **required, "ASKSTREAM_BROWSER": str(tmp_path / "absent"), "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

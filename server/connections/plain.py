@@ -50,7 +50,9 @@ class _Plain(StallWatch, Generic[H, P]):
             return
         self._buffer.append(data)
         self._size += len(data) if isinstance(data, bytes) else sum(map(len, data))
-        self._wake_pump()
+        news = self._news
+        if news is not None and not news.done():
+            news.set_result(None)
         if self._size > HIGH_WATER and not self.is_paused:
             self.is_paused = True
             self._handler.paused()
@@ -96,31 +98,27 @@ class _Plain(StallWatch, Generic[H, P]):
                 raise problem
 
     async def _pump(self, send: Send) -> None:
+        """What it raises ends the connection. Few calls: with one event in flight this is most of a delivery."""
+        create_future = asyncio.get_running_loop().create_future
         while self._buffer or not self._is_finished:
-            if self._buffer:
-                await self._send_buffer(send)
-            else:
-                self._news = asyncio.get_running_loop().create_future()
+            if not self._buffer:
+                self._news = create_future()
                 await self._news
-        self._begin_send()
-        await send(self._last())
-
-    async def _send_buffer(self, send: Send) -> None:
-        buffer, self._buffer, self._size = self._buffer, [], 0
-        self._begin_send()
-        try:
+                continue
+            buffer, self._buffer, self._size = self._buffer, [], 0
+            self._is_sending = True
+            if self._stall_timer is None:
+                self._watch()
             for message in self._messages(buffer):
                 await send(message)
                 self._sends += 1
-        finally:
             self._is_sending = False
-        if self.is_paused and self._size <= HIGH_WATER:
-            self.is_paused = False
-            self._wake_waiting()
-
-    def _begin_send(self) -> None:
+            if self.is_paused and self._size <= HIGH_WATER:
+                self.is_paused = False
+                self._wake_waiting()
         self._is_sending = True
         self._watch()
+        await send(self._last())
 
     def _wake_pump(self) -> None:
         if self._news is not None and not self._news.done():

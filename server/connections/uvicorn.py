@@ -95,18 +95,24 @@ class Http(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         route = self._sockets.get(self.url.partition(b"?")[0])
-        if route is None or (self.cycle and not self.cycle.response_complete) or _is_large(self.headers):
-            super().handle_websocket_upgrade()
-        else:
+        if route is not None and self._may_accept():
             self._accept(route)
+        else:
+            super().handle_websocket_upgrade()
+
+    def _may_accept(self) -> bool:
+        """Whether this is a `GET` in HTTP/1.1 of a usual size, and no request before it waits for its answer."""
+        return (
+            self.scope["method"] == "GET"
+            and self.scope["http_version"] == "1.1"
+            and (not self.cycle or self.cycle.response_complete)
+            and len(self.headers) <= HEADER_LINES
+            and sum([len(name) + len(value) for name, value in self.headers]) <= HEADER_BYTES
+        )
 
     def _accept(self, route: SocketRoute) -> None:
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers])
-        request = Request(
-            self.url.decode("latin-1"), headers, self.scope["method"], f"HTTP/{self.scope['http_version']}"
-        )
-        handshake = _Handshake(route.subprotocol)
-        response = handshake.accept(request)
+        response = _Handshake(route.subprotocol).accept(Request(self.url.decode("latin-1"), headers))
         self.connections.discard(self)
         self.transport.write(response.serialize())
         if response.status_code != 101:
@@ -161,10 +167,6 @@ def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_pause
     protocol.on_response_complete()  # counts the request, and limits the wait for the next one
     if ahead:
         protocol.data_received(ahead)
-
-
-def _is_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    return len(headers) > HEADER_LINES or sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES
 
 
 def _forget(protocol: object, *parts: str) -> None:

@@ -22,10 +22,11 @@ from askstream.server.events import Draft
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
 from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.timing import GLANCE, MS, PATIENCE
 
 # A run must have ended 5 s after its cancel; what doesn't ignore it ends at once.
 IN_TIME = 5.0
-AT_ONCE = 1.0
+AT_ONCE = 1000 * MS
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Tools:
         """Looks at the token now and then, in its thread."""
         self._begin()
         while not cancellation_token.is_cancelled():
-            time.sleep(0.01)
+            time.sleep(GLANCE)
         self.saw_token.set()
         return "polled"
 
@@ -171,7 +172,7 @@ async def test_at_any_moment_of_a_text(tools: Tools) -> None:
 
     async def quick() -> str:
         """Be quick."""
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(50 * MS)
         return "ok"
 
     async with provider(script) as fake, orchestrator(fake, with_tool(quick)) as team:
@@ -181,19 +182,19 @@ async def test_at_any_moment_of_a_text(tools: Tools) -> None:
             sink = Recorder()
             run = asyncio.ensure_future(team.run(task(), sink))
             await sink.until(lambda draft: draft.event_type == "agent_thinking")
-            await asyncio.sleep(moments.uniform(0.0, 0.5))
+            await asyncio.sleep(moments.uniform(0.0, 500 * MS))
             run.cancel()
             await asyncio.wait({run})
 
         for _ in range(5):
             await asyncio.gather(*(cancelled() for _ in range(10)))
         assert fake.requests
-        await asyncio.wait_for(fake.quiet.wait(), 2)
+        await asyncio.wait_for(fake.quiet.wait(), PATIENCE)
         client: Any = await team._client()  # pyright: ignore[reportPrivateUsage]
         pool = client._client._client._transport._pool
-        async with asyncio.timeout(2):  # a connection that is let go of takes a moment to close
+        async with asyncio.timeout(PATIENCE):  # a connection that is let go of takes a moment to close
             while any(not c.is_idle() and not c.is_closed() for c in pool.connections):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(GLANCE)
 
 
 async def test_while_the_provider_hangs(tools: Tools) -> None:
@@ -212,7 +213,7 @@ async def test_inside_a_tool(tools: Tools, team: Callable[[Any], Any], name: str
     async with stage([Reply(calls=[(name, "{}")])], team(getattr(tools, name))) as play:
         took = await play.cancel_when(lambda _: tools.begun.wait())
         asked = len(play.fake.requests)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(100 * MS)
         assert len(play.fake.requests) == asked == 1
     assert took < limit
     assert tools.calls == 1
@@ -262,7 +263,7 @@ async def test_cancelled_twice(tools: Tools) -> None:
         async def twice(running: asyncio.Task[Any]) -> None:
             await tools.begun.wait()
             running.cancel()
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(300 * MS)
 
         assert await play.cancel_when(twice) < IN_TIME
 
@@ -283,7 +284,7 @@ async def test_a_cancelled_run_says_nothing_more(tools: Tools) -> None:
     async with stage([Reply(calls=[("ignores", "{}")])], with_tool(tools.ignores)) as play:
         await play.cancel_when(lambda _: tools.begun.wait())
         told = len(play.sink.drafts)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(200 * MS)
         assert len(play.sink.drafts) == told
 
 
@@ -312,7 +313,7 @@ async def test_a_task_that_never_gives_up_can_do_no_more_harm() -> None:
         await asyncio.wait({running})
         assert time.monotonic() - began < IN_TIME
         release.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(100 * MS)
         assert len(fake.requests) == 1
     assert children[0].cancelled()
     assert not started.is_set()

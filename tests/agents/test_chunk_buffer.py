@@ -7,6 +7,7 @@ import pytest
 from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, Outlet
 from askstream.server.events import AgentChunk, AgentResponse, Draft
 from tests.agents.stage import Recorder
+from tests.timing import MS
 
 
 def response(agent_name: str = "A") -> Draft:
@@ -24,6 +25,7 @@ async def test_the_first_piece_leaves_at_once() -> None:
     assert deltas(sink) == ["first"]
 
 
+@pytest.mark.serial
 async def test_pieces_that_come_fast_leave_together() -> None:
     """What follows within the time to merge is one event, which comes by itself when that is over."""
     sink = Recorder()
@@ -35,6 +37,7 @@ async def test_pieces_that_come_fast_leave_together() -> None:
     assert deltas(sink) == ["first", "second"]
 
 
+@pytest.mark.serial
 async def test_much_text_does_not_wait() -> None:
     """At the size limit what is there leaves, however early."""
     sink = Recorder()
@@ -53,6 +56,7 @@ async def test_no_event_is_larger_than_the_limit() -> None:
     assert max(map(len, deltas(sink))) <= MERGE_SIZE
 
 
+@pytest.mark.serial
 async def test_an_agents_text_comes_before_its_next_event() -> None:
     """Flushed first, whatever the clock says; the texts of others wait their time."""
     sink = Recorder()
@@ -77,6 +81,7 @@ async def test_two_texts_at_once_keep_their_ids() -> None:
     assert (sink.written("one"), sink.written("two")) == ("abcdef", "ABCDEF")
 
 
+@pytest.mark.serial
 async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
     """After `end` everything has left, and no timer goes off for it any more."""
     sink = Recorder()
@@ -93,7 +98,7 @@ class Slow(Recorder):
     """A sink that takes its time, so that others come up meanwhile."""
 
     async def emit(self, draft: Draft) -> None:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(2 * MS)
         await super().emit(draft)
 
 
@@ -115,6 +120,7 @@ async def test_order_holds_when_the_sink_is_slow() -> None:
         assert text == "0a0b.1a1b.2a2b.3a3b.4a4b."
 
 
+@pytest.mark.serial
 async def test_nothing_passes_after_the_close() -> None:
     """Who still speaks then is cancelled, and what has not left is dropped."""
     sink = Recorder()

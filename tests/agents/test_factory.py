@@ -12,6 +12,7 @@ from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
 from tests.agents.stage import Recorder, answered, task
+from tests.timing import PATIENCE
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")
 
@@ -35,7 +36,9 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=6 * PATIENCE, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "offline-analyst (rules, no LLM)\n"), done.stderr
 
 

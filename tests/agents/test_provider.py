@@ -23,6 +23,7 @@ from openai.types.chat import ChatCompletionChunk
 from askstream.agents.models import ModelSettings, connect
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
+from tests.timing import PATIENCE
 
 ASKED = [UserMessage(content="x", source="user")]
 
@@ -57,7 +58,7 @@ async def test_a_stream_that_is_left_is_let_go() -> None:
         assert await anext(stream) == "one "
         await stream.aclose()
         del stream
-        await asyncio.wait_for(fake.quiet.wait(), 2)
+        await asyncio.wait_for(fake.quiet.wait(), PATIENCE)
         await client.close()
 
 
@@ -73,9 +74,9 @@ async def test_a_cancelled_token_ends_the_reading() -> None:
                 token.cancel()
 
         reading = asyncio.ensure_future(read())
-        await asyncio.wait({reading}, timeout=5)
+        await asyncio.wait({reading}, timeout=PATIENCE)
         assert reading.cancelled()
-        await asyncio.wait_for(fake.quiet.wait(), 2)
+        await asyncio.wait_for(fake.quiet.wait(), PATIENCE)
         await client.close()
     assert got == ["one "]
 

@@ -10,6 +10,7 @@ import pytest
 
 from askstream.agents.scope import Scope, file_tasks
 from askstream.server.events.errors import RunFailed
+from tests.timing import PATIENCE
 
 
 async def sleep_forever() -> None:
@@ -61,8 +62,9 @@ async def test_two_scopes_do_not_mix() -> None:
         await gate.wait()
 
     runs = [asyncio.ensure_future(first.run(work(2))), asyncio.ensure_future(second.run(work(5)))]
-    await asyncio.sleep(0.01)
-    assert (first.tasks, second.tasks) == (3, 6)
+    async with asyncio.timeout(PATIENCE):
+        while (first.tasks, second.tasks) != (3, 6):  # noqa: ASYNC110 - a task that begins has no event of its own
+            await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(*runs)
     assert (first.tasks, second.tasks) == (0, 0)

@@ -14,10 +14,11 @@ from websockets.exceptions import WebSocketException
 from tests.chaos.gauge import Held
 from tests.e2e.conftest import ServerProcess
 from tests.e2e.viewers import client_of
+from tests.timing import MS
 
-SEND_SECONDS = 1.0
-DRAIN_SECONDS = 0.5
-INPUT_SECONDS = 2.0
+SEND_SECONDS = 1000 * MS
+DRAIN_SECONDS = 500 * MS
+INPUT_SECONDS = 2000 * MS
 # Times short enough that everything that a clock does happens within the test.
 SETTINGS = {
     "ASKSTREAM_SEND_SECONDS": str(SEND_SECONDS),
@@ -30,9 +31,9 @@ SETTINGS = {
     "LOG_LEVEL": "WARNING",
 }
 # What a stop may take: the drain, 5 s for a team that ignores its cancel, 3 s for connections, and a busy machine.
-STOP_SECONDS = DRAIN_SECONDS + 5 + 3 + 5
+STOP_SECONDS = DRAIN_SECONDS + 5 + 3 + 5000 * MS
 # Between two tries of a client whose server doesn't answer.
-RETRY_SECONDS = 0.05
+RETRY_SECONDS = 50 * MS
 # What a server never says, whatever is done to it.
 UNHEARD_OF = (
     "Exception in ASGI",

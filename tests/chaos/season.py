@@ -12,6 +12,7 @@ from tests.chaos.gauge import Held
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.storm import Blow, Storm, business, plans
 from tests.chaos.viewers import Tally
+from tests.timing import PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
 # How events reach a socket: straight to its transport, or through ASGI's `send` as under any other server.
@@ -21,7 +22,7 @@ BLOWS: tuple[Blow, ...] = ("kill",) * 10 + ("stop",) * 5
 # Runs of each of the two lulls before a storm.
 LULL_RUNS = 20
 # How long connections that were cut, and threads at work for runs that were stopped, may take to be gone.
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = PATIENCE
 # Two lulls alike, one after the other, may hold a little more on the heap: a leak of one connection's buffers or one
 # run's log a run would be more. What the system counts is coarser: SQLite's cache and the allocator's spare are in it.
 # Threads belong to pools, which grow to their bound and stay.
@@ -39,6 +40,7 @@ class Season:
     blows: Sequence[Blow] = BLOWS
     on_bundled: Sequence[Blow] = ("kill",)
     at_once: int = 10
+    lull_runs: int = LULL_RUNS
     tally: Tally = field(default_factory=Tally)
     took: dict[str, float] = field(default_factory=dict[str, float])
     held: dict[str, Held] = field(default_factory=dict[str, Held])
@@ -79,9 +81,9 @@ class Season:
     async def _calm(self, way: str, host: Host, storm: Storm) -> None:
         """Without blows one process lives through two lulls; it must hold no more after the second."""
         at_rest = await settled(host, None)
-        await storm.lull(LULL_RUNS)
+        await storm.lull(self.lull_runs)
         before = await settled(host, at_rest)
-        await storm.lull(LULL_RUNS)
+        await storm.lull(self.lull_runs)
         after = await settled(host, before)
         self.held |= {f"held before, {way}": before, f"held after, {way}": after}
         assert after.heap - before.heap < HEAP_KB, self.held

@@ -16,12 +16,13 @@ from tests.chaos.asking import Asked
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.team import Plan
 from tests.chaos.viewers import Tally, Watch, watch
+from tests.timing import MS
 
 Blow: TypeAlias = Literal["kill", "stop"]
 # A question for the run with that number, and the other fields of the request.
 Questions: TypeAlias = Callable[[Random, int], tuple[str, dict[str, Any]]]
 # How long runs may go on after the last blow. They take a few seconds; what takes this long will never end.
-END_SECONDS = 90.0
+END_SECONDS = 90_000 * MS
 # How long a server is up before the next blow, in seconds: it may still be taking up what was left, or be well into
 # something new.
 PAUSE = (0.2, 1.5)

@@ -1,20 +1,24 @@
-"""A season of storms, short enough for every build. `dev.py chaos` has longer ones."""
+"""Seasons of storms: one short enough for every change, and one for every build. `dev.py chaos` has longer ones."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.chaos.season import Season
 
 SEED = 2026
+BRIEF: dict[str, Any] = {"blows": ("kill", "stop"), "on_bundled": ("kill",), "at_once": 4, "lull_runs": 4}
 
 
+@pytest.mark.parametrize("measure", [BRIEF, pytest.param({}, marks=pytest.mark.long)], ids=["brief", "full"])
 async def test_nothing_is_lost_doubled_or_left_behind_in_a_storm(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], measure: dict[str, Any]
 ) -> None:
-    """Killed ten times and stopped five, begun again under viewers that stall, vanish and hop, on both ways to a
-    socket: every run ends once, every viewer that stayed has all of it, and the server holds no more than before."""
-    season = Season(tmp_path, SEED)
+    """Killed and stopped, in full ten times and five, begun again under viewers that stall, vanish and hop, on both
+    ways to a socket: every run ends once, every viewer that stayed has all of it, and the server holds no more than
+    before."""
+    season = Season(tmp_path, SEED, **measure)
     try:
         await season.run()
     except BaseException:

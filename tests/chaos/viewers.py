@@ -17,13 +17,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from askstream.transports.framing import Decoder
 from tests.chaos.host import RETRY_SECONDS, SEND_SECONDS, Host, Lost, faults
 from tests.e2e.viewers import TERMINAL
+from tests.timing import PATIENCE
 
 Way: TypeAlias = Literal["sse", "websocket"]
 # Bytes that the system takes for a client that doesn't read, so that a stalled one is noticed by its server. With a
 # quarter of it, the windows would be so small that those who do read wait for the sender's timers.
 RECEIVE_BUFFER = 16384
 # A silence longer than this, with heartbeats every 0.3 s, is a hang.
-SILENT_SECONDS = 20.0
+SILENT_SECONDS = PATIENCE
 
 
 @dataclass(slots=True)

@@ -17,11 +17,12 @@ from playwright.sync_api import Browser, sync_playwright
 from askstream.agents.factory import WAREHOUSE
 from askstream.agents.insights.warehouse import build
 from tests.e2e.tabs import Tab
+from tests.timing import GLANCE, MS
 
 ROOT = Path(__file__).parents[2]
 # From exec to the first answer, importing everything on a busy machine; not a measurement, only a way to fail.
-START_SECONDS = 60
-STOP_SECONDS = 30
+START_SECONDS = 60_000 * MS
+STOP_SECONDS = 30_000 * MS
 
 # What the operator's own shell may hold and no test may see.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
@@ -147,7 +148,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
         deadline = time.monotonic() + STOP_SECONDS
         while not holds():
             assert time.monotonic() < deadline, "it never came"
-            time.sleep(0.02)
+            time.sleep(GLANCE)
 
     return wait
 

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
+from tests.timing import FACTOR
+
 # A whole report by the offline analyst, on a machine that runs other tests at the same time.
-RUN_MS = 120_000
+RUN_MS = 120_000 * FACTOR
 BOTH = pytest.mark.parametrize("via", ["sse", "ws"])
 
 
@@ -26,7 +28,7 @@ class Tab:
     asked: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(30_000 * FACTOR)
         self.page.on("console", self._logged)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._asks(request.url))

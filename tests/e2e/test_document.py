@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.e2e.conftest import ROOT, ServerProcess, Start
+from tests.timing import PATIENCE
 
 QUESTION = "Generate a monthly business report for our sales performance"
 CURL = ["-H", "Content-Type: application/json", "-d", '{"question": "Generate a business report"}']
@@ -31,7 +32,7 @@ def test_curl(server: ServerProcess) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
     )
     events = _events(done.stdout)
     assert events[0]["event_type"] == "started"
@@ -60,7 +61,7 @@ def _client(server: ServerProcess, argument: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
     )
     return done.stdout
 
@@ -109,7 +110,7 @@ def test_the_javascript_client_in_a_browser(server: ServerProcess, chromium_laun
 
 def test_test_stream_has_the_documents_five_types(server: ServerProcess) -> None:
     """Without a model, through the same log: its run can be replayed."""
-    answer = httpx2.get(f"{server.url}/test-stream", timeout=30)
+    answer = httpx2.get(f"{server.url}/test-stream", timeout=3 * PATIENCE)
     events = _events(answer.text)
     assert [event["event_type"] for event in events] == [
         "started",
@@ -118,14 +119,14 @@ def test_test_stream_has_the_documents_five_types(server: ServerProcess) -> None
         "tool_execution",
         "completed",
     ]
-    replayed = httpx2.get(f"{server.url}/runs/{answer.headers['x-run-id']}/events", timeout=30)
+    replayed = httpx2.get(f"{server.url}/runs/{answer.headers['x-run-id']}/events", timeout=3 * PATIENCE)
     assert replayed.text == answer.text
 
 
 def test_every_event_is_valid_against_the_schema_that_the_server_serves(server: ServerProcess) -> None:
     """Chunks included."""
     schema = httpx2.get(f"{server.url}/schemas/event.json").json()
-    answer = httpx2.post(f"{server.url}/ask-stream", json={"question": QUESTION, "tokens": True}, timeout=60)
+    answer = httpx2.post(f"{server.url}/ask-stream", json={"question": QUESTION, "tokens": True}, timeout=3 * PATIENCE)
     events = _events(answer.text)
     assert "agent_chunk" in {event["event_type"] for event in events}
     every = {"$defs": schema.pop("$defs"), "type": "array", "items": schema}
@@ -139,7 +140,7 @@ def test_logs_are_the_documents_and_hold_no_question(
     log = tmp_path / "logs" / "server.log"
     server = start(ASKSTREAM_LOG_FILE=str(log))
     secret = "What was revenue in March 2026 for Zanzibar7?"
-    answer = httpx2.post(f"{server.url}/ask-stream", json={"question": secret}, timeout=60)
+    answer = httpx2.post(f"{server.url}/ask-stream", json={"question": secret}, timeout=3 * PATIENCE)
     run_id = answer.headers["x-run-id"]
     eventually(lambda: f"run={run_id}" in log.read_text())
     server.stop()
@@ -156,6 +157,6 @@ def test_logs_are_the_documents_and_hold_no_question(
 def test_log_level_is_a_setting(start: Start) -> None:
     """DEBUG tells chunks too, WARNING nothing of a run that goes well."""
     quiet = start(LOG_LEVEL="WARNING")
-    httpx2.get(f"{quiet.url}/test-stream", timeout=30)
+    httpx2.get(f"{quiet.url}/test-stream", timeout=3 * PATIENCE)
     quiet.stop()
     assert "STREAM" not in quiet.output

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.conftest import ServerProcess, Start
 from tests.e2e.viewers import ask, client_of, frames, say, socket, sse_lines, watch_sse, watch_ws
+from tests.timing import GLANCE, PATIENCE
 
 REPORT = "Generate a monthly business report for our sales performance"
 SHORT = "What was revenue in March 2026?"
@@ -101,8 +102,9 @@ async def _all_data(url: str, run_id: str, opened: asyncio.Event) -> list[str]:
 
 @pytest.mark.parametrize("direct", ["true", "false"])
 async def test_a_viewer_that_lags_behind_a_server_that_stops_can_tell(start: Start, direct: str) -> None:
-    """It has yet to take what was written for it. Then come the notice and the response's end, or, where the server
-    doesn't wait for it, neither: a response that is cut off is no complete log, and the client comes back."""
+    """It has yet to read what was written for it. Then come the notice and the response's end. The direct way waits
+    only a moment for the reader and may cut the response at any byte: one that is cut off has no end, so that the
+    client comes back."""
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_DRAIN_SECONDS="0", ASKSTREAM_DIRECT=direct)
     run_id = await ask(server.url, "Flood.")
     with contextlib.closing(
@@ -111,22 +113,27 @@ async def test_a_viewer_that_lags_behind_a_server_that_stops_can_tell(start: Sta
         await watch_ws(server.url, run_id)
         stopping = asyncio.ensure_future(asyncio.to_thread(server.stop))
         await _until_nobody_listens(server)
+        lagging.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 2**20)  # now it reads as fast as it can
         received = await asyncio.to_thread(_all_of, lagging)
     assert await stopping == 0
     last = received.rpartition(b"data: ")[2]
-    assert (b'"event_type":"drain"' in last) == last.endswith(b"\r\n0\r\n\r\n")
+    is_whole = last.endswith(b"\r\n0\r\n\r\n")
+    assert is_whole or direct == "true"
+    assert not is_whole or b'"event_type":"drain"' in last
     assert b'"event_type":"completed"' not in received
-    assert direct == "true" or b'"event_type":"drain"' in last
 
 
 async def _until_nobody_listens(server: ServerProcess) -> None:
-    """Returns when the server takes no more connections: those that are open are told to end then."""
+    """Returns when the server accepts no more connections: those that are open are told to end then.
+
+    A connection that it hasn't accepted when it closes its socket is reset, which may come before `connect` returns.
+    """
     split = urlsplit(server.url)
-    with contextlib.suppress(ConnectionRefusedError):
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
         while True:
             _, writer = await asyncio.open_connection(split.hostname, split.port)
             writer.close()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(GLANCE)
 
 
 def _all_of(plain: sockets.socket) -> bytes:
@@ -155,14 +162,14 @@ async def test_during_a_drain_nothing_new_starts_and_the_readiness_probe_says_so
     async with client_of(server.url) as client:
         server.process.send_signal(signal.SIGTERM)
         while (await client.get("/ready")).status_code == 200:  # noqa: ASYNC110 - the signal is on its way
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(GLANCE)
         assert (await client.get("/ready")).json()["code"] == "draining"
         refused = await client.post("/ask-stream", json={"question": SHORT})
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")
         assert refused.headers["retry-after"]
         assert (await client.get(f"/runs/{run_id}")).json()["state"] == "running"
         server.process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(server.process.wait, 10)
+    await asyncio.to_thread(server.process.wait, PATIENCE)
     assert (await run_of(start(*WAITING), run_id))["state"] == "running"
 
 
@@ -179,7 +186,7 @@ async def test_a_team_that_cannot_be_resumed_ends_in_an_error(start: Start) -> N
 
 async def _until(server: ServerProcess, run_id: str, holds: Callable[[dict[str, Any]], bool]) -> None:
     while not holds(await run_of(server, run_id)):  # noqa: ASYNC110 - another process brings it about
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(GLANCE)
 
 
 async def test_a_key_joins_its_run_after_a_restart_and_in_a_race(start: Start) -> None:
@@ -280,7 +287,7 @@ async def test_a_viewer_that_reads_nothing_is_cut_and_hurts_nobody(start: Start,
         assert stalled.recv(1000).startswith(b"HTTP/1.1 101 ")
         stalled.sendall(_masked({"type": "subscribe", "run_id": run_id}))
     with contextlib.closing(stalled):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(2 * PATIENCE):
             lines = await watch_ws(server.url, run_id)
             assert json.loads(lines[-1])["event"]["event_type"] == "completed"
             await _until_cut(server, stalled)
@@ -297,7 +304,7 @@ async def _until_cut(server: ServerProcess, stalled: sockets.socket) -> None:
     host, port = stalled.getsockname()
     mark = f"{int.from_bytes(sockets.inet_aton(host)[::-1]):08X}:{port:04X}"
     while any(mark == row.split()[2] for row in _sockets_of(server)):  # noqa: ASYNC110 - the kernel's table
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(GLANCE)
 
 
 def _sockets_of(server: ServerProcess) -> list[str]:

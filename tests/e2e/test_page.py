@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.e2e.tabs import BOTH, Server, Tab, ask, choose, completed, run_of
+from tests.timing import FACTOR
 
 pytestmark = pytest.mark.browser
 
@@ -136,7 +137,7 @@ def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[...,
     ask(page, "What was our revenue in May?", via)
     expect(page.locator("#link-text")).to_contain_text("Live over")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=15_000)
+    expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
     expect(page.get_by_role("alert")).to_contain_text("Somebody pressed Stop.")
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     assert run_of(tab)["state"] == "cancelled"
@@ -154,7 +155,7 @@ def test_the_transport_can_be_changed_midway(
     expect(page.locator("#link-text")).to_have_text("Live over WebSocket")
     assert page.url.endswith("via=ws")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=15_000)
+    expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
     expect(page.locator("#link-text")).to_have_text(f"All {run_of(tab)['last_id']} events received over WebSocket")
 
 
@@ -164,7 +165,7 @@ def test_an_error_shows_its_code_and_lets_one_ask_again(
     """A refused key: the code, words for people, never the key; and the same question a button away."""
     page = open_tab(start(OPENAI_API_KEY="sk-refused", OPENAI_BASE_URL=provider).url).open()
     ask(page, "What was our revenue in May?")
-    expect(page.get_by_role("alert")).to_contain_text("model_auth", timeout=30_000)
+    expect(page.get_by_role("alert")).to_contain_text("model_auth", timeout=30_000 * FACTOR)
     assert "sk-refused" not in page.content()
     first = page.url
     page.get_by_role("button", name="Ask again").click()
@@ -187,7 +188,7 @@ def test_a_server_that_comes_back_is_found_again(
     server.kill()
     expect(page.locator("#link-text")).to_contain_text("Trying again")
     start("--port", server.url.rpartition(":")[2], data=server.data, **settings)
-    expect(page.locator(".link-state.is-live, .link-state.is-ended")).to_be_visible(timeout=30_000)
+    expect(page.locator(".link-state.is-live, .link-state.is-ended")).to_be_visible(timeout=30_000 * FACTOR)
     assert run_of(tab)["question"] == "What was our revenue in May?"
     assert [error for error in tab.errors if "ERR_" not in error and "WebSocket" not in error] == []
     tab.errors.clear()  # the browser itself logs each refused connection

@@ -7,11 +7,12 @@ import pytest
 
 from tests.chaos.team import Plan
 from tests.e2e.conftest import Start
-from tests.e2e.viewers import ask, is_terminal, watch_sse
+from tests.e2e.viewers import ask, client_of, is_terminal, watch_sse
+from tests.timing import GLANCE, MS, PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
 # The drain, 5 s for what ignores its cancel, 3 s for connections, 1 s at the very end, and a busy machine.
-STOP_SECONDS = 15
+STOP_SECONDS = 15_000 * MS
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,10 @@ async def test_what_nobody_can_stop_does_not_hold_the_server(start: Start, plan:
     """SIGTERM ends it in time and in good order; the run is still there, and goes on."""
     server = start(*TEAM, ASKSTREAM_DRAIN_SECONDS="0.1")
     run_id = await ask(server.url, plan.question())
-    await asyncio.sleep(1)  # somewhere in its first step, which takes a minute
+    async with client_of(server.url) as client, asyncio.timeout(PATIENCE):
+        # Its first event is `started`; the next one begins the step that takes a minute.
+        while (await client.get(f"/runs/{run_id}")).json()["last_id"] < 2:  # noqa: ASYNC110 - another process brings it about
+            await asyncio.sleep(GLANCE)
     began = time.monotonic()
     assert await asyncio.to_thread(server.stop) == 0
     assert time.monotonic() - began < STOP_SECONDS

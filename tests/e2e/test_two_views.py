@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import ServerProcess, Start
 from tests.e2e.viewers import ask, client_of, frames, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
+from tests.timing import PATIENCE
 
 REPORT = "Generate a monthly business report for our sales performance"
 TOKENS = {"tokens": True}
@@ -84,7 +85,7 @@ async def test_fifty_runs_at_once_do_not_mix(server: ServerProcess) -> None:
         whole = await watch_sse(server.url, reply["run_id"], filters=TOKENS)
         assert [json.loads(line)["event"]["id"] for line in whole] == list(range(1, len(whole) + 1))
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(6 * PATIENCE):
         await asyncio.gather(*(one(number) for number in range(50)))
 
 
@@ -171,7 +172,7 @@ async def test_cancel_over_either_transport_ends_the_run_for_all_viewers(
 ) -> None:
     """A run that waits on its team is stopped; both kinds of viewer see it end as cancelled by the client."""
     server = start("--team", "tests.e2e.teams:waiting", ASKSTREAM_JOURNAL=journal.format(data=tmp_path))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(3 * PATIENCE):
         for over_socket in (True, False):
             run_id = await ask(server.url, "Wait.")
             viewers = asyncio.gather(watch_sse(server.url, run_id), watch_ws(server.url, run_id))
@@ -190,7 +191,7 @@ async def test_cancel_over_either_transport_ends_the_run_for_all_viewers(
 async def test_disconnecting_is_not_cancelling_unless_asked_for(start: Start) -> None:
     """The run goes on without its viewer; with `on_disconnect: cancel` it ends with the one that started it."""
     server = start("--team", "tests.e2e.teams:waiting")
-    async with asyncio.timeout(60), client_of(server.url) as client:
+    async with asyncio.timeout(3 * PATIENCE), client_of(server.url) as client:
         for policy in ("continue", "cancel"):
             body = {"question": "Wait.", "on_disconnect": policy}
             by_sse = await _asked_and_left(server.url, body)

@@ -8,6 +8,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
 from askstream.transports.framing import Decoder
+from tests.timing import PATIENCE
 
 TERMINAL = {"completed", "error", "cancelled"}
 
@@ -18,7 +19,7 @@ def is_terminal(line: str) -> bool:
 
 def client_of(url: str) -> httpx2.AsyncClient:
     """Without TLS, whose set-up would take longer than most requests here."""
-    return httpx2.AsyncClient(base_url=url, timeout=60, verify=False)
+    return httpx2.AsyncClient(base_url=url, timeout=3 * PATIENCE, verify=False)
 
 
 async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[str, str]]:

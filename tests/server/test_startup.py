@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.timing import PATIENCE
+
 # What nobody who only looks for help should wait for; each of them takes longer than all the rest.
 HEAVY = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai", "pydantic", "starlette", "uvicorn", "sqlite3")
 LIBRARIES = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai")
@@ -34,7 +36,12 @@ def imported(program: str) -> set[str]:
     # Without what measures coverage, which brings modules of its own into every process.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=True,
     )
     return set(json.loads(done.stderr.splitlines()[-1]))
 

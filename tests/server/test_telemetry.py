@@ -10,6 +10,7 @@ import pytest
 
 from askstream.server import telemetry
 from askstream.server.telemetry import StreamLog
+from tests.timing import GLANCE, MS, PATIENCE
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def test_what_comes_soon_after_a_record_is_told_in_the_next(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, all of it at once, and by one timer."""
-    monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 0.2)
+    monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 200 * MS)
     later = Mock(wraps=asyncio.get_running_loop().call_later)
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
     caplog.set_level("INFO", logger="stream_events")
@@ -82,9 +83,9 @@ async def test_what_comes_soon_after_a_record_is_told_in_the_next(
         for _ in range(2):
             await asyncio.sleep(0)
     assert later.call_count == 2
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(caplog.records) < 2:  # noqa: ASYNC110 - a record of the log has no event of its own
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(GLANCE)
     assert [len(r.getMessage().splitlines()) for r in caplog.records] == [1, 3]
 
 

@@ -96,20 +96,3 @@ def test_shares_add_up_to_the_ring(blank: Page) -> None:
     assert drawn["slices"] == pytest.approx([0.25 * 251.33, 0.75 * 251.33], abs=0.01)
     assert "25%" in drawn["text"]
     assert blank.evaluate(DRAW, chart("pie", ["a", "b"], [25, -75]))["slices"] == []
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        None,
-        "text",
-        {},
-        {"chart": None},
-        {"chart": {"type": "bar", "labels": [], "series": []}},
-        {"chart": {"type": "cake", "labels": ["a"], "series": [{"values": [1]}]}},
-        {"chart": {"type": "bar", "labels": ["a"], "series": [None]}},
-    ],
-)
-def test_what_is_no_chart_is_not_drawn(blank: Page, result: Any) -> None:
-    """A result without a chart that can be drawn is shown as the data it is."""
-    assert blank.evaluate("async (result) => (await import('/chart-spec.js')).readChart(result)", result) is None

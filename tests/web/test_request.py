@@ -203,6 +203,7 @@ def test_a_log_that_is_still_being_replayed_opens_no_form(draw: Callable[..., Pa
     expect(page.locator("form")).to_have_count(0)
 
 
+@pytest.mark.serial
 def test_the_time_that_is_left_is_the_servers(draw: Callable[..., Page]) -> None:
     """Counted down by the server's clock, whatever the browser's says."""
     page = draw(TEXT)
@@ -210,6 +211,7 @@ def test_the_time_that_is_left_is_the_servers(draw: Callable[..., Page]) -> None
     expect(page.get_by_role("timer")).to_have_text("9:58 left to answer")
 
 
+@pytest.mark.serial
 def test_the_last_minute_is_told_once(draw: Callable[..., Page]) -> None:
     """The countdown itself is no live region; that it comes to an end is."""
     page = draw(TEXT, deadline="2026-11-22T10:30:03.000Z")

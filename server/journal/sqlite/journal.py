@@ -69,6 +69,7 @@ class SqliteJournal:
         self._writer = GroupWriter(connection, self._doorbell.ring, waits=synchronous in ("full", "extra"))
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []  # of the readers
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries), soon=True)
@@ -129,6 +130,8 @@ class SqliteJournal:
     async def close(self) -> None:
         await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.close()
         self._lock.close()
 
     async def _records(self, rest: str, values: Sequence[Any]) -> list[RunRecord]:
@@ -143,6 +146,7 @@ class SqliteJournal:
     def _read_with(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect_reader(self._path)
+            self._connections.append(self._local.connection)
         return query(self._local.connection)
 
 

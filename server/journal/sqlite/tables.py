@@ -78,7 +78,9 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+    """For one thread at a time."""
+    where = f"file:{quote(str(path))}?mode=ro"
+    return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[RunRecord]:

@@ -9,6 +9,7 @@ import pytest
 
 from askstream.agents.insights.sql import ToolError, select, select_now
 from tests.agents.tool_calls import call, code_of
+from tests.timing import GLANCE, MS, PATIENCE
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT COUNT(*) FROM r"
 
@@ -89,13 +90,13 @@ def test_the_deadline_interrupts_the_query_and_its_thread_ends(path: Path, query
 
     def run() -> None:
         try:
-            select_now(path, query, deadline=0.3)
+            select_now(path, query, deadline=300 * MS)
         except ToolError as error:
             codes.append(error.code)
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE)
     assert not thread.is_alive()
     assert codes in (["sql_timeout"], ["cell_too_large"])
 
@@ -105,22 +106,22 @@ def test_cancelling_the_caller_stops_the_query(path: Path) -> None:
 
     async def cancelled() -> None:
         task = asyncio.create_task(select(path, ENDLESS, deadline=60))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(100 * MS)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     began = time.monotonic()
     asyncio.run(cancelled())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < PATIENCE
 
 
 async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
     """Other runs go on while one waits for its deadline."""
     ticks = 0
-    task = asyncio.create_task(select(path, ENDLESS, deadline=0.5))
+    task = asyncio.create_task(select(path, ENDLESS, deadline=500 * MS))
     while not task.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(GLANCE)
         ticks += 1
     with pytest.raises(ToolError):
         await task

@@ -81,7 +81,8 @@ async def test_a_run_of_a_stand_in_that_is_gone_ends_as_interrupted(group: async
     ended = await second.outcome(record.run_id)
     assert isinstance(ended.body, Failed)
     assert ended.body.error == "interrupted"
-    assert second.active == 0
+    while second.active:  # noqa: ASYNC110 - the end is durable, and told, a moment before the run has left
+        await asyncio.sleep(0)
 
 
 async def test_a_run_is_taken_up_once_however_many_want_it(group: asyncio.TaskGroup) -> None:

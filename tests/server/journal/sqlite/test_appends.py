@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -
     await journal.create(record("a"), [])
     assert await journal.read("a", 0) == []
     await journal.close()
-    with sqlite3.connect(tmp_path / "j.db") as db:
+    with closing(sqlite3.connect(tmp_path / "j.db")) as db, db:
         assert db.execute("SELECT number FROM runs").fetchall() == [(2,)]
         assert db.execute("SELECT count(*) FROM heads").fetchone() == (1,)
     db.close()

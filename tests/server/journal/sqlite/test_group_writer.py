@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,24 @@ from askstream.server.journal.sqlite.appends import Append
 from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
 from askstream.server.scheduling import SKIPPED_WRITES
 from tests.conformance.journals import entries, head
+from tests.timing import MS, PATIENCE
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
+def connect(tmp_path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
+    """Opens connections to one file; all are closed after the test, also those that no writer has closed."""
+    opened: list[sqlite3.Connection] = []
+
     def connected() -> sqlite3.Connection:
         db = sqlite3.connect(tmp_path / "w.db", isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL)")
+        opened.append(db)
         return db
 
-    return connected
+    yield connected
+    for db in opened:
+        db.close()
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
     writer: GroupWriter, poison: object, *, long: bool
 ) -> None:
     """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         outcomes = await asyncio.gather(
             *(writer.submit(_add(poison if number == 5 else number), long=long) for number in range(10)),
             return_exceptions=True,
@@ -67,9 +74,10 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
         assert await writer.submit(_sum) == 40
 
 
+@pytest.mark.serial
 async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
-    writer = GroupWriter(connect(), _nobody, pace=0.3)
+    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
 
     async def waits(events: int = 1) -> bool:
         job = writer.submit(Append(head(), entries(1, events), None))
@@ -80,7 +88,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
             await job
         return not at_once
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert [await waits() for _ in range(2)] == [False, True]
         assert not any([await waits() for _ in range(SKIPPED_WRITES)])
         assert [await waits(events=2), await waits(), await waits()] == [True, True, False]
@@ -88,12 +96,13 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
     await writer.close()
 
 
+@pytest.mark.serial
 async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
     """It takes along what waits already, and nothing is left to do when that would have been due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=0.2)
-    async with asyncio.timeout(10):
+    writer = GroupWriter(db, _nobody, pace=200 * MS)
+    async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         waiting = writer.submit(_add(1))
         await asyncio.sleep(0)
@@ -103,7 +112,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
             await asyncio.sleep(0)
         assert waiting.done()
         assert hurried.result() == 2
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(400 * MS)
         assert len(begun) == 2
         jobs = [writer.submit(_add(1)), writer.submit(_add(1))]
         await jobs[0]
@@ -128,22 +137,23 @@ async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], s
 
     loop.call_soon(hurry)
     first = writer.submit(_add(1), soon=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await first
         assert turns < 5
         await writer.close()
 
 
+@pytest.mark.serial
 async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """Though they bring no event."""
-    writer = GroupWriter(connect(), _nobody, pace=0.3)
+    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
 
     def save() -> "asyncio.Future[None]":
         return writer.submit(Append(head(), [], b"c"))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(save(), return_exceptions=True)
         await asyncio.gather(save(), save(), return_exceptions=True)
         last = save()
@@ -157,7 +167,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
 async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
     """Nothing can join what is written last, whatever is written first."""
     writer = GroupWriter(connect(), _nobody, pace=3600)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         match before:
             case "long work":
@@ -174,27 +184,38 @@ async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection
     assert [job.result() for job in waiting] == [1] * len(waiting)
 
 
-async def test_a_full_group_waits_for_nothing(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Nothing more can join it. What is left over is a group of its own."""
-    writer = GroupWriter(connect(), _nobody, pace=3600)
-    async with asyncio.timeout(10):
-        await writer.submit(_add(1))
-        jobs = [writer.submit(_add(1)) for _ in range(2 * writers.SMALL + 1)]
+@pytest.mark.parametrize(("slow", "size"), [(3600, writers.SMALL), (-1.0, writers.GROUP)], ids=["quick disk", "slow"])
+async def test_a_full_group_waits_for_nothing(
+    connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, slow: float, size: int
+) -> None:
+    """Nothing more can join it. The jobs that are left over are a group of their own. The disk's speed decides how
+    large a group is, so the test decides the disk's speed."""
+    monkeypatch.setattr(writers, "SLOW", slow)
+    db, begun = connect(), list[str]()
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    writer = GroupWriter(db, _nobody, pace=3600)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(2):  # two stalls in a row make a disk a slow one
+            await writer.submit(_add(1), soon=True)
+        begun.clear()
+        jobs = [writer.submit(_add(1)) for _ in range(2 * size + 1)]
         await asyncio.gather(*jobs[:-1])
         for _ in range(5):
             await asyncio.sleep(0)
         assert not jobs[-1].done()
+        assert len(begun) == 2
         await writer.close()
 
 
+@pytest.mark.serial
 async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """A transaction for each of them would cost many times what they do."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=0.5)
-    async with asyncio.timeout(10):
+    writer = GroupWriter(db, _nobody, pace=500 * MS)
+    async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
         await asyncio.sleep(0)  # a moment in which a writer that didn't wait would begin
@@ -219,9 +240,9 @@ async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
 
     def work(_: sqlite3.Connection) -> bool:
         loop.call_soon_threadsafe(begun.set)
-        return let_go.wait(10)
+        return let_go.wait(PATIENCE)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         toil = writer.submit(work, long=not waits)
         await begun.wait()
         meanwhile = writer.submit(_add(7))
@@ -282,7 +303,7 @@ async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
     db.set_trace_callback(begins)
     writer = GroupWriter(db, _nobody)
     other.execute("BEGIN IMMEDIATE")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         job = writer.submit(_add(3))
         await waits.wait()
         assert not job.done()
@@ -313,7 +334,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
     size = 4096 * writers.CHECKPOINT_PAGES
     db = connect()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (tmp_path / "w.db").stat().st_size <= 8192:
             await asyncio.gather(*(writer.submit(_add(1)) for _ in range(100)))
             assert (tmp_path / "w.db-wal").stat().st_size <= size * 1.1
@@ -326,7 +347,7 @@ async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[
     writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
     jobs[1].cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(writer.close(), writer.close())
         assert [job.done() for job in jobs] == [True] * 3
     with pytest.raises(JournalError):

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ async def test_readers_cannot_write(journal: SqliteJournal, path: Path) -> None:
 async def test_a_file_of_another_version_is_refused(path: Path, version: int, age: str) -> None:
     """Not guessed at, and not touched."""
     await SqliteJournal(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"PRAGMA user_version = {version}")
     db.close()
     with pytest.raises(JournalError, match=age):
