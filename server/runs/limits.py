@@ -1,6 +1,8 @@
-"""How much a run may take. Defaults are the contract's, section 6; each one is a setting."""
+"""How much a run may use, and when its team has to stop. Defaults are the contract's, section 6; each is a setting."""
 
 from dataclasses import dataclass
+
+from askstream.server.events import CancelReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +23,34 @@ class Limits:
     queued: int = 8
     # Contract section 5, promise 4: a cancelled run has ended by then, whatever its tools do.
     cancel_seconds: float = 5
+
+
+class RunDeadlines:
+    """One stretch of work, from the moment `now` on: its limits on time, on silence, and on work for nobody.
+
+    `worked` are the seconds of the stretches before it: while the run waited for its turn or for a human nobody had to
+    watch, so that doesn't count. `emitted` counts what the team has emitted so far. Times in seconds, of the monotonic
+    clock.
+    """
+
+    def __init__(self, limits: Limits, *, now: float, worked: float, emitted: int) -> None:
+        self._limits = limits
+        self._began = self._quiet_since = now
+        self._deadline = now + limits.run_seconds - worked
+        self._emitted = emitted
+
+    def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
+        """Why the team has to stop, or after how many seconds to check again. An event in between changes nothing.
+
+        `unwatched_since` is when the last viewer left.
+        """
+        if emitted != self._emitted:
+            self._emitted, self._quiet_since = emitted, now
+        left = min(self._deadline, self._quiet_since + self._limits.silence_seconds) - now
+        if left <= 0:
+            return "timeout"
+        orphan_seconds = self._limits.orphan_seconds or float("inf")
+        if viewers:
+            return min(left, orphan_seconds)
+        unwatched = max(unwatched_since, self._began) + orphan_seconds - now
+        return min(left, unwatched) if unwatched > 0 else "orphaned"
