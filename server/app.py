@@ -20,7 +20,7 @@ from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.bus import Bus
-from askstream.server.connections.uvicorn import Welcome
+from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError
 from askstream.server.http.routes import Desk
 from askstream.server.journal import open_journal
@@ -35,12 +35,12 @@ from askstream.transports import base
 class App:
     """An open house. `drain` once, before the server that runs `asgi` is told to stop.
 
-    `welcomes` are for a server that can take WebSockets in by itself. `warmed` is done once the team's libraries have
-    been imported.
+    `sockets` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
+    team's libraries have been imported.
     """
 
     asgi: Starlette
-    welcomes: Mapping[bytes, Welcome]
+    sockets: Mapping[bytes, SocketRoute]
     runs: Runs
     model: str
     warmed: asyncio.Task[None]
@@ -92,13 +92,13 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         warmed = group.create_task(_warm(orchestrator))
         for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
             closing.callback(background.cancel)
-        house = _house(settings, runs, bus)
-        closing.push_async_callback(house.tasks.close)
+        context = _context(settings, runs, bus)
+        closing.push_async_callback(context.tasks.close)
         doors = Doors()
-        routes = _routes(settings, transports, house, doors)
+        routes = _routes(settings, transports, context, doors)
         yield App(
             Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings)),
-            {route.path.encode(): route.welcome for route in routes if isinstance(route, base.SocketRoute)},
+            {route.path.encode(): route for route in routes if isinstance(route, SocketRoute)},
             runs,
             orchestrator.model,
             warmed,
@@ -114,22 +114,21 @@ async def _warm(orchestrator: AutoGenOrchestrator) -> None:
         await orchestrator.warm()
 
 
-def _house(settings: Settings, runs: Runs, bus: Bus) -> base.House:
-    return base.House(
+def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
+    return base.TransportContext(
         runs=runs,
         bus=bus,
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
-        direct=settings.direct,
     )
 
 
 def _routes(
-    settings: Settings, transports: Sequence[base.Factory], house: base.House, doors: Doors
+    settings: Settings, transports: Sequence[base.Factory], context: base.TransportContext, doors: Doors
 ) -> Sequence[BaseRoute]:
-    desk = Desk(house.runs, question_characters=settings.question_characters, ready=doors)
-    return [*chain.from_iterable(transport(house).routes() for transport in transports), *desk.routes()]
+    desk = Desk(context.runs, question_characters=settings.question_characters, ready=doors)
+    return [*chain.from_iterable(transport(context).routes() for transport in transports), *desk.routes()]
 
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:

@@ -83,12 +83,12 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     return listening
 
 
-def config(app: App) -> uvicorn.Config:
-    """uvicorn's, with protocols of ours."""
+def config(app: App, *, direct: bool = True) -> uvicorn.Config:
+    """uvicorn's, with our protocols. `direct`: they give their connections away."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
-        http=cast(Any, partial(Http, welcomes=app.welcomes)),
+        http=cast(Any, partial(Http, sockets=app.sockets, direct=direct)),
         ws=WebSocket,
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
@@ -110,7 +110,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[A
     gc.set_threshold(*COLLECT)
     sys.setswitchinterval(SWITCH)
     async with open_app(settings) as app:
-        server = Server(config(app))
+        server = Server(config(app, direct=settings.direct))
         gc.freeze()  # what exists by now lives as long as the server: it is never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = _Stop(app, server)

@@ -1,39 +1,53 @@
-"""One viewer on a connection that is ours: level with its run the bus writes to it, behind it a task pulls.
+"""One viewer on one connection: caught up, the run's broadcast writes to it; behind, a task pulls for it.
 
-joined --(the connection takes no more, or the bus lets go)--> pulling --(level again)--> joined
-pulling, joined --(the log is complete, the server goes away)--> finished
+catching up --(caught up)--------------------------------------> live
+live --(the connection is paused, or the broadcast lets go)----> catching up
+live, catching up --(the log is complete, the server drains)---> done
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
-from askstream.server.bus import Form, Viewer, Write
-from askstream.server.connections.direct import Connection
+from askstream.server.bus import Viewer
+from askstream.server.connections import Connection
+from askstream.transports.formats import Encoding, WireFormat
+
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None] | None"]
+"""Runs a task and deals with what it raises; None where the connection is being closed."""
 
 
-class Relay(ABC):
-    """`begin` once; `step_back` whenever the connection is paused; `stop` at the end, whatever the state."""
+class Delivery:
+    """`begin` once; `pause` whenever the connection is paused; `stop` at the end, whatever the state.
 
-    __slots__ = ("_form", "_send_seconds", "_task", "connection", "viewer")
+    `done` is called once everything has been written: with True where this server is going away, False where the log
+    is complete.
+    """
 
-    connection: Connection
+    __slots__ = ("_connection", "_done", "_encoding", "_spawn", "_task", "viewer")
 
-    def __init__(self, viewer: Viewer, form: Form, *, send_seconds: float) -> None:
-        self.viewer, self._form, self._send_seconds = viewer, form, send_seconds
+    def __init__(
+        self,
+        viewer: Viewer,
+        connection: Connection,
+        wire_format: WireFormat,
+        *,
+        heartbeat_seconds: float,
+        spawn: Spawn,
+        done: Callable[[bool], None],
+    ) -> None:
+        self.viewer, self._connection, self._spawn, self._done = viewer, connection, spawn, done
+        self._encoding = Encoding(wire_format, connection.frame, heartbeat_seconds)
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def write(self) -> Write:
-        return self.connection.write
-
     def begin(self) -> None:
-        if self.connection.is_paused or not self.viewer.join(self, self._form):
+        if self._connection.is_paused or not self._subscribe():
             self._pull()
 
-    def step_back(self) -> None:
-        """The connection takes no more. Nothing is kept for this viewer but its cursor."""
+    def pause(self) -> None:
+        """The client has enough to read. Nothing is kept for this viewer but its cursor."""
         if not self.viewer.is_closed:
-            self.viewer.leave()
+            self.viewer.unsubscribe()
             self._pull()
 
     def stop(self) -> None:
@@ -41,41 +55,38 @@ class Relay(ABC):
             self._task.cancel()
         self.viewer.close()
 
-    def ended(self) -> None:
-        self.viewer.close()
-        self._finished(drained=False)
+    def on_ended(self) -> None:
+        self._finish(drained=False)
 
-    def dismissed(self) -> None:
+    def on_detached(self) -> None:
         self._pull()
 
-    @abstractmethod
-    def _spawn(self) -> asyncio.Task[None] | None:
-        """Runs `catch_up` as a task; None where the connection is being closed."""
-
-    @abstractmethod
-    def _finished(self, *, drained: bool) -> None:
-        """The log is complete, or the server goes away; the client has been sent all there is."""
+    def _subscribe(self) -> bool:
+        return self.viewer.subscribe(self, self._connection.write, self._encoding)
 
     def _pull(self) -> None:
         if self._task is None:
-            self._task = self._spawn()
+            self._task = self._spawn(self._catch_up())
 
-    async def catch_up(self) -> None:
-        """Pulls until the viewer is level. Raises TimeoutError when the client takes nothing, and AskstreamError."""
+    async def _catch_up(self) -> None:
+        """Raises AskstreamError where the log can't be read."""
         try:
-            await self.connection.writable(self._send_seconds)
-            while not self.viewer.join(self, self._form) and await self._move():
-                await self.connection.writable(self._send_seconds)
+            await self._connection.writable()
+            while not self._subscribe() and await self._move():
+                await self._connection.writable()
         finally:
             self._task = None
 
     async def _move(self) -> bool:
-        """Pulls once and writes what is new; whether more follows. Who waits for its client holds none of it."""
+        """Pull once and write what is new; whether more follows. While the client is slow nothing is held for it."""
         batch = await self.viewer.step()
-        if batch.says_something:
-            await self.connection.put(self._form.encode(self.viewer.run_id, batch), self._send_seconds)
+        if batch.has_news:
+            await self._connection.send(self._encoding.encode(self.viewer.run_id, batch))
         if batch.ended or batch.drained:
-            self.viewer.close()
-            self._finished(drained=batch.drained)
+            self._finish(drained=batch.drained)
             return False
         return True
+
+    def _finish(self, *, drained: bool) -> None:
+        self.viewer.close()
+        self._done(drained)

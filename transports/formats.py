@@ -1,19 +1,29 @@
-"""How a run's log looks in the body of a response: as an event stream, or as lines; plain, or in HTTP's chunks."""
+"""How a batch of a run's log looks on the wire: as Server-Sent Events, as lines, as WebSocket messages.
 
-from collections.abc import Callable
+A format makes messages; the connection frames them. `Encoding` is both together, and what a broadcast shares: each
+batch is encoded once for all viewers with an equal encoding.
+"""
+
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 from askstream.server.bus import Batch
+from askstream.server.connections import Frame
+from askstream.server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from askstream.server.journal import Entry
-from askstream.transports.base import HEARTBEAT_SECONDS, drain_line, gap_line, lines, retry_spread
-from askstream.transports.framing import HEARTBEAT, RETRY_MS, block, chunk, cursor_block, notice_block, retry_block
+from askstream.transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
 
-Encode: TypeAlias = Callable[[str, Batch], bytes]
+# Contract section 5, promise 9: over how long the viewers of a server that goes away are told to come back.
+SPREAD_MS = 10_000
+
+Encode: TypeAlias = Callable[[str, Batch], Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class WireFormat:
     """`opening` comes first, `heartbeat` into each silence; empty means none."""
 
     media_type: str
@@ -23,40 +33,67 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunked:
-    """A body as bytes of a connection: the `Form` of viewers whose connection is ours."""
+class Encoding:
+    """A format, framed for one kind of connection."""
 
-    body: Body
-    heartbeat_seconds: float = HEARTBEAT_SECONDS
-
-    @property
-    def opening(self) -> bytes:
-        return chunk(self.body.opening)
+    format: WireFormat
+    frame: Frame
+    heartbeat_seconds: float
 
     @property
-    def heartbeat(self) -> bytes:
-        return chunk(self.body.heartbeat)
+    def heartbeat(self) -> Any:
+        return self.frame([self.format.heartbeat]) if self.format.heartbeat else None
 
-    def encode(self, run_id: str, batch: Batch, /) -> bytes:
-        return chunk(self.body.encode(run_id, batch))
+    def encode(self, run_id: str, batch: Batch, /) -> Any:
+        return self.frame(self.format.encode(run_id, batch))
 
 
-def _blocks(run_id: str, batch: Batch) -> bytes:
-    parts = [
-        block(item.id, item.line) if isinstance(item, Entry) else notice_block(gap_line(run_id, item))
-        for item in batch.items
-    ]
+def _blocks(run_id: str, batch: Batch) -> Sequence[bytes]:
+    blocks: list[bytes] = []
+    for item in batch.items:
+        if isinstance(item, Entry):
+            blocks.append(block(item.id, item.line))
+        else:
+            blocks.append(notice_block(_gap_line(run_id, item)))
     if batch.hidden:
-        parts.append(cursor_block(batch.cursor))
+        blocks.append(cursor_block(batch.cursor))
     if batch.drained:
-        retry_ms = retry_spread()
-        parts += [retry_block(retry_ms), notice_block(drain_line(run_id, retry_ms))]
-    return b"".join(parts)
+        retry_ms = _retry_spread()
+        blocks += [retry_block(retry_ms), notice_block(_drain_line(run_id, retry_ms))]
+    return blocks
 
 
-def _lines(run_id: str, batch: Batch) -> bytes:
-    return b"".join(line + b"\n" for line in lines(run_id, batch))
+def _lines(run_id: str, batch: Batch) -> Sequence[bytes]:
+    return [line + b"\n" for line in _texts(run_id, batch)]
 
 
-EVENT_STREAM = Body("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)
-LINES = Body("application/x-ndjson", b"", b"", _lines)
+def _texts(run_id: str, batch: Batch) -> Sequence[bytes]:
+    texts = [item.line if isinstance(item, Entry) else _gap_line(run_id, item) for item in batch.items]
+    if batch.drained:
+        texts.append(_drain_line(run_id, _retry_spread()))
+    return texts
+
+
+def _gap_line(run_id: str, gap: Gap) -> bytes:
+    """The notice for events that a viewer asked for and that the journal no longer has."""
+    return _notice(run_id, f"Events {gap.from_} to {gap.to} are no longer kept.", gap)
+
+
+def _drain_line(run_id: str, retry_ms: int) -> bytes:
+    """The notice that this server is going away."""
+    return _notice(run_id, "This server is going away; the run goes on. Reconnect.", Drain(retry_ms=retry_ms))
+
+
+def _notice(run_id: str, message: str, body: NoticeBody) -> bytes:
+    return encode_notice(Notice(run_id, datetime.now(UTC), message, body))
+
+
+def _retry_spread() -> int:
+    """After how many milliseconds one of many viewers should come back, so that they don't come all at once."""
+    return random.randrange(SPREAD_MS)  # noqa: S311 - no secret: it only spreads
+
+
+SSE = WireFormat("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)
+NDJSON = WireFormat("application/x-ndjson", b"", b"", _lines)
+# The socket breaks silences itself: it may watch several runs, and any of them ends the silence.
+WS_TEXT = WireFormat("", b"", b"", _texts)

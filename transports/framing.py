@@ -31,15 +31,6 @@ def retry_block(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-# What ends a body that was sent in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
-LAST_CHUNK = b"0\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    """A piece of an HTTP/1.1 body whose length nobody knows yet. Nothing stays nothing: an empty chunk is the end."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """What a reader gets. `last_event_id` is what to resume with, '' before the first id."""

@@ -1,6 +1,5 @@
 """Server-Sent Events: a question and its run over one HTTP response, and any run's log from any cursor."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -11,29 +10,28 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from askstream.server import addresses
 from askstream.server.bus import Viewer
-from askstream.server.connections.direct import Connection
-from askstream.server.connections.leaving import ClientLeft, unless_left
+from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
 from askstream.server.requests import EVERYBODY, Ask, read_ask, read_cursor, read_view, viewable
 from askstream.server.runs import Question
-from askstream.transports.base import House, abort, offered, take, told
-from askstream.transports.delivery import Relay
-from askstream.transports.formats import EVENT_STREAM, LINES, Body, Chunked
-from askstream.transports.framing import LAST_CHUNK
+from askstream.transports.base import TransportContext, loggable
+from askstream.transports.delivery import Delivery
+from askstream.transports.formats import NDJSON, SSE, WireFormat
 
 log = logging.getLogger("__main__")
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
-Left: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+OnDisconnect: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 """Awaited when the client leaves before the log is complete."""
 
 
 class Sse:
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -44,31 +42,33 @@ class Sse:
 
     async def ask_stream(self, request: Request) -> Response:
         """Starts a run and streams it from its first event."""
-        ask = await read_ask(request, question_characters=self._house.question_characters)
-        record, new = await self._house.runs.start(ask.question_of(EVERYBODY))
-        viewer = await self._house.bus.attach(record.run_id, wanted=ask.wanted)
-        return Stream(viewer, self._house, left=self._on_leave(ask, record) if new else None)
+        ask = await read_ask(request, question_characters=self._context.question_characters)
+        record, new = await self._context.runs.start(ask.question_of(EVERYBODY))
+        viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
+        return RunStream(viewer, self._context, on_disconnect=self._on_disconnect(ask, record) if new else None)
 
     async def test_stream(self, request: Request) -> Response:
         """A run of mock events, to see that streaming works from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._house.runs.start(question, by="mock")
-        return Stream(await self._house.bus.attach(record.run_id), self._house)
+        record, _ = await self._context.runs.start(question, by="mock")
+        return RunStream(await self._context.bus.attach(record.run_id), self._context)
 
     async def events(self, request: Request) -> Response:
         """Replays a run's log from a cursor, then goes on live."""
-        record = await self._house.runs.find(request.path_params["run_id"], EVERYBODY)
+        record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
         view, after = read_view(request), viewable(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
-        viewer = await self._house.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        body = LINES if LINES.media_type in request.headers.get("accept", "") else EVENT_STREAM
-        return Stream(viewer, self._house, body=body)
+        wire_format = NDJSON if NDJSON.media_type in request.headers.get("accept", "") else SSE
+        if request.method == "HEAD":
+            return _head(wire_format, record)
+        viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
+        return RunStream(viewer, self._context, wire_format=wire_format)
 
-    def _on_leave(self, ask: Ask, record: RunRecord) -> Left | None:
+    def _on_disconnect(self, ask: Ask, record: RunRecord) -> OnDisconnect | None:
         if ask.on_disconnect == "continue":
             return None
-        return partial(self._house.runs.left, record.run_id, EVERYBODY)
+        return partial(self._context.runs.left, record.run_id, EVERYBODY)
 
 
 def _get_only(route: Route) -> Route:
@@ -77,103 +77,101 @@ def _get_only(route: Route) -> Route:
     return route
 
 
-class Stream(Response):
-    """Moves what its viewer sees to one client until the log is complete or the client leaves.
+def _head(wire_format: WireFormat, record: RunRecord) -> Response:
+    """A stream's headers alone. Its length isn't known."""
+    response = Response(media_type=wire_format.media_type, headers=HEADERS | {"X-Run-Id": record.run_id})
+    del response.headers["content-length"]
+    return response
 
-    Where the server lets us, the response's head is all that happens here: a `_Direct` takes the connection over.
-    """
 
-    def __init__(self, viewer: Viewer, house: House, *, body: Body = EVENT_STREAM, left: Left | None = None) -> None:
-        self.media_type = body.media_type
-        where = {"X-Run-Id": viewer.run_id, "Location": f"/runs/{viewer.run_id}"}
-        super().__init__(headers=HEADERS | where)
+class RunStream(Response):
+    """Streams what its viewer sees to one client, until the log is complete or the client leaves."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        context: TransportContext,
+        *,
+        wire_format: WireFormat = SSE,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> None:
+        self.media_type = wire_format.media_type
+        super().__init__(headers=HEADERS | {"X-Run-Id": viewer.run_id})
         del self.headers["content-length"]
-        self._viewer, self._house, self._form, self._left = viewer, house, body, left
+        self._viewer, self._context, self._format, self._on_disconnect = viewer, context, wire_format, on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        taken = False
+        self.headers["location"] = addresses.run(scope, self._viewer.run_id)
+        handler = None
+
+        def opened(connection: StreamConnection) -> _StreamHandler:
+            nonlocal handler
+            handler = _StreamHandler(connection, self._viewer, self._context, self._format, self._on_disconnect)
+            return handler
+
         try:
-            if self._house.direct and offered(scope):
-                self.headers["connection"] = "close"  # who takes it over can't give it back
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            taken = self._house.direct and self._hand_over(scope)
-            if not taken:
-                await self._stream(scope, receive, send)
-        except (ClientLeft, TimeoutError) as why:
-            if isinstance(why, TimeoutError) and abort(scope):
-                await receive()  # until the server knows: it would complain of a response that isn't complete
-            if self._left is not None:
-                await self._left()
+            await serve_stream(
+                scope,
+                receive,
+                send,
+                opened,
+                headers=self.raw_headers,
+                probe=self._format.heartbeat,
+                send_seconds=self._context.send_seconds,
+            )
         finally:
-            if not taken:
+            if handler is None:
                 self._viewer.close()
 
-    def _hand_over(self, scope: Scope) -> bool:
-        form = Chunked(self._form, self._house.heartbeat_seconds)
-        direct = _Direct(self._viewer, form, self._house, self._left)
-        connection = take(scope, direct)
-        if connection is not None:
-            direct.open(connection)
-        return connection is not None
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI's own way. Raises ClientLeft, and TimeoutError when the client takes nothing for too long."""
-        if scope["method"] != "HEAD":
-            await unless_left(receive, self._write(send))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+class _StreamHandler:
+    """A connection's handler: one viewer, and the end of the response."""
 
-    async def _write(self, send: Send) -> None:
-        """Returns when the log is complete or the server goes away."""
-        await self._send(send, self._form.opening)
-        ended = False
-        while not ended:
-            batch = await self._viewer.next(self._house.heartbeat_seconds)
-            data = self._form.encode(self._viewer.run_id, batch) if batch.says_something else self._form.heartbeat
-            await self._send(send, data)
-            ended = batch.ended or batch.drained
+    __slots__ = ("_connection", "_delivery", "_on_disconnect", "_opening", "_run_id", "_spawn")
 
-    async def _send(self, send: Send, data: bytes) -> None:
-        if data:
-            async with asyncio.timeout(self._house.send_seconds):
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+    def __init__(
+        self,
+        connection: StreamConnection,
+        viewer: Viewer,
+        context: TransportContext,
+        wire_format: WireFormat,
+        on_disconnect: OnDisconnect | None,
+    ) -> None:
+        self._connection, self._on_disconnect, self._run_id = connection, on_disconnect, viewer.run_id
+        self._opening, self._spawn = wire_format.opening, context.tasks.spawn
+        self._delivery = Delivery(
+            viewer,
+            connection,
+            wire_format,
+            heartbeat_seconds=context.heartbeat_seconds,
+            spawn=lambda work: context.tasks.spawn(work, self._pulled),
+            done=self._done,
+        )
 
-
-class _Direct(Relay):
-    """The rest of a response, without a request or a task."""
-
-    __slots__ = ("_house", "_left", "_opening")
-
-    def __init__(self, viewer: Viewer, form: Chunked, house: House, left: Left | None) -> None:
-        super().__init__(viewer, form, send_seconds=house.send_seconds)
-        self._house, self._left, self._opening = house, left, form.opening
-
-    def open(self, connection: Connection) -> None:
-        self.connection = connection
-        connection.write(self._opening)
-        self.begin()
+    def opened(self) -> None:
+        if self._opening:
+            self._connection.write(self._connection.frame([self._opening]))
+        self._delivery.begin()
 
     def paused(self) -> None:
-        self.step_back()
+        self._delivery.pause()
+
+    def stalled(self) -> None:
+        self._connection.abort()
 
     def lost(self) -> None:
-        self.stop()
-        if self._left is not None:
-            self._house.tasks.spawn(self._left())
+        self._delivery.stop()
+        if self._on_disconnect is not None:
+            self._spawn(self._on_disconnect())
 
-    def _spawn(self) -> asyncio.Task[None]:
-        return self._house.tasks.spawn(self._guarded())
+    def _pulled(self, task: Any) -> None:
+        """The end of a task that pulled. A failure isn't the client's: it didn't leave, and may come back."""
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None:
+            log.error("run=%s can't be streamed: %s", self._run_id, loggable(problem))
+            self._on_disconnect = None
+            self._connection.abort()
 
-    async def _guarded(self) -> None:
-        try:
-            await self.catch_up()
-        except TimeoutError:
-            self.connection.abort()
-        except Exception as problem:  # noqa: BLE001 - the edge of the viewer's task: else it would stay for ever
-            log.error("run=%s can't be streamed: %s", self.viewer.run_id, told(problem))
-            self._left = None  # it isn't the client that left
-            self.connection.abort()
-
-    def _finished(self, *, drained: bool) -> None:
-        self._left = None
-        self.connection.write(LAST_CHUNK)
-        self.connection.close()
+    def _done(self, drained: bool) -> None:
+        self._on_disconnect = None
+        self._connection.finish()

@@ -1,30 +1,22 @@
 """What is new for a viewer, as it sees it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from askstream.server.events import TERMINAL_TYPES, Filter
+from askstream.server.events import TERMINAL_TYPES, Filter, Gap
 from askstream.server.events.cursor import place
 from askstream.server.journal import Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Events that this viewer asked for and that the journal no longer has: the first and last id."""
-
-    first: int
-    last: int
 
 
 class Batch(NamedTuple):
     """What a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
 
-    `hidden` says that the newest of them is hidden from this viewer. `ended`: the log is complete, and the viewer has
-    passed all of it. `drained`: this server is going away; what comes next has to be asked of another.
+    A `Gap` stands for events that this viewer asked for and that the journal no longer has. `hidden`: the newest event
+    is hidden from this viewer. `ended`: the log is complete, and the viewer has passed all of it. `drained`: this
+    server is going away; ask another for what comes next.
     """
 
-    items: list[Entry | Missing]
+    items: Sequence[Entry | Gap]
     cursor: int
     hidden: bool = False
     ended: bool = False
@@ -35,30 +27,32 @@ class Batch(NamedTuple):
         return [item for item in self.items if isinstance(item, Entry)]
 
     @property
-    def says_something(self) -> bool:
+    def has_news(self) -> bool:
         return bool(self.items or self.hidden or self.ended or self.drained)
 
 
 def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
-    """What somebody at `cursor` sees of the entries that follow it, one or more."""
+    """What a viewer at `cursor` sees of the entries that follow it, one or more."""
     newest = found[-1]
-    items: list[Entry | Missing]
-    if len(found) > 1 and wanted.wants_all({entry.event_type for entry in found}):
-        items = list(found)
+    items: Sequence[Entry | Gap]
+    if len(found) == 1:
+        items = found if wanted.wants(newest.event_type, newest.agent_name) else []
+    elif wanted.wants_all({entry.event_type for entry in found}):
+        items = found
     else:
         items = [entry for entry in found if wanted.wants(entry.event_type, entry.agent_name)]
-    # Only chunks are ever dropped from a log that is still kept: who doesn't want them misses nothing.
+    # Only chunks are ever dropped from a log that is still kept: a viewer that doesn't want them misses nothing.
     if newest.id - cursor != len(found) and wanted.wants_chunks:
-        items = list(_with_missing(found, cursor, wanted))
+        items = list(_with_gaps(found, cursor, wanted))
     # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
     hidden = (not items or items[-1] is not newest) and newest.event_type != "agent_chunk"
     return Batch(items, newest.id, hidden, ended=newest.event_type in TERMINAL_TYPES)
 
 
-def _with_missing(found: Sequence[Entry], cursor: int, wanted: Filter) -> Iterator[Entry | Missing]:
+def _with_gaps(found: Sequence[Entry], cursor: int, wanted: Filter) -> Iterator[Entry | Gap]:
     for entry in found:
         if place(cursor, entry.id) == "gap":
-            yield Missing(cursor + 1, entry.id - 1)
+            yield Gap(from_=cursor + 1, to=entry.id - 1, reason="trimmed")
         if wanted.wants(entry.event_type, entry.agent_name):
             yield entry
         cursor = entry.id

@@ -1,13 +1,14 @@
-"""Viewers who are level with a run, want the same events in the same form, and are written to in one pass.
+"""One pass over the viewers of a run who are caught up and want the same events in the same encoding.
 
-They have one cursor. Who joins is level, who falls behind leaves with the group's cursor and pulls what it lacks.
+They share one cursor, so each batch is encoded once and the same bytes are written to all of them. A viewer that
+falls behind is detached with the broadcast's cursor and pulls what it lacks.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from askstream.server.bus.batch import Batch, batch_of
 from askstream.server.events import Filter
@@ -15,83 +16,85 @@ from askstream.server.journal import Entry
 
 log = logging.getLogger(__name__)
 
-Write: TypeAlias = Callable[[bytes], None]
-"""Takes bytes at any time, without being waited for. A member that can take no more leaves, from within it too."""
+Write: TypeAlias = Callable[[Any], None]
+"""Accepts an encoded batch at any time, without being awaited. It may detach its subscriber while it is called."""
 
 
-class Form(Protocol):
-    """What bytes a connection gets for a batch. `heartbeat` fills a silence of so many seconds; empty means none."""
+class Encoding(Protocol):
+    """What a connection is given for a batch. `heartbeat` breaks each silence of `heartbeat_seconds`; None means none.
+
+    Equal encodings share a broadcast, so it must be hashable.
+    """
 
     @property
-    def heartbeat(self) -> bytes: ...
+    def heartbeat(self) -> Any: ...
 
     @property
     def heartbeat_seconds(self) -> float: ...
 
-    def encode(self, run_id: str, batch: Batch, /) -> bytes: ...
+    def encode(self, run_id: str, batch: Batch, /) -> Any: ...
 
 
-class Member(Protocol):
-    def dismissed(self, cursor: int, *, ended: bool) -> None:
-        """Nothing more is written. `ended` says that the terminal event has been; else there is something to pull."""
+class Subscriber(Protocol):
+    def on_detached(self, cursor: int, *, ended: bool) -> None:
+        """Nothing more is written to it. `ended`: the terminal event was written; else there is something to pull."""
         ...
 
 
-class Group:
-    """Made for its first member; of no use after its last."""
+class Broadcast:
+    """Made for its first subscriber, dropped by its channel after its last."""
 
-    __slots__ = ("_heart", "cursor", "form", "members", "run_id", "wanted", "wrote_at")
+    __slots__ = ("_heart", "cursor", "encoding", "run_id", "subscribers", "wanted", "wrote_at")
 
-    def __init__(self, run_id: str, form: Form, wanted: Filter, cursor: int) -> None:
-        self.run_id, self.form, self.wanted, self.cursor = run_id, form, wanted, cursor
+    def __init__(self, run_id: str, encoding: Encoding, wanted: Filter, cursor: int) -> None:
+        self.run_id, self.encoding, self.wanted, self.cursor = run_id, encoding, wanted, cursor
         self.wrote_at = monotonic()
-        self.members: dict[Member, Write] = {}  # who they are, and how each is written to
+        self.subscribers: dict[Subscriber, Write] = {}
         self._heart: asyncio.TimerHandle | None = None
 
-    def add(self, member: Member, write: Write) -> None:
-        self.members[member] = write
-        if self._heart is None and self.form.heartbeat:
+    def add(self, subscriber: Subscriber, write: Write) -> None:
+        self.subscribers[subscriber] = write
+        if self._heart is None and self.encoding.heartbeat is not None:
             self._beat()
 
-    def remove(self, member: Member) -> None:
-        self.members.pop(member, None)
-        if not self.members:
+    def remove(self, subscriber: Subscriber) -> None:
+        self.subscribers.pop(subscriber, None)
+        if not self.subscribers:
             self._stop()
 
     def publish(self, found: Sequence[Entry]) -> None:
-        """Writes what follows the cursor to all members."""
+        """Write the entries that follow the cursor, one or more, to all subscribers."""
         before, batch = self.cursor, batch_of(found, self.cursor, self.wanted)
         self.cursor = batch.cursor
-        if batch.says_something:
-            self._write(self.form.encode(self.run_id, batch), before)
+        if batch.items or batch.hidden:
+            self._write(self.encoding.encode(self.run_id, batch), before)
         if batch.ended:
-            self.dismiss(ended=True)
+            self.detach_all(ended=True)
 
-    def dismiss(self, *, ended: bool) -> None:
-        """Lets all members go."""
-        members, self.members = list(self.members), {}
+    def detach_all(self, *, ended: bool) -> None:
+        subscribers, self.subscribers = self.subscribers, {}
         self._stop()
-        for member in members:
-            member.dismissed(self.cursor, ended=ended)
+        for subscriber in subscribers:
+            subscriber.on_detached(self.cursor, ended=ended)
 
-    def _write(self, data: bytes, before: int) -> None:
-        """To all members. One that can't be written to goes its own way from `before`, and harms nobody else: neither
-        the others nor the run that has just become durable."""
+    def _write(self, data: Any, before: int) -> None:
+        """A subscriber that can't be written to is detached at `before`. It must harm neither the others nor the run,
+        whose event has just become durable."""
         self.wrote_at = monotonic()
-        for member, write in tuple(self.members.items()):
+        for subscriber, write in tuple(self.subscribers.items()):
             try:
                 write(data)
-            except Exception as problem:  # noqa: BLE001 - the edge of each connection
-                log.error("run=%s: a viewer can't be written to: %s", self.run_id, type(problem).__name__)
-                self.remove(member)
-                member.dismissed(before, ended=False)
+            except Exception:  # the edge of each connection
+                log.exception("run=%s: a viewer can't be written to", self.run_id)
+                self.remove(subscriber)
+                subscriber.on_detached(before, ended=False)
 
     def _beat(self) -> None:
-        left = self.wrote_at + self.form.heartbeat_seconds - monotonic()
+        left = self.wrote_at + self.encoding.heartbeat_seconds - monotonic()
         if left <= 0:
-            self._write(self.form.heartbeat, self.cursor)
-            left = self.form.heartbeat_seconds
-        if self.members:
+            self._write(self.encoding.heartbeat, self.cursor)
+            left = self.encoding.heartbeat_seconds
+        if self.subscribers:
             self._heart = asyncio.get_running_loop().call_later(left, self._beat)
 
     def _stop(self) -> None:

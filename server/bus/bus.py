@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """Fans out what runs publish. Runs that are written elsewhere it follows through the journal."""
+    """Fans out what runs publish; follows runs that are written elsewhere through the journal."""
 
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
@@ -46,7 +46,7 @@ class Bus:
         return viewer
 
     def release(self, channel: Channel, *, writer: bool = False) -> None:
-        """Somebody leaves; the last one takes the channel along."""
+        """A viewer or the writer leaves; the channel is dropped after the last one."""
         channel.writers -= writer
         channel.viewers -= not writer
         channel.unwatched_since = channel.unwatched_since if writer else monotonic()
@@ -64,13 +64,13 @@ class Bus:
             follower.cancel()
 
     def drain(self) -> None:
-        """Sends away all who view now. Who comes after that is served, until the next call."""
+        """Send away all present viewers. Later ones are served, until the next call."""
         self.epoch += 1
         for channel in list(self._channels.values()):
             channel.wake()
 
     def close(self) -> None:
-        """Stops following; whoever still waits for such a run learns that no more comes."""
+        """Stop following; viewers of runs that are written elsewhere learn that no more comes."""
         for run_id in list(self._followers):
             self._stop_following(run_id)
             self._channels[run_id].cut()

@@ -1,13 +1,12 @@
-"""One run's recent events, and those who want the next one."""
+"""One run's recent events, and the viewers who wait for the next one."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from askstream.server.bus.broadcast import Form, Group
+from askstream.server.bus.broadcast import Broadcast, Encoding
 from askstream.server.events import TERMINAL_TYPES, Filter
-from askstream.server.events.cursor import place
 from askstream.server.journal import READ_BYTES, Entry, first_bytes
 from askstream.server.scheduling import FanoutScheduler
 
@@ -17,11 +16,11 @@ RECENT_BYTES = 4 * READ_BYTES
 
 @dataclass(slots=True)
 class Channel:
-    """`entries[0]` has the id `base + 1`, and the ids that follow leave no hole.
+    """`entries[0]` has the id `base + 1`, and the ids that follow leave no gap.
 
-    A worked failure, against which `wait` and `Viewer.join` have no `await` between looking and waiting: the viewer has
-    read up to 7, event 8 is published, and only then does the viewer begin to wait. It would sleep until event 9, or
-    for ever if 8 was the last.
+    A worked failure, against which `wait` and `Viewer.subscribe` have no `await` between looking and waiting: the
+    viewer has read up to 7, event 8 is published, and only then does the viewer begin to wait. It would sleep until
+    event 9, or for ever if 8 was the last.
     """
 
     run_id: str
@@ -33,7 +32,9 @@ class Channel:
     unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
     _size: int = 0
     _waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]])
-    _groups: dict[tuple[Form, Filter], Group] = field(default_factory=dict[tuple[Form, Filter], Group])
+    _broadcasts: dict[tuple[Encoding, Filter], Broadcast] = field(
+        default_factory=dict[tuple[Encoding, Filter], Broadcast]
+    )
     _scheduler: FanoutScheduler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,20 +45,16 @@ class Channel:
         return self.base + len(self.entries)
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Takes durable events, in order. What it has already is dropped; a hole before them empties it.
+        """Add durable events, in order. Events that are here already are skipped; a gap before them empties the memory.
 
-        After a hole the viewers find their cursors before `base`, and read what lies between from the journal.
+        After a gap the viewers find their cursors before `base`, and read what lies between from the journal.
         """
-        last_id = self.last_id
         for entry in entries:
-            match place(last_id, entry.id):
-                case "new":
-                    pass
-                case "seen":
-                    continue
-                case "gap":
-                    self.entries, self.base, self._size = [], entry.id - 1, 0
-            last_id = entry.id
+            expected = self.base + len(self.entries) + 1
+            if entry.id < expected:
+                continue
+            if entry.id > expected:
+                self.entries, self.base, self._size = [], entry.id - 1, 0
             self.entries.append(entry)
             self._size += len(entry.line)
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
@@ -67,9 +64,12 @@ class Channel:
 
     def after(self, cursor: int) -> list[Entry] | None:
         """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
-        if cursor < self.base:
+        start = cursor - self.base
+        if start < 0:
             return None
-        return first_bytes(self.entries, cursor - self.base)
+        if start == len(self.entries) - 1:
+            return self.entries[start:]  # the usual case: one event more
+        return first_bytes(self.entries, start)
 
     def cut(self) -> None:
         """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
@@ -77,7 +77,7 @@ class Channel:
         self.wake()
 
     async def wait(self, cursor: int, seconds: float | None = None) -> None:
-        """Returns once there is something after the cursor, or a reason to look, or after so many seconds.
+        """Return once there is something after the cursor, or a reason to look, or after so many seconds.
 
         Safe to cancel.
         """
@@ -94,40 +94,43 @@ class Channel:
                 timer.cancel()
 
     def wake(self) -> None:
-        """All viewers look for themselves, now."""
-        for group in list(self._groups.values()):
-            group.dismiss(ended=False)
-        self._groups.clear()
+        """Have all viewers look for themselves, now."""
+        for broadcast in list(self._broadcasts.values()):
+            broadcast.detach_all(ended=False)
+        self._broadcasts.clear()
         self._wake_waiting()
 
-    def group(self, form: Form, wanted: Filter) -> Group:
-        """Those who are level and want this, up to the newest event; made where there is none."""
-        if (form, wanted) in self._groups:
-            self._publish(self._groups[form, wanted])  # which may be too much for all of its members, and its end
-        return self._groups.setdefault((form, wanted), Group(self.run_id, form, wanted, self.last_id))
+    def broadcast(self, encoding: Encoding, wanted: Filter) -> Broadcast:
+        """The broadcast to those who are caught up and want this, up to the newest event; made where there is none."""
+        if (encoding, wanted) in self._broadcasts:
+            # This may be too much for all of its subscribers, and so its end.
+            self._publish(self._broadcasts[encoding, wanted])
+        return self._broadcasts.setdefault((encoding, wanted), Broadcast(self.run_id, encoding, wanted, self.last_id))
 
-    def close_empty(self, group: Group) -> None:
-        if not group.members and self._groups.get(key := (group.form, group.wanted)) is group:
-            del self._groups[key]
+    def close_empty(self, broadcast: Broadcast) -> None:
+        key = broadcast.encoding, broadcast.wanted
+        if not broadcast.subscribers and self._broadcasts.get(key) is broadcast:
+            del self._broadcasts[key]
 
     def _notify(self) -> int:
-        """Everybody; how many that may be."""
-        for group in tuple(self._groups.values()):
-            self._publish(group)
+        """Write to all viewers; returns how many that may be."""
+        for broadcast in tuple(self._broadcasts.values()):
+            self._publish(broadcast)
         if self._waiting:
             self._wake_waiting()
         return self.viewers
 
-    def _publish(self, group: Group) -> None:
-        """Brings a group up to the newest event, or lets it go where that reaches back before our memory."""
-        last_id = self.last_id
-        while group.cursor < last_id and group.members:
-            found = self.after(group.cursor)
+    def _publish(self, broadcast: Broadcast) -> None:
+        """Bring a broadcast up to the newest event, or detach its viewers where that reaches back before our memory."""
+        last_id = self.base + len(self.entries)
+        while broadcast.cursor < last_id and broadcast.subscribers:
+            found = self.after(broadcast.cursor)
             if found is None:
-                group.dismiss(ended=False)
+                broadcast.detach_all(ended=False)
             else:
-                group.publish(found)
-        self.close_empty(group)
+                broadcast.publish(found)
+        if not broadcast.subscribers:
+            self.close_empty(broadcast)
 
     def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -135,7 +138,7 @@ class Channel:
             _resolve(news)
 
     def _trim(self) -> None:
-        """Forgets the older half, so that trimming costs each event once."""
+        """Drop the older half, so that trimming costs each event once."""
         half = 0
         while self._size > RECENT_BYTES // 2 and half < len(self.entries) - 1:
             self._size -= len(self.entries[half].line)

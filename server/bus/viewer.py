@@ -1,30 +1,32 @@
-"""One subscription of one client to one run: a cursor that pulls, or that its group moves."""
+"""One subscription of one client to one run: a cursor that pulls, or that a broadcast moves.
+
+behind:     `next` or `step` pulls from the channel's memory, or from the journal where that doesn't reach back
+caught up:  `subscribe` succeeds; the run's broadcast moves the cursor and writes to the client
+detached:   the client is slow, or the broadcast let go: behind again, from the last event that was written
+"""
 
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from askstream.server.bus.batch import Batch, Missing, batch_of
-from askstream.server.bus.broadcast import Form, Group, Write
+from askstream.server.bus.batch import Batch, batch_of
+from askstream.server.bus.broadcast import Broadcast, Encoding, Write
 from askstream.server.bus.channel import Channel
-from askstream.server.events import Filter
+from askstream.server.events import Filter, Gap
 from askstream.server.journal import Entry, Journal
 
 if TYPE_CHECKING:
     from askstream.server.bus.bus import Bus
 
 
-class Listener(Protocol):
-    """A connection that takes bytes at any time."""
+class ViewerHandler(Protocol):
+    """What is told when writing by broadcast ends."""
 
-    @property
-    def write(self) -> Write: ...
-
-    def ended(self) -> None:
+    def on_ended(self) -> None:
         """The terminal event has been written; nothing follows."""
         ...
 
-    def dismissed(self) -> None:
-        """No more comes by itself: pull, and learn why."""
+    def on_detached(self) -> None:
+        """Nothing more is written: pull, and learn why."""
         ...
 
 
@@ -32,15 +34,16 @@ class Viewer:
     """Made by `Bus.attach`, given back with `close`."""
 
     __slots__ = (
-        "_bus", "_channel", "_cursor", "_epoch", "_group", "_is_behind", "_journal", "_listener", "is_closed", "wanted"
+        "_broadcast", "_bus", "_channel", "_cursor", "_epoch", "_handler", "_is_behind", "_journal", "is_closed",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
         self._cursor, self.wanted = cursor, wanted
         self._epoch = bus.epoch
-        self._group: Group | None = None
-        self._listener: Listener | None = None
+        self._broadcast: Broadcast | None = None
+        self._handler: ViewerHandler | None = None
         self._is_behind = False  # by more than the last read gave
         self.is_closed = False
         channel.viewers += 1
@@ -52,28 +55,28 @@ class Viewer:
     @property
     def cursor(self) -> int:
         """The last id that this viewer has passed."""
-        return self._group.cursor if self._group is not None else self._cursor
+        return self._broadcast.cursor if self._broadcast is not None else self._cursor
 
     @property
     def wrote_at(self) -> float:
-        """When its group wrote last, by the monotonic clock; 0 for a viewer that pulls."""
-        return self._group.wrote_at if self._group is not None else 0.0
+        """When its broadcast wrote last, by the monotonic clock; 0 for a viewer that pulls."""
+        return self._broadcast.wrote_at if self._broadcast is not None else 0.0
 
     async def next(self, seconds: float | None = None) -> Batch:
-        """Waits until there is something new for this viewer, and returns all of it up to READ_BYTES.
+        """Wait until there is something new for this viewer, and return all of it up to READ_BYTES.
 
-        A batch without entries tells that the cursor moved over hidden events, that no more comes, or, where it says
-        nothing at all, that so many seconds have passed. Safe to cancel.
+        A batch without entries means that the cursor moved over hidden events, that no more comes, or, where
+        `has_news` is False, that so many seconds have passed. Safe to cancel.
         """
         deadline = monotonic() + seconds if seconds is not None else None
         while True:
             left = deadline - monotonic() if deadline is not None else None
             batch = await self.step(left)
-            if batch.says_something or (left is not None and left <= 0):
+            if batch.has_news or (left is not None and left <= 0):
                 return batch
 
     async def step(self, seconds: float | None = None) -> Batch:
-        """As `next`, but it returns as soon as the cursor has moved or may, also where that says nothing."""
+        """As `next`, but it returns as soon as the cursor has moved or may, also where there is no news."""
         if self._epoch != self._bus.epoch:
             return Batch([], self._cursor, drained=True)
         if self._is_behind:
@@ -85,40 +88,42 @@ class Viewer:
             self._is_behind = self._cursor < self._channel.last_id
             return batch
         if self._channel.ended:
-            return self._rest()
+            return self._end()
         await self._channel.wait(self._cursor, seconds)
         return Batch([], self._cursor)
 
-    def join(self, listener: Listener, form: Form) -> bool:
-        """What follows the cursor goes to `listener` by itself from now on, until `leave` or until it is told.
+    def subscribe(self, handler: ViewerHandler, write: Write, encoding: Encoding) -> bool:
+        """Have the run's broadcast `write` what follows the cursor, until `unsubscribe` or a call to `handler`.
 
-        False, and nothing has changed, where there is something to pull first.
+        Returns False without effect if the viewer is behind. There is no `await` between looking and subscribing:
+        nothing can be published in between.
         """
         channel = self._channel
         if self.is_closed or channel.ended or self._cursor != channel.last_id or self._epoch != self._bus.epoch:
             return False
-        self._listener, self._group = listener, channel.group(form, self.wanted)
-        self._group.add(self, listener.write)
+        self._handler, self._broadcast = handler, channel.broadcast(encoding, self.wanted)
+        self._broadcast.add(self, write)
         return True
 
-    def leave(self) -> None:
-        """From now on this viewer pulls, from behind the last event that was written."""
-        if self._group is not None:
-            self._cursor = self._group.cursor
-            self._group.remove(self)
-            self._channel.close_empty(self._group)
-            self._group = self._listener = None
+    def unsubscribe(self) -> None:
+        """From now on this viewer pulls, from the last event that was written on. Idempotent."""
+        if self._broadcast is not None:
+            self._cursor = self._broadcast.cursor
+            self._broadcast.remove(self)
+            self._channel.close_empty(self._broadcast)
+            self._broadcast = self._handler = None
 
-    def dismissed(self, cursor: int, *, ended: bool) -> None:
-        """Called by the group."""
-        listener, self._listener, self._group, self._cursor = self._listener, None, None, cursor
-        if listener is not None:
-            listener.ended() if ended else listener.dismissed()
+    def on_detached(self, cursor: int, *, ended: bool) -> None:
+        """Called by the broadcast."""
+        handler, self._handler, self._broadcast, self._cursor = self._handler, None, None, cursor
+        if handler is not None:
+            handler.on_ended() if ended else handler.on_detached()
 
     def close(self) -> None:
+        """Idempotent."""
         if not self.is_closed:
             self.is_closed = True
-            self.leave()
+            self.unsubscribe()
             self._bus.release(self._channel)
 
     async def _pull(self) -> list[Entry]:
@@ -127,10 +132,10 @@ class Viewer:
             return recent
         return await self._journal.read(self.run_id, self._cursor)
 
-    def _rest(self) -> Batch:
-        """The end of a log of which nothing is left: who hasn't seen all of it is told what was dropped meanwhile."""
+    def _end(self) -> Batch:
+        """No entry is left of a log that has ended: what the viewer lacks was dropped meanwhile, and is a gap."""
         last_id = self._channel.last_id
         if self._cursor >= last_id:
             return Batch([], self._cursor, ended=True)
         first, self._cursor = self._cursor + 1, last_id
-        return Batch([Missing(first, last_id)], last_id, ended=True)
+        return Batch([Gap(from_=first, to=last_id, reason="trimmed")], last_id, ended=True)

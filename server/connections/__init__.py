@@ -1,1 +1,25 @@
-"""Connections: one protocol for what the transports write to, with an implementation for ASGI and one for uvicorn's."""
+"""A client's connection: one protocol that transports write to, and the two ways that move its bytes.
+
+The way is chosen here, below the transports, once: direct where our server runs, plain under any other.
+"""
+
+from askstream.server.connections.base import (
+    Connection,
+    ConnectionHandler,
+    Frame,
+    MessageHandler,
+    SocketConnection,
+    StreamConnection,
+)
+from askstream.server.connections.opening import SocketRoute, serve_stream
+
+__all__ = [
+    "Connection",
+    "ConnectionHandler",
+    "Frame",
+    "MessageHandler",
+    "SocketConnection",
+    "SocketRoute",
+    "StreamConnection",
+    "serve_stream",
+]

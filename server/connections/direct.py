@@ -1,102 +1,89 @@
-"""A client's connection in the hands of an application that writes to it itself, without a task that waits.
+"""Connections that are written to directly: uvicorn's transport, taken over from its protocol.
 
-`Rest` carries the rest of an HTTP response, `Socket` the messages of a WebSocket. protocols.py says how one is had.
+ASGI has a task wait for each message. For thousands of viewers of one run those tasks are what costs most, in time and
+in memory. Here nothing waits: `write` is the transport's own, and asyncio's flow control pauses the handler.
+uvicorn.py says how a connection is taken over, and where the transport goes when a response is complete.
 """
 
 import asyncio
 import fcntl
 import sys
 import termios
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
 
+from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+
+H = TypeVar("H", bound=ConnectionHandler)
+
 # How long a client may take to answer our close frame, in seconds.
 CLOSE_SECONDS = 5.0
+# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
+# reset, which the second one finds.
+PROBE_SECONDS = (0.0, 1.0)
+# What is kept of the next requests of a client while it reads a response. One request with its body is read ahead.
+READ_AHEAD_BYTES = 64 * 1024
+# What ends a body that was sent in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
+LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Owner(Protocol):
-    """Who has taken a connection."""
+class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
+    """An asyncio protocol on a transport that another protocol has had before. `handler` must be set at once."""
 
-    def paused(self) -> None:
-        """Enough is waiting to be sent: write no more until `Connection.writable`."""
-        ...
+    __slots__ = ("_handler", "_open", "_transport", "_waiting", "is_paused")
 
-    def lost(self) -> None:
-        """The connection is gone, or about to go: nothing may be written any more."""
-        ...
-
-
-class Hearer(Owner, Protocol):
-    """Who has taken a WebSocket."""
-
-    def received(self, text: str | bytes) -> None:
-        """A message has come. What follows waits until `Socket.go_on`, but for what came together with it."""
-        ...
-
-
-class Connection(asyncio.Protocol):
-    """`write` takes bytes at any time, and sends them when the client takes them; `is_paused` asks to wait for that."""
-
-    __slots__ = ("_given", "_open", "_owner", "_resumed", "_transport", "_waiting", "is_paused", "write")
-
-    def __init__(self, transport: asyncio.Transport, owner: Owner, open_ones: set[Any], *, is_paused: bool) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, open_ones: set[Any], *, send_seconds: float, is_paused: bool
+    ) -> None:
+        super().__init__(send_seconds)
         self._transport, self._open, self.is_paused = transport, open_ones, is_paused
-        self.write: Callable[[bytes], None] = transport.write
-        self._owner: Owner | None = owner
+        self._handler: H | None = None
         self._waiting: list[asyncio.Future[None]] = []
-        self._given = self._resumed = 0
         self._open.add(self)
         transport.set_protocol(self)
 
-    async def put(self, data: bytes, seconds: float) -> None:
-        """Writes once the client has taken enough of what it was sent; nothing, when it has gone by then.
+    def start(self, handler: H) -> None:
+        """Call once, right after making it."""
+        self._handler = handler
+        if self.is_paused:
+            self._watch()
+        handler.opened()
 
-        Raises TimeoutError when it takes nothing at all for so long; one that is slow may take all the time it needs.
-        """
-        await self.writable(seconds)
-        if self._owner is not None:
-            self._given += len(data)
-            self.write(data)
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """The transport's own, so that a broadcast calls nothing of ours for each viewer."""
+        return self._transport.write
 
-    async def writable(self, seconds: float) -> None:
-        """Waits as `put` does. Returns at once when the client has gone."""
-        while self.is_paused:
-            taken, resumed = self._taken(), self._resumed
+    async def writable(self) -> None:
+        while self.is_paused and self._handler is not None:
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
-            await asyncio.wait({waiting}, timeout=seconds)
-            if self.is_paused and self._resumed == resumed and self._taken() <= taken:
-                raise TimeoutError
+            await waiting
 
-    def _taken(self) -> int:
-        """Bytes of the client's that grow as it takes them, as long as all that is written is `put`."""
-        return self._given - self._transport.get_write_buffer_size() - _unsent(self._transport)
-
-    def close(self) -> None:
-        """Closes it once what was written has been sent."""
-        self._transport.close()
+    async def send(self, data: bytes) -> None:
+        await self.writable()
+        if self._handler is not None:
+            self.write(data)
 
     def abort(self) -> None:
-        """Cuts it at once, with what is buffered for it."""
         self._transport.abort()
-
-    def shutdown(self) -> None:
-        """Called by uvicorn when the server stops, and waits a moment for those who still have something to take."""
-        if not self.is_paused:
-            self.close()
 
     def pause_writing(self) -> None:
         self.is_paused = True
-        if self._owner is not None:
-            self._owner.paused()
+        self._watch()
+        if self._handler is not None:
+            self._handler.paused()
 
     def resume_writing(self) -> None:
         self.is_paused = False
-        self._resumed += 1
+        self._stop_watching()
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if not one.done():
@@ -104,57 +91,134 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
-        self._let_go()
+        self._stop_watching()
+        self._lose()
 
-    def _let_go(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.lost()
-        self.resume_writing()
+    def _progress(self) -> int | None:
+        """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
+        return self._transport.get_write_buffer_size() + _unsent(self._transport) if self.is_paused else None
+
+    def _stalled(self) -> None:
+        if self._handler is not None:
+            self._handler.stalled()
+        else:
+            self._transport.abort()  # it has been told to close, and waits for the client
+
+    def _lose(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.lost()
+        self._wake_waiting()
 
 
-class Rest(Connection):
-    """What is written belongs to the body of a response, until `close`. What the client still says is dropped."""
+class DirectStream(_Direct[ConnectionHandler]):
+    """The rest of an HTTP response's body, in chunks.
 
-    __slots__ = ()
-
-
-class Socket(Connection):
-    """What is written must be whole frames, `frame` makes them. Built on websockets' sans-IO core, after its handshake.
-
-    It sends no pings: what is sent into a silence tells a dead client as well.
+    What the client sends meanwhile is its next request, kept up to READ_AHEAD_BYTES for `release`, which gets the
+    transport back. `release` is None where the connection serves no further request. A client that closes its sending
+    side may still be reading: the connection stays open, and `probe`, a message without effect, is sent to find out.
     """
 
-    __slots__ = ("_conn", "_is_heard", "_is_text", "_message")
+    __slots__ = ("_ahead", "_eof", "_probe", "_release")
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        hearer: Hearer,
+        open_ones: set[Any],
+        *,
+        release: Callable[[asyncio.Transport, bytes, bool], None] | None,
+        probe: bytes,
+        send_seconds: float,
+        is_paused: bool,
+    ) -> None:
+        super().__init__(transport, open_ones, send_seconds=send_seconds, is_paused=is_paused)
+        # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
+        self._release, self._probe = release, self.frame([probe]) or b"0"
+        self._ahead = b""
+        self._eof = False
+
+    @staticmethod
+    def frame(messages: Sequence[bytes]) -> bytes:
+        """One chunk. Nothing stays nothing: an empty chunk would be the end."""
+        data = b"".join(messages)
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+    def finish(self) -> None:
+        self._handler = None
+        if self._transport.is_closing():
+            return
+        self.write(LAST_CHUNK)
+        if self._release is None or self._eof:
+            self._transport.close()
+            return
+        self._open.discard(self)
+        self._stop_watching()
+        self._release(self._transport, self._ahead, self.is_paused)
+
+    def data_received(self, data: bytes) -> None:
+        self._ahead += data
+        if len(self._ahead) > READ_AHEAD_BYTES:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Keeps the connection open for writing."""
+        self._eof = True
+        for seconds in PROBE_SECONDS:
+            asyncio.get_running_loop().call_later(seconds, self._send_probe)
+        return True
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server stops. A client that still has something to read is given a moment."""
+        self._release = None
+        if not self.is_paused:
+            self._transport.close()
+
+    def _send_probe(self) -> None:
+        if self._handler is not None and not self.is_paused and not self._transport.is_closing():
+            self.write(self._probe)
+
+
+class DirectSocket(_Direct[MessageHandler]):
+    """A WebSocket on websockets' sans-IO core, after its handshake. What is written must be whole frames.
+
+    It sends no pings: what is sent into a silence finds a dead client as well.
+    """
+
+    __slots__ = ("_conn", "_is_handled", "_is_text", "_message")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
         open_ones: set[Any],
         conn: ServerProtocol,
         *,
+        send_seconds: float,
         is_paused: bool,
     ) -> None:
         self._conn = conn
         self._message, self._is_text = bytearray(), True
-        self._is_heard = True  # nothing is being dealt with
-        super().__init__(transport, hearer, open_ones, is_paused=is_paused)
+        self._is_handled = True
+        super().__init__(transport, open_ones, send_seconds=send_seconds, is_paused=is_paused)
+
+    @staticmethod
+    def frame(messages: Sequence[bytes]) -> bytes:
+        if len(messages) == 1:
+            return text_frame(messages[0])
+        return b"".join([text_frame(message) for message in messages])
 
     def data_received(self, data: bytes) -> None:
         self._conn.receive_data(data)
         for event in self._conn.events_received():
             if isinstance(event, Frame):
-                self._take_in(event)
+                self._add(event)
         self._flush()
 
-    def go_on(self) -> None:
-        """The messages so far have been dealt with."""
-        self._is_heard = True
+    def resume(self) -> None:
+        self._is_handled = True
         self._read_on()
 
     def pause_writing(self) -> None:
-        """Who takes nothing isn't listened to either: its pings would be answered into memory."""
+        """A client that reads nothing isn't read from either: its pings would be answered into memory."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
         super().pause_writing()
@@ -163,34 +227,36 @@ class Socket(Connection):
         super().resume_writing()
         self._read_on()
 
-    def _read_on(self) -> None:
-        if self._is_heard and not self.is_paused and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def close_with(self, code: int, reason: str) -> None:
-        """Sends a close frame behind what was written, and closes when the client has answered. Again is fine, and so
-        is too late."""
-        self._let_go()
+    def close(self, code: int, reason: str) -> None:
+        self._lose()
         if self._transport.is_closing():
             return  # uvloop's would raise
-        self.go_on()  # for the answer
+        self.resume()  # for the answer
         try:
             self._conn.send_close(code, reason)
         except InvalidState:
             return  # either side was first
         self._flush()
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.close)
+        if self._has_stalled:
+            asyncio.get_running_loop().call_later(CUT_SECONDS, self._transport.abort)
+        else:
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._conn.parser.close()  # the two would keep each other in memory
 
     def shutdown(self) -> None:
+        """Called by uvicorn when the server stops. A client that still has something to read is given a moment."""
         if not self.is_paused:
-            self.close_with(CloseCode.SERVICE_RESTART, "")
-        super().shutdown()
+            self.close(CloseCode.SERVICE_RESTART, "")
+            self._transport.close()
 
-    def _take_in(self, event: Frame) -> None:
+    def _read_on(self) -> None:
+        if self._is_handled and not self.is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _add(self, event: Frame) -> None:
         match event.opcode:
             case Opcode.TEXT | Opcode.BINARY:
                 self._message, self._is_text = bytearray(event.data), event.opcode is Opcode.TEXT
@@ -199,33 +265,33 @@ class Socket(Connection):
             case _:
                 return  # the core answers pings and closes by itself
         if event.fin:
-            self._hear(bytes(self._message))
+            self._deliver(bytes(self._message))
 
-    def _hear(self, data: bytes) -> None:
-        if self._owner is None:
+    def _deliver(self, data: bytes) -> None:
+        if self._handler is None:
             return
         try:
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
             return
-        self._is_heard = False
+        self._is_handled = False
         self._transport.pause_reading()
-        cast(Hearer, self._owner).received(text)
+        self._handler.received(text)
 
     def _flush(self) -> None:
-        """Sends what the core has to say for itself."""
+        """Send what the core has to say for itself."""
         said = b"".join(self._conn.data_to_send())
         if said:
             self.write(said)
         if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
-            self._let_go()
-            self.close()
+            self._lose()
+            self._transport.close()
 
 
-def frame(data: bytes) -> bytes:
-    """A text frame, https://www.rfc-editor.org/rfc/rfc6455#section-5.2. Extensions are off, so it is the same for every
-    socket. The library makes the same in four times the time, and a replay is ten thousand of them."""
+def text_frame(data: bytes) -> bytes:
+    """https://www.rfc-editor.org/rfc/rfc6455#section-5.2. Extensions are off, so it is the same for every socket. The
+    library makes the same in four times the time, and a replay is ten thousand of them."""
     size = len(data)
     if size < 126:
         return bytes((0x81, size)) + data
@@ -235,7 +301,7 @@ def frame(data: bytes) -> bytes:
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """Bytes that the system still keeps for the client; 0 where it doesn't tell."""
+    """Bytes that the system still keeps for the client; 0 where it can't tell."""
     socket = transport.get_extra_info("socket")
     if socket is None:
         return 0

@@ -16,7 +16,7 @@ class ClientLeft(Exception):
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns. Raises ClientLeft where the client leaves first. The request's body must have been read."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
+    leaving = asyncio.ensure_future(disconnected(receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -28,6 +28,7 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({working, leaving})
 
 
-async def _left(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has gone. The request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

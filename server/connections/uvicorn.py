@@ -1,97 +1,117 @@
-"""uvicorn's protocols, which also offer their connection to the application, as an ASGI extension.
+"""uvicorn's protocols, which give their connections away.
 
-ASGI has a task wait for each message, and no word for "cut this connection now". For thousands of viewers of one run
-those tasks are what costs most, in time and in memory. So under this server an application may `take` a connection,
-write to it itself, and return; and a WebSocket need not begin as a request at all: it may be made `welcome`. Under
-another server there is neither; ASGI's own way always works.
+An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new `Http`
+when the response is complete, for the client's next request. A WebSocket is accepted here, by the websockets library
+on the headers that uvicorn has parsed, and needs no request at all. Under another server there is neither, and
+ASGI's own way always works.
 
-Whoever changes bodies on their way (compression, say) must take the extension out of the scope.
+Leans on names inside uvicorn; pyproject.toml bounds its version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
-from askstream.server.connections.direct import Hearer, Owner, Rest, Socket
-from askstream.server.connections.handshake import Handshake, recognise
+from askstream.server.connections.direct import DirectSocket, DirectStream
+from askstream.server.connections.opening import EXTENSION, SocketRoute
 
-EXTENSION = "askstream.connection"
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """A client that may have a WebSocket, and offers these subprotocols. `accept` it at once, with one of them."""
-
-    subprotocols: Sequence[str]
-    accept: Callable[[Hearer, str | None], Socket]
-
-
-Welcome: TypeAlias = Callable[[Upgrade], None]
+# Header lines and bytes of a handshake. uvicorn parses without a limit; a larger one is left to its own way to
+# WebSockets, whose parser has limits of its own and refuses with 431.
+HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
 
 
 class Http(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `welcomes` take WebSockets in, by path: those that ask for one as nearly all clients do.
+    """HTTP/1.1 on httptools. `sockets` are the routes of WebSockets by path, all empty with `direct` False."""
 
-    To others, and at other paths, uvicorn and the application talk as ASGI wants it.
-    """
-
-    def __init__(self, *args: Any, welcomes: Mapping[bytes, Welcome] | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, sockets: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        self._welcomes = welcomes or {}
+        self._sockets = sockets if direct and sockets else {}
+        self._direct = direct
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        _offer(cast(Any, self.scope), abort=self.transport.abort, take=self.take)
+        offered: dict[str, Any] = {"abort": self.transport.abort}
+        if self._direct:
+            offered["take"] = self.take
+        _offer(cast(Any, self.scope), offered)
 
-    def take(self, owner: Owner) -> Rest | None:
-        """The rest of the present response, in chunks. None where it hasn't begun, has no chunks or won't be the last
-        on its connection, and where the client has more to say."""
+    def take(self, probe: bytes, send_seconds: float) -> DirectStream | None:
+        """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
+        body is still coming, and where the client has sent another request behind it."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
-        if cycle.keep_alive or cycle.more_body or self.pipeline:
+        if cycle.more_body or self.pipeline:
             return None
+        again = partial(self.config.http_protocol_class, self.config, self.server_state, self.app_state)
         self.connections.discard(self)
-        rest = Rest(self.transport, owner, cast(Any, self.connections), is_paused=self.flow.write_paused)
         self.flow.resume_reading()
+        stream = DirectStream(
+            self.transport,
+            cast(Any, self.connections),
+            release=partial(_serve_next, cast(Any, again)) if cycle.keep_alive else None,
+            probe=probe,
+            send_seconds=send_seconds,
+            is_paused=self.flow.write_paused,
+        )
         cycle.disconnected = True  # lets the application return without having completed its response
         _forget(self, "parser", "scope", "cycle")
-        return rest
+        return stream
 
     def handle_websocket_upgrade(self) -> None:
-        welcome = self._welcomes.get(self.url.partition(b"?")[0])
-        handshake = recognise(self.headers) if welcome is not None and self._may_upgrade() else None
-        if welcome is None or handshake is None:
+        route = self._sockets.get(self.url.partition(b"?")[0])
+        if route is None or (self.cycle and not self.cycle.response_complete) or _is_large(self.headers):
             super().handle_websocket_upgrade()
         else:
-            welcome(Upgrade(handshake.subprotocols, partial(self._accept, handshake)))
+            self._accept(route)
 
-    def _may_upgrade(self) -> bool:
-        """Whether this is a `GET` in HTTP/1.1, and none before it waits for its answer."""
-        return (
-            self.scope["method"] == "GET"
-            and self.scope["http_version"] == "1.1"
-            and (not self.cycle or self.cycle.response_complete)
+    def _accept(self, route: SocketRoute) -> None:
+        headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers])
+        request = Request(
+            self.url.decode("latin-1"), headers, self.scope["method"], f"HTTP/{self.scope['http_version']}"
         )
-
-    def _accept(self, handshake: Handshake, hearer: Hearer, subprotocol: str | None) -> Socket:
+        handshake = _Handshake(route.subprotocol)
+        response = handshake.accept(request)
         self.connections.discard(self)
-        self.transport.write(handshake.answer(subprotocol))
+        self.transport.write(response.serialize())
+        if response.status_code != 101:
+            self.transport.close()
+            return
         core = ServerProtocol(state=State.OPEN, max_size=self.config.ws_max_size, logger=self.logger)
-        connections = cast(Any, self.connections)
-        socket = Socket(self.transport, hearer, connections, core, is_paused=self.flow.write_paused)
+        connection = DirectSocket(
+            self.transport,
+            cast(Any, self.connections),
+            core,
+            send_seconds=route.send_seconds,
+            is_paused=self.flow.write_paused,
+        )
         _forget(self, "parser", "scope", "cycle")
-        return socket
+        connection.start(route.open_handler(connection))
+
+
+class _Handshake(ServerProtocol):
+    """Accepts clients that don't offer our subprotocol, too."""
+
+    def __init__(self, subprotocol: str) -> None:
+        super().__init__()
+        self._wanted = Subprotocol(subprotocol)
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        return self._wanted if self._wanted in subprotocols else None
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """WebSocket on websockets' sans-IO core."""
+    """WebSocket on websockets' sans-IO core, for ASGI's own way."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -100,15 +120,32 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def run_asgi(self) -> None:
-        _offer(cast(Any, self.scope), abort=self.transport.abort)
+        _offer(cast(Any, self.scope), {"abort": self.transport.abort})
         await super().run_asgi()
 
 
-def _offer(scope: dict[str, Any], **possible: Callable[..., object]) -> None:
+def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
+    """Give a transport whose response is complete to a protocol of its own, with the bytes that were read ahead."""
+    protocol = make()
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    if is_paused:
+        protocol.pause_writing()
+    transport.resume_reading()
+    protocol.on_response_complete()  # counts the request, and limits the wait for the next one
+    if ahead:
+        protocol.data_received(ahead)
+
+
+def _is_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return len(headers) > HEADER_LINES or sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES
+
+
+def _offer(scope: dict[str, Any], possible: dict[str, Callable[..., object]]) -> None:
     scope["extensions"] = {**scope.get("extensions", {}), EXTENSION: possible}
 
 
 def _forget(protocol: object, *parts: str) -> None:
-    """Without circles between the parts of a request that nobody needs any more, they are gone at once."""
+    """Without circles between the parts of a request that nobody needs any more, they are freed at once."""
     for part in parts:
         setattr(protocol, part, None)

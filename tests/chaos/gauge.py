@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from askstream.transports.base import House
+from askstream.transports.base import TransportContext
 
 # What the journal's two readers open when they are needed first: the database, its WAL and its index each.
 POOLED_FILES = 6
@@ -83,8 +83,8 @@ class Aloud(logging.Filter):
 class Gauge:
     """A `Transport` that carries no events."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
         for name in ("uvicorn.error", "asyncio"):
             logging.getLogger(name).addFilter(Aloud())
 
@@ -104,8 +104,8 @@ class Gauge:
             files=len(list(Path("/proc/self/fd").iterdir())),
             threads=threading.active_count(),
             tasks=len(asyncio.all_tasks()),
-            channels=self._house.bus.channels,
-            runs=self._house.runs.active,
+            channels=self._context.bus.channels,
+            runs=self._context.runs.active,
         )
 
 

@@ -8,19 +8,19 @@ from starlette.routing import BaseRoute, Route
 
 from askstream.server.bus import Viewer
 from askstream.server.requests import EVERYBODY
-from askstream.transports.base import House
+from askstream.transports.base import TransportContext
 
 
 class Lines:
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
 
     def routes(self) -> Sequence[BaseRoute]:
         return [Route("/lines/{run_id}", self.lines)]
 
     async def lines(self, request: Request) -> Response:
-        record = await self._house.runs.find(request.path_params["run_id"], EVERYBODY)
-        viewer = await self._house.bus.attach(record.run_id)
+        record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
+        viewer = await self._context.bus.attach(record.run_id)
         return StreamingResponse(self._written(viewer), media_type="text/plain")
 
     async def _written(self, viewer: Viewer):  # noqa: ANN202 - an async generator of bytes

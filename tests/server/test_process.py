@@ -20,8 +20,8 @@ UPGRADE = (
 @pytest.mark.parametrize("direct", [True, False])
 async def test_a_websocket_is_let_in_at_once_unless_connections_are_left_to_asgi(tmp_path: Path, direct: bool) -> None:
     """Its answer is written before anything else has run, or else a task of the application's will see to it."""
-    async with open_app(Settings(data=tmp_path, direct=direct)) as app:
-        configured, state, line = config(app), ServerState(), Line()
+    async with open_app(Settings(data=tmp_path)) as app:
+        configured, state, line = config(app, direct=direct), ServerState(), Line()
         configured.load()
         http = cast(Any, configured.http_protocol_class)(config=configured, server_state=state, app_state={})
         http.connection_made(line)

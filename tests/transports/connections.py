@@ -1,10 +1,15 @@
 """A client's connection, played at the edge: it takes what it is given, until it is told to take no more."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from askstream.server.connections.direct import Connection, Owner, Rest
+from starlette.types import ASGIApp, Message
+
+from askstream.server.connections.direct import DirectStream
+
+LAST = b"0\r\n\r\n"
 
 
 class Transport:
@@ -84,10 +89,143 @@ class Line(Transport):
             self.resume_reading()
 
 
-def offering(transport: Transport) -> dict[str, Any]:
-    """The extension as a scope carries it under our server."""
+class StreamClient(Protocol):
+    """The client of a response in pieces. It reads everything, until `full_after` bytes."""
 
-    def take(owner: Owner) -> Connection:
-        return Rest(cast(Any, transport), owner, set[Any](), is_paused=transport.is_paused)
+    full_after: int | None
+    written: list[bytes]
+    at: list[float]
 
-    return {"askstream.connection": {"abort": transport.abort, "take": take}}
+    @property
+    def closed(self) -> bool:
+        """The response has ended, or the connection has."""
+        ...
+
+    @property
+    def aborted(self) -> bool: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    async def get(self, app: Callable[..., Awaitable[None]]) -> None:
+        """Sends a request, and returns when the stream has been opened."""
+        ...
+
+    def take_some(self, size: int) -> None: ...
+
+    def drain(self) -> None:
+        """Reads everything, and goes on to."""
+        ...
+
+    def lose(self) -> None:
+        """Goes away."""
+        ...
+
+
+class DirectClient(Transport):
+    """Of a server that gives its connections away."""
+
+    async def get(self, app: Callable[..., Awaitable[None]]) -> None:
+        await app(scope_of({"abort": self.abort, "take": self._take}), _silence, _only_head)
+
+    def _take(self, probe: bytes, send_seconds: float) -> DirectStream:
+        return DirectStream(
+            cast(Any, self), set[Any](), release=None, probe=probe, send_seconds=send_seconds, is_paused=self.is_paused
+        )
+
+    @property
+    def body(self) -> bytes:
+        """What the chunks carry."""
+        rest, body = b"".join(self.written), b""
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            body, end, rest = body + rest[:length], rest[length : length + 2], rest[length + 2 :]
+            assert end == b"\r\n"
+            if not length:
+                assert rest == b"", "bytes behind the last chunk"
+        return body
+
+
+class PlainClient:
+    """Of any server: the application gets ASGI's messages, and `send` waits while the client reads nothing."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.at: list[float] = []
+        self.full_after: int | None = None
+        self.closed = self.aborted = False
+        self._room = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._taken = 0
+        self.serving: asyncio.Task[None] | None = None
+
+    async def get(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.serving = asyncio.ensure_future(self._serve(app))
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.written)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.full_after is not None
+
+    @is_paused.setter
+    def is_paused(self, paused: bool) -> None:
+        self.full_after = -1 if paused else None
+
+    def take_some(self, size: int) -> None:
+        self._taken += size
+        self._room.set()
+
+    def drain(self) -> None:
+        self.full_after = None
+        self._room.set()
+
+    def lose(self) -> None:
+        self._gone.set()
+
+    def _abort(self) -> None:
+        self.aborted = True
+        self._gone.set()
+
+    async def _serve(self, app: ASGIApp) -> None:
+        try:
+            await app(scope_of({"abort": self._abort}), self._receive, self._send)
+        finally:
+            self.closed = True
+
+    async def _receive(self) -> Message:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        """Like a server's: it sends, and waits when the client has enough."""
+        if message["type"] == "http.response.start":
+            return
+        assert not self.closed, "written after the end"
+        while self._is_full():
+            self._room.clear()
+            await self._room.wait()
+        if message["body"]:
+            self.written.append(message["body"])
+            self.at.append(monotonic())
+
+    def _is_full(self) -> bool:
+        return self.full_after is not None and sum(map(len, self.written)) - self._taken > self.full_after
+
+
+def scope_of(offered: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "extensions": {"askstream.connection": offered}}
+
+
+async def _silence() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("an event that nobody sets was set")
+
+
+async def _only_head(message: Message) -> None:
+    assert message["type"] == "http.response.start"

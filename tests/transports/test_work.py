@@ -2,62 +2,50 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from askstream.server.bus import Bus, Channel
-from askstream.server.connections.direct import Rest
+from askstream.server.connections import direct
+from askstream.server.connections.direct import DirectSocket
 from askstream.server.journal import open_journal
 from askstream.transports import formats
-from askstream.transports.base import House
-from askstream.transports.sse import Stream
-from askstream.transports.websocket import subscription
-from askstream.transports.websocket.subscription import Direct
+from askstream.transports.base import TransportContext
+from askstream.transports.sse import RunStream
+from askstream.transports.websocket.endpoint import Endpoint
 from tests.conformance.journals import entries, entry, record
-from tests.transports.connections import Transport, offering
+from tests.transports.connections import DirectClient
 
 VIEWERS, EVENTS = 100, 200
 
 
-class Sockets:
-    """Stands for the sockets of all viewers; none has anything to do."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        work.close()
-        raise AssertionError("a viewer that is level needs no task")
-
-    async def send(self, text: str) -> None:
-        raise AssertionError("a viewer that is level is sent nothing by its socket")
-
-    def over(self, run_id: str, *, drained: bool) -> None: ...
+async def _sse(context: TransportContext, client: DirectClient) -> None:
+    await client.get(RunStream(await context.bus.attach("r", after=1), context))
 
 
-async def _sse(house: House, transport: Transport) -> None:
-    async def send(message: Any) -> None: ...
-
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "extensions": offering(transport)}
-    await Stream(await house.bus.attach("r", after=1), house)(scope, cast(Any, None), send)
-
-
-async def _websocket(house: House, transport: Transport) -> None:
-    sockets = Sockets()
-    connection = Rest(cast(Any, transport), cast(Any, sockets), set(), is_paused=False)
-    Direct(await house.bus.attach("r", after=1), sockets, connection, send_seconds=1).begin()
+async def _websocket(context: TransportContext, client: DirectClient) -> None:
+    core = ServerProtocol(state=State.OPEN)
+    connection = DirectSocket(cast(Any, client), set(), core, send_seconds=1, is_paused=False)
+    endpoint = Endpoint(context, connection)
+    connection.start(endpoint)
+    endpoint._deliver(await context.bus.attach("r", after=1))  # pyright: ignore[reportPrivateUsage]
 
 
 OPEN = {"sse": _sse, "websocket": _websocket}
-FRAMES = {"sse": (formats, "block"), "websocket": (subscription, "frame")}
+FRAMES = {"sse": (formats, "block"), "websocket": (direct, "text_frame")}
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+async def context() -> AsyncIterator[TransportContext]:
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         journal = open_journal("memory://")
         await journal.create(record(last_id=1), entries(1, 1))
         bus = Bus(journal, group)
-        yield House(runs=cast(Any, None), bus=bus)
+        yield TransportContext(runs=cast(Any, None), bus=bus)
         bus.close()
 
 
@@ -72,26 +60,26 @@ class Counted:
         return self._function(*args, **kwargs)
 
 
-async def _opened(house: House, name: str) -> tuple[Channel, list[Transport]]:
-    channel = house.bus.open("r", 1)
-    transports = [Transport() for _ in range(VIEWERS)]
+async def _opened(context: TransportContext, name: str) -> tuple[Channel, list[DirectClient]]:
+    channel = context.bus.open("r", 1)
+    transports = [DirectClient() for _ in range(VIEWERS)]
     for transport in transports:
-        await OPEN[name](house, transport)
+        await OPEN[name](context, transport)
         transport.written.clear()
     return channel, transports
 
 
-def _written(transport: Transport) -> int:
+def _written(transport: DirectClient) -> int:
     """The id of the last event written: lines begin with theirs, and are filled up with dots."""
     return max((int(found) for found in re.findall(rb"(\d+)\.\.\.", b"".join(transport.written))), default=0)
 
 
 @pytest.mark.parametrize("name", OPEN)
 async def test_a_frame_is_made_once_for_all_and_joined_where_events_outrun_the_writes(
-    house: House, monkeypatch: pytest.MonkeyPatch, name: str
+    context: TransportContext, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """For 20,000 deliveries: 200 frames, no task, no future, a tenth of the writes, each byte in memory once."""
-    channel, transports = await _opened(house, name)
+    channel, transports = await _opened(context, name)
     module, function = FRAMES[name]
     frames = Counted(getattr(module, function))
     monkeypatch.setattr(module, function, frames)
@@ -115,10 +103,10 @@ async def test_a_frame_is_made_once_for_all_and_joined_where_events_outrun_the_w
 
 @pytest.mark.parametrize("name", OPEN)
 async def test_one_event_in_flight_is_one_write_for_each_viewer_and_nothing_else(
-    house: House, monkeypatch: pytest.MonkeyPatch, name: str
+    context: TransportContext, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Where nothing can be joined nobody is woken either, and all get the very same bytes."""
-    channel, transports = await _opened(house, name)
+    channel, transports = await _opened(context, name)
     loop = asyncio.get_running_loop()
     tasks, futures, callbacks = Counted(loop.create_task), Counted(loop.create_future), Counted(loop.call_soon)
     for attribute, counted in (("create_task", tasks), ("create_future", futures), ("call_soon", callbacks)):

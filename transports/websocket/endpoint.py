@@ -1,200 +1,226 @@
 """WebSocket: many runs over one socket, commands one way and the same envelopes as everywhere the other way.
 
-Two thin shells around the conversation: `Own` on a connection that is ours, which has a task only while there is
-something to do, and `Served` by ASGI's messages, under any server.
+The shell around the protocol: it hands in what the client sent, performs the effects, and hands back what they led
+to. It has a task only while there is something to do.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
+from functools import partial
+from math import ceil
 from time import monotonic
 from typing import Any
 
-from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.routing import BaseRoute
 
 from askstream.server.bus import Viewer
-from askstream.server.connections.direct import frame
-from askstream.server.connections.uvicorn import Upgrade
-from askstream.server.events.errors import AskstreamError
-from askstream.transports.base import House, SocketRoute, abort, told
-from askstream.transports.websocket.protocol import SUBPROTOCOL
-from askstream.transports.websocket.socket import INTERNAL, TOO_SLOW, Closing, Socket
-from askstream.transports.websocket.subscription import Direct, Plain, Watch
+from askstream.server.connections import SocketConnection, SocketRoute
+from askstream.server.events.errors import AskstreamError, Refused
+from askstream.server.journal import RunRecord
+from askstream.server.requests import EVERYBODY, viewable
+from askstream.transports.base import TransportContext, loggable
+from askstream.transports.delivery import Delivery
+from askstream.transports.formats import WS_TEXT
+from askstream.transports.websocket.protocol import (
+    SUBPROTOCOL,
+    Answer,
+    Cancel,
+    Close,
+    Conversation,
+    Effect,
+    Ref,
+    Reply,
+    Start,
+    Subscribe,
+    Unsubscribe,
+)
 
 log = logging.getLogger("__main__")
 
-# For the close frame of a client that has stopped reading.
-CUT_SECONDS = 1.0
-_NOTHING_READ = "nothing was read for too long"
-_NO_LOG = "the log is not available"
+INTERNAL, TOO_SLOW, DRAIN = 1011, 4008, 4012
+# Heartbeats of many sockets go out together, this often in the span that one of them covers: a process that is woken
+# for each of thousands spends most of its time on waking up.
+HEARTBEATS_TOGETHER = 32
 
 
 class WebSockets:
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
 
     def routes(self) -> Sequence[BaseRoute]:
-        if self._house.direct:
-            return [SocketRoute("/ws", self.talk, self.welcome)]
-        return [WebSocketRoute("/ws", self.talk)]
-
-    def welcome(self, upgrade: Upgrade) -> None:
-        """Accepts a socket whose connection is ours."""
-        Own(upgrade, self._house)
-
-    async def talk(self, websocket: WebSocket) -> None:
-        """Accepts a socket, and serves it until it closes."""
-        await websocket.accept(_chosen(websocket.scope.get("subprotocols", [])))
-        await Served(websocket, self._house).serve()
+        open_handler = partial(Endpoint, self._context)
+        return [SocketRoute("/ws", open_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
 
 
-def _chosen(subprotocols: Sequence[str]) -> str | None:
-    return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+class _Closing(Exception):
+    """Closes the socket from within a task."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
 
 
-class Own(Socket):
-    """On a connection that is ours, a `Hearer`."""
+class Endpoint:
+    """One connection's handler."""
 
-    def __init__(self, upgrade: Upgrade, house: House) -> None:
-        super().__init__(house)
+    def __init__(self, context: TransportContext, connection: SocketConnection) -> None:
+        self._context, self._connection = context, connection
+        self._conversation = Conversation(context.question_characters)
+        self._deliveries: dict[str, Delivery] = {}
+        self._tied: list[str] = []  # runs that end when this socket does
         self._inbox: list[str | bytes] = []
         self._worker: asyncio.Task[None] | None = None
-        self.connection = upgrade.accept(self, _chosen(upgrade.subprotocols))
-        self.beat()
+        self._sent_at = monotonic()
+        self._heart: asyncio.TimerHandle | None = None
+        self._is_lost = False
 
-    async def send(self, text: str) -> None:
-        await self.connection.put(frame(text.encode()), self._house.send_seconds)
-        self._sent = monotonic()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        if self._stopped:
-            work.close()
-            return None
-        return self._house.tasks.spawn(work, self._ended)
+    def opened(self) -> None:
+        self._beat()
 
     def received(self, text: str | bytes) -> None:
         self._inbox.append(text)
         if self._worker is None:
-            self._worker = self.spawn(self._work())
+            self._worker = self._spawn(self._work())
 
     def paused(self) -> None:
-        for watch in list(self._watches.values()):
-            watch.step_back()
+        for delivery in list(self._deliveries.values()):
+            delivery.pause()
+
+    def stalled(self) -> None:
+        self._connection.close(TOO_SLOW, "nothing was read for too long")
 
     def lost(self) -> None:
-        """Also when we close it. What the client said before that is still done, though nobody is told."""
-        self.stop()
+        """What the client sent before that is still done, though it is sent no reply."""
+        self._is_lost = True
+        if self._heart is not None:
+            self._heart.cancel()
+        deliveries, self._deliveries = self._deliveries, {}
+        for delivery in deliveries.values():
+            delivery.stop()
         if self._tied:
-            self._house.tasks.spawn(self.leave())
-
-    def _sound(self, heartbeat: str) -> None:
-        if self.connection.is_paused:
-            super()._sound(heartbeat)  # which waits, and tells who takes nothing
-        else:
-            self.connection.write(frame(heartbeat.encode()))
-            self._sent = monotonic()
-
-    def _watch(self, viewer: Viewer) -> Watch:
-        return Direct(viewer, self, self.connection, send_seconds=self._house.send_seconds)
+            self._context.tasks.spawn(self._end_tied())
 
     async def _work(self) -> None:
         try:
             while self._inbox:
-                await self.hear(self._inbox.pop(0))
+                for effect in self._conversation.received(self._inbox.pop(0), monotonic()):
+                    await self._perform(effect)
         finally:
             self._worker = None
-            if self._stopped:
-                await self.leave()
-        self.connection.go_on()
+            if self._is_lost:
+                await self._end_tied()
+        self._connection.resume()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    async def _end_tied(self) -> None:
+        for run_id in self._tied:
+            await self._context.runs.left(run_id, EVERYBODY)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        if self._is_lost:
+            work.close()
+            return None
+        return self._context.tasks.spawn(work, self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         match None if task.cancelled() else task.exception():
             case None:
                 pass
-            case Closing() as closing:
-                self.connection.close_with(closing.code, closing.reason)
-            case TimeoutError():
-                self.connection.close_with(TOO_SLOW, _NOTHING_READ)
-                asyncio.get_running_loop().call_later(CUT_SECONDS, self.connection.abort)
+            case _Closing() as closing:
+                self._connection.close(closing.code, closing.reason)
             case problem:
-                log.error("/ws: %s", told(problem))
-                self.connection.close_with(INTERNAL, _NO_LOG)
+                log.error("/ws: %s", loggable(problem))
+                self._connection.close(INTERNAL, "the log is not available")
 
+    async def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Reply():
+                await self._send(effect)
+            case Start():
+                await self._start(effect)
+            case Subscribe():
+                await self._subscribe(effect)
+            case Unsubscribe(run_id):
+                delivery = self._deliveries.pop(run_id, None)
+                if delivery is not None:
+                    delivery.stop()
+            case Cancel(ref, run_id):
+                await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
+            case Answer(ref, run_id, request_id, value):
+                await self._acknowledge(ref, self._context.runs.answer(run_id, EVERYBODY, request_id, value))
+            case Close(code, reason):
+                raise _Closing(code, reason)
 
-class Served(Socket):
-    """By ASGI's messages."""
+    async def _send(self, reply: Reply) -> None:
+        await self._connection.send(self._connection.frame([reply.text.encode()]))
+        self._sent_at = monotonic()
 
-    def __init__(self, websocket: WebSocket, house: House) -> None:
-        super().__init__(house)
-        self._websocket = websocket
-        self._group: asyncio.TaskGroup | None = None  # while it is open
-
-    async def serve(self) -> None:
-        """Returns when the socket has closed, whoever closed it."""
+    async def _start(self, effect: Start) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                try:
-                    self.beat()
-                    await self._listen()
-                finally:
-                    self._group = None
-                    self.stop()
-        except* TimeoutError:
-            await self._cut()
-        except* Closing as closings:
-            closing = closings.exceptions[0]
-            assert isinstance(closing, Closing)
-            await self._close(closing.code, closing.reason)
-        except* WebSocketDisconnect:
-            pass  # it closed while something was being sent
-        except* AskstreamError as problems:
-            log.error("/ws: %s", problems.exceptions[0])
-            await self._close(INTERNAL, _NO_LOG)
-        finally:
-            await self.leave()
+            record, new = await self._context.runs.start(effect.ask.question_of(EVERYBODY))
+        except AskstreamError as problem:
+            await self._refuse(effect.ref, problem)
+            return
+        if new and effect.ask.on_disconnect == "cancel":
+            self._tied.append(record.run_id)
+        watched = record.run_id in self._conversation.watching  # it joined a run by its idempotency key
+        await self._send(self._conversation.started(effect.ref, record))
+        if not watched:
+            self._deliver(await self._context.bus.attach(record.run_id, wanted=effect.ask.wanted))
 
-    async def send(self, text: str) -> None:
-        """Raises WebSocketDisconnect when the client has gone."""
-        if self._websocket.application_state is not WebSocketState.CONNECTED:
-            raise WebSocketDisconnect(1006)  # another relay was told a moment ago
-        async with asyncio.timeout(self._house.send_seconds):
-            await self._websocket.send_text(text)
-        self._sent = monotonic()
+    async def _subscribe(self, effect: Subscribe) -> None:
+        try:
+            record = await self._context.runs.find(effect.run_id, EVERYBODY)
+            after = viewable(record, effect.after)
+        except AskstreamError as problem:
+            await self._refuse(effect.ref, problem, effect.run_id)
+            return
+        await self._send(self._conversation.subscribed(effect.ref, record, after))
+        self._deliver(await self._context.bus.attach(effect.run_id, after=after, wanted=effect.wanted))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        if self._group is None:
-            work.close()
-            return None
-        task = self._group.create_task(work)
-        task.add_done_callback(self._close_after)
-        return task
+    async def _acknowledge(self, ref: Ref, command: Coroutine[Any, Any, RunRecord]) -> None:
+        try:
+            record = await command
+        except AskstreamError as problem:
+            await self._refuse(ref, problem)
+            return
+        await self._send(self._conversation.acknowledged(ref, record))
 
-    def _close_after(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._group = None  # it takes no more tasks, and its others are being cancelled
+    async def _refuse(self, ref: Ref, problem: AskstreamError, run_id: str | None = None) -> None:
+        """A refusal is replied; any other error of ours closes the socket, and the client may come back."""
+        if not isinstance(problem, Refused):
+            raise problem
+        await self._send(self._conversation.refused(ref, problem, run_id))
 
-    def _watch(self, viewer: Viewer) -> Watch:
-        return Plain(viewer, self)
+    def _deliver(self, viewer: Viewer) -> None:
+        if self._is_lost:
+            viewer.close()
+            return
+        delivery = self._deliveries[viewer.run_id] = Delivery(
+            viewer,
+            self._connection,
+            WS_TEXT,
+            heartbeat_seconds=0,
+            spawn=self._spawn,
+            done=partial(self._delivered, viewer.run_id),
+        )
+        delivery.begin()
 
-    async def _listen(self) -> None:
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            await self.hear(message.get("text") or message.get("bytes") or "")
+    def _delivered(self, run_id: str, drained: bool) -> None:
+        if drained:
+            self._connection.close(DRAIN, "this server is going away")
+        else:
+            self._conversation.finished(run_id)
+            self._deliveries.pop(run_id, None)
 
-    async def _cut(self) -> None:
-        """For a client that doesn't read: it is told why if there is room for that, and cut all the same."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CUT_SECONDS):
-                await self._close(TOO_SLOW, _NOTHING_READ)
-        abort(self._websocket.scope)
-
-    async def _close(self, code: int, reason: str) -> None:
-        """Again is fine, and so is too late."""
-        if self._websocket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect):  # the client was first
-                await self._websocket.close(code, reason)
+    def _beat(self) -> None:
+        """Break a silence; goes on by itself."""
+        wrote_at = [delivery.viewer.wrote_at for delivery in self._deliveries.values()]
+        silent = monotonic() - max(self._sent_at, *wrote_at, 0.0)
+        seconds = self._context.heartbeat_seconds
+        if silent >= seconds and not self._connection.is_paused:
+            self._connection.write(self._connection.frame([self._conversation.heartbeat().text.encode()]))
+            self._sent_at, silent = monotonic(), 0.0
+        loop = asyncio.get_running_loop()
+        due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEATS_TOGETHER
+        self._heart = loop.call_at(ceil(due / together) * together, self._beat)

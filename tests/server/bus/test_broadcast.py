@@ -1,4 +1,4 @@
-"""A group: members who are written to in one pass, and have nothing else to do with each other."""
+"""A broadcast: subscribers who are written to in one pass, and have nothing else to do with each other."""
 
 import logging
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from askstream.server.bus import Batch
-from askstream.server.bus.broadcast import Group
+from askstream.server.bus.broadcast import Broadcast
 from askstream.server.events import EVERYTHING
 from tests.conformance.journals import entries
 
 
 class Lines:
-    """A `Form` of a line for each event, and no heartbeat."""
+    """An encoding of a line for each event, and no heartbeat."""
 
-    heartbeat = b""
+    heartbeat = None
     heartbeat_seconds = 0.0
 
     def encode(self, run_id: str, batch: Batch, /) -> bytes:
@@ -23,30 +23,30 @@ class Lines:
 
 
 @dataclass(eq=False)
-class Member:
+class Subscriber:
     breaks: bool = False
     got: list[bytes] = field(default_factory=list[bytes])
-    dismissals: list[Any] = field(default_factory=list[Any])
+    detached: list[Any] = field(default_factory=list[Any])
 
     def write(self, data: bytes) -> None:
         if self.breaks:
-            raise RuntimeError("secret")
+            raise RuntimeError("broken")
         self.got.append(data)
 
-    def dismissed(self, cursor: int, *, ended: bool) -> None:
-        self.dismissals.append((cursor, ended))
+    def on_detached(self, cursor: int, *, ended: bool) -> None:
+        self.detached.append((cursor, ended))
 
 
-def test_one_that_cannot_be_written_to_goes_its_own_way_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """Those before and behind it get the event, whoever publishes goes on, and it pulls what it hasn't got."""
-    group = Group("r", Lines(), EVERYTHING, 3)
-    members = [Member(), Member(breaks=True), Member()]
-    for member in members:
-        group.add(member, member.write)
+def test_a_subscriber_that_cannot_be_written_to_is_detached_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Those before and behind it get the event, the publisher goes on, and it pulls what it hasn't got."""
+    broadcast = Broadcast("r", Lines(), EVERYTHING, 3)
+    subscribers = [Subscriber(), Subscriber(breaks=True), Subscriber()]
+    for subscriber in subscribers:
+        broadcast.add(subscriber, subscriber.write)
     first, second = entries(4, 5)
-    group.publish([first])
-    group.publish([second])
-    assert [member.got for member in members] == [[first.line, second.line], [], [first.line, second.line]]
-    assert [member.dismissals for member in members] == [[], [(3, False)], []]
+    broadcast.publish([first])
+    broadcast.publish([second])
+    assert [each.got for each in subscribers] == [[first.line, second.line], [], [first.line, second.line]]
+    assert [each.detached for each in subscribers] == [[], [(3, False)], []]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "secret" not in caplog.text
+    assert caplog.records[0].exc_info

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Missing, Viewer
-from askstream.server.events import Filter
+from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
+from askstream.server.events import Filter, Gap
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
 from tests.conformance.journals import Yielding, entries, entry, head, record
 
@@ -239,7 +239,7 @@ async def test_a_writer_that_leaves_without_an_end_leaves_its_viewers_to_the_jou
     assert await watching == [1, 2]
 
 
-async def test_events_that_are_gone_are_told_as_missing(log: Log) -> None:
+async def test_events_that_are_gone_are_announced_as_a_gap(log: Log) -> None:
     """A hole in what the journal has is announced with its first and last id, never skipped in silence."""
     await log.begin(1)
     viewer = await log.bus.attach("r", after=0)
@@ -251,7 +251,7 @@ async def test_events_that_are_gone_are_told_as_missing(log: Log) -> None:
 
     viewer._journal = cast(Journal, Holed(log.journal))  # pyright: ignore[reportPrivateUsage]
     batch = await viewer.next()
-    assert batch.items == [Missing(1, 4), entry(5), entry(6, "completed")]
+    assert batch.items == [Gap(from_=1, to=4, reason="trimmed"), entry(5), entry(6, "completed")]
     viewer.close()
 
 
@@ -266,7 +266,7 @@ async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log
     plain = await log.bus.attach("r", wanted=Filter())
     assert (await plain.next()).items == [entry(1), *events[2:]]
     tokens = await log.bus.attach("r", wanted=Filter(tokens=True))
-    assert (await tokens.next()).items == [entry(1), Missing(2, 3), *events[2:]]
+    assert (await tokens.next()).items == [entry(1), Gap(from_=2, to=3, reason="trimmed"), *events[2:]]
     plain.close()
     tokens.close()
 
@@ -321,6 +321,6 @@ async def test_a_log_that_is_dropped_while_it_is_read_ends_with_what_is_missing(
     log.bus.release(log.channel, writer=True)
     viewer = await log.bus.attach("r", after=seen)
     assert await log.journal.forget("r")
-    assert await viewer.next() == Batch([Missing(seen + 1, 4)], 4, ended=True)
+    assert await viewer.next() == Batch([Gap(from_=seen + 1, to=4, reason="trimmed")], 4, ended=True)
     assert await viewer.next() == Batch([], 4, ended=True)
     viewer.close()

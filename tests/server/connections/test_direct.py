@@ -1,5 +1,6 @@
-"""A WebSocket's connection that is ours, against the `websockets` client's own sans-IO core."""
+"""A direct WebSocket against the `websockets` client's own sans-IO core."""
 
+import asyncio
 import gc
 import weakref
 from dataclasses import dataclass, field
@@ -14,15 +15,23 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from askstream.server.connections.direct import Socket, frame
+from askstream.server.connections import direct
+from askstream.server.connections.direct import DirectSocket, text_frame
 from tests.transports.connections import Line
 
 
 @dataclass
-class Owner:
+class Handler:
     heard: list[str | bytes] = field(default_factory=list[str | bytes])
     pauses: int = 0
     losses: int = 0
+
+    stalls: int = 0
+
+    def opened(self) -> None: ...
+
+    def stalled(self) -> None:
+        self.stalls += 1
 
     def received(self, text: str | bytes) -> None:
         self.heard.append(text)
@@ -37,12 +46,13 @@ class Owner:
 class Talk:
     """Both ends after the handshake."""
 
-    def __init__(self, *, max_size: int = 1000) -> None:
+    def __init__(self, *, max_size: int = 1000, send_seconds: float = 15) -> None:
         self.client = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
-        self.line, self.owner = Line(), Owner()
+        self.line, self.handler = Line(), Handler()
         conn = ServerProtocol(state=State.OPEN, max_size=max_size)
         self.open: set[Any] = set()
-        self.socket = Socket(cast(Any, self.line), self.owner, self.open, conn, is_paused=False)
+        self.socket = DirectSocket(cast(Any, self.line), self.open, conn, send_seconds=send_seconds, is_paused=False)
+        self.socket.start(self.handler)
 
     def say(self, *, cut: int = 10_000) -> None:
         """Brings what the client wants to send, in pieces of so many bytes."""
@@ -69,7 +79,7 @@ def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, 
         for number, piece in enumerate(pieces[1:], 2):
             talk.client.send_continuation(piece, fin=number == len(pieces))
     talk.say(cut=cut)
-    assert talk.owner.heard == texts
+    assert talk.handler.heard == texts
     assert [event.opcode for event in talk.answers()] == [Opcode.PONG] * len(texts)
 
 
@@ -79,7 +89,7 @@ async def test_what_comes_next_waits_until_its_turn() -> None:
     talk.client.send_text(b"one")
     talk.say()
     assert not talk.line.reading
-    talk.socket.go_on()
+    talk.socket.resume()
     assert talk.line.reading
 
 
@@ -93,37 +103,37 @@ async def test_what_comes_next_waits_until_its_turn() -> None:
     ids=["too large", "not UTF-8", "no frame"],
 )
 async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> None:
-    """The owner is told that nothing may follow, before anything could."""
+    """The handler learns that nothing may follow, before anything could."""
     talk = Talk()
     talk.socket.data_received(data)
     assert talk.answers()[-1].opcode is Opcode.CLOSE
     assert talk.client.close_rcvd is not None
     assert talk.client.close_rcvd.code == code
-    assert (talk.owner.heard, talk.owner.losses, talk.line.closed) == ([], 1, True)
+    assert (talk.handler.heard, talk.handler.losses, talk.line.closed) == ([], 1, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65_535, 65_536, 70_000])
 def test_a_frame_is_what_the_library_makes_of_it(size: int) -> None:
     """Its length is written in three ways."""
-    assert frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
+    assert text_frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
 
 
 async def test_a_close_of_the_clients_is_answered_and_is_the_last() -> None:
-    """Whatever is due for it later: its owner doesn't write any more."""
+    """Whatever is due for it later: its handler doesn't write any more."""
     talk = Talk()
     talk.client.send_close(1000, "bye")
     talk.say()
     assert talk.client.close_rcvd is None
     assert [event.opcode for event in talk.answers()] == [Opcode.CLOSE]
-    assert (talk.owner.losses, talk.line.closed) == (1, True)
+    assert (talk.handler.losses, talk.line.closed) == (1, True)
 
 
 async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
     """Behind what was written; a second reason comes too late, and messages are heard no more."""
     talk = Talk()
-    talk.socket.write(frame(b"last"))
-    talk.socket.close_with(4012, "away")
-    talk.socket.close_with(1011, "again")
+    talk.socket.write(text_frame(b"last"))
+    talk.socket.close(4012, "away")
+    talk.socket.close(1011, "again")
     text, close = talk.answers()
     assert (text.data, close.opcode) == (b"last", Opcode.CLOSE)
     assert talk.client.close_rcvd is not None
@@ -131,16 +141,16 @@ async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
     assert not talk.line.closed
     talk.say()
     assert talk.line.closed
-    assert (talk.owner.heard, talk.owner.losses) == ([], 1)
+    assert (talk.handler.heard, talk.handler.losses) == ([], 1)
 
 
 async def test_a_close_of_ours_may_come_too_late() -> None:
     """The client has gone in the same moment; to write to it now would be an error."""
     talk = Talk()
     talk.line.lose()
-    talk.socket.close_with(4012, "going away")
+    talk.socket.close(4012, "going away")
     assert talk.line.written == []
-    assert talk.owner.losses == 1
+    assert talk.handler.losses == 1
 
 
 async def test_a_server_that_stops_says_so() -> None:
@@ -159,7 +169,7 @@ async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
     talk = Talk()
     talk.client.send_text(b"hello")
     talk.say()
-    left = [weakref.ref(talk.owner), weakref.ref(talk.socket._conn)]  # pyright: ignore[reportPrivateUsage]
+    left = [weakref.ref(talk.handler), weakref.ref(talk.socket._conn)]  # pyright: ignore[reportPrivateUsage]
     gc.disable()
     try:
         talk.line.lose()
@@ -171,7 +181,7 @@ async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
 
 
 async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_stops() -> None:
-    """Its owner ends it in good order, and the server waits for that as long as it waits for anybody."""
+    """Its handler ends it in good order, and the server waits for that as long as it waits for anybody."""
     talk = Talk()
     talk.socket.pause_writing()
     talk.socket.shutdown()
@@ -186,11 +196,11 @@ async def test_a_message_that_never_ends_costs_what_it_says() -> None:
     for _ in range(1000):
         talk.client.send_continuation(b"", fin=False)
     talk.say()
-    slots = [getattr(talk.socket, name) for name in Socket.__slots__]
+    slots = [getattr(talk.socket, name) for name in DirectSocket.__slots__]
     assert not [kept for kept in slots if isinstance(kept, list) and kept]
     talk.client.send_continuation(b"b", fin=True)
     talk.say()
-    assert talk.owner.heard == ["ab"]
+    assert talk.handler.heard == ["ab"]
 
 
 async def test_who_takes_nothing_is_not_listened_to() -> None:
@@ -205,7 +215,7 @@ async def test_who_takes_nothing_is_not_listened_to() -> None:
     talk.socket.pause_writing()
     talk.socket.resume_writing()
     assert not talk.line.reading
-    talk.socket.go_on()
+    talk.socket.resume()
     assert talk.line.reading
 
 
@@ -215,7 +225,45 @@ async def test_the_answer_to_a_close_of_ours_is_read_whatever_was_going_on() -> 
     talk.client.send_text(b"one")
     talk.say()
     assert not talk.line.reading
-    talk.socket.close_with(4029, "enough")
+    talk.socket.close(4029, "enough")
     talk.answers()
     talk.say()
     assert talk.line.closed
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_client_has_stalled_when_it_reads_nothing_at_all(reads: bool) -> None:
+    """One that reads a byte now and then hasn't, however long it takes."""
+    talk = Talk(send_seconds=0.05)
+    talk.line.full_after = 0
+    talk.socket.write(text_frame(b"much"))
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+        talk.line.take_some(reads)
+    assert talk.handler.stalls == (not reads)
+
+
+async def test_a_stalled_client_is_told_why_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the close frame if it reads on in time; the connection doesn't wait for its answer."""
+    monkeypatch.setattr(direct, "CUT_SECONDS", 0.02)
+    talk = Talk(send_seconds=0.01)
+    talk.line.full_after = 0
+    talk.socket.write(text_frame(b"much"))
+    while not talk.handler.stalls:  # noqa: ASYNC110 - the fake has no events of its own
+        await asyncio.sleep(0.005)
+    talk.socket.close(4008, "too slow")
+    assert talk.answers()[-1].opcode is Opcode.CLOSE
+    while not talk.line.aborted:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+async def test_waiting_to_write_ends_with_the_connection() -> None:
+    """And nothing is written then."""
+    talk = Talk()
+    talk.line.full_after = 0
+    talk.socket.write(text_frame(b"much"))
+    waiting = asyncio.ensure_future(talk.socket.send(b"more"))
+    await asyncio.sleep(0)
+    talk.line.lose()
+    await waiting
+    assert b"more" not in talk.line.written

@@ -1,4 +1,4 @@
-"""The extension under real uvicorn: what it offers, when it can't, and that it leaves nothing behind.
+"""Direct connections under real uvicorn: what is taken over, when it can't be, and that nothing is left behind.
 
 It leans on names inside uvicorn. When an upgrade moves one, these tests fail before anything else does.
 """
@@ -7,59 +7,72 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from askstream.server.connections.direct import Connection, Socket
-from askstream.server.connections.uvicorn import EXTENSION, Http, Upgrade, WebSocket, Welcome
+from askstream.server.connections import SocketConnection, SocketRoute, StreamConnection, serve_stream
+from askstream.server.connections.direct import DirectSocket, DirectStream
+from askstream.server.connections.uvicorn import Http, WebSocket
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+PROBE = b"2\r\n:\n\r\n"
 
 
 @dataclass
-class Owner:
-    lost_ones: asyncio.Event = field(default_factory=asyncio.Event)
+class Handler:
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def opened(self) -> None: ...
 
     def paused(self) -> None: ...
+
+    def stalled(self) -> None: ...
 
     def received(self, text: str | bytes) -> None: ...
 
     def lost(self) -> None:
-        self.lost_ones.set()
+        self.gone.set()
 
 
 @dataclass
-class Taking:
-    """An application that takes each connection, where it gets it, and returns."""
+class Streams:
+    """An application that answers each request with a stream, which a test writes."""
 
-    headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [(b"connection", b"close")])
-    taken: list[Connection | None] = field(default_factory=list[Connection | None])
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    opened: list[StreamConnection] = field(default_factory=list[StreamConnection])
     protocols: list["weakref.ref[Any]"] = field(default_factory=list["weakref.ref[Any]"])
-    owner: Owner = field(default_factory=Owner)
+    handler: Handler = field(default_factory=Handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        offered = scope["extensions"][EXTENSION]
-        self.protocols.append(weakref.ref(offered["take"].__self__))
-        assert offered["take"](self.owner) is None, "before the response has begun there is nothing to take"
-        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-        connection = offered["take"](self.owner)
-        self.taken.append(connection)
-        if connection is None:
-            await send({"type": "http.response.body", "body": b"plain"})
+        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take"].__self__))
+        await serve_stream(scope, receive, send, self._open, headers=self.headers, probe=b":\n", send_seconds=15)
+
+    def _open(self, connection: StreamConnection) -> Handler:
+        self.opened.append(connection)
+        return self.handler
+
+    async def until(self, count: int) -> StreamConnection:
+        while len(self.opened) < count:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+        return self.opened[-1]
+
+    def say(self, text: bytes) -> None:
+        self.opened[-1].write(self.opened[-1].frame([text]))
 
 
 @asynccontextmanager
 async def serving(
-    application: Application, welcomes: Mapping[bytes, Welcome] | None = None, **options: Any
+    application: Application, route: SocketRoute | None = None, *, direct: bool = True, **options: Any
 ) -> AsyncGenerator[int]:
-    http = cast(Any, partial(Http, welcomes=welcomes))
+    http = cast(Any, partial(Http, sockets={b"/": route} if route else None, direct=direct))
     config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()
@@ -82,40 +95,128 @@ async def _asked(port: int, request: bytes) -> tuple[asyncio.StreamReader, async
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-async def test_the_rest_of_a_response_is_written_without_its_request() -> None:
+async def test_a_stream_is_written_without_its_request() -> None:
     """The client sees one ordinary response in chunks; of the request nothing is left while it is being written."""
-    application = Taking()
+    application = Streams()
     gc.disable()
     try:
         async with serving(application) as port:
             reader, writer = await _asked(port, GET)
             await reader.readuntil(b"\r\n\r\n")
-            connection = application.taken[0]
-            assert connection is not None
+            assert isinstance(application.opened[0], DirectStream)
             assert application.protocols[0]() is None
-            connection.write(b"5\r\nhello\r\n0\r\n\r\n")
-            connection.close()
-            assert await reader.read() == b"5\r\nhello\r\n0\r\n\r\n"
+            application.say(b"hello")
+            application.opened[0].finish()
+            assert await reader.readuntil(b"0\r\n\r\n") == b"5\r\nhello\r\n0\r\n\r\n"
             writer.close()
-            await application.owner.lost_ones.wait()
     finally:
         gc.enable()
 
 
-async def test_a_client_that_leaves_is_told_of() -> None:
-    """And what it still said before that is nobody's business."""
-    application = Taking()
+async def test_a_connection_serves_the_next_request_after_a_stream() -> None:
+    """It is kept alive, as after any response, and closed when no request comes."""
+    application = Streams()
+    async with serving(application, timeout_keep_alive=1) as port:
+        reader, writer = await _asked(port, GET)
+        for number in (1, 2, 3):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" not in head.lower()
+            (await application.until(number)).finish()
+            assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
+            writer.write(GET if number < 3 else b"")
+        assert await reader.read() == b""
+        assert not application.handler.gone.is_set()
+        writer.close()
+
+
+@pytest.mark.parametrize("ahead", [GET, GET[:10]], ids=["all of it", "some of it"])
+async def test_a_request_that_comes_during_a_stream_is_answered_after_it(ahead: bytes) -> None:
+    """Whole or in part."""
+    application = Streams()
     async with serving(application) as port:
         reader, writer = await _asked(port, GET)
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"anything at all")
+        writer.write(ahead)
+        await asyncio.sleep(0.01)
+        application.opened[0].finish()
+        writer.write(GET[len(ahead) :])
+        await reader.readuntil(b"0\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert isinstance(await application.until(2), DirectStream)
         writer.close()
-        await application.owner.lost_ones.wait()
 
 
-async def test_a_server_that_stops_closes_what_was_taken() -> None:
-    """uvicorn knows of it, and doesn't wait for it."""
-    application = Taking()
+async def test_what_is_read_ahead_is_bounded() -> None:
+    """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
+    application = Streams()
+    async with serving(application) as port:
+        reader, writer = await _asked(port, GET)
+        await reader.readuntil(b"\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                writer.write(bytes(2**20))
+                async with asyncio.timeout(0.2):
+                    await writer.drain()
+                sent += 2**20
+        assert sent < 32 * 2**20
+        connection = application.opened[0]
+        assert isinstance(connection, DirectStream)
+        assert len(connection._ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
+        writer.transport.abort()
+
+
+async def test_a_client_that_asked_to_close_is_closed_after_the_stream() -> None:
+    """`Connection: close`."""
+    application = Streams()
+    async with serving(application) as port:
+        reader, writer = await _asked(port, GET.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+        await reader.readuntil(b"\r\n\r\n")
+        application.opened[0].finish()
+        assert await reader.read() == b"0\r\n\r\n"
+        writer.close()
+
+
+async def test_a_client_that_leaves_is_noticed_within_two_seconds() -> None:
+    """It has closed its connection; the probes find that nobody reads."""
+    application = Streams()
+    async with serving(application) as port:
+        reader, writer = await _asked(port, GET)
+        await reader.readuntil(b"\r\n\r\n")
+        began = monotonic()
+        writer.close()
+        await application.handler.gone.wait()
+        assert monotonic() - began < 2
+
+
+@pytest.mark.parametrize(("probe", "expected"), [(b":\n", PROBE), (b"", b"0")], ids=["a comment", "a zero"])
+async def test_a_half_close_keeps_the_stream_open(probe: bytes, expected: bytes) -> None:
+    """The client may still be reading, as `nc` does: it gets the rest, and two probes that say nothing."""
+    handler, opened = Handler(), list[StreamConnection]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        def open_handler(connection: StreamConnection) -> Handler:
+            opened.append(connection)
+            return handler
+
+        await serve_stream(scope, receive, send, open_handler, headers=[], probe=probe, send_seconds=15)
+
+    async with serving(application) as port:
+        reader, writer = await _asked(port, GET)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        assert await reader.readexactly(2 * len(expected)) == 2 * expected
+        assert not handler.gone.is_set()
+        opened[0].write(opened[0].frame([b"hello"]))
+        opened[0].finish()
+        assert await reader.read() == b"5\r\nhello\r\n0\r\n\r\n"
+        writer.close()
+
+
+async def test_a_server_that_stops_closes_its_streams() -> None:
+    """uvicorn knows of them, and doesn't wait for them."""
+    application = Streams()
     async with serving(application) as port:
         reader, writer = await _asked(port, GET)
         await reader.readuntil(b"\r\n\r\n")
@@ -126,28 +227,25 @@ async def test_a_server_that_stops_closes_what_was_taken() -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "headers"),
     [
-        (GET, []),
-        (GET.replace(b"GET", b"HEAD"), [(b"connection", b"close")]),
-        (GET, [(b"connection", b"close"), (b"content-length", b"5")]),
-        (GET + GET, [(b"connection", b"close")]),
-        (
-            GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n12"),
-            [(b"connection", b"close")],
-        ),
+        (GET.replace(b"GET", b"HEAD"), []),
+        (GET.replace(b"HTTP/1.1", b"HTTP/1.0"), [(b"content-length", b"5")]),
+        (GET, [(b"content-length", b"5")]),
+        (GET + GET, []),
+        (GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n12"), []),
     ],
-    ids=["kept alive", "HEAD", "a length", "another request waits", "a body that is still coming"],
+    ids=["HEAD", "HTTP/1.0", "a length", "another request waits", "a body that is still coming"],
 )
-async def test_a_connection_that_is_needed_otherwise_is_not_given(
+async def test_a_connection_that_is_needed_otherwise_is_not_taken(
     request_bytes: bytes, headers: list[tuple[bytes, bytes]]
 ) -> None:
     """ASGI's own way goes on as if nobody had asked."""
-    application = Taking(headers=headers)
+    application = Streams(headers=headers)
     async with serving(application) as port:
         reader, writer = await _asked(port, request_bytes)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert application.taken[0] is None
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert not isinstance(application.opened[0], DirectStream)
         writer.close()
+        application.opened[0].finish()
 
 
 UPGRADE = (
@@ -157,19 +255,19 @@ UPGRADE = (
 
 
 @dataclass
-class Welcoming:
-    """Takes in each WebSocket that it may, and holds nothing of its request."""
+class Sockets:
+    """Opens each WebSocket, and holds nothing of its request."""
 
-    sockets: list[Socket] = field(default_factory=list[Socket])
-    protocols: list["weakref.ref[Any]"] = field(default_factory=list["weakref.ref[Any]"])
-    offered: list[Sequence[str]] = field(default_factory=list[Sequence[str]])
-    owner: Owner = field(default_factory=Owner)
+    opened: list[SocketConnection] = field(default_factory=list[SocketConnection])
+    handler: Handler = field(default_factory=Handler)
 
-    def __call__(self, upgrade: Upgrade) -> None:
-        accept = cast(Any, upgrade.accept)
-        self.protocols.append(weakref.ref(accept.func.__self__))
-        self.offered.append(upgrade.subprotocols)
-        self.sockets.append(upgrade.accept(self.owner, next(iter(upgrade.subprotocols), None)))
+    @property
+    def route(self) -> SocketRoute:
+        return SocketRoute("/", self._open, subprotocol="b", send_seconds=15)
+
+    def _open(self, connection: SocketConnection) -> Handler:
+        self.opened.append(connection)
+        return self.handler
 
 
 async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,96 +278,127 @@ async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await receive()
     await send({"type": "websocket.accept", "headers": [(b"by", b"asgi")]})
-    assert callable(scope["extensions"][EXTENSION]["abort"])
+    assert callable(scope["extensions"]["askstream.connection"]["abort"])
     await receive()
 
 
-async def test_a_websocket_is_taken_in_without_a_request() -> None:
-    """Nothing of it stays but the connection and its sans-IO core, and no task was needed."""
-    welcome = Welcoming()
-    gc.disable()
-    try:
-        async with serving(_asgi_only, {b"/": welcome}) as port:
-            tasks = len(asyncio.all_tasks())
-            reader, writer = await _asked(port, UPGRADE)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 101 ")
-            assert b"by: asgi" not in head
-            assert len(asyncio.all_tasks()) == tasks
-            assert welcome.protocols[0]() is None
-            welcome.sockets[0].write(b"\x81\x02hi")
-            assert await reader.readexactly(4) == b"\x81\x02hi"
-            writer.close()
-            await welcome.owner.lost_ones.wait()
-    finally:
-        gc.enable()
-
-
-async def test_what_a_client_offers_is_chosen_from() -> None:
-    """The answer names one of its subprotocols."""
-    welcome = Welcoming()
-    async with serving(_asgi_only, {b"/": welcome}) as port:
-        reader, writer = await _asked(port, UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: b, a\r\n\r\n"))
+async def test_a_websocket_is_accepted_without_a_request() -> None:
+    """Nothing stays but the connection and its sans-IO core, and no task was needed."""
+    sockets = Sockets()
+    async with serving(_asgi_only, sockets.route) as port:
+        tasks = len(asyncio.all_tasks())
+        reader, writer = await _asked(port, UPGRADE)
         head = await reader.readuntil(b"\r\n\r\n")
-        assert b"\r\nSec-WebSocket-Protocol: b\r\n" in head
-        assert welcome.offered == [["b", "a"]]
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"by: asgi" not in head
+        assert len(asyncio.all_tasks()) == tasks
+        assert isinstance(sockets.opened[0], DirectSocket)
+        sockets.opened[0].write(b"\x81\x02hi")
+        assert await reader.readexactly(4) == b"\x81\x02hi"
         writer.close()
-        await welcome.owner.lost_ones.wait()
+        await sockets.handler.gone.wait()
 
 
-async def test_a_websocket_that_follows_an_answered_request_is_taken_in_as_well() -> None:
+@pytest.mark.parametrize(("offered", "chosen"), [(b"a, b", True), (b"a", False)])
+async def test_our_subprotocol_is_chosen_where_it_is_offered(offered: bytes, chosen: bool) -> None:
+    """A client that offers others only is accepted as well."""
+    sockets = Sockets()
+    asked = UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: " + offered + b"\r\n\r\n")
+    async with serving(_asgi_only, sockets.route) as port:
+        reader, writer = await _asked(port, asked)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert (b"\r\nSec-WebSocket-Protocol: b\r\n" in head) == chosen
+        writer.close()
+        await sockets.handler.gone.wait()
+
+
+async def test_a_websocket_may_follow_an_answered_request() -> None:
     """On the same connection."""
-    welcome = Welcoming()
-    async with serving(_asgi_only, {b"/": welcome}) as port:
+    sockets = Sockets()
+    async with serving(_asgi_only, sockets.route) as port:
         reader, writer = await _asked(port, GET)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(UPGRADE)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-        assert len(welcome.sockets) == 1
+        assert len(sockets.opened) == 1
         writer.close()
-        await welcome.owner.lost_ones.wait()
+        await sockets.handler.gone.wait()
 
 
 async def test_a_message_that_is_too_large_closes_the_socket() -> None:
     """uvicorn's setting counts here, too: 1009."""
-    welcome = Welcoming()
-    async with serving(_asgi_only, {b"/": welcome}, ws_max_size=100) as port:
+    sockets = Sockets()
+    async with serving(_asgi_only, sockets.route, ws_max_size=100) as port:
         reader, writer = await _asked(port, UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\x82\xe5\0\0\0\0" + bytes(101))
         assert (await reader.readexactly(4))[2:] == (1009).to_bytes(2, "big")
         writer.close()
-        await welcome.owner.lost_ones.wait()
+        await sockets.handler.gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (UPGRADE.replace(b"Version: 13", b"Version: 12"), b"HTTP/1.1 400 "),
+        (UPGRADE.replace(b"Key: dGhl", b"Key: dGh"), b"HTTP/1.1 400 "),
+        (UPGRADE.replace(b"GET", b"POST"), b"HTTP/1.1 405 "),
+        (UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"), b"HTTP/1.1 505 "),
+        (UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"), b"HTTP/1.1 400 "),
+    ],
+    ids=["another version", "no key", "no GET", "an old protocol", "two keys"],
+)
+async def test_a_bad_handshake_is_refused_by_the_library(asked: bytes, answer: bytes) -> None:
+    """In its words, and the connection is closed."""
+    sockets = Sockets()
+    async with serving(_asgi_only, sockets.route) as port:
+        reader, writer = await _asked(port, asked)
+        assert (await reader.read()).startswith(answer)
+        assert not sockets.opened
+        writer.close()
 
 
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
         (UPGRADE.replace(b"GET / ", b"GET /else "), b"HTTP/1.1 101 "),
-        (UPGRADE.replace(b"Connection: Upgrade", b"Connection: Upgrade, x"), b"HTTP/1.1 101 "),
-        (UPGRADE.replace(b"Version: 13", b"Version: 12"), b"HTTP/1.1 400 "),
-        (UPGRADE.replace(b"Key: dGhl", b"Key: dGh"), b"HTTP/1.1 400 "),
-        (UPGRADE.replace(b"GET", b"POST"), b"HTTP/1.1 405 "),
         (GET + UPGRADE, b"HTTP/1.1 200 "),
         (UPGRADE.replace(b"\r\n\r\n", b"\r\nX: " + bytes([120]) * 9000 + b"\r\n\r\n"), b"HTTP/1.1 431 "),
     ],
-    ids=[
-        "another path",
-        "another way to say it",
-        "another version",
-        "no key",
-        "no GET",
-        "another request waits",
-        "too long",
-    ],
+    ids=["another path", "another request waits", "too long"],
 )
-async def test_what_is_unusual_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
+async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
     """It knows what may be had, and how to refuse the rest; nobody is left without an answer."""
-    welcome = Welcoming()
-    async with serving(_asgi_only, {b"/": welcome}) as port:
+    sockets = Sockets()
+    async with serving(_asgi_only, sockets.route) as port:
         reader, writer = await _asked(port, asked)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(answer)
         assert (b"by: asgi" in head) == (b" 101 " in answer)
-        assert not welcome.sockets
+        assert not sockets.opened
         writer.close()
+
+
+@pytest.mark.parametrize("kind", ["stream", "socket"])
+async def test_without_the_direct_way_everything_is_plain(kind: str) -> None:
+    """One setting, for both kinds."""
+    sockets, opened = Sockets(), list[object]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await sockets.route(scope, receive, send)
+        else:
+            await serve_stream(scope, receive, send, _opened, headers=[], probe=b"", send_seconds=15)
+
+    def _opened(connection: StreamConnection) -> Handler:
+        opened.append(connection)
+        return sockets.handler
+
+    async with serving(application, sockets.route, direct=False) as port:
+        reader, writer = await _asked(port, GET if kind == "stream" else UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        (connection,) = opened or sockets.opened
+        assert not isinstance(connection, DirectStream | DirectSocket)
+        writer.close()
+        await sockets.handler.gone.wait()

@@ -1,129 +1,267 @@
-"""The WebSocket's shell: however a socket ends, nothing of it stays behind. Played at the edge, the ASGI messages."""
+"""A socket's endpoint, over both ways: many runs, commands and replies, and nothing left behind at its end."""
 
 import asyncio
-import itertools
-import json
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
-from starlette.types import Message
-from starlette.websockets import WebSocket
 
 from askstream.server.bus import Bus
-from askstream.server.journal import open_journal
+from askstream.server.events import AgentThinking, Draft, Usage
+from askstream.server.journal import Journal, RunRecord, open_journal
 from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
-from askstream.transports.base import House
-from askstream.transports.websocket.endpoint import WebSockets
+from askstream.transports.base import TransportContext
+from askstream.transports.websocket.endpoint import HEARTBEATS_TOGETHER
+from tests.conformance.journals import Yielding
+from tests.transports.websocket.clients import Client, DirectClient, PlainClient
+
+SIZE = 300
 
 
-class Waits:
-    """An Orchestrator whose team never says anything."""
+class Speaks:
+    """An Orchestrator whose team says as many things as the question says, each when it is let."""
 
-    model = "waits"
+    model = "speaks"
+
+    def __init__(self) -> None:
+        self.may = asyncio.Semaphore(0)
 
     async def run(self, task: Task, sink: Sink) -> Answer:
-        await asyncio.Event().wait()
-        raise AssertionError("an event that nobody sets was set")
-
-
-@dataclass
-class Wire:
-    """A client whose messages are all there before the server looks, and whose last one is that it has gone."""
-
-    messages: list[Message]
-    sent: list[Message] = field(default_factory=list[Message])
-    stalls: Callable[[Message], bool] = lambda message: False
-    breaks: Callable[[Message], bool] = lambda message: False
-
-    async def receive(self) -> Message:
-        if not self.messages:
-            await asyncio.Event().wait()
-        return self.messages.pop(0)
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-        if self.breaks(message):
-            raise OSError("the client is gone")
-        if self.stalls(message):
-            await asyncio.Event().wait()
+        for number in range(int(task.question)):
+            await self.may.acquire()
+            await sink.emit(Draft("A", f"{number} ".ljust(SIZE, "."), AgentThinking(progress=1)))
+        return Answer(final_response="Done.", total_messages=1, usage=Usage(), agent_name="A")
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+def team() -> Speaks:
+    return Speaks()
+
+
+KINDS: dict[str, type[DirectClient | PlainClient]] = {"direct": DirectClient, "plain": PlainClient}
+direct_only = pytest.mark.parametrize("house", ["direct-prompt", "direct-yielding"], indirect=True)
+
+
+@dataclass
+class House:
+    """What an endpoint is given, and clients for it."""
+
+    context: TransportContext
+    kind: type[DirectClient | PlainClient]
+
+    def client(self) -> Client:
+        return self.kind(self.context)
+
+    @property
+    def runs(self) -> Runs:
+        return self.context.runs
+
+    @property
+    def bus(self) -> Bus:
+        return self.context.bus
+
+
+@pytest.fixture(params=["direct-prompt", "direct-yielding", "plain-prompt", "plain-yielding"])
+async def house(request: pytest.FixtureRequest, team: Speaks) -> AsyncIterator[House]:
+    way, _, journal_kind = request.param.partition("-")
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        journal = open_journal("memory://")
+        memory = open_journal("memory://")
+        journal = cast(Journal, Yielding(memory)) if journal_kind == "yielding" else memory
         bus = Bus(journal, group)
-        ids = (
-            f"{number:032x}" for number in itertools.count()
-        )  # the same in each test, and so is their order in a set
-        runs = Runs(journal, bus, cast(Any, Waits()), Limits(), group=group, new_id=lambda: next(ids))
-        yield House(runs=runs, bus=bus, send_seconds=0.05)
+        runs = Runs(journal, bus, cast(Any, team), Limits(), group=group)
+        context = TransportContext(runs=runs, bus=bus, send_seconds=0.05, heartbeat_seconds=0.2)
+        yield House(context, KINDS[way])
+        await context.tasks.close()
         await runs.close()
         bus.close()
 
 
-async def _talk(house: House, wire: Wire) -> None:
-    scope: dict[str, Any] = {"type": "websocket", "path": "/ws", "headers": [], "subprotocols": []}
-    await WebSockets(house).talk(WebSocket(scope, wire.receive, wire.send))
+async def _run(house: House, says: int = 1) -> RunRecord:
+    record, _ = await house.runs.start(Question(text=str(says), principal="anonymous"))
+    return record
 
 
-def _said(messages: Iterable[dict[str, Any]], *, then_gone: bool = True) -> list[Message]:
-    texts = [{"type": "websocket.receive", "text": json.dumps(message)} for message in messages]
-    gone = [{"type": "websocket.disconnect", "code": 1001}] if then_gone else []
-    return [{"type": "websocket.connect"}, *texts, *gone]
+async def _watching(house: House, *records: RunRecord) -> Client:
+    """A socket that has been told of each of these runs that it watches it, and its first event."""
+    client = house.client()
+    client.open()
+    for record in records:
+        client.say(type="subscribe", run_id=record.run_id)
+    await client.until(2 * len(records))
+    return client
 
 
-@pytest.mark.parametrize("last", [[], [{"type": "unsubscribe"}], [{"type": "unsubscribe"}, {"type": "subscribe"}]])
-async def test_who_subscribes_and_goes_at_once_leaves_no_viewer(house: House, last: list[dict[str, Any]]) -> None:
-    """Also where the relay is stopped before its first step: a viewer that stayed would keep the run from being
-    orphaned, and its log in memory."""
-    record, _ = await house.runs.start(Question(text="why?", principal="anonymous"))
-    messages = [{"type": "subscribe"}, *last]
-    await _talk(house, Wire(_said({**message, "run_id": record.run_id} for message in messages)))
-    await asyncio.sleep(0)
-    assert house.bus.viewers(record.run_id) == 0
+def _ids(texts: list[dict[str, Any]]) -> list[int]:
+    return [text["event"]["id"] for text in texts if "event" in text]
 
 
-async def test_a_client_that_takes_nothing_is_closed_once(house: House) -> None:
-    """Several relays notice it at the same time; the close may not be taken either."""
-    records = [(await house.runs.start(Question(text="why?", principal="anonymous")))[0] for _ in range(3)]
-    messages = [{"type": "subscribe", "run_id": record.run_id} for record in records]
-    wire = Wire(_said(messages, then_gone=False), stalls=lambda m: '"started"' in m.get("text", ""))
-    await _talk(house, wire)
-    await asyncio.sleep(0)
-    assert [m.get("code") for m in wire.sent if m["type"] == "websocket.close"] == [4008]
+async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(house: House, team: Speaks) -> None:
+    """Reply first, then every event once; then the next command."""
+    record = await _run(house, 3)
+    client = house.client()
+    client.open()
+    client.say(type="subscribe", run_id=record.run_id, ref=1)
+    await client.until(2)
+    assert client.texts[0]["reply"]["ref"] == 1
+    for number in range(3):
+        team.may.release()
+        await client.until(3 + number)
+    assert _ids(await client.until(6)) == [1, 2, 3, 4, 5]
+    assert not house.bus.viewers(record.run_id)
+    client.say(type="ping", ref=2)
+    assert (await client.until(7))[-1]["reply"]["type"] == "pong"
+    client.say(type="subscribe", run_id=record.run_id, ref=3, after=4)
+    assert _ids(await client.until(9)) == [1, 2, 3, 4, 5, 5]
+
+
+@direct_only
+async def test_a_socket_that_only_listens_needs_no_task(house: House) -> None:
+    """Nor does its heartbeat, while the client takes what it is sent."""
+    before = asyncio.all_tasks()
+    client = house.client()
+    client.open()
+    await client.until(2)
+    assert all(text == {"reply": {"type": "heartbeat"}} for text in client.texts)
+    assert asyncio.all_tasks() == before
+
+
+@direct_only
+async def test_heartbeats_of_many_sockets_go_out_together(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they came: the process is woken for all of them, not for each."""
+    loop, due = asyncio.get_running_loop(), list[float]()
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        due.append(when)
+        return call_at(when, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    began = loop.time()
+    for _ in range(100):
+        house.client().open()
+    took = loop.time() - began
+    assert len(due) == 100
+    assert len(set(due)) <= 2 + took / (house.context.heartbeat_seconds / HEARTBEATS_TOGETHER)
+
+
+async def test_a_client_that_goes_leaves_nothing_at_work(house: House, team: Speaks) -> None:
+    """Its viewers are gone before anything else could be written to them, and so are its tasks."""
+    records = [await _run(house) for _ in range(3)]
+    client = await _watching(house, *records)
+    await client.leave()
     assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
-
-
-@pytest.mark.parametrize("number", [0, 1])
-async def test_a_run_that_was_tied_to_the_socket_and_forgotten_does_not_save_the_others(
-    house: House, number: int
-) -> None:
-    """All that the socket started with `on_disconnect: cancel` end with it, whichever of them it lets go of first."""
-    asks = [{"type": "ask", "question": "why?", "on_disconnect": "cancel"} for _ in range(2)]
-    wire = Wire(_said(asks, then_gone=False))
-    talking = asyncio.ensure_future(_talk(house, wire))
-    while len(replies := [m for m in wire.sent if '"reply"' in m.get("text", "")]) < 2:  # noqa: ASYNC110
+    client.line.lose()
+    written = len(client.line.written)
+    for _ in records:
+        team.may.release()
+    for record in records:
+        await house.runs.outcome(record.run_id)
+    assert len(client.line.written) == written
+    while house.context.tasks._running:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
         await asyncio.sleep(0)
-    ids = [json.loads(m["text"])["reply"]["run_id"] for m in replies]
-    forgotten, other = ids[number], ids[1 - number]
-    await house.runs.cancel(forgotten, "anonymous")
-    await house.runs.outcome(forgotten)
-    await house.runs.forget(forgotten, "anonymous")
-    wire.messages.append({"type": "websocket.disconnect", "code": 1001})
-    talking.cancel()
-    await asyncio.wait({talking})
-    assert (await house.runs.outcome(other)).event_type == "cancelled"
 
 
-async def test_a_client_that_is_gone_ends_all_its_relays_in_silence(house: House) -> None:
-    """Each of them notices it in the middle of a send; the first one's news are no error of the others."""
-    records = [(await house.runs.start(Question(text="why?", principal="anonymous")))[0] for _ in range(3)]
-    messages = [{"type": "subscribe", "run_id": record.run_id} for record in records]
-    wire = Wire(_said(messages, then_gone=False), breaks=lambda m: '"started"' in m.get("text", ""))
-    await _talk(house, wire)
-    assert sum('"started"' in m.get("text", "") for m in wire.sent) == 1
-    await asyncio.sleep(0)
+async def test_a_run_that_is_tied_to_its_socket_ends_with_it(house: House) -> None:
+    """`on_disconnect: cancel`, whoever closes."""
+    client = house.client()
+    client.open()
+    client.say(type="ask", question="5", on_disconnect="cancel")
+    run_id = (await client.until(2))[0]["reply"]["run_id"]
+    client.line.lose()
+    assert (await house.runs.outcome(run_id)).event_type == "cancelled"
+
+
+async def test_what_a_client_said_before_it_left_is_done(house: House) -> None:
+    """A run that it asked for begins, and ends with it where it said so; a cancel is carried out. Nobody watches."""
+    running, watched = await _run(house), await _run(house)
+    client = house.client()
+    client.open()
+    client.say_together(
+        {"type": "subscribe", "run_id": watched.run_id},
+        {"type": "cancel", "run_id": running.run_id},
+        {"type": "ask", "question": "7", "on_disconnect": "cancel"},
+    )
+    client.line.lose()
+    assert (await house.runs.outcome(running.run_id)).event_type == "cancelled"
+    while house.context.tasks._running or house.runs.active > 1:  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    asked = (await house.runs.page("anonymous"))[0]
+    assert (asked.question, asked.state) == ("7", "cancelled")
+    assert not house.bus.viewers(watched.run_id)
+
+
+async def test_a_client_that_takes_nothing_is_told_why_and_cut(house: House, team: Speaks) -> None:
+    """4008 is the last that it gets, once, however many runs it watches; other viewers get everything."""
+    record = await _run(house, 40)
+    stalled, reads = await _watching(house, record), await _watching(house, record)
+    stalled.line.full_after = 0
+    for number in range(40):
+        team.may.release()
+        await reads.until(3 + number)
+    await stalled.cut()
+    assert stalled.close_code == 4008
+    assert stalled.line.aborted
+    assert _ids(stalled.texts) == list(range(1, len(_ids(stalled.texts)) + 1))
+    assert _ids(await reads.until(43)) == list(range(1, 43))
+
+
+async def test_who_reads_on_in_time_gets_what_it_lacks(house: House, team: Speaks) -> None:
+    """In order, and every event once."""
+    record = await _run(house, 20)
+    client = await _watching(house, record)
+    client.line.full_after = 0
+    for _ in range(20):
+        team.may.release()
+    await house.runs.outcome(record.run_id)
+    client.line.drain()
+    assert _ids(await client.until(23)) == list(range(1, 23))
+
+
+async def test_a_drain_closes_the_socket_behind_its_notice(house: House) -> None:
+    """4012, however many runs it watches."""
+    records = [await _run(house) for _ in range(3)]
+    client = await _watching(house, *records)
+    house.bus.drain()
+    assert await client.told_to_close() == 4012
+    assert client.texts[-1]["event"]["event_type"] == "drain"
     assert [house.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
+
+
+async def test_silence_is_broken_but_not_while_a_run_speaks(house: House, team: Speaks) -> None:
+    """What the bus writes counts as well."""
+    record = await _run(house, 20)
+    client = await _watching(house, record)
+    for number in range(15):
+        team.may.release()
+        await client.until(3 + number)
+        await asyncio.sleep(0.02)
+    assert {"reply": {"type": "heartbeat"}} in await client.until(18)
+    beat = client.line.at[-1]
+    assert beat - client.line.at[-2] >= house.context.heartbeat_seconds * 0.95
+
+
+async def test_messages_that_come_together_are_answered_one_after_the_other(house: House) -> None:
+    """Each once, in their order, also where one of them takes longer."""
+    record = await _run(house, 0)
+    while house.runs.active:  # noqa: ASYNC110 - then it takes the journal to find it
+        await asyncio.sleep(0)
+    client = house.client()
+    client.open()
+    client.say_together(
+        {"type": "ping", "ref": 1},
+        {"type": "subscribe", "run_id": record.run_id, "after": 2, "ref": 2},
+        {"type": "unsubscribe", "run_id": "unknown", "ref": 3},
+        {"type": "ping", "ref": 4},
+    )
+    client.say(type="ping", ref=5)
+    assert [text["reply"]["ref"] for text in await client.until(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_who_floods_is_refused_and_then_closed(house: House) -> None:
+    """The messages of one packet are dealt with one after the other; 4029 is for who never stops."""
+    client = house.client()
+    client.open()
+    client.say_together(*[{"type": "ping"}] * 2000)
+    assert await client.told_to_close() == 4029
+    assert client.texts[-1]["reply"]["error"]["code"] == "rate_limited"

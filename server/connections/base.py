@@ -1,0 +1,137 @@
+"""A client's connection as a transport sees it, whoever moves its bytes.
+
+A transport writes at any time and never waits for a write. A client that reads too slowly pauses the connection: the
+transport then writes no more until `writable` returns. There are two implementations of each kind:
+
+    direct.py   uvicorn's transport, taken over: no task and no request for each viewer
+    plain.py    ASGI messages, under any server: one task for each connection does the sending
+
+Order of calls to the handler, of which `lost` is the last and comes once, also when the transport itself closes:
+
+    opened -> (paused)* -> stalled? -> lost
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
+"""Turns messages, whole lines or blocks of a wire format, into what `Connection.write` accepts."""
+
+
+class ConnectionHandler(Protocol):
+    def opened(self) -> None:
+        """The connection may be written to from now on."""
+        ...
+
+    def paused(self) -> None:
+        """The client has enough to read: write no more until `Connection.writable` returns."""
+        ...
+
+    def stalled(self) -> None:
+        """The client has read nothing for the connection's `send_seconds`: close or abort the connection."""
+        ...
+
+    def lost(self) -> None:
+        """The connection has ended, or is ending: nothing may be written any more."""
+        ...
+
+
+class MessageHandler(ConnectionHandler, Protocol):
+    def received(self, text: str | bytes) -> None:
+        """Called once per message. Reading is paused until `SocketConnection.resume`; messages that came in the same
+        packet are still delivered."""
+        ...
+
+
+class Connection(Protocol):
+    @property
+    def frame(self) -> Frame: ...
+
+    @property
+    def is_paused(self) -> bool: ...
+
+    @property
+    def write(self) -> Callable[[Any], None]:
+        """Accepts framed messages at any time while the connection isn't paused."""
+        ...
+
+    async def writable(self) -> None:
+        """Return when the client has read enough, or has gone. Safe to cancel."""
+        ...
+
+    async def send(self, data: Any) -> None:
+        """Write once the client has read enough; nothing, when it has gone by then. Safe to cancel."""
+        ...
+
+    def abort(self) -> None:
+        """Cut it at once, with what is buffered for the client."""
+        ...
+
+
+class StreamConnection(Connection, Protocol):
+    """The body of an HTTP response, in pieces."""
+
+    def finish(self) -> None:
+        """The response is complete. `lost` isn't called any more; the client may send its next request."""
+        ...
+
+
+class SocketConnection(Connection, Protocol):
+    """A WebSocket after its handshake. Messages are text."""
+
+    def resume(self) -> None:
+        """The messages so far have been handled: read on."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame behind what was written, and close when the client has answered. Idempotent.
+
+        A client that has stalled is given CUT_SECONDS to read it, then the connection is cut.
+        """
+        ...
+
+
+# For the close frame of a client that has stopped reading.
+CUT_SECONDS = 1.0
+
+
+class StallWatch(ABC):
+    """Finds a client that reads nothing. Call `_watch` whenever somebody begins to wait for the client."""
+
+    __slots__ = ("_has_stalled", "_send_seconds", "_stall_timer")
+
+    def __init__(self, send_seconds: float) -> None:
+        self._send_seconds = send_seconds
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._has_stalled = False
+
+    @abstractmethod
+    def _progress(self) -> object:
+        """Anything that changes when the client reads; None while nobody waits for the client."""
+
+    @abstractmethod
+    def _stalled(self) -> None:
+        """Progress was the same for `send_seconds`."""
+
+    def _watch(self) -> None:
+        if self._stall_timer is None:
+            loop = asyncio.get_running_loop()
+            self._stall_timer = loop.call_later(self._send_seconds, self._look, self._progress())
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _look(self, before: object) -> None:
+        self._stall_timer = None
+        now = self._progress()
+        if now is None:
+            return
+        if now == before:
+            self._has_stalled = True
+            self._stalled()
+        else:
+            self._watch()

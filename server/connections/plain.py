@@ -1,0 +1,234 @@
+"""Connections by ASGI's messages, under any server and below any middleware.
+
+ASGI's `send` has to be awaited, in a task that belongs to the request. So `write` puts its data into a buffer, and one
+task for each connection sends what has gathered. A buffer of more than HIGH_WATER bytes pauses the handler, as
+asyncio's own flow control does for a direct connection.
+"""
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+from starlette.types import Message, Receive, Send
+
+from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+from askstream.server.connections.leaving import disconnected
+
+H = TypeVar("H", bound=ConnectionHandler)
+P = TypeVar("P", bytes, tuple[str, ...])
+
+# As much as asyncio's transports buffer before they pause their protocol.
+HIGH_WATER = 64 * 1024
+
+
+class _Plain(StallWatch, Generic[H, P]):
+    """`serve` runs in the request's task, from the response's head or the accepted handshake on to the end."""
+
+    def __init__(self, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
+        """`abort` cuts the connection, where the server offers that."""
+        super().__init__(send_seconds)
+        self._abort = abort
+        self._handler: H | None = None
+        self._buffer: list[P] = []
+        self._size = self._sends = 0
+        self._is_finished = self._is_sending = self.is_paused = False
+        self._news: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._pumping: asyncio.Task[None] | None = None
+
+    def start(self, handler: H) -> None:
+        """Call once, before `serve`."""
+        self._handler = handler
+        handler.opened()
+
+    def write(self, data: P) -> None:
+        if self._handler is None:
+            return
+        self._buffer.append(data)
+        self._size += len(data) if isinstance(data, bytes) else sum(map(len, data))
+        self._wake_pump()
+        if self._size > HIGH_WATER and not self.is_paused:
+            self.is_paused = True
+            self._handler.paused()
+
+    async def writable(self) -> None:
+        while self.is_paused and self._handler is not None:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    async def send(self, data: P) -> None:
+        await self.writable()
+        self.write(data)
+
+    def abort(self) -> None:
+        if self._abort is not None:
+            self._abort()
+        elif self._pumping is not None:
+            self._pumping.cancel()
+
+    @abstractmethod
+    def _messages(self, buffer: list[P]) -> Iterable[Message]: ...
+
+    @abstractmethod
+    def _last(self) -> Message: ...
+
+    async def _serve(self, send: Send, listening: Coroutine[Any, Any, None]) -> None:
+        """Returns when all is sent, or `listening` has returned. Raises what a server's `send` raises, except for an
+        OSError, which says that the client has gone."""
+        self._pumping, heard = asyncio.ensure_future(self._pump(send)), asyncio.ensure_future(listening)
+        tasks = {self._pumping, heard}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if _is_gone(self._pumping):  # what it sent before that is still to be received
+                await asyncio.wait({heard}, timeout=CUT_SECONDS)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self._lose()
+        for task in tasks:
+            if not task.cancelled() and (problem := task.exception()) and not isinstance(problem, OSError):
+                raise problem
+
+    async def _pump(self, send: Send) -> None:
+        while self._buffer or not self._is_finished:
+            if self._buffer:
+                await self._send_buffer(send)
+            else:
+                self._news = asyncio.get_running_loop().create_future()
+                await self._news
+        self._begin_send()
+        await send(self._last())
+
+    async def _send_buffer(self, send: Send) -> None:
+        buffer, self._buffer, self._size = self._buffer, [], 0
+        self._begin_send()
+        try:
+            for message in self._messages(buffer):
+                await send(message)
+                self._sends += 1
+        finally:
+            self._is_sending = False
+        if self.is_paused and self._size <= HIGH_WATER:
+            self.is_paused = False
+            self._wake_waiting()
+
+    def _begin_send(self) -> None:
+        self._is_sending = True
+        self._watch()
+
+    def _wake_pump(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _wake_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def _progress(self) -> int | None:
+        return self._sends if self._is_sending else None
+
+    def _stalled(self) -> None:
+        if self._handler is not None:
+            self._handler.stalled()
+        else:
+            self.abort()  # the end has been written, and the client doesn't read it
+
+    def _finish(self) -> None:
+        """No more is written; what was is sent, and then the last message."""
+        self._is_finished = True
+        self._wake_pump()
+
+    def _lose(self) -> None:
+        self._finish()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.lost()
+        self._wake_waiting()
+
+
+def _is_gone(pumping: asyncio.Task[None]) -> bool:
+    return pumping.done() and not pumping.cancelled() and isinstance(pumping.exception(), OSError)
+
+
+class PlainStream(_Plain[ConnectionHandler, bytes]):
+    """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
+
+    @staticmethod
+    def frame(messages: Sequence[bytes]) -> bytes:
+        return b"".join(messages)
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(send, disconnected(receive))
+        finally:
+            self._stop_watching()
+
+    def finish(self) -> None:
+        self._handler = None
+        self._finish()
+
+    def _messages(self, buffer: list[bytes]) -> Iterable[Message]:
+        return ({"type": "http.response.body", "body": b"".join(buffer), "more_body": True},)
+
+    def _last(self) -> Message:
+        return {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
+    """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
+
+    def __init__(self, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
+        super().__init__(abort=abort, send_seconds=send_seconds)
+        self._handled = asyncio.Event()
+        self._closing: tuple[int, str] = (1000, "")
+
+    @staticmethod
+    def frame(messages: Sequence[bytes]) -> tuple[str, ...]:
+        return tuple([message.decode() for message in messages])
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(send, self._listen(receive))
+            if self._has_stalled:
+                await self._cut(send)
+        finally:
+            self._stop_watching()
+
+    def resume(self) -> None:
+        self._handled.set()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._is_finished:
+            return
+        self._closing = code, reason
+        self._lose()
+        self.resume()  # for the answer
+        if self._has_stalled and self._pumping is not None:
+            self._pumping.cancel()
+
+    def _messages(self, buffer: list[tuple[str, ...]]) -> Iterable[Message]:
+        return [{"type": "websocket.send", "text": text} for texts in buffer for text in texts]
+
+    def _last(self) -> Message:
+        code, reason = self._closing
+        return {"type": "websocket.close", "code": code, "reason": reason}
+
+    async def _listen(self, receive: Receive) -> None:
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if self._handler is not None:
+                self._handled.clear()
+                self._handler.received(message.get("text") or message.get("bytes") or "")
+                await self._handled.wait()
+
+    async def _cut(self, send: Send) -> None:
+        """Tell a client that doesn't read why, if there is room for that, and cut it all the same."""
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(CUT_SECONDS):
+                await send(self._last())
+        self.abort()
