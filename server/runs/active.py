@@ -12,7 +12,8 @@ from askstream.server.bus import Bus
 from askstream.server.events import Draft, Started
 from askstream.server.events.errors import Draining, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
-from askstream.server.runs import history, recovery
+from askstream.server.runs import recovery
+from askstream.server.runs.history import before as history_before
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
@@ -52,10 +53,7 @@ class ActiveRuns:
     @property
     def working(self) -> int:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
-        count = 0
-        for run in self._runs.values():
-            count += run.pending is None
-        return count
+        return sum(run.pending is None for run in self._runs.values())
 
     def get(self, run_id: str) -> Run | None:
         return self._runs.get(run_id)
@@ -82,12 +80,12 @@ class ActiveRuns:
         """
         if self.closed:
             raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
-        if self.working >= self._limits.active_runs:
-            most = self._limits.active_runs
+        most = self._limits.active_runs
+        if len(self._runs) >= most and self.working >= most:
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
         turn = self._sessions.join(record.principal, record.session_id, if_busy)
-        options = _options(record)
-        run = self._add(record, _task(record, options), self._orchestrators[options["by"]], turn)
+        task, by = _task(record)
+        run = self._add(record, task, self._orchestrators[by], turn)
         # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
@@ -137,10 +135,10 @@ class ActiveRuns:
         self._log.close()
 
     async def _resume(self, record: RunRecord) -> None:
-        options = _options(record)
-        found = await recovery.look(self._journal, record, self._orchestrators.get(options["by"]))
+        task, by = _task(record)
+        found = await recovery.look(self._journal, record, self._orchestrators.get(by))
         turn = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._add(record, found.continued(_task(record, options)), found.orchestrator, turn)
+        run = self._add(record, found.continued(task), found.orchestrator, turn)
         try:
             await run.writer.read_back()
         except BaseException:
@@ -157,19 +155,14 @@ class ActiveRuns:
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
-        task = self._group.create_task(self._live(run, is_first=is_first), name=run.run_id)
+        history = None if is_first else partial(history_before, self._journal, run.writer.created)
+        task = self._group.create_task(run.live(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _is_working(self, task: asyncio.Task[None]) -> bool:
         run = self._runs.get(task.get_name())
         return run is not None and run.pending is None
-
-    async def _live(self, run: Run, *, is_first: bool) -> None:
-        try:
-            await run.live(None if is_first else partial(history.before, self._journal, run.writer.created))
-        finally:
-            self._remove(run)
 
     def _remove(self, run: Run) -> None:
         del self._runs[run.run_id]
@@ -180,16 +173,14 @@ class ActiveRuns:
         self._bus.release(run.writer.channel, writer=True)
 
 
-def _task(record: RunRecord, options: Mapping[str, Any]) -> Task:
-    return Task(
+def _task(record: RunRecord) -> tuple[Task, str]:
+    """What the run is about, and the name of its orchestrator. Another server's record may lack some of it."""
+    options: dict[str, Any] = {"by": "team", "review": False, **orjson.loads(record.options)}
+    task = Task(
         run_id=record.run_id,
         session_id=record.session_id,
         question=record.question,
         review=options["review"],
         attempt=record.attempt,
     )
-
-
-def _options(record: RunRecord) -> dict[str, Any]:
-    """What the run was started with; another server's record may lack some of it."""
-    return {"by": "team", "review": False, **orjson.loads(record.options)}
+    return task, options["by"]

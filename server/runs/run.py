@@ -70,10 +70,11 @@ class Run:
         if not self._stop.done():
             self._stop.set_result(None)
 
-    async def live(self, history: History | None = None) -> None:
+    async def live(self, history: History | None, ended: Callable[["Run"], None]) -> None:
         """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
 
-        `history` gives the session's earlier exchanges once it is this run's turn; without it there are none.
+        `history` gives the session's earlier exchanges once it is this run's turn; without it there are none. `ended`
+        is called last, whatever happens.
         """
         try:
             await self._end(await self._settled(history))
@@ -81,6 +82,7 @@ class Run:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
+            ended(self)
 
     async def _settled(self, history: History | None) -> Outcome:
         """What became of the run, whatever is raised on the way: an error that got out would end the server."""

@@ -87,7 +87,9 @@ class Stamping:
         """An event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":
-            self._count_lasting(entry.line)
+            self._digest.update(entry.line + b"\n")
+            self._lasting_events += 1
+            self._lasting_bytes += len(entry.line)
 
     def is_too_large(self, written: Head) -> bool:
         """Whether a log that has come so far, and goes on, has passed its bound."""
@@ -109,18 +111,14 @@ class Stamping:
         self._progress = getattr(body, "progress", self._progress)
         if isinstance(body, AgentChunk):
             return
-        self._count_lasting(entry.line)
+        self._digest.update(entry.line + b"\n")
+        self._lasting_events += 1
+        self._lasting_bytes += len(entry.line)
         if isinstance(body, AgentResponse):
             self._prompt_tokens += body.usage.prompt_tokens
             self._completion_tokens += body.usage.completion_tokens
         elif isinstance(body, Completed):
             self._prompt_tokens, self._completion_tokens = body.usage.prompt_tokens, body.usage.completion_tokens
-
-    def _count_lasting(self, line: bytes) -> None:
-        """An event that stays when the log is compacted."""
-        self._digest.update(line + b"\n")
-        self._lasting_events += 1
-        self._lasting_bytes += len(line)
 
     def _count_message(self) -> None:
         """The limit that no orchestrator can forget."""

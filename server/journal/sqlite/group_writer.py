@@ -53,9 +53,9 @@ class _Job:
 
     work: Work | Append
     future: "asyncio.Future[Any]"
-    events: int = 1
-    size: int = 0
-    is_long: bool = False
+    events: int
+    size: int
+    is_long: bool
     outcome: Any = None
     error: BaseException | None = None
 
@@ -126,17 +126,25 @@ class GroupWriter:
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        work = Append(head, entries, checkpoint)
-        return self._submit(_Job(work, self._loop.create_future(), events=len(entries) or 1, size=size))
+        return self.submit(Append(head, entries, checkpoint), events=len(entries) or 1, size=size)
 
-    def submit(self, work: Work, *, long: bool = False, soon: bool = False) -> "asyncio.Future[Any]":
+    def submit(
+        self, work: Work | Append, *, long: bool = False, soon: bool = False, events: int = 1, size: int = 0
+    ) -> "asyncio.Future[Any]":
         """Does `work` in the next transaction; the future has what it returned, once that is committed.
 
         `long`: the event loop had better not wait for it. `soon`: it waits for nothing that could share its
-        transaction.
+        transaction. It writes so many events, of so many bytes.
         """
-        self._soon |= soon
-        return self._submit(_Job(work, self._loop.create_future(), is_long=long))
+        job = _Job(work, self._loop.create_future(), events, size, long)
+        if self._closed:
+            job.future.set_exception(JournalError("the journal is closed"))
+        else:
+            self._jobs.append(job)
+            self._events += events
+            self._soon |= soon
+            self._schedule()
+        return job.future
 
     async def close(self) -> None:
         """Writes what was submitted, then closes the connection. Again is fine."""
@@ -147,15 +155,6 @@ class GroupWriter:
         await last
         await self._loop.run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
-
-    def _submit(self, job: _Job) -> "asyncio.Future[Any]":
-        if self._closed:
-            job.future.set_exception(JournalError("the journal is closed"))
-        else:
-            self._jobs.append(job)
-            self._events += job.events
-            self._schedule()
-        return job.future
 
     def _schedule(self) -> None:
         """The next transaction is due, if there is something to write: now, or within the pace where that pays."""

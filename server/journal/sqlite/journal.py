@@ -71,7 +71,8 @@ class SqliteJournal:
         self._local = threading.local()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        made: RunRecord = await self._writer.submit(partial(_create, record=record, entries=entries), soon=True)
+        write = insert_record if record.idempotency_key is None else _create
+        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), soon=True)
         return made
 
     async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
@@ -164,12 +165,10 @@ def _only_server(path: Path) -> TextIO:
 
 
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-    if record.idempotency_key is not None:
-        holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
-        if holder is not None:
-            return holder
-    insert_record(db, record, entries)
-    return record
+    """Unless its idempotency key is taken."""
+    assert record.idempotency_key is not None
+    holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+    return holder or insert_record(db, record, entries)
 
 
 def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:

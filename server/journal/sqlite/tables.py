@@ -87,9 +87,10 @@ def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Ru
     return [RunRecord(**dict(zip(names, row, strict=True))) for row in db.execute(f"{_RECORDS} {rest}", values)]
 
 
-def insert_record(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry] = ()) -> None:
-    """A new run, with its first events."""
+def insert_record(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry] = ()) -> RunRecord:
+    """A new run, with its first events; the record itself."""
     number = db.execute(_INSERT_RUN, attrgetter(*_RUN)(record)).lastrowid
     db.execute(_INSERT_HEAD, (number, *attrgetter(*_HEAD)(record)))
     for entry in entries:
         db.execute(INSERT_EVENT, (record.run_id, *entry))
+    return record

@@ -30,9 +30,12 @@ def connect(tmp_path: Path) -> Callable[[], sqlite3.Connection]:
 
 @pytest.fixture
 async def writer(connect: Callable[[], sqlite3.Connection]) -> AsyncIterator[GroupWriter]:
-    opened = GroupWriter(connect(), AppendNotifier())
+    opened = GroupWriter(connect(), _nobody)
     yield opened
     await opened.close()
+
+
+_nobody = AppendNotifier()  # nobody watches a run of these journals
 
 
 def _add(number: object) -> Work:
@@ -66,7 +69,7 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
 
 async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
-    writer = GroupWriter(connect(), AppendNotifier(), pace=0.3)
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
 
     async def waits(events: int = 1) -> bool:
         job = writer.append(head(), entries(1, events))
@@ -89,7 +92,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
     """It takes along what waits already, and nothing is left to do when that would have been due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, AppendNotifier(), pace=0.2)
+    writer = GroupWriter(db, _nobody, pace=0.2)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
         waiting = writer.submit(_add(1))
@@ -113,7 +116,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
 
 async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
     """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
-    writer = GroupWriter(connect(), AppendNotifier(), pace=3600)
+    writer = GroupWriter(connect(), _nobody, pace=3600)
     loop, turns = asyncio.get_running_loop(), 0
 
     def hurry() -> None:
@@ -135,7 +138,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """Though they bring no event."""
-    writer = GroupWriter(connect(), AppendNotifier(), pace=0.3)
+    writer = GroupWriter(connect(), _nobody, pace=0.3)
 
     def save() -> "asyncio.Future[None]":
         return writer.append(head(), [], checkpoint=b"c")
@@ -153,7 +156,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
 @pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
 async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
     """Nothing can join what is written last, whatever is written first."""
-    writer = GroupWriter(connect(), AppendNotifier(), pace=3600)
+    writer = GroupWriter(connect(), _nobody, pace=3600)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
         match before:
@@ -173,7 +176,7 @@ async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection
 
 async def test_a_full_group_waits_for_nothing(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing more can join it. What is left over is a group of its own."""
-    writer = GroupWriter(connect(), AppendNotifier(), pace=3600)
+    writer = GroupWriter(connect(), _nobody, pace=3600)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(2 * writers.SMALL + 1)]
@@ -190,7 +193,7 @@ async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     """A transaction for each of them would cost many times what they do."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, AppendNotifier(), pace=0.5)
+    writer = GroupWriter(db, _nobody, pace=0.5)
     async with asyncio.timeout(10):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
@@ -211,7 +214,7 @@ async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
     connect: Callable[[], sqlite3.Connection], *, waits: bool
 ) -> None:
     """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
-    writer, let_go, begun = GroupWriter(connect(), AppendNotifier(), waits=waits), threading.Event(), asyncio.Event()
+    writer, let_go, begun = GroupWriter(connect(), _nobody, waits=waits), threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work(_: sqlite3.Connection) -> bool:
@@ -241,7 +244,7 @@ async def test_many_jobs_at_once_are_written_in_small_groups(
     db, begun = connect(), list[int]()
     turns = 0
     db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, AppendNotifier(), pace=0)
+    writer = GroupWriter(db, _nobody, pace=0)
     jobs = [writer.submit(_thread) for _ in range(2 * writers.SMALL + 1)]
     while not all(job.done() for job in jobs):
         await asyncio.sleep(0)
@@ -277,7 +280,7 @@ async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
             loop.call_soon_threadsafe(waits.set)
 
     db.set_trace_callback(begins)
-    writer = GroupWriter(db, AppendNotifier())
+    writer = GroupWriter(db, _nobody)
     other.execute("BEGIN IMMEDIATE")
     async with asyncio.timeout(10):
         job = writer.submit(_add(3))
@@ -320,7 +323,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
 
 async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
     """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
-    writer = GroupWriter(connect(), AppendNotifier())
+    writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
     jobs[1].cancel()
     async with asyncio.timeout(10):
