@@ -25,32 +25,32 @@ class Limits:
     cancel_seconds: float = 5
 
 
+@dataclass(slots=True, kw_only=True)
 class RunDeadlines:
-    """One stretch of work, from the moment `now` on: its limits on time, on silence, and on work for nobody.
+    """One stretch of work from the moment `began` on: its limits on time, on silence, and on work for nobody.
 
     `worked` are the seconds of the stretches before it: while the run waited for its turn or for a human nobody had to
-    watch, so that doesn't count. `emitted` counts what the team has emitted so far. Times in seconds, of the monotonic
-    clock.
+    watch, so that doesn't count. `emitted` counts what the team had emitted when it was last heard, at `heard_at`.
+    Times in seconds, of the monotonic clock.
     """
 
-    def __init__(self, limits: Limits, *, now: float, worked: float, emitted: int) -> None:
-        self._limits = limits
-        self._began = self._quiet_since = now
-        self._deadline = now + limits.run_seconds - worked
-        self._emitted = emitted
+    limits: Limits
+    began: float
+    worked: float
+    heard_at: float
+    emitted: int
 
     def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
         """Why the team has to stop, or after how many seconds to check again. An event in between changes nothing.
 
         `unwatched_since` is when the last viewer left.
         """
-        if emitted != self._emitted:
-            self._emitted, self._quiet_since = emitted, now
-        left = min(self._deadline, self._quiet_since + self._limits.silence_seconds) - now
+        if emitted != self.emitted:
+            self.emitted, self.heard_at = emitted, now
+        ends_at = self.began + self.limits.run_seconds - self.worked
+        left = min(ends_at, self.heard_at + self.limits.silence_seconds) - now
+        orphan_seconds = self.limits.orphan_seconds or float("inf")
+        unwatched = orphan_seconds if viewers else max(unwatched_since, self.began) + orphan_seconds - now
         if left <= 0:
             return "timeout"
-        orphan_seconds = self._limits.orphan_seconds or float("inf")
-        if viewers:
-            return min(left, orphan_seconds)
-        unwatched = max(unwatched_since, self._began) + orphan_seconds - now
         return min(left, unwatched) if unwatched > 0 else "orphaned"

@@ -128,7 +128,9 @@ class Run:
     async def _answered(self) -> Outcome | Inquiry:
         """What became of the question. Waits for the team, for a limit, or for a stop; leaves no task behind."""
         began = monotonic()
-        deadlines = RunDeadlines(self._limits, now=began, worked=self._worked, emitted=self.writer.emitted)
+        deadlines = RunDeadlines(
+            limits=self._limits, began=began, worked=self._worked, heard_at=began, emitted=self.writer.emitted
+        )
         answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
         try:
             await self._watched(answering, deadlines)

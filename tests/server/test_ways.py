@@ -6,14 +6,17 @@ The server is the real one, on uvicorn and SQLite; the viewer is a socket. Only 
 import ast
 import asyncio
 import contextlib
+import io
+import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 
 import pytest
 
+from askstream.server import telemetry
 from askstream.server.app import App, open_app
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.process import Server, config
@@ -66,6 +69,22 @@ async def serving(app: App) -> AsyncGenerator[int]:
 
 
 @pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """The log of events, as the command sets it up; what was set up is taken back."""
+    loggers = [logging.getLogger(name) for name in ("", "stream_events")]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    telemetry.configure("INFO")
+    lines = io.StringIO()
+    for handler in loggers[1].handlers:
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(lines)
+    yield lines
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
 async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
     """Of a server whose team is `team`."""
     async with asyncio.timeout(60), open_app(Settings(data=tmp_path)) as app:
@@ -95,7 +114,9 @@ async def _idle() -> None:
 
 
 @pytest.mark.parametrize("kind", DRAFTS)
-async def test_an_event_takes_few_steps_from_the_team_to_the_socket(port: int, team: Prompted, kind: str) -> None:
+async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
+    port: int, team: Prompted, logged: io.StringIO, kind: str
+) -> None:
     """One viewer, one event in flight. What follows the write counts as well: the log line, say."""
     reader, writer = await _asked(port)
     ways: list[Way] = []
@@ -109,6 +130,7 @@ async def test_an_event_takes_few_steps_from_the_team_to_the_socket(port: int, t
     team.drafts.put_nowait(None)
     await reader.read()
     writer.close()
+    assert logged.getvalue().count(kind) == (EVENTS if kind == "agent_response" else 0)  # chunks at DEBUG
     typical = median_low(len(way.calls) for way in ways)
     way = next(way for way in ways if len(way.calls) == typical)
     assert len(way.calls) <= EVENT_CALLS, way.told()

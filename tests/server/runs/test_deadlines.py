@@ -8,7 +8,7 @@ LIMITS = Limits(run_seconds=100, silence_seconds=30, orphan_seconds=20)
 
 
 def begun(*, limits: Limits = LIMITS, worked: float = 0) -> RunDeadlines:
-    return RunDeadlines(limits, now=1000, worked=worked, emitted=0)
+    return RunDeadlines(limits=limits, began=1000, worked=worked, heard_at=1000, emitted=0)
 
 
 def check(
