@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAREHOUSE = "warehouse.db"
+_BUILDER = "askstream.agents.insights.warehouse"
+# Many times what it takes. An interpreter that isn't Python's own, in a server that embeds one, may do anything.
+_BUILD_SECONDS = 60
 _NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
 
 
@@ -78,21 +83,24 @@ class Bundled:
 
         return insights.CUSTOMS
 
+    def load(self) -> None:
+        from askstream.agents.insights import team as insights
+        from askstream.agents.insights.tools import toolbox
+
+        self._kit = insights.kit(toolbox(self._path))
+
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        from askstream.agents.insights import team as insights
         from askstream.agents.insights import warehouse
-        from askstream.agents.insights.tools import toolbox
 
         try:
-            if not self._path.exists():
+            if not self._path.exists() and not _built_apart(self._path):
                 warehouse.build(self._path)
         except (OSError, sqlite3.Error) as problem:
             log.error("the database can't be made: %s", problem)
             raise RunFailed("team_unavailable", _NO_DATABASE) from problem
-        self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         from askstream.agents.insights import team as insights
@@ -107,11 +115,28 @@ class Own:
         self.factory = factory
         self.customs = Customs()
 
+    def load(self) -> None:
+        """It was imported when the server started."""
+
     async def prepare(self) -> None:
         """It has done what it does at import."""
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         return await self.factory.team(client)
+
+
+def _built_apart(path: Path) -> bool:
+    """Builds the bundled database in a process of its own; False where that fails.
+
+    It needs a processor for half a second. This process' interpreter imports AutoGen meanwhile, and the first question
+    waits for that.
+    """
+    command = [sys.executable, "-P", "-m", _BUILDER, str(path)]
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_BUILD_SECONDS, check=True)  # noqa: S603 - our own module, by this interpreter
+    except (OSError, subprocess.SubprocessError) as problem:
+        log.debug("the database can't be made in a process of its own: %s", problem)
+    return path.exists()
 
 
 async def _own(spec: str) -> Own:

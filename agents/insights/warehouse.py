@@ -9,6 +9,7 @@ another comes. None of it is written down in the file: it shows only in orders, 
 
 import os
 import sqlite3
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -368,3 +369,7 @@ def _stock(products: list[Product], lines: list[Line]) -> Iterator[tuple[object,
             else:
                 on_hand -= series[n]
             yield product.id, day.isoformat(), on_hand
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
+from typing import cast
 
 import pytest
 
@@ -76,8 +77,7 @@ def logged() -> Iterator[io.StringIO]:
     telemetry.configure("INFO")
     lines = io.StringIO()
     for handler in loggers[1].handlers:
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(lines)
+        cast("logging.StreamHandler[io.StringIO]", handler).setStream(lines)
     yield lines
     for logger, handlers, level, propagate in before:
         logger.handlers, logger.propagate = handlers, propagate
