@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -36,8 +37,12 @@ class Tasks:
     def spawn(
         self, work: Coroutine[Any, Any, T], ended: Callable[[asyncio.Task[T]], None] | None = None
     ) -> asyncio.Task[T]:
-        """Run it. `ended` gets the finished task; without one, what it raises is logged."""
-        task = asyncio.get_running_loop().create_task(work)
+        """Run it. `ended` gets the finished task; without one, what it raises is logged.
+
+        It gets a context of its own: a task that is created while a run publishes would inherit the run's context, and
+        the run's end cancels all tasks in that. The viewer would get nothing any more.
+        """
+        task = asyncio.get_running_loop().create_task(work, context=Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(ended or _log_failure)

@@ -41,7 +41,8 @@ class Delivery:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        if self._connection.is_paused or not self._subscribe():
+        connection = self._connection
+        if connection.is_paused or not self.viewer.subscribe(self, connection.write, self._encoding):
             self._pull()
 
     def pause(self) -> None:
@@ -61,19 +62,18 @@ class Delivery:
     def on_detached(self) -> None:
         self._pull()
 
-    def _subscribe(self) -> bool:
-        return self.viewer.subscribe(self, self._connection.write, self._encoding)
-
     def _pull(self) -> None:
         if self._task is None:
             self._task = self._spawn(self._catch_up())
 
     async def _catch_up(self) -> None:
         """Raises AskstreamError where the log can't be read."""
+        connection, viewer = self._connection, self.viewer
         try:
-            await self._connection.writable()
-            while not self._subscribe() and await self._move():
-                await self._connection.writable()
+            if connection.is_paused:
+                await connection.writable()
+            while not viewer.subscribe(self, connection.write, self._encoding) and await self._move():
+                await connection.writable()
         finally:
             self._task = None
 

@@ -93,7 +93,7 @@ def _retry_spread() -> int:
     return random.randrange(SPREAD_MS)  # noqa: S311 - no secret: it only spreads
 
 
-SSE = WireFormat("text/event-stream", retry_block(RETRY_MS), HEARTBEAT, _blocks)
+SSE = WireFormat("text/event-stream; charset=utf-8", retry_block(RETRY_MS), HEARTBEAT, _blocks)
 NDJSON = WireFormat("application/x-ndjson", b"", b"", _lines)
 # The socket breaks silences itself: it may watch several runs, and any of them ends the silence.
 WS_TEXT = WireFormat("", b"", b"", _texts)

@@ -11,9 +11,8 @@ history and waiting, or subscribing, is simply behind the cursor when the viewer
 """
 
 from askstream.server.bus.batch import Batch, batch_of
-from askstream.server.bus.broadcast import Encoding, Write
 from askstream.server.bus.bus import Bus
-from askstream.server.bus.channel import RECENT_BYTES, Channel
+from askstream.server.bus.channel import RECENT_BYTES, Channel, Encoding, Write
 from askstream.server.bus.viewer import Viewer, ViewerHandler
 
 __all__ = ["RECENT_BYTES", "Batch", "Bus", "Channel", "Encoding", "Viewer", "ViewerHandler", "Write", "batch_of"]

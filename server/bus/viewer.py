@@ -9,8 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from askstream.server.bus.batch import Batch, batch_of
-from askstream.server.bus.broadcast import Broadcast, Encoding, Write
-from askstream.server.bus.channel import Channel
+from askstream.server.bus.channel import Broadcast, Channel, Encoding, Write
 from askstream.server.events import Filter, Gap
 from askstream.server.journal import Entry, Journal
 
@@ -35,22 +34,18 @@ class Viewer:
 
     __slots__ = (
         "_broadcast", "_bus", "_channel", "_cursor", "_epoch", "_handler", "_is_behind", "_journal", "is_closed",
-        "wanted",
+        "run_id", "wanted",
     )  # fmt: skip
 
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
-        self._cursor, self.wanted = cursor, wanted
+        self.run_id, self._cursor, self.wanted = channel.run_id, cursor, wanted
         self._epoch = bus.epoch
         self._broadcast: Broadcast | None = None
         self._handler: ViewerHandler | None = None
         self._is_behind = False  # by more than the last read gave
         self.is_closed = False
         channel.viewers += 1
-
-    @property
-    def run_id(self) -> str:
-        return self._channel.run_id
 
     @property
     def cursor(self) -> int:
@@ -99,7 +94,8 @@ class Viewer:
         nothing can be published in between.
         """
         channel = self._channel
-        if self.is_closed or channel.ended or self._cursor != channel.last_id or self._epoch != self._bus.epoch:
+        is_behind = self._cursor != channel.base + len(channel.entries)
+        if is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
             return False
         self._handler, self._broadcast = handler, channel.broadcast(encoding, self.wanted)
         self._broadcast.add(self, write)

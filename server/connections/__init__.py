@@ -10,6 +10,7 @@ from askstream.server.connections.base import (
     MessageHandler,
     SocketConnection,
     StreamConnection,
+    StreamHandler,
 )
 from askstream.server.connections.opening import SocketRoute, serve_stream
 
@@ -21,5 +22,6 @@ __all__ = [
     "SocketConnection",
     "SocketRoute",
     "StreamConnection",
+    "StreamHandler",
     "serve_stream",
 ]

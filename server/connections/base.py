@@ -21,9 +21,7 @@ Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
 
 
 class ConnectionHandler(Protocol):
-    def opened(self) -> None:
-        """The connection may be written to from now on."""
-        ...
+    """`StreamHandler` and `MessageHandler` also have `opened`: the connection may be written to from now on."""
 
     def paused(self) -> None:
         """The client has enough to read: write no more until `Connection.writable` returns."""
@@ -38,7 +36,13 @@ class ConnectionHandler(Protocol):
         ...
 
 
+class StreamHandler(ConnectionHandler, Protocol):
+    def opened(self, connection: "StreamConnection", /) -> None: ...
+
+
 class MessageHandler(ConnectionHandler, Protocol):
+    def opened(self, connection: "SocketConnection", /) -> None: ...
+
     def received(self, text: str | bytes) -> None:
         """Called once per message. Reading is paused until `SocketConnection.resume`; messages that came in the same
         packet are still delivered."""
@@ -93,6 +97,9 @@ class SocketConnection(Connection, Protocol):
         ...
 
 
+# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
+# reset, which the second one finds.
+PROBE_SECONDS = (0.0, 1.0)
 # For the close frame of a client that has stopped reading.
 CUT_SECONDS = 1.0
 
@@ -102,10 +109,9 @@ class StallWatch(ABC):
 
     __slots__ = ("_has_stalled", "_send_seconds", "_stall_timer")
 
-    def __init__(self, send_seconds: float) -> None:
-        self._send_seconds = send_seconds
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._has_stalled = False
+    _send_seconds: float
+    _stall_timer: asyncio.TimerHandle | None
+    _has_stalled: bool
 
     @abstractmethod
     def _progress(self) -> object:

@@ -16,15 +16,19 @@ from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
 
-from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+from askstream.server.connections.base import (
+    CUT_SECONDS,
+    PROBE_SECONDS,
+    ConnectionHandler,
+    MessageHandler,
+    StallWatch,
+    StreamHandler,
+)
 
 H = TypeVar("H", bound=ConnectionHandler)
 
 # How long a client may take to answer our close frame, in seconds.
 CLOSE_SECONDS = 5.0
-# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
-# reset, which the second one finds.
-PROBE_SECONDS = (0.0, 1.0)
 # What is kept of the next requests of a client while it reads a response. One request with its body is read ahead.
 READ_AHEAD_BYTES = 64 * 1024
 # What ends a body that was sent in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
@@ -39,19 +43,12 @@ class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
     def __init__(
         self, transport: asyncio.Transport, open_ones: set[Any], *, send_seconds: float, is_paused: bool
     ) -> None:
-        super().__init__(send_seconds)
+        self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
         self._transport, self._open, self.is_paused = transport, open_ones, is_paused
         self._handler: H | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._open.add(self)
         transport.set_protocol(self)
-
-    def start(self, handler: H) -> None:
-        """Call once, right after making it."""
-        self._handler = handler
-        if self.is_paused:
-            self._watch()
-        handler.opened()
 
     @property
     def write(self) -> Callable[[bytes], None]:
@@ -111,7 +108,7 @@ class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
         self._wake_waiting()
 
 
-class DirectStream(_Direct[ConnectionHandler]):
+class DirectStream(_Direct[StreamHandler]):
     """The rest of an HTTP response's body, in chunks.
 
     What the client sends meanwhile is its next request, kept up to READ_AHEAD_BYTES for `release`, which gets the
@@ -136,6 +133,13 @@ class DirectStream(_Direct[ConnectionHandler]):
         self._release, self._probe = release, self.frame([probe]) or b"0"
         self._ahead = b""
         self._eof = False
+
+    def start(self, handler: StreamHandler) -> None:
+        """Call once, right after making it."""
+        self._handler = handler
+        if self.is_paused:
+            self._watch()
+        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -199,6 +203,13 @@ class DirectSocket(_Direct[MessageHandler]):
         self._message, self._is_text = bytearray(), True
         self._is_handled = True
         super().__init__(transport, open_ones, send_seconds=send_seconds, is_paused=is_paused)
+
+    def start(self, handler: MessageHandler) -> None:
+        """Call once, right after making it."""
+        self._handler = handler
+        if self.is_paused:
+            self._watch()
+        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:

@@ -13,7 +13,14 @@ from typing import Any, Generic, TypeVar
 
 from starlette.types import Message, Receive, Send
 
-from askstream.server.connections.base import CUT_SECONDS, ConnectionHandler, MessageHandler, StallWatch
+from askstream.server.connections.base import (
+    CUT_SECONDS,
+    PROBE_SECONDS,
+    ConnectionHandler,
+    MessageHandler,
+    StallWatch,
+    StreamHandler,
+)
 from askstream.server.connections.leaving import disconnected
 
 H = TypeVar("H", bound=ConnectionHandler)
@@ -28,7 +35,7 @@ class _Plain(StallWatch, Generic[H, P]):
 
     def __init__(self, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
         """`abort` cuts the connection, where the server offers that."""
-        super().__init__(send_seconds)
+        self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
         self._abort = abort
         self._handler: H | None = None
         self._buffer: list[P] = []
@@ -37,11 +44,6 @@ class _Plain(StallWatch, Generic[H, P]):
         self._news: asyncio.Future[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._pumping: asyncio.Task[None] | None = None
-
-    def start(self, handler: H) -> None:
-        """Call once, before `serve`."""
-        self._handler = handler
-        handler.opened()
 
     def write(self, data: P) -> None:
         if self._handler is None:
@@ -156,8 +158,17 @@ def _is_gone(pumping: asyncio.Task[None]) -> bool:
     return pumping.done() and not pumping.cancelled() and isinstance(pumping.exception(), OSError)
 
 
-class PlainStream(_Plain[ConnectionHandler, bytes]):
+class PlainStream(_Plain[StreamHandler, bytes]):
     """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
+
+    def __init__(self, *, abort: Callable[[], object] | None, probe: bytes, send_seconds: float) -> None:
+        super().__init__(abort=abort, send_seconds=send_seconds)
+        self._probe = probe
+
+    def start(self, handler: StreamHandler) -> None:
+        """Call once, before `serve`."""
+        self._handler = handler
+        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -168,6 +179,14 @@ class PlainStream(_Plain[ConnectionHandler, bytes]):
             await self._serve(send, disconnected(receive))
         finally:
             self._stop_watching()
+
+    def begin_probing(self) -> None:
+        """The client has closed its sending side: find out whether it still reads. In a format in which that can't be
+        asked it counts as gone."""
+        if not self._probe:
+            self.abort()
+        for seconds in PROBE_SECONDS:
+            asyncio.get_running_loop().call_later(seconds, self.write, self._probe)
 
     def finish(self) -> None:
         self._handler = None
@@ -187,6 +206,11 @@ class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
         super().__init__(abort=abort, send_seconds=send_seconds)
         self._handled = asyncio.Event()
         self._closing: tuple[int, str] = (1000, "")
+
+    def start(self, handler: MessageHandler) -> None:
+        """Call once, before `serve`."""
+        self._handler = handler
+        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from askstream.server.connections.direct import DirectSocket, DirectStream
-from askstream.server.connections.opening import EXTENSION, SocketRoute
+from askstream.server.connections.extension import EXTENSION
+from askstream.server.connections.opening import SocketRoute
 
 # Header lines and bytes of a handshake. uvicorn parses without a limit; a larger one is left to its own way to
 # WebSockets, whose parser has limits of its own and refuses with 431.
@@ -37,13 +38,35 @@ class Http(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._sockets = sockets if direct and sockets else {}
         self._direct = direct
+        self._is_half_closed = False
+        self._on_half_close: Callable[[], object] | None = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        offered: dict[str, Any] = {"abort": self.transport.abort}
+        self._on_half_close = None
+        offered: dict[str, Any] = {"abort": self.transport.abort, "on_half_close": self.on_half_close}
         if self._direct:
             offered["take"] = self.take
-        _offer(cast(Any, self.scope), offered)
+        cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
+
+    def on_half_close(self, callback: Callable[[], object]) -> None:
+        self._on_half_close = callback
+        if self._is_half_closed:
+            callback()
+
+    def eof_received(self) -> bool:
+        """The client has closed its sending side. A request that came whole is answered all the same."""
+        if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
+            return False  # closes the connection
+        self._is_half_closed = True
+        if self._on_half_close is not None:
+            self._on_half_close()
+        return True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_half_closed and self.cycle.response_complete:
+            self.transport.close()
 
     def take(self, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
@@ -64,8 +87,10 @@ class Http(HttpToolsProtocol):
             send_seconds=send_seconds,
             is_paused=self.flow.write_paused,
         )
+        if self._is_half_closed:
+            stream.eof_received()
         cycle.disconnected = True  # lets the application return without having completed its response
-        _forget(self, "parser", "scope", "cycle")
+        _forget(self, "parser", "scope", "cycle", "_on_half_close")
         return stream
 
     def handle_websocket_upgrade(self) -> None:
@@ -95,8 +120,8 @@ class Http(HttpToolsProtocol):
             send_seconds=route.send_seconds,
             is_paused=self.flow.write_paused,
         )
-        _forget(self, "parser", "scope", "cycle")
-        connection.start(route.open_handler(connection))
+        _forget(self, "parser", "scope", "cycle", "_on_half_close")
+        connection.start(route.make_handler())
 
 
 class _Handshake(ServerProtocol):
@@ -120,7 +145,8 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def run_asgi(self) -> None:
-        _offer(cast(Any, self.scope), {"abort": self.transport.abort})
+        scope = cast(Any, self.scope)
+        scope["extensions"] = {**scope["extensions"], EXTENSION: {"abort": self.transport.abort}}
         await super().run_asgi()
 
 
@@ -139,10 +165,6 @@ def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_pause
 
 def _is_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     return len(headers) > HEADER_LINES or sum([len(name) + len(value) for name, value in headers]) > HEADER_BYTES
-
-
-def _offer(scope: dict[str, Any], possible: dict[str, Callable[..., object]]) -> None:
-    scope["extensions"] = {**scope.get("extensions", {}), EXTENSION: possible}
 
 
 def _forget(protocol: object, *parts: str) -> None:

@@ -112,7 +112,7 @@ class Desk:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, new = await self._runs.start(ask.question_of(EVERYBODY))
         try:
-            return _answer(await unless_left(request.receive, self._runs.outcome(record.run_id)))
+            return _answer(await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id)))
         except ClientLeft:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.left(record.run_id, EVERYBODY)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from askstream.agents.scope import Scope
 from askstream.server.bus import Bus, Channel
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.events.errors import JournalError
@@ -221,6 +222,24 @@ async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -
     late.lose()
     await asyncio.sleep(0)
     assert sorted(told) == ["behind", "level"]
+
+
+async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run: Run) -> None:
+    """The end of a run cancels all that was begun in its context. The task that pulls for a slow viewer is not."""
+    await run.begin()
+    client = run.client()
+    await run.view(client, after=1)
+
+    async def team() -> None:
+        client.full_after = 0
+        await run.publish(3, size=READ_BYTES)
+        await asyncio.sleep(0.01)
+
+    await Scope().run(team())
+    client.drain()
+    await run.end()
+    await _until(client)
+    assert ids(client) == [2, 3, 4, 5]
 
 
 async def test_silence_is_broken_and_only_silence(run: Run) -> None:

@@ -49,8 +49,8 @@ class WebSockets:
         self._context = context
 
     def routes(self) -> Sequence[BaseRoute]:
-        open_handler = partial(Endpoint, self._context)
-        return [SocketRoute("/ws", open_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
+        make_handler = partial(Endpoint, self._context)
+        return [SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
 
 
 class _Closing(Exception):
@@ -64,8 +64,10 @@ class _Closing(Exception):
 class Endpoint:
     """One connection's handler."""
 
-    def __init__(self, context: TransportContext, connection: SocketConnection) -> None:
-        self._context, self._connection = context, connection
+    _connection: SocketConnection
+
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
         self._conversation = Conversation(context.question_characters)
         self._deliveries: dict[str, Delivery] = {}
         self._tied: list[str] = []  # runs that end when this socket does
@@ -75,7 +77,8 @@ class Endpoint:
         self._heart: asyncio.TimerHandle | None = None
         self._is_lost = False
 
-    def opened(self) -> None:
+    def opened(self, connection: SocketConnection, /) -> None:
+        self._connection = connection
         self._beat()
 
     def received(self, text: str | bytes) -> None:

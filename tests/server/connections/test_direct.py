@@ -28,7 +28,7 @@ class Handler:
 
     stalls: int = 0
 
-    def opened(self) -> None: ...
+    def opened(self, connection: Any, /) -> None: ...
 
     def stalled(self) -> None:
         self.stalls += 1

@@ -29,8 +29,10 @@ PROBE = b"2\r\n:\n\r\n"
 @dataclass
 class Handler:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    opened_ones: list[Any] = field(default_factory=list[Any])
 
-    def opened(self) -> None: ...
+    def opened(self, connection: Any, /) -> None:
+        self.opened_ones.append(connection)
 
     def paused(self) -> None: ...
 
@@ -47,17 +49,16 @@ class Streams:
     """An application that answers each request with a stream, which a test writes."""
 
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    opened: list[StreamConnection] = field(default_factory=list[StreamConnection])
     protocols: list["weakref.ref[Any]"] = field(default_factory=list["weakref.ref[Any]"])
     handler: Handler = field(default_factory=Handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take"].__self__))
-        await serve_stream(scope, receive, send, self._open, headers=self.headers, probe=b":\n", send_seconds=15)
+        await serve_stream(scope, receive, send, self.handler, headers=self.headers, probe=b":\n", send_seconds=15)
 
-    def _open(self, connection: StreamConnection) -> Handler:
-        self.opened.append(connection)
-        return self.handler
+    @property
+    def opened(self) -> list[StreamConnection]:
+        return self.handler.opened_ones
 
     async def until(self, count: int) -> StreamConnection:
         while len(self.opened) < count:  # noqa: ASYNC110 - it tells nobody
@@ -190,26 +191,35 @@ async def test_a_client_that_leaves_is_noticed_within_two_seconds() -> None:
         assert monotonic() - began < 2
 
 
-@pytest.mark.parametrize(("probe", "expected"), [(b":\n", PROBE), (b"", b"0")], ids=["a comment", "a zero"])
-async def test_a_half_close_keeps_the_stream_open(probe: bytes, expected: bytes) -> None:
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize(
+    ("direct", "probe", "expected"),
+    [(True, b":\n", PROBE), (True, b"", b"0"), (False, b":\n", PROBE)],
+    ids=["a comment", "a zero", "plain"],
+)
+async def test_a_half_close_keeps_the_stream_open(direct: bool, probe: bytes, expected: bytes, early: bool) -> None:
     """The client may still be reading, as `nc` does: it gets the rest, and two probes that say nothing."""
-    handler, opened = Handler(), list[StreamConnection]()
+    handler, closed = Handler(), asyncio.Event()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        def open_handler(connection: StreamConnection) -> Handler:
-            opened.append(connection)
-            return handler
+        if early:
+            await closed.wait()
+        await serve_stream(scope, receive, send, handler, headers=[], probe=probe, send_seconds=15)
 
-        await serve_stream(scope, receive, send, open_handler, headers=[], probe=probe, send_seconds=15)
-
-    async with serving(application) as port:
+    async with serving(application, direct=direct) as port:
         reader, writer = await _asked(port, GET)
+        if early:
+            writer.write_eof()
+            await asyncio.sleep(0.05)
+            closed.set()
         await reader.readuntil(b"\r\n\r\n")
-        writer.write_eof()
+        if not early:
+            writer.write_eof()
         assert await reader.readexactly(2 * len(expected)) == 2 * expected
         assert not handler.gone.is_set()
-        opened[0].write(opened[0].frame([b"hello"]))
-        opened[0].finish()
+        connection = handler.opened_ones[0]
+        connection.write(connection.frame([b"hello"]))
+        connection.finish()
         assert await reader.read() == b"5\r\nhello\r\n0\r\n\r\n"
         writer.close()
 
@@ -244,8 +254,36 @@ async def test_a_connection_that_is_needed_otherwise_is_not_taken(
         reader, writer = await _asked(port, request_bytes)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         assert not isinstance(application.opened[0], DirectStream)
-        writer.close()
         application.opened[0].finish()
+        writer.close()
+
+
+async def test_any_request_that_came_whole_is_answered_after_a_half_close() -> None:
+    """And then the connection is closed. One whose body is cut off is not."""
+    async with serving(_asgi_only) as port:
+        reader, writer = await _asked(port, GET + GET)
+        writer.write_eof()
+        assert (await reader.read()).count(b"HTTP/1.1 200") == 2
+        writer.close()
+
+
+async def test_a_request_that_is_cut_off_is_a_disconnect() -> None:
+    """The application learns that no more comes."""
+    told: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            assert message["more_body"]
+        told.append(message["type"])
+
+    async with serving(application) as port:
+        reader, writer = await _asked(
+            port, GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n12")
+        )
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+    assert told == ["http.disconnect"]
 
 
 UPGRADE = (
@@ -258,16 +296,15 @@ UPGRADE = (
 class Sockets:
     """Opens each WebSocket, and holds nothing of its request."""
 
-    opened: list[SocketConnection] = field(default_factory=list[SocketConnection])
     handler: Handler = field(default_factory=Handler)
 
     @property
-    def route(self) -> SocketRoute:
-        return SocketRoute("/", self._open, subprotocol="b", send_seconds=15)
+    def opened(self) -> list[SocketConnection]:
+        return self.handler.opened_ones
 
-    def _open(self, connection: SocketConnection) -> Handler:
-        self.opened.append(connection)
-        return self.handler
+    @property
+    def route(self) -> SocketRoute:
+        return SocketRoute("/", lambda: self.handler, subprotocol="b", send_seconds=15)
 
 
 async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
@@ -383,22 +420,18 @@ async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) 
 @pytest.mark.parametrize("kind", ["stream", "socket"])
 async def test_without_the_direct_way_everything_is_plain(kind: str) -> None:
     """One setting, for both kinds."""
-    sockets, opened = Sockets(), list[object]()
+    sockets = Sockets()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await sockets.route(scope, receive, send)
         else:
-            await serve_stream(scope, receive, send, _opened, headers=[], probe=b"", send_seconds=15)
-
-    def _opened(connection: StreamConnection) -> Handler:
-        opened.append(connection)
-        return sockets.handler
+            await serve_stream(scope, receive, send, sockets.handler, headers=[], probe=b"", send_seconds=15)
 
     async with serving(application, sockets.route, direct=False) as port:
         reader, writer = await _asked(port, GET if kind == "stream" else UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
-        (connection,) = opened or sockets.opened
+        (connection,) = sockets.opened
         assert not isinstance(connection, DirectStream | DirectSocket)
         writer.close()
         await sockets.handler.gone.wait()

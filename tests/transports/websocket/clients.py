@@ -83,7 +83,7 @@ class DirectClient(Client):
         core = ServerProtocol(state=State.OPEN)
         seconds, is_paused = self._route.send_seconds, self.line.is_paused
         connection = DirectSocket(self.line, set(), core, send_seconds=seconds, is_paused=is_paused)
-        connection.start(self._route.open_handler(connection))
+        connection.start(self._route.make_handler())
 
     def say_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:

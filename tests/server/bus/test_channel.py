@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from askstream.server.bus import Batch
-from askstream.server.bus.broadcast import Broadcast
+from askstream.server.bus.channel import Broadcast
 from askstream.server.events import EVERYTHING
 from tests.conformance.journals import entries
 

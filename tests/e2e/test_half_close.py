@@ -1,0 +1,53 @@
+"""A client that closes its sending side: a stream goes on, since it may still be reading; an awaited answer doesn't."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.viewers import client_of
+
+
+async def _post(url: str, path: str, **body: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request by a client that closes its sending side at once, as `nc -N` does."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    writer.write_eof()
+    return reader, writer
+
+
+@pytest.mark.parametrize("direct", ["true", "false"])
+async def test_a_stream_is_complete_after_a_half_close(start: Start, direct: str) -> None:
+    """From the first event to the last chunk, and then the connection is closed."""
+    server = start("--team", "tests.e2e.teams:streaming", ASKSTREAM_DIRECT=direct)
+    reader, writer = await _post(server.url, "/ask-stream", question="Stream.")
+    async with asyncio.timeout(30):
+        received = await reader.read()
+    writer.close()
+    assert received.count(b'"event_type":"started"') == 1
+    assert received.count(b'"event_type":"completed"') == 1
+    assert received.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("direct", ["true", "false"])
+@pytest.mark.parametrize("path", ["/ask", "/ask-stream"])
+async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Start, direct: str, path: str) -> None:
+    """`on_disconnect: cancel`. For an awaited answer a half-close is enough; a stream's client has to be gone."""
+    server = start("--team", "tests.e2e.teams:waiting", ASKSTREAM_DIRECT=direct)
+    reader, writer = await _post(server.url, path, question="Wait.", on_disconnect="cancel")
+    async with client_of(server.url) as client, asyncio.timeout(30):
+        while not (runs := (await client.get("/runs")).json()["runs"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        if path == "/ask-stream":
+            await reader.readuntil(b'"started"')
+            writer.close()
+        began = asyncio.get_running_loop().time()
+        while (await client.get(f"/runs/{runs[0]['run_id']}")).json()["state"] != "cancelled":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    # The probes find it after 1 s, on a busy machine later; without them the first heartbeat would, after 15 s.
+    assert asyncio.get_running_loop().time() - began < 10
+    writer.close()
