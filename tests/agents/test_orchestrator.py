@@ -83,7 +83,10 @@ async def test_libraries_are_loaded_while_the_source_is_prepared() -> None:
         made.append(Client(["42"]))
         return made[-1]
 
-    source = Slow(Factory("tests:make", lambda client: AssistantAgent("A", client), "first"), failures=1)
+    def make(client: ChatCompletionClient) -> object:
+        return AssistantAgent("A", client)
+
+    source = Slow(Factory("tests:make", make, "first"), failures=1)
     one = AutoGenOrchestrator(model="m", client=connect, source=source)
     with pytest.raises(RunFailed, match="no database"):
         await one.warm()
