@@ -26,19 +26,19 @@ def encode(event: Event) -> bytes:
 
 def encode_as(said: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
     """The same for what becomes an event of that id, then and there."""
-    return _dumps(
-        {
-            "event": {
-                "event_type": TYPE_NAMES[type(said.body)],
-                "timestamp": rfc3339(moment),
-                "agent_name": said.agent_name,
-                "message": said.message,
-                "data": data(said.body),
-                "id": event_id,
-                "run_id": run_id,
-            }
-        }
-    )
+    event = {
+        "event_type": TYPE_NAMES[type(said.body)],
+        "timestamp": rfc3339(moment),
+        "agent_name": said.agent_name,
+        "message": said.message,
+        "data": data(said.body),
+        "id": event_id,
+        "run_id": run_id,
+    }
+    try:
+        return orjson.dumps({"event": event})
+    except TypeError:
+        return _dumps_whatever({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:

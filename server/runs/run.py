@@ -77,26 +77,25 @@ class Run:
         is called last, whatever happens.
         """
         try:
-            await self._end(await self._settled(history))
+            try:
+                outcome = await self._outcome(history)
+            except JournalError:
+                raise
+            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; outside it would end the server
+                outcome = self._failed(problem)
+            await self._end(outcome)
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
             ended(self)
 
-    async def _settled(self, history: History | None) -> Outcome:
-        """What became of the run, whatever is raised on the way: an error that got out would end the server."""
-        try:
-            await first_event_sent()
-            if not self.turn.mine.is_set():
-                await self._until_set(self.turn.mine)
-            return self._stop_with or await self._outcome(history)
-        except JournalError:
-            raise
-        except Exception as problem:  # noqa: BLE001 - the edge of the run's task
-            return self._failed(problem)
-
     async def _outcome(self, history: History | None) -> Outcome:
+        await first_event_sent()
+        if not self.turn.mine.is_set():
+            await self._until_set(self.turn.mine)
+        if self._stop_with is not None:
+            return self._stop_with
         if history is not None:
             self._task = replace(self._task, history=await history())
         if self.resumed_from is not None:

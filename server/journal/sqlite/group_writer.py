@@ -9,10 +9,9 @@ work over whole logs, commits that wait for the disk, and everything as long as 
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias
@@ -68,16 +67,6 @@ class _Job:
             self.future.set_result(self.outcome)
 
 
-@dataclass(slots=True, eq=False)
-class _Group:
-    """The jobs of one transaction."""
-
-    jobs: list[_Job] = field(default_factory=list[_Job])
-    events: int = 0
-    size: int = 0
-    is_long: bool = False
-
-
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
@@ -98,7 +87,7 @@ class GroupWriter:
     ) -> None:
         self._db, self._notifier, self._waits, self._pace = connection, notifier, waits, pace
         self._loop = asyncio.get_running_loop()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: list[_Job] = []
         self._events = 0  # that the jobs write
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
@@ -171,39 +160,30 @@ class GroupWriter:
 
     def _flush(self) -> None:
         self._timer = None
-        group = self._take()
+        group, self._jobs = self._jobs[: self._most], self._jobs[self._most :]
         self._soon = self._soon and bool(self._jobs)
+        events, size, is_quick = 0, 0, not self._is_slow
+        for job in group:
+            events, size, is_quick = events + job.events, size + job.size, is_quick and not job.is_long
+        self._events -= events
         if self._waited:
-            self._delay.waited(group.events)
+            self._delay.waited(events)
         began = monotonic()
-        is_quick = not (self._is_slow or group.is_long) and group.size <= SMALL_BYTES
-        if is_quick and _written_at_once(self._db, group.jobs):
-            self._settle(group, began)
+        if is_quick and size <= SMALL_BYTES and _written_at_once(self._db, group):
+            self._settle(group, size, began)
         else:
-            self._apart(partial(_write_apart, self._db, group.jobs), partial(self._settle, group, began))
+            self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, size, began))
 
-    def _take(self) -> _Group:
-        """What the next transaction writes."""
-        group = _Group()
-        while self._jobs and len(group.jobs) < self._most:
-            job = self._jobs.popleft()
-            group.jobs.append(job)
-            group.events += job.events
-            group.size += job.size
-            group.is_long |= job.is_long
-        self._events -= group.events
-        return group
-
-    def _settle(self, group: _Group, began: float) -> None:
+    def _settle(self, group: list[_Job], size: int, began: float) -> None:
         self._free_at = began + self._pace
         self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
         self._is_slow = self._waits or self._stalls > 1
         self._most = GROUP if self._is_slow else SMALL
-        for job in group.jobs:
+        for job in group:
             job.settle()
             if isinstance(job.work, Append) and self._notifier.waiting:
                 self._notifier.notify(job.work.head.run_id)
-        self._pages += len(group.jobs) * _PAGES_AN_APPEND + group.size // _PAGE_BYTES
+        self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
         if self._pages >= CHECKPOINT_PAGES:
             self._pages = 0
             self._apart(partial(_checkpoint, self._db), lambda: None)
