@@ -71,6 +71,7 @@ class Runs:
         self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
         self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
         self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
+        self.drain, self.close = self._active.drain, self._active.close
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
@@ -208,17 +209,6 @@ class Runs:
         """
         for left in await self._journal.unfinished():
             await self._active.resume(left.run_id)
-
-    async def drain(self, seconds: float) -> None:
-        """Starts no more runs, gives those that are active so long to end, then closes."""
-        await self._active.drain(seconds)
-
-    async def close(self) -> None:
-        """Starts no more runs and stops those that are active, for the next server to go on with if there can be one.
-
-        Returns when they have stopped. Again is fine.
-        """
-        await self._active.close()
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that an idempotency key is bound to: the disk is asked only where it is none that is alive."""

@@ -16,12 +16,14 @@ class Way:
     """The calls since `begin`, in order, each as the code that was called. A resumed coroutine counts as a call.
 
     `start` and `stop` look at every call, also into other files: the first one that `start` recognises begins the
-    count, and the first one after it that `stop` recognises ends it. Calls in other threads aren't counted.
+    count, and the first one after it that `stop` recognises ends it. `passed` is the number of calls before the one
+    that `milestone` recognised first. Calls in other threads aren't counted.
     """
 
-    def __init__(self, *, start: Mark | None = None, stop: Mark | None = None) -> None:
+    def __init__(self, *, start: Mark | None = None, milestone: Mark | None = None, stop: Mark | None = None) -> None:
         self.calls: list[CodeType] = []
-        self._start, self._stop = start, stop
+        self.passed: int | None = None
+        self._start, self._milestone, self._stop = start, milestone, stop
         self._counts = False
 
     def begin(self) -> None:
@@ -40,6 +42,8 @@ class Way:
             self._counts = self._start is not None and self._start(frame)
         if not self._counts:
             return
+        if self.passed is None and self._milestone is not None and self._milestone(frame):
+            self.passed = len(self.calls)
         if self._stop is not None and self._stop(frame):
             self.end()
         elif _file(frame.f_code).startswith(_OURS):
@@ -51,7 +55,8 @@ class Way:
 
     @property
     def files(self) -> set[str]:
-        return {_file(code) for code in self.calls}
+        """Those of the calls up to the milestone, or of all calls."""
+        return {_file(code) for code in self.calls[: self.passed]}
 
     def told(self) -> str:
         """The calls in order, one a line, for whoever has to shorten the way."""
