@@ -1,14 +1,12 @@
 """Teams of one's own: `package.module:factory` names a function that makes an AutoGen team, anew for each run."""
 
-import importlib
 import inspect
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from askstream.server import plugins
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -58,27 +56,17 @@ def load(spec: str) -> Factory:
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise _unavailable(spec, "it must read package.module:factory")
-    make = _found(spec, module, name)
+    make = _found(spec)
     if not callable(make):
         raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
     return Factory(spec, make, _way_of_client(spec, make))
 
 
-def _found(spec: str, module: str, name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:  # a console script starts with its own folder there instead
-        sys.path.insert(0, here)
+def _found(spec: str) -> Any:
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as problem:
-        raise _unavailable(spec, f"there is no module {problem.name}") from problem
-    except AttributeError as problem:
-        raise _unavailable(spec, f"{module} has no {name}") from problem
-    except Exception as problem:
-        raise _unavailable(spec, f"importing {module} raised {type(problem).__name__}: {problem}") from problem
-    return found
+        return plugins.load(spec)
+    except ValueError as problem:
+        raise _unavailable(spec, str(problem)) from problem
 
 
 def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
@@ -110,4 +98,4 @@ def _as_team(made: object, spec: str) -> "Team":
 
 
 def _unavailable(spec: str, why: str) -> RunFailed:
-    return RunFailed("team_unavailable", f"The team {spec!r} can't be had: {why}.")
+    return RunFailed("team_unavailable", f"The team {spec!r} can't be loaded: {why}.")

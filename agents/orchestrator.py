@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Collection
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from askstream.agents import checkpoint, failures
@@ -15,6 +16,7 @@ from askstream.agents.human import Customs
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, Share
 from askstream.agents.scope import Scope
+from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from askstream.agents.tap import Ledger
 
 log = logging.getLogger(__name__)
+
+_LEANED_ON = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
 class TeamSource(Protocol):
@@ -120,6 +124,7 @@ class AutoGenOrchestrator:
     def _load(self) -> "ChatCompletionClient":
         # And with it AutoGen, here in a thread, so that the loop need not wait.
         importlib.import_module("askstream.agents.runner")
+        versions.warn({name: metadata.version(name) for name in _LEANED_ON})
         self._source.load()
         return self._connect()
 

@@ -15,3 +15,8 @@ def root(scope: Scope) -> str:
 def run(scope: Scope, run_id: str) -> str:
     """The address of a run's resource."""
     return f"{root(scope)}/runs/{run_id}"
+
+
+def runs(scope: Scope, *, limit: int, before: str) -> str:
+    """The address of the page of runs that begins after the mark `before`."""
+    return f"{root(scope)}/runs?limit={limit}&before={before}"

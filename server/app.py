@@ -5,8 +5,9 @@ be looked up in module-level state: `async with open_app(settings) as house: ...
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,7 +19,6 @@ from starlette.routing import BaseRoute
 
 from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
-from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError
@@ -26,9 +26,12 @@ from askstream.server.http.routes import Desk
 from askstream.server.journal import open_journal
 from askstream.server.problems import HANDLERS
 from askstream.server.runs import Limits, Mock, Runs
+from askstream.server.runs.orchestrator import Orchestrator, Warms, open_named
 from askstream.server.runs.retention import keep_going, retain
 from askstream.server.settings import Settings
 from askstream.transports import base
+
+log = logging.getLogger("__main__")
 
 
 @dataclass(slots=True)
@@ -74,13 +77,7 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
         closing.push_async_callback(journal.close)
         orchestrator = await closing.enter_async_context(
-            open_orchestrator(
-                model=_model(settings),
-                data=settings.data,
-                warehouse=settings.warehouse,
-                team=settings.team,
-                max_messages=settings.messages,
-            )
+            _team(settings) if settings.orchestrator is None else _own(settings.orchestrator, settings.team)
         )
         group = await closing.enter_async_context(asyncio.TaskGroup())
         bus = Bus(journal, group)
@@ -108,10 +105,31 @@ async def open_app(settings: Settings) -> AsyncGenerator[App]:
         )
 
 
-async def _warm(orchestrator: AutoGenOrchestrator) -> None:
+def _team(settings: Settings) -> AbstractAsyncContextManager[Orchestrator]:
+    return open_orchestrator(
+        model=_model(settings),
+        data=settings.data,
+        warehouse=settings.warehouse,
+        team=settings.team,
+        max_messages=settings.messages,
+    )
+
+
+def _own(orchestrator: str, team: str | None) -> AbstractAsyncContextManager[Orchestrator]:
+    if team is not None:
+        raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
+    return open_named(orchestrator)
+
+
+async def _warm(orchestrator: Orchestrator) -> None:
     """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
-    with suppress(AskstreamError):  # the first question will be told
-        await orchestrator.warm()
+    if isinstance(orchestrator, Warms):
+        try:
+            await orchestrator.warm()
+        except AskstreamError:
+            log.debug("the team can't be made ready", exc_info=True)  # the first question is told
+        except Exception:  # a stranger's code: it must not end the server
+            log.exception("%s can't be made ready", orchestrator.model)
 
 
 def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:

@@ -20,6 +20,10 @@ def serve(
     team: Annotated[
         str | None, typer.Option(help="Your own AutoGen team: package.module:factory [ASKSTREAM_TEAM].")
     ] = None,
+    orchestrator: Annotated[
+        str | None,
+        typer.Option(help="What answers instead of a team: package.module:attribute [ASKSTREAM_ORCHESTRATOR]."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
 ) -> None:
     """Serves the page, the API and the team."""
@@ -27,7 +31,7 @@ def serve(
 
     from askstream.server.settings import Settings
 
-    given: dict[str, Any] = {"host": host, "port": port, "team": team, "data": data}
+    given: dict[str, Any] = {"host": host, "port": port, "team": team, "orchestrator": orchestrator, "data": data}
     try:
         _serve(Settings(**{name: value for name, value in given.items() if value is not None}))
     except ValidationError as problem:

@@ -25,11 +25,14 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     data: Path = Field(default=Path(".askstream"), description="data folder: the journal and the bundled database")
-    journal: str | None = Field(default=None, description="memory:// or sqlite:///path; a file in the data folder")
+    journal: str | None = Field(
+        default=None, description="memory://, sqlite:///path or package.module:attribute; a file in the data folder"
+    )
     synchronous: Literal["off", "normal", "full", "extra"] = Field(
         default="normal", description="SQLite's: normal survives a killed server, full a power cut as well"
     )
     team: str | None = Field(default=None, description="package.module:factory of your own AutoGen team")
+    orchestrator: str | None = Field(default=None, description="package.module:attribute, instead of an AutoGen team")
     warehouse: Path | None = Field(default=None, description="your own SQLite file for the bundled team's questions")
     transports: tuple[str, ...] = Field(default=("sse", "websocket"), description="names, or package.module:attribute")
     direct: bool = Field(default=True, description="write to viewers' connections without a task for each")

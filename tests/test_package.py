@@ -10,7 +10,7 @@ import tarfile
 import tomllib
 import venv
 import zipfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -42,23 +42,33 @@ def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     A path in a .pth file is searched, but its own .pth files aren't read: the checkout stays out of sight.
     """
-    folder = tmp_path_factory.mktemp("environment")
+    return environment_with(tmp_path_factory.mktemp("environment"), *built.glob("*.whl"))
+
+
+def environment_with(folder: Path, *distributions: Path) -> Path:
+    """A new environment in `folder` that holds these wheels, or what these projects' folders are built to."""
     venv.create(folder, with_pip=False)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (wheel,) = built.glob("*.whl")
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--no-index"]
-    subprocess.run([*pip, "--no-deps", "--quiet", "--ignore-installed", str(wheel)], check=True)
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--ignore-installed"]
+    subprocess.run([*pip, *options, *map(str, distributions)], check=True)
     return folder
 
 
 @contextmanager
-def serving(environment: Path, folder: Path) -> Generator[str]:
-    """`askstream serve` in an empty folder, on a free port; gives its address, and asks it to stop at the end."""
-    command = [str(environment / "bin" / "askstream"), "serve", "--port", "0"]
-    variables = {"HOME": str(folder), "PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
+def serving(
+    environment: Path, folder: Path, *options: str, command: Sequence[str] = ("bin/askstream",), **variables: str
+) -> Generator[str]:
+    """`askstream serve` in this folder, on a free port; gives its address, and asks it to stop at the end."""
+    program, *arguments = command
     with subprocess.Popen(
-        command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [str(environment / program), *arguments, "serve", "--port", "0", *options],
+        cwd=folder,
+        env={"HOME": str(folder), "PATH": os.defpath, "PYTHONUNBUFFERED": "1", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
         said: list[str] = []

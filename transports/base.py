@@ -5,7 +5,6 @@ A new one is a new file and one row in the table below. It can also come from ou
 """
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from starlette.routing import BaseRoute
 
+from askstream.server import plugins
 from askstream.server.bus import Bus
 from askstream.server.events.errors import AskstreamError
 from askstream.server.requests import QUESTION_CHARACTERS
@@ -94,14 +94,4 @@ TRANSPORTS = {
 
 def factories(names: Iterable[str]) -> list[Factory]:
     """What makes the transports of these names. ValueError for one that is neither in the table nor importable."""
-    return [_factory(name) for name in names]
-
-
-def _factory(name: str) -> Factory:
-    module, _, attribute = TRANSPORTS.get(name, name).partition(":")
-    try:
-        factory: Factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as problem:
-        expected = f"one of {sorted(TRANSPORTS)} or package.module:attribute"
-        raise ValueError(f"expected the name of a transport, {expected}, got {name!r}") from problem
-    return factory
+    return [plugins.named(name, TRANSPORTS, "a transport") for name in names]

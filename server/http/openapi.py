@@ -3,7 +3,10 @@
 from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from askstream.server.events.jsonschema import event_schema
+from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.requests import Ask, Input
 
 _PROBLEM = {
@@ -15,27 +18,6 @@ _PROBLEM = {
         "status": {"type": "integer"},
         "code": {"type": "string", "description": "stable; decide by it"},
         "detail": {"type": "string", "description": "for people"},
-    },
-}
-_RUN = {
-    "type": "object",
-    "required": ["run_id", "session_id", "question", "model", "state", "progress", "last_id", "usage", "links"],
-    "properties": {
-        "run_id": {"type": "string"},
-        "session_id": {"type": "string"},
-        "question": {"type": "string"},
-        "model": {"type": "string"},
-        "state": {"enum": ["running", "waiting", "completed", "failed", "cancelled"]},
-        "progress": {"type": "integer", "minimum": 0, "maximum": 100},
-        "last_id": {"type": "integer", "minimum": 1},
-        "attempt": {"type": "integer", "minimum": 1},
-        "created_at": {"type": "string", "format": "date-time"},
-        "ended_at": {"type": ["string", "null"], "format": "date-time"},
-        "pending_input": {"type": ["object", "null"], "description": "the data of its `input_requested`"},
-        "log_expired": {"type": "boolean"},
-        "usage": {"$ref": "#/components/schemas/Usage"},
-        "digest": {"type": ["string", "null"], "description": "SHA-256 over the event lines, once it ended"},
-        "links": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -59,21 +41,22 @@ _WATCH_ERRORS = (400, 404, 410, 422)
 _ASK_ERRORS = (400, 409, 413, 415, 422, 503)
 
 
+# What requests and answers hold.
+_RECEIVED, _ANSWERED = (Ask, Input), (Run, RunPage, SessionRuns)
+
+
 @cache
 def describe() -> dict[str, Any]:
     """An OpenAPI 3.1 document. What it returns is shared: don't change it."""
     event = event_schema()
     definitions = event.pop("$defs")
-    ask = Ask.model_json_schema(ref_template="#/components/schemas/{model}")
     return {
         "openapi": "3.1.0",
         "info": {"title": "askstream", "version": _version(), "description": "Ask a team of agents; watch it work."},
         "paths": _paths(),
         "components": {
             "schemas": {
-                "Ask": ask,
-                "Input": Input.model_json_schema(ref_template="#/components/schemas/{model}"),
-                "Run": _RUN,
+                **_models(),
                 "Problem": _PROBLEM,
                 "Event": _moved(event),
                 **{name: _moved(schema) for name, schema in definitions.items()},
@@ -89,7 +72,7 @@ def _paths() -> dict[str, Any]:
         "/ask": {"post": _asking("Start a run and wait for its answer", "200", _json({"type": "object"}), 502)},
         "/runs": {
             "post": _asking("Start a run", "202", _content("application/json", "Run")),
-            "get": _operation("List runs, newest first", "200", _json({"type": "object"}), _PAGING, 422),
+            "get": _operation("List runs, newest first", "200", _content("application/json", "RunPage"), _PAGING, 422),
         },
         "/runs/{run_id}": {
             "parameters": [_RUN_ID],
@@ -110,7 +93,9 @@ def _paths() -> dict[str, Any]:
         },
         "/sessions/{session_id}": {
             "parameters": [_SESSION_ID],
-            "get": _operation("List a session's runs, oldest first", "200", _json({"type": "object"}), [], 404),
+            "get": _operation(
+                "List a session's runs, oldest first", "200", _content("application/json", "SessionRuns"), [], 404
+            ),
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },
         "/test-stream": {"get": _operation("Stream mock events; no model is asked", "200", stream, [], 503)},
@@ -120,6 +105,13 @@ def _paths() -> dict[str, Any]:
             "get": _operation("JSON Schema of an event", "200", {"application/schema+json": {"schema": {}}}, [])
         },
     }
+
+
+def _models() -> dict[str, Any]:
+    received = [(model, "validation", TypeAdapter[Any](model)) for model in _RECEIVED]
+    answered = [(model, "serialization", TypeAdapter[Any](model)) for model in _ANSWERED]
+    _, schema = TypeAdapter.json_schemas([*received, *answered], ref_template="#/components/schemas/{model}")
+    return schema["$defs"]
 
 
 def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The plain HTTP side: runs as resources, the awaited question, the page, health and the descriptions of the API."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from starlette.staticfiles import StaticFiles
 from askstream import web
 from askstream.server import addresses
 from askstream.server.connections.leaving import ClientLeft, unless_left
-from askstream.server.events import Completed, Event, Failed, rfc3339
+from askstream.server.events import Completed, Event, Failed
 from askstream.server.events.errors import InvalidRequest, RunActive
+from askstream.server.http import views
 from askstream.server.http.openapi import describe
+from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import Page, RunRecord
 from askstream.server.problems import problem
 from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
@@ -122,45 +123,49 @@ class Desk:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, _ = await self._runs.start(ask.question_of(EVERYBODY))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
-        return self._one(record, 202, headers)
+        return self._one(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """`next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
-        shown, last = records[:limit], records[limit - 1 : limit]
-        more = f"/runs?limit={limit}&before={_page_mark(last[0])}" if len(records) > limit else None
-        return Json({"runs": [self._shown(record) for record in shown], "next": more})
+        page: RunPage = {"runs": [self._shown(request, record) for record in records[:limit]], "next": None}
+        if len(records) > limit:
+            page["next"] = addresses.runs(request.scope, limit=limit, before=_page_mark(records[limit - 1]))
+        return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._one(await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        return self._one(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledges at once; the run's terminal event says when it has ended."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
-        return self._one(record, 200 if record.ended else 202)
+        return self._one(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """A human's answer. The first one wins; the same again is fine."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
-        return self._one(await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+        return self._one(request, await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
 
     async def session(self, request: Request) -> Response:
         """The session's runs, oldest first."""
         session_id = request.path_params["session_id"]
         records = await self._runs.session(session_id, EVERYBODY)
-        return Json({"session_id": session_id, "runs": [self._shown(record) for record in records]})
+        session: SessionRuns = {"session_id": session_id, "runs": [self._shown(request, record) for record in records]}
+        return Json(session)
 
     async def forget_session(self, request: Request) -> Response:
         await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
         return Response(status_code=204)
 
-    def _one(self, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-        return Json(self._shown(record), status, headers)
+    def _one(
+        self, request: Request, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        return Json(self._shown(request, record), status, headers)
 
-    def _shown(self, record: RunRecord) -> dict[str, Any]:
-        return _shown(record, self._runs.pending(record.run_id))
+    def _shown(self, request: Request, record: RunRecord) -> Run:
+        return views.run(request.scope, record, self._runs.pending(record.run_id))
 
     async def forget(self, request: Request) -> Response:
         if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
@@ -178,32 +183,6 @@ def _answer(event: Event) -> Response:
             return problem(502, "The run failed", code, event.message, headers)
         case _:
             return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
-
-
-def _shown(record: RunRecord, pending: dict[str, Any] | None) -> dict[str, Any]:
-    """A run as its resource shows it."""
-    here = f"/runs/{record.run_id}"
-    return {
-        "run_id": record.run_id,
-        "session_id": record.session_id,
-        "question": record.question,
-        "model": record.model,
-        "state": record.state,
-        "progress": record.progress,
-        "last_id": record.last_id,
-        "attempt": record.attempt,
-        "created_at": _moment(record.created_at),
-        "ended_at": _moment(record.ended_at) if record.ended_at is not None else None,
-        "log_expired": record.expired_at is not None,
-        "pending_input": pending,
-        "usage": {"prompt_tokens": record.prompt_tokens, "completion_tokens": record.completion_tokens},
-        "digest": record.digest,
-        "links": {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel", "input": f"{here}/input"},
-    }
-
-
-def _moment(seconds: float) -> str:
-    return rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 
 def _paging(request: Request) -> tuple[int, Page | None]:

@@ -1,20 +1,31 @@
 """Which backend serves which scheme of journal URL. A new backend is a new file and one row here."""
 
-import importlib
-from urllib.parse import urlsplit
+import re
 
+from askstream.server import plugins
 from askstream.server.journal.base import Journal
 
-# Each module offers `open_url(url, *, synchronous) -> Journal`.
-STORES = {"memory": "askstream.server.journal.memory", "sqlite": "askstream.server.journal.sqlite.journal"}
+# Each is called as `open_url(url, *, synchronous)`, and returns a journal.
+BACKENDS = {
+    "memory": "askstream.server.journal.memory:open_url",
+    "sqlite": "askstream.server.journal.sqlite.journal:open_url",
+}
+_FROM_OUTSIDE = re.compile(r"(?P<spec>[\w.]+:[\w.]+)(\?(?P<rest>.*))?", re.DOTALL)
 
 
 def open_journal(url: str, *, synchronous: str = "normal") -> Journal:
-    """`memory://`, or `sqlite:///relative.db` and `sqlite:////absolute.db`.
+    """The journal that `url` names: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or from outside.
 
-    Raises ValueError for a URL that isn't one of these and JournalError where the store can't be opened.
+    From outside is `package.module:attribute`, or `package.module:attribute?rest`: the attribute is called with the
+    rest, '' where there is none, and returns a Journal. `synchronous` is SQLite's. Raises ValueError for a URL that is
+    none of these, and what the backend raises, which is JournalError where a store can't be opened.
     """
-    scheme = urlsplit(url).scheme
-    if scheme not in STORES:
-        raise ValueError(f"expected a journal URL with one of the schemes {sorted(STORES)}, got {url!r}")
-    return importlib.import_module(STORES[scheme]).open_url(url, synchronous=synchronous)
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in BACKENDS:
+        return plugins.load(BACKENDS[scheme])(url, synchronous=synchronous)
+    named = _FROM_OUTSIDE.fullmatch(url)
+    if named is None:
+        schemes = ", ".join(f"{scheme}://" for scheme in BACKENDS)
+        raise ValueError(f"expected a journal, {schemes} or package.module:attribute, got {url!r}")
+    opener = plugins.named(named["spec"], {}, "a journal")
+    return plugins.checked(opener(named["rest"] or ""), Journal, named["spec"])

@@ -1,8 +1,12 @@
 """What a run needs of whoever answers its question. AutoGen stands behind it today; another framework can tomorrow."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from askstream.server import plugins
 from askstream.server.events import Draft, Json, Usage
 
 
@@ -98,3 +102,27 @@ class Orchestrator(Protocol):
         no further model or tool call begins and nothing of the run is left behind, within 5 s whatever a tool does.
         """
         ...
+
+
+@runtime_checkable
+class Warms(Protocol):
+    """An orchestrator that can do early what its first question would have to wait for."""
+
+    async def warm(self) -> None:
+        """Called once, when the server answers requests. What it raises is logged."""
+        ...
+
+
+@asynccontextmanager
+async def open_named(spec: str) -> AsyncGenerator[Orchestrator]:
+    """The orchestrator that `package.module:attribute` names: an object, or what makes one, called without arguments.
+
+    One that is an async context manager is entered first, and left at the end of the block, when no run may be left.
+    Raises ValueError for a name that leads to no orchestrator. The module is imported in a thread.
+    """
+    found: Any = await asyncio.to_thread(plugins.named, spec, {}, "an orchestrator")
+    made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
+    async with AsyncExitStack() as stack:
+        if hasattr(made, "__aenter__"):
+            made = await stack.enter_async_context(made)
+        yield plugins.checked(made, Orchestrator, spec)

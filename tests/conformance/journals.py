@@ -2,29 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from askstream.server.journal import Entry, Head, Journal, RunRecord
+from askstream.server.journal import Entry, Journal
+from askstream.server.journal.conformance import entries, entry, head, record
 
-
-def record(run_id: str = "r", **changes: Any) -> RunRecord:
-    return replace(
-        RunRecord(run_id=run_id, principal="p", session_id="s", question="q", model="m", created_at=1000.0), **changes
-    )
-
-
-def head(run_id: str = "r", **changes: Any) -> Head:
-    """What an append to that record takes."""
-    return record(run_id, **changes).head
-
-
-def entry(number: int, event_type: str = "agent_thinking", *, size: int = 10) -> Entry:
-    return Entry(number, event_type, "A", (b"%d" % number).ljust(size, b"."))
-
-
-def entries(first: int, last: int, *, size: int = 10) -> list[Entry]:
-    return [entry(number, size=size) for number in range(first, last + 1)]
+__all__ = ["Yielding", "entries", "entry", "head", "record"]
 
 
 class Yielding:

@@ -1,243 +1,160 @@
-"""What every journal promises, over all of them."""
+"""What every journal promises, over all of them; and that the kit which says so sees a promise that is broken."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
-from askstream.server.journal import Checkpoint, Entry, Journal, Page, Size, open_journal
-from askstream.server.journal.base import RECORD_SECONDS
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from askstream.server.events.errors import OutOfOrder
+from askstream.server.journal import READ_BYTES, Entry, Head, Journal, Page, RunRecord, Size, open_journal
+from askstream.server.journal.conformance import JournalConformance
+from askstream.server.journal.memory import MemoryJournal
+from tests.conformance.journals import Yielding
 
 
-@pytest.fixture(params=["memory", "sqlite", "yielding memory", "yielding sqlite"])
-async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
-    kind = str(request.param)
-    url = f"sqlite:///{tmp_path / 'j.db'}" if kind.endswith("sqlite") else "memory://"
-    opened = open_journal(url)
-    yield cast(Journal, Yielding(opened)) if kind.startswith("yielding") else opened
-    await opened.close()
+class TestMemory(JournalConformance):
+    async def open(self, folder: Path) -> Journal:
+        return open_journal("memory://")
 
 
-async def test_what_was_appended_is_read_back_in_order_from_any_cursor(journal: Journal) -> None:
-    """The log is the log."""
-    await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(head(last_id=5, progress=50), entries(2, 5))
-    for cursor in range(6):
-        assert await journal.read("r", cursor) == entries(cursor + 1, 5)
-    assert await journal.record("r") == record(last_id=5, progress=50)
+class TestSqlite(JournalConformance):
+    async def open(self, folder: Path) -> Journal:
+        return open_journal(f"sqlite:///{folder / 'j.db'}")
 
 
-async def test_a_read_is_bounded_and_never_empty_before_the_end(journal: Journal) -> None:
-    """A viewer far behind gets pieces, and each piece takes it on, however small the bound."""
-    await journal.create(record(last_id=9), entries(1, 9, size=100))
-    assert [e.id for e in await journal.read("r", 0, limit=350)] == [1, 2, 3]
-    assert [e.id for e in await journal.read("r", 3, limit=1)] == [4]
-    assert await journal.read("r", 9) == []
+class TestYieldingMemory(JournalConformance):
+    async def open(self, folder: Path) -> Journal:
+        return cast(Journal, Yielding(open_journal("memory://")))
 
 
-async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(journal: Journal) -> None:
-    """Ids are contiguous, whoever writes."""
-    await journal.create(record(last_id=2), entries(1, 2))
-    for first in (2, 4):
-        with pytest.raises(OutOfOrder):
-            await journal.append(head(last_id=first, state="failed"), entries(first, first))
-    assert await journal.read("r", 0) == entries(1, 2)
-    assert await journal.record("r") == record(last_id=2)
+class TestYieldingSqlite(JournalConformance):
+    async def open(self, folder: Path) -> Journal:
+        return cast(Journal, Yielding(open_journal(f"sqlite:///{folder / 'j.db'}")))
 
 
-async def test_an_append_moves_the_whole_head(journal: Journal) -> None:
-    """Each field has its own value, so that none is mistaken for another; the record's rest stays as it was."""
-    await journal.create(record(attempt=3), [])
-    moved = head(
-        attempt=3, state="completed", progress=11, last_id=1, prompt_tokens=12, completion_tokens=13, log_events=14,
-        log_bytes=15, ended_at=16.0, digest="d",
-    )  # fmt: skip
-    await journal.append(moved, entries(1, 1))
-    assert await journal.record("r") == record().moved(moved)
+class Unfenced(MemoryJournal):
+    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        if head.run_id in self._logs:
+            log = self._logs[head.run_id]
+            log.record = replace(log.record, attempt=head.attempt)
+        await super().append(head, entries, checkpoint=checkpoint)
 
 
-async def test_an_attempt_that_was_succeeded_can_write_no_more(journal: Journal) -> None:
-    """The fence: neither events nor a checkpoint nor the record of the one given up for dead get in."""
-    await journal.create(record(last_id=1), entries(1, 1))
-    assert await journal.claim("r") == record(last_id=1, attempt=2)
-    with pytest.raises(Fenced):
-        await journal.append(head(last_id=2), entries(2, 2), checkpoint=b"old")
-    await journal.append(head(last_id=2, attempt=2), entries(2, 2))
-    assert await journal.read("r", 0) == entries(1, 2)
-    assert await journal.checkpoint("r") is None
+class Patient(MemoryJournal):
+    """Takes an append that leaves a hole for one that was made before."""
+
+    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        try:
+            await super().append(head, entries, checkpoint=checkpoint)
+        except OutOfOrder:
+            return
 
 
-async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(journal: Journal) -> None:
-    """Nobody goes on with what is finished."""
-    await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(head(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
-    assert await journal.claim("r") is None
-    assert await journal.claim("unknown") is None
-    assert await journal.record("r") == record(last_id=2, state="completed", ended_at=5.0)
+class Halfway(MemoryJournal):
+    """Leaves half of an append that is refused."""
+
+    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        try:
+            await super().append(head, entries, checkpoint=checkpoint)
+        except OutOfOrder:
+            self._logs[head.run_id].entries.extend(entries)
+            raise
 
 
-async def test_a_checkpoint_goes_with_its_events_and_stays_until_the_next(journal: Journal) -> None:
-    """It names the event after which it was taken; an append without one leaves it alone."""
-    await journal.create(record(last_id=1), entries(1, 1))
-    assert await journal.checkpoint("r") is None
-    await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"first")
-    await journal.append(head(last_id=4), entries(4, 4))
-    assert await journal.checkpoint("r") == Checkpoint(3, b"first")
-    await journal.append(head(last_id=4), [], checkpoint=b"second")
-    assert await journal.checkpoint("r") == Checkpoint(4, b"second")
+class Forgetful(MemoryJournal):
+    """Loses the checkpoint with the next append."""
+
+    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        await super().append(head, entries, checkpoint=checkpoint)
+        if checkpoint is None:
+            self._logs[head.run_id].checkpoint = None
 
 
-async def test_one_key_starts_one_run(journal: Journal) -> None:
-    """Of a hundred equal requests at once one starts a run and all get it."""
-    asked = [record(f"r{n}", idempotency_key="k") for n in range(100)]
-    got = await asyncio.gather(*(journal.create(each, []) for each in asked))
-    assert len({each.run_id for each in got}) == 1
-    assert len(await journal.runs("p", limit=200)) == 1
+class Generous(MemoryJournal):
+    async def claim(self, run_id: str) -> RunRecord | None:
+        return await super().claim(run_id) or await self.record(run_id)
 
 
-async def test_a_key_binds_one_principal_for_a_day(journal: Journal) -> None:
-    """Somebody else's key is another key, and tomorrow's too."""
-    day = 24 * 3600
-    first = record("a", idempotency_key="k")
-    assert await journal.create(first, []) == first
-    for other in (
-        record("b", idempotency_key="k", principal="other"),
-        record("c", idempotency_key="other"),
-        record("d", idempotency_key=None),
-        record("e", idempotency_key=None),
-        record("f", idempotency_key="k", created_at=1000.0 + day),
-    ):
-        assert await journal.create(other, []) == other
-    late = record("g", idempotency_key="k", created_at=1000.0 + 2 * day - 1)
-    assert (await journal.create(late, [])).run_id == "f"
+class Unbounded(MemoryJournal):
+    async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
+        return await super().read(run_id, after)
 
 
-async def test_runs_are_listed_newest_first_and_page_by_page(journal: Journal) -> None:
-    """Every run once, also where several were created in the same instant."""
-    for number in range(7):
-        await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
-    await journal.create(record("other", principal="other"), [])
-    seen: list[str] = []
-    before: Page | None = None
-    while page := await journal.runs("p", before=before, limit=2):
-        seen += [each.run_id for each in page]
-        before = Page(page[-1].created_at, page[-1].run_id)
-    assert seen == ["r6", "r5", "r4", "r3", "r2", "r1", "r0"]
+class Repeating(MemoryJournal):
+    async def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+        async for found in super().watch(run_id, max(0, after - 1)):
+            yield found
 
 
-async def test_unfinished_runs_are_told_oldest_first(journal: Journal) -> None:
-    """What a server takes up when it starts."""
-    for number in (3, 1, 2):
-        await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
-    await journal.append(
-        head("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
-    )
-    assert [each.run_id for each in await journal.unfinished()] == ["r1", "r3"]
+class EverybodysKeys(MemoryJournal):
+    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        found = [await MemoryJournal.keyed(self, each, idempotency_key, now=now) for each in ("p", "other")]
+        return next((each for each in found if each is not None), None)
 
 
-async def test_only_a_run_that_has_ended_can_be_forgotten(journal: Journal) -> None:
-    """With all it left; the other runs stay."""
-    await journal.create(record("a", last_id=1), entries(1, 1))
-    await journal.create(record("b", last_id=1), entries(1, 1))
-    assert not await journal.forget("a")
-    await journal.append(head("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
-    assert await journal.forget("a")
-    assert not await journal.forget("a")
-    assert await journal.record("a") is None
-    assert await journal.read("a", 0) == []
-    assert await journal.read("b", 0) == entries(1, 1)
+class Indiscreet(MemoryJournal):
+    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
+        return [log.record for log in self._logs.values() if log.record.session_id == session_id]
 
 
-async def test_watching_tells_everything_from_the_cursor_to_the_terminal_event(journal: Journal) -> None:
-    """What was there and what comes, each once, and then it ends."""
-    await journal.create(record(last_id=2), entries(1, 2))
-    seen: list[int] = []
-
-    async def watch() -> None:
-        async for found in journal.watch("r", 1):
-            seen.extend(each.id for each in found)
-
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        group.create_task(watch())
-        for number in range(3, 30):
-            await journal.append(head(last_id=number), entries(number, number))
-            if number % 7 == 0:
-                await asyncio.sleep(0)
-        await journal.append(head(last_id=30, ended_at=5.0), [entry(30, "completed")])
-    assert seen == list(range(2, 31))
+class OldestFirst(MemoryJournal):
+    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+        return (await super().runs(principal, before=before, limit=limit))[::-1]
 
 
-async def test_a_watcher_that_gives_up_takes_nobody_along(journal: Journal) -> None:
-    """Cancelling one who waits leaves the others waiting."""
-    await journal.create(record(last_id=1), entries(1, 1))
-
-    async def watch() -> list[int]:
-        return [each.id async for found in journal.watch("r", 0) for each in found]
-
-    async with asyncio.timeout(10):
-        gives_up, stays = asyncio.create_task(watch()), asyncio.create_task(watch())
-        for _ in range(50):
-            await asyncio.sleep(0)
-        gives_up.cancel()
-        await asyncio.wait({gives_up})
-        await journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
-        assert await stays == [1, 2]
+class Careless(MemoryJournal):
+    async def forget(self, run_id: str) -> bool:
+        return self._logs.pop(run_id, None) is not None
 
 
-def chunk(number: int, agent: str = "A") -> Entry:
-    return Entry(number, "agent_chunk", agent, b"%d" % number)
+class Greedy(MemoryJournal):
+    async def compact(self, run_id: str) -> Size:
+        log = self._logs[run_id]
+        log.entries = [entry for entry in log.entries if entry.event_type != "agent_chunk"]
+        return await super().compact(run_id)
 
 
-async def test_compaction_drops_the_chunks_of_whole_messages_alone(journal: Journal) -> None:
-    """Those of a message that is still being written stay, and so does every other event, with its id."""
-    log = [entry(1), chunk(2), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
-    await journal.create(record(last_id=6), log)
-    left = [entry(1), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
-    assert await journal.compact("r") == Size(5, sum(len(each.line) for each in left))
-    for cursor in range(7):
-        assert await journal.read("r", cursor) == [each for each in left if each.id > cursor]
-    await journal.append(head(last_id=7), [entry(7)])
-    assert [each.id for each in await journal.read("r", 4)] == [5, 6, 7]
+class Hoarding(MemoryJournal):
+    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+        return 0
 
 
-async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(journal: Journal) -> None:
-    """The oldest ended first; the record stays for a while to tell of it."""
-    for number in range(5):
-        run = record(f"r{number}", last_id=1, log_bytes=100, log_events=1)
-        await journal.create(run, entries(1, 1))
-        if number:
-            done = replace(run, last_id=2, ended_at=float(number), state="completed")
-            await journal.append(done.head, [entry(2, "completed")])
-    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000) == 1
-    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 2
-    assert await journal.expire(now=50.0, ended_before=2.0, most_bytes=250) == 0
-    there = {f"r{number}": len(await journal.read(f"r{number}", 0)) for number in range(5)}
-    assert there == {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2}
-    expired = await journal.record("r1")
-    assert expired is not None
-    assert (expired.expired_at, expired.log_bytes, expired.state) == (50.0, 0, "completed")
-    assert await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000) == 0
-    assert await journal.record("r1") is None
-    assert await journal.record("r4") is not None
+class Mortal(MemoryJournal):
+    """Says that it survives."""
+
+    survives = True
 
 
-async def test_a_session_lists_its_runs_oldest_first(journal: Journal) -> None:
-    """Those of its principal alone."""
-    for number in (2, 0, 1):
-        await journal.create(record(f"r{number}", created_at=float(number)), [])
-    await journal.create(record("other session", session_id="t"), [])
-    await journal.create(record("other principal", principal="q"), [])
-    assert [each.run_id for each in await journal.session("p", "s")] == ["r0", "r1", "r2"]
+class Finished(MemoryJournal):
+    async def unfinished(self) -> list[RunRecord]:
+        return []
 
 
-async def test_an_unknown_run_has_no_record_and_no_events(journal: Journal) -> None:
-    """Asking is no error."""
-    assert await journal.record("unknown") is None
-    assert await journal.read("unknown", 0) == []
-    with pytest.raises(JournalError):
-        await journal.append(head("unknown"), entries(1, 1))
+BROKEN = [
+    Unfenced, Patient, Halfway, Forgetful, Generous, Unbounded, Repeating, EverybodysKeys, Indiscreet, OldestFirst,
+    Careless, Greedy, Hoarding, Mortal, Finished,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_the_kit_sees_a_broken_promise(kind: type[MemoryJournal]) -> None:
+    """Each of these journals breaks one."""
+
+    class Tests(JournalConformance):
+        async def open(self, folder: Path) -> Journal:
+            return kind()
+
+    tests = Tests()
+    checks: list[Callable[[], None]] = [getattr(tests, name) for name in dir(tests) if name.startswith("test_")]
+    assert len(checks) > 15
+    assert [check for check in checks if _fails(check)]
+
+
+def _fails(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except AssertionError:
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""What every transport promises, over all of them, one from outside of the house included."""
+"""What every transport promises, over all of them, the one that docs/extending.md shows included."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from askstream.transports import base
+from tests.docs.blocks import modules
+from tests.docs.test_extending import PAGE
 from tests.e2e.conftest import ServerProcess, started
 from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
 
@@ -29,9 +31,11 @@ WATCH: dict[str, Callable[[str, str], Awaitable[list[str]]]] = {"sse": sse, "web
 @pytest.fixture(scope="module", params=["true", "false"], ids=["direct", "plain"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """With the third transport named in a setting: no file of the core knows it. Both ways to a connection."""
-    names = '["sse", "websocket", "tests.conformance.lines:Lines"]'
+    names = '["sse", "websocket", "lines:Lines"]'
     folder = tmp_path_factory.mktemp("data")
-    with started(folder, ASKSTREAM_TRANSPORTS=names, ASKSTREAM_DIRECT=request.param) as process:
+    (folder / "lines.py").write_text(modules(PAGE)["lines.py"])
+    variables = {"ASKSTREAM_TRANSPORTS": names, "ASKSTREAM_DIRECT": request.param, "PYTHONPATH": str(folder)}
+    with started(folder, **variables) as process:
         yield process
 
 

@@ -32,12 +32,12 @@ BRIEF = {"ASKSTREAM_DRAIN_SECONDS": "0.2"}
 class ServerProcess:
     """`url` is where it answers; `output` what it has written so far."""
 
-    def __init__(self, data: Path, *options: str, **environment: str) -> None:
+    def __init__(self, data: Path, *options: str, cwd: str = str(ROOT), **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
         self.data = data
         self.process = subprocess.Popen(
             [sys.executable, "-m", "askstream.server", "serve", "--port", "0", "--data", str(data), *options],
-            cwd=ROOT,
+            cwd=cwd,
             env={**kept, "PYTHONUNBUFFERED": "1", **BRIEF, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,8 +95,8 @@ class Start(Protocol):
 
 
 @contextmanager
-def started(data: Path, *options: str, **environment: str) -> Generator[ServerProcess]:
-    server = ServerProcess(data, *options, **environment)
+def started(data: Path, *options: str, cwd: str = str(ROOT), **environment: str) -> Generator[ServerProcess]:
+    server = ServerProcess(data, *options, cwd=cwd, **environment)
     try:
         yield server
     finally:

@@ -1,0 +1,334 @@
+"""What every journal promises, as tests for one of your own. The server never imports this.
+
+    class TestMyJournal(JournalConformance):
+        async def open(self, folder: Path) -> Journal:
+            return MyJournal(folder / "journal")
+
+pytest collects the class as it stands, without a plug-in; so does unittest, beside `unittest.TestCase`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
+from askstream.server.journal.base import RECORD_SECONDS, Checkpoint, Entry, Head, Journal, Page, RunRecord, Size
+
+# Only a way to fail: each promise is checked within a moment.
+SECONDS = 60
+
+Check: TypeAlias = Callable[["JournalConformance", Journal], Awaitable[None]]
+
+
+def record(run_id: str = "r", **changes: Any) -> RunRecord:
+    return replace(
+        RunRecord(run_id=run_id, principal="p", session_id="s", question="q", model="m", created_at=1000.0), **changes
+    )
+
+
+def head(run_id: str = "r", **changes: Any) -> Head:
+    """What an append to that record takes."""
+    return record(run_id, **changes).head
+
+
+def entry(number: int, event_type: str = "agent_thinking", *, size: int = 10) -> Entry:
+    return Entry(number, event_type, "A", (b"%d" % number).ljust(size, b"."))
+
+
+def entries(first: int, last: int, *, size: int = 10) -> list[Entry]:
+    return [entry(number, size=size) for number in range(first, last + 1)]
+
+
+def chunk(number: int, agent: str = "A") -> Entry:
+    return Entry(number, "agent_chunk", agent, b"%d" % number)
+
+
+def _promise(check: Check) -> Callable[["JournalConformance"], None]:
+    """A test that checks one promise on a fresh journal."""
+
+    def test(self: "JournalConformance") -> None:
+        with TemporaryDirectory() as folder:
+            asyncio.run(_keeps(self, check, Path(folder)))
+
+    test.__name__, test.__qualname__, test.__doc__ = check.__name__, check.__qualname__, check.__doc__
+    return test
+
+
+async def _keeps(tests: "JournalConformance", check: Check, folder: Path) -> None:
+    async with asyncio.timeout(SECONDS):
+        journal = await tests.open(folder)
+        try:
+            await check(tests, journal)
+        finally:
+            await journal.close()
+
+
+def _expect(got: object, expected: object) -> None:
+    if got != expected:
+        raise AssertionError(f"expected {expected!r}, got {got!r}")
+
+
+@contextmanager
+def _raises(error: type[JournalError]) -> Generator[None]:
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(f"expected {error.__name__} to be raised")
+
+
+class JournalConformance:
+    """One test for each promise. `open` is yours."""
+
+    async def open(self, folder: Path) -> Journal:
+        """The journal that belongs to this folder: empty for an empty folder, the same one for the same folder.
+
+        Each test has a folder of its own, and deletes it.
+        """
+        raise NotImplementedError
+
+    @_promise
+    async def test_what_was_appended_is_read_back_in_order_from_any_cursor(self, journal: Journal) -> None:
+        """The log is the log."""
+        await journal.create(record(last_id=1), entries(1, 1))
+        await journal.append(head(last_id=5, progress=50), entries(2, 5))
+        for cursor in range(6):
+            _expect(await journal.read("r", cursor), entries(cursor + 1, 5))
+        _expect(await journal.record("r"), record(last_id=5, progress=50))
+
+    @_promise
+    async def test_a_read_is_bounded_and_never_empty_before_the_end(self, journal: Journal) -> None:
+        """A viewer far behind gets pieces, and each piece takes it on, however small the bound."""
+        await journal.create(record(last_id=9), entries(1, 9, size=100))
+        _expect([e.id for e in await journal.read("r", 0, limit=350)], [1, 2, 3])
+        _expect([e.id for e in await journal.read("r", 3, limit=1)], [4])
+        _expect(await journal.read("r", 9), [])
+
+    @_promise
+    async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(self, journal: Journal) -> None:
+        """Ids are contiguous, whoever writes."""
+        await journal.create(record(last_id=2), entries(1, 2))
+        for first in (2, 4):
+            with _raises(OutOfOrder):
+                await journal.append(head(last_id=first, state="failed"), entries(first, first))
+        _expect(await journal.read("r", 0), entries(1, 2))
+        _expect(await journal.record("r"), record(last_id=2))
+
+    @_promise
+    async def test_an_append_moves_the_whole_head(self, journal: Journal) -> None:
+        """Each field has its own value, so that none is mistaken for another; the record's rest stays as it was."""
+        await journal.create(record(attempt=3), [])
+        moved = head(
+            attempt=3, state="completed", progress=11, last_id=1, prompt_tokens=12, completion_tokens=13, log_events=14,
+            log_bytes=15, ended_at=16.0, digest="d",
+        )  # fmt: skip
+        await journal.append(moved, entries(1, 1))
+        _expect(await journal.record("r"), record().moved(moved))
+
+    @_promise
+    async def test_an_attempt_that_was_succeeded_can_write_no_more(self, journal: Journal) -> None:
+        """The fence: neither events nor a checkpoint nor the record of the one given up for dead get in."""
+        await journal.create(record(last_id=1), entries(1, 1))
+        _expect(await journal.claim("r"), record(last_id=1, attempt=2))
+        with _raises(Fenced):
+            await journal.append(head(last_id=2), entries(2, 2), checkpoint=b"old")
+        await journal.append(head(last_id=2, attempt=2), entries(2, 2))
+        _expect(await journal.read("r", 0), entries(1, 2))
+        _expect(await journal.checkpoint("r"), None)
+
+    @_promise
+    async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(self, journal: Journal) -> None:
+        """Nobody goes on with what is finished."""
+        await journal.create(record(last_id=1), entries(1, 1))
+        await journal.append(head(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
+        _expect(await journal.claim("r"), None)
+        _expect(await journal.claim("unknown"), None)
+        _expect(await journal.record("r"), record(last_id=2, state="completed", ended_at=5.0))
+
+    @_promise
+    async def test_a_checkpoint_goes_with_its_events_and_stays_until_the_next(self, journal: Journal) -> None:
+        """It names the event after which it was taken; an append without one leaves it alone."""
+        await journal.create(record(last_id=1), entries(1, 1))
+        _expect(await journal.checkpoint("r"), None)
+        await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"first")
+        await journal.append(head(last_id=4), entries(4, 4))
+        _expect(await journal.checkpoint("r"), Checkpoint(3, b"first"))
+        await journal.append(head(last_id=4), [], checkpoint=b"second")
+        _expect(await journal.checkpoint("r"), Checkpoint(4, b"second"))
+
+    @_promise
+    async def test_one_key_starts_one_run(self, journal: Journal) -> None:
+        """Of a hundred equal requests at once one starts a run and all get it."""
+        asked = [record(f"r{n}", idempotency_key="k") for n in range(100)]
+        got = await asyncio.gather(*(journal.create(each, []) for each in asked))
+        _expect(len({each.run_id for each in got}), 1)
+        _expect(len(await journal.runs("p", limit=200)), 1)
+
+    @_promise
+    async def test_a_key_binds_one_principal_for_a_day(self, journal: Journal) -> None:
+        """Somebody else's key is another key, and tomorrow's too."""
+        day = 24 * 3600
+        first = record("a", idempotency_key="k")
+        _expect(await journal.create(first, []), first)
+        for other in (
+            record("b", idempotency_key="k", principal="other"),
+            record("c", idempotency_key="other"),
+            record("d", idempotency_key=None),
+            record("e", idempotency_key=None),
+            record("f", idempotency_key="k", created_at=1000.0 + day),
+        ):
+            _expect(await journal.create(other, []), other)
+        late = record("g", idempotency_key="k", created_at=1000.0 + 2 * day - 1)
+        _expect((await journal.create(late, [])).run_id, "f")
+
+    @_promise
+    async def test_a_key_leads_to_the_run_that_holds_it(self, journal: Journal) -> None:
+        """To the same one as `create` does."""
+        await journal.create(record("a", idempotency_key="k"), [])
+        _expect(await journal.keyed("p", "k", now=1000.0), record("a", idempotency_key="k"))
+        _expect(await journal.keyed("p", "other", now=1000.0), None)
+        _expect(await journal.keyed("other", "k", now=1000.0), None)
+        _expect(await journal.keyed("p", "k", now=1000.0 + 24 * 3600), None)
+
+    @_promise
+    async def test_runs_are_listed_newest_first_and_page_by_page(self, journal: Journal) -> None:
+        """Every run once, also where several were created in the same instant."""
+        for number in range(7):
+            await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
+        await journal.create(record("other", principal="other"), [])
+        seen: list[str] = []
+        before: Page | None = None
+        while page := await journal.runs("p", before=before, limit=2):
+            seen += [each.run_id for each in page]
+            before = Page(page[-1].created_at, page[-1].run_id)
+        _expect(seen, ["r6", "r5", "r4", "r3", "r2", "r1", "r0"])
+
+    @_promise
+    async def test_unfinished_runs_are_told_oldest_first(self, journal: Journal) -> None:
+        """What a server takes up when it starts."""
+        for number in (3, 1, 2):
+            await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
+        await journal.append(
+            head("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
+        )
+        _expect([each.run_id for each in await journal.unfinished()], ["r1", "r3"])
+
+    @_promise
+    async def test_only_a_run_that_has_ended_can_be_forgotten(self, journal: Journal) -> None:
+        """With all it left; the other runs stay."""
+        await journal.create(record("a", last_id=1), entries(1, 1))
+        await journal.create(record("b", last_id=1), entries(1, 1))
+        _expect(await journal.forget("a"), False)
+        await journal.append(head("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
+        _expect(await journal.forget("a"), True)
+        _expect(await journal.forget("a"), False)
+        _expect(await journal.record("a"), None)
+        _expect(await journal.read("a", 0), [])
+        _expect(await journal.read("b", 0), entries(1, 1))
+
+    @_promise
+    async def test_watching_tells_everything_from_the_cursor_to_the_terminal_event(self, journal: Journal) -> None:
+        """What was there and what comes, each once, and then it ends."""
+        await journal.create(record(last_id=2), entries(1, 2))
+        seen: list[int] = []
+
+        async def watch() -> None:
+            async for found in journal.watch("r", 1):
+                seen.extend(each.id for each in found)
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            group.create_task(watch())
+            for number in range(3, 30):
+                await journal.append(head(last_id=number), entries(number, number))
+                if number % 7 == 0:
+                    await asyncio.sleep(0)
+            await journal.append(head(last_id=30, ended_at=5.0), [entry(30, "completed")])
+        _expect(seen, list(range(2, 31)))
+
+    @_promise
+    async def test_a_watcher_that_gives_up_takes_nobody_along(self, journal: Journal) -> None:
+        """Cancelling one who waits leaves the others waiting."""
+        await journal.create(record(last_id=1), entries(1, 1))
+
+        async def watch() -> list[int]:
+            return [each.id async for found in journal.watch("r", 0) for each in found]
+
+        async with asyncio.timeout(10):
+            gives_up, stays = asyncio.create_task(watch()), asyncio.create_task(watch())
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gives_up.cancel()
+            await asyncio.wait({gives_up})
+            await journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
+            _expect(await stays, [1, 2])
+
+    @_promise
+    async def test_compaction_drops_the_chunks_of_whole_messages_alone(self, journal: Journal) -> None:
+        """Those of a message that is still being written stay, and so does every other event, with its id."""
+        log = [entry(1), chunk(2), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
+        await journal.create(record(last_id=6), log)
+        left = [entry(1), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
+        _expect(await journal.compact("r"), Size(5, sum(len(each.line) for each in left)))
+        for cursor in range(7):
+            _expect(await journal.read("r", cursor), [each for each in left if each.id > cursor])
+        await journal.append(head(last_id=7), [entry(7)])
+        _expect([each.id for each in await journal.read("r", 4)], [5, 6, 7])
+
+    @_promise
+    async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(self, journal: Journal) -> None:
+        """The oldest ended first; the record stays for a while to tell of it."""
+        for number in range(5):
+            run = record(f"r{number}", last_id=1, log_bytes=100, log_events=1)
+            await journal.create(run, entries(1, 1))
+            if number:
+                done = replace(run, last_id=2, ended_at=float(number), state="completed")
+                await journal.append(done.head, [entry(2, "completed")])
+        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000), 1)
+        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 2)
+        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 0)
+        there = {f"r{number}": len(await journal.read(f"r{number}", 0)) for number in range(5)}
+        _expect(there, {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2})
+        expired = await journal.record("r1")
+        _expect(expired is not None, True)
+        _expect((expired.expired_at, expired.log_bytes, expired.state), (50.0, 0, "completed"))
+        _expect(await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000), 0)
+        _expect(await journal.record("r1"), None)
+        _expect(await journal.record("r4") is not None, True)
+
+    @_promise
+    async def test_a_session_lists_its_runs_oldest_first(self, journal: Journal) -> None:
+        """Those of its principal alone."""
+        for number in (2, 0, 1):
+            await journal.create(record(f"r{number}", created_at=float(number)), [])
+        await journal.create(record("other session", session_id="t"), [])
+        await journal.create(record("other principal", principal="q"), [])
+        _expect([each.run_id for each in await journal.session("p", "s")], ["r0", "r1", "r2"])
+
+    @_promise
+    async def test_an_unknown_run_has_no_record_and_no_events(self, journal: Journal) -> None:
+        """Asking is no error."""
+        _expect(await journal.record("unknown"), None)
+        _expect(await journal.read("unknown", 0), [])
+        with _raises(JournalError):
+            await journal.append(head("unknown"), entries(1, 1))
+
+    def test_what_survives_is_there_when_the_journal_is_opened_again(self) -> None:
+        """Events, record and checkpoint, where the journal says so."""
+        with TemporaryDirectory() as folder:
+            asyncio.run(self._survives(Path(folder)))
+
+    async def _survives(self, folder: Path) -> None:
+        journal = await self.open(folder)
+        await journal.create(record(last_id=1), entries(1, 1))
+        await journal.append(head(last_id=3, progress=50), entries(2, 3), checkpoint=b"state")
+        await journal.close()
+        if journal.survives:
+            again = await self.open(folder)
+            _expect(await again.read("r", 0), entries(1, 3))
+            _expect(await again.unfinished(), [record(last_id=3, progress=50)])
+            _expect(await again.checkpoint("r"), Checkpoint(3, b"state"))
+            await again.close()

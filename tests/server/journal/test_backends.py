@@ -1,0 +1,53 @@
+"""A journal is opened by its URL, or by the name of what makes one."""
+
+from pathlib import Path
+
+import pytest
+
+from askstream.server.journal import open_journal
+from askstream.server.journal.backends import BACKENDS
+from askstream.server.journal.memory import MemoryJournal
+
+HERE = "tests.server.journal.test_backends"
+
+
+class Named(MemoryJournal):
+    def __init__(self, rest: str) -> None:
+        super().__init__()
+        self.rest = rest
+
+
+def number(rest: str) -> int:
+    return len(rest)
+
+
+async def test_a_journal_from_outside_is_given_what_follows_its_name() -> None:
+    """Whatever that is, a URL included; nothing where nothing follows."""
+    for rest in ("", "redis://host:6379/0?db=1", "path with spaces.db"):
+        opened = open_journal(f"{HERE}:Named?{rest}" if rest else f"{HERE}:Named", synchronous="full")
+        assert isinstance(opened, Named)
+        assert opened.rest == rest
+
+
+async def test_every_backend_in_the_table_can_be_opened(tmp_path: Path) -> None:
+    """A row that names nothing would be found by the first operator otherwise. All are given `synchronous`."""
+    for scheme in BACKENDS:
+        opened = open_journal(f"{scheme}:///{tmp_path / 'x.db'}", synchronous="full")
+        assert await opened.unfinished() == []
+        await opened.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgres://host/db", "memory://, sqlite:// or package.module:attribute, got 'postgres://host/db'"),
+        ("nonsense", "got 'nonsense'"),
+        (f"{HERE}:missing", f"a journal, .*got '{HERE}:missing': {HERE} has no missing"),
+        ("no_such_module:it?x", "there is no module no_such_module"),
+        (f"{HERE}:number", "the protocol Journal of .*:number', got a int, which has no survives, create, keyed"),
+    ],
+)
+def test_what_leads_to_no_journal_is_refused_in_words_that_help(url: str, words: str) -> None:
+    """With what was expected, and why it isn't that."""
+    with pytest.raises(ValueError, match=words):
+        open_journal(url)

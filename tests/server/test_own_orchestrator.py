@@ -1,0 +1,47 @@
+"""An orchestrator from outside in the server: instead of a team, and without power over the server."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from askstream.server.app import open_app
+from askstream.server.events import Usage
+from askstream.server.requests import EVERYBODY
+from askstream.server.runs import Answer, Question, Sink, Task
+from askstream.server.settings import Settings
+
+HERE = "tests.server.test_own_orchestrator"
+
+
+class Clumsy:
+    """Can't be made ready, but answers."""
+
+    model = "clumsy"
+
+    async def warm(self) -> None:
+        raise LookupError("no model there")
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        return Answer(final_response="done", total_messages=0, usage=Usage(), agent_name="Clumsy")
+
+
+async def test_one_that_cannot_be_made_ready_is_logged_and_asked_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a stranger's code raises ends nothing but itself."""
+    caplog.set_level(logging.ERROR)
+    async with open_app(Settings(data=tmp_path, journal="memory://", orchestrator=f"{HERE}:Clumsy")) as app:
+        await app.warmed
+        record, _ = await app.runs.start(Question(text="?", principal=EVERYBODY))
+        assert (await app.runs.outcome(record.run_id)).event_type == "completed"
+        assert record.model == app.model == "clumsy"
+    assert [r.getMessage() for r in caplog.records] == ["clumsy can't be made ready"]
+
+
+async def test_a_team_and_an_orchestrator_exclude_each_other(tmp_path: Path) -> None:
+    """Whoever names both is told so, before anything is opened that would have to be closed."""
+    settings = Settings(data=tmp_path, journal="memory://", team="a:b", orchestrator=f"{HERE}:Clumsy")
+    with pytest.raises(ValueError, match=r"expected a team or an orchestrator, got both: 'a:b' and"):
+        async with open_app(settings):
+            pass
