@@ -1,10 +1,9 @@
 """Puts an orchestrator together from plain arguments, for whoever holds the settings."""
 
 import asyncio
+import importlib
 import logging
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
     from autogen_core.models import ChatCompletionClient
     from autogen_core.tools import FunctionTool
 
+    from askstream.agents.provider import AzureClient, OpenAIClient
+
 log = logging.getLogger(__name__)
 
 WAREHOUSE = "warehouse.db"
-_BUILDER = "askstream.agents.insights.warehouse"
-# Many times what it takes. An interpreter that isn't Python's own, in a server that embeds one, may do anything.
-_BUILD_SECONDS = 60
 _NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
 
 
@@ -51,13 +49,14 @@ async def open_orchestrator(
     model.check()
     source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
     async with AsyncExitStack() as stack:
-        name = model.name
+        name, connect = model.name, models.connect
         if isinstance(source, Own) and source.factory.client == "none":
             name = f"chosen by {team}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
+            connect = _connect_offline
         orchestrator = AutoGenOrchestrator(
-            model=name, client=lambda: models.connect(model), source=source, max_messages=max_messages
+            model=name, client=lambda: connect(model), source=source, max_messages=max_messages
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, Own):
@@ -83,24 +82,25 @@ class Bundled:
 
         return insights.CUSTOMS
 
-    def load(self) -> None:
-        from askstream.agents.insights import team as insights
-        from askstream.agents.insights.tools import toolbox
-
-        self._kit = insights.kit(toolbox(self._path))
-
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
+        """The database is made by another process while this one imports AutoGen: either needs a core for a second."""
         from askstream.agents.insights import warehouse
 
         try:
-            if not self._path.exists() and not _built_apart(self._path):
-                warehouse.build(self._path)
+            finish = None if self._path.exists() else warehouse.build_aside(self._path)
+            importlib.import_module("askstream.agents.provider")  # and what a model's client needs
+            from askstream.agents.insights import team as insights
+            from askstream.agents.insights.tools import toolbox
+
+            if finish is not None:
+                finish()
         except (OSError, sqlite3.Error) as problem:
             log.error("the database can't be made: %s", problem)
             raise RunFailed("team_unavailable", _NO_DATABASE) from problem
+        self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         from askstream.agents.insights import team as insights
@@ -115,28 +115,11 @@ class Own:
         self.factory = factory
         self.customs = Customs()
 
-    def load(self) -> None:
-        """It was imported when the server started."""
-
     async def prepare(self) -> None:
         """It has done what it does at import."""
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         return await self.factory.team(client)
-
-
-def _built_apart(path: Path) -> bool:
-    """Builds the bundled database in a process of its own; False where that fails.
-
-    It needs a processor for half a second. This process' interpreter imports AutoGen meanwhile, and the first question
-    waits for that.
-    """
-    command = [sys.executable, "-P", "-m", _BUILDER, str(path)]
-    try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_BUILD_SECONDS, check=True)  # noqa: S603 - our own module, by this interpreter
-    except (OSError, subprocess.SubprocessError) as problem:
-        log.debug("the database can't be made in a process of its own: %s", problem)
-    return path.exists()
 
 
 async def _own(spec: str) -> Own:
@@ -149,3 +132,11 @@ async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSe
 
     endpoint = await stack.enter_async_context(offline.serve())
     return replace(model, base_url=endpoint.base_url, api_key=endpoint.api_key, names="field"), offline.MODEL
+
+
+def _connect_offline(model: ModelSettings) -> "OpenAIClient | AzureClient":
+    """The analyst is imported with the client's libraries, in the same thread: no request waits for it in the loop."""
+    from askstream.agents.insights import offline
+
+    offline.load()
+    return models.connect(model)

@@ -41,12 +41,8 @@ class TeamSource(Protocol):
         """What is known of the teams. Asked for when `prepare` has been called."""
         ...
 
-    def load(self) -> None:
-        """Imports what teams need. Called in a thread, when AutoGen has been imported; may be called again."""
-        ...
-
     async def prepare(self) -> None:
-        """Does what else must be done once before the first team, while AutoGen is imported. May be called again."""
+        """Does what must be done once before the first team. May take long, may be called again."""
         ...
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
@@ -113,19 +109,14 @@ class AutoGenOrchestrator:
         return await asyncio.shield(self._warming)  # who gives up waiting doesn't spoil it for the others
 
     async def _warmed(self) -> "ChatCompletionClient":
-        loading = asyncio.ensure_future(asyncio.to_thread(self._load))
-        preparing = asyncio.ensure_future(self._source.prepare())
-        await asyncio.wait({loading, preparing})
-        if preparing.exception() is not None and loading.exception() is None:
-            await loading.result().close()  # the next attempt makes another
-        preparing.result()
-        return loading.result()
+        await self._source.prepare()
+        return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        # And with it AutoGen, here in a thread, so that the loop need not wait.
-        importlib.import_module("askstream.agents.runner")
+        importlib.import_module(
+            "askstream.agents.runner"
+        )  # and with it AutoGen, here in a thread, so that the loop need not wait
         versions.warn({name: metadata.version(name) for name in _LEANED_ON})
-        self._source.load()
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:

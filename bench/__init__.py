@@ -1,1 +1,1 @@
-"""What the server costs, measured on the machine at hand beside what others cost: `python3 dev.py bench`."""
+"""What the server costs, measured on this machine beside what others cost: `python3 dev.py bench`."""

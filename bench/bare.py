@@ -1,13 +1,10 @@
-"""What a durable event costs in Python at the least: nothing of a product, only what can't be left out.
+"""The least that a durable event costs in Python: no product, only what can't be left out.
 
-    python -m bench.bare --port N --data FOLDER
-
-A task for each run, a line of JSON, one SQLite transaction for all that has come meanwhile, one write for each viewer,
-on the event loop that ours is served with. It knows no HTTP beyond the first line, no ids to resume from, no viewer
-that reads slowly, no run that ends.
+A task for each run, a line of JSON, one SQLite transaction for all events that came meanwhile, one write for each
+viewer, on the event loop of our server. It parses no HTTP beyond the first line, and has no ids to resume from, no
+slow viewers, and no run that ends.
 """
 
-import argparse
 import asyncio
 import sqlite3
 from pathlib import Path
@@ -16,18 +13,17 @@ from typing import cast
 
 import orjson
 
-from askstream.server.journal.sqlite.group_writer import PACE
-from askstream.transports.framing import block, chunk
 from bench.events import PARTS, Allowance, envelope
-from bench.journal import in_loop
-from bench.peers import BACKLOG
 
+# Seconds between two transactions, as in our journal.
+PACE = 0.002
+BACKLOG = 2048
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TABLE = "CREATE TABLE events (place INTEGER PRIMARY KEY, run INTEGER, id INTEGER, line BLOB)"
 
 
 class Log:
-    """Rows of all runs. What comes within PACE of a transaction goes into the next; then it is written to viewers."""
+    """Rows of all runs. Events of one PACE share a transaction; then they are written to the viewers."""
 
     def __init__(self, file: Path) -> None:
         self._db = sqlite3.connect(file, isolation_level=None)
@@ -49,13 +45,14 @@ class Log:
         self._db.executemany("INSERT INTO events (run, id, line) VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")
         for run, event_id, line in rows:
-            frame = chunk(block(event_id, line))
+            block = b"data: %b\nid: %d\n\n" % (line, event_id)
+            chunk = b"%x\r\n%b\r\n" % (len(block), block)
             for viewer in self.viewers[run]:
-                viewer.write(frame)
+                viewer.write(chunk)
 
 
 class Client(asyncio.Protocol):
-    """Watches a run, which begins with its first viewer, or says what may be published."""
+    """Watches a run, which begins with its first viewer; or it is the control connection."""
 
     def __init__(self, log: Log, allowance: Allowance, publishing: set[asyncio.Task[None]]) -> None:
         self._log, self._allowance, self._publishing = log, allowance, publishing
@@ -89,15 +86,3 @@ async def serve(port: int, folder: Path) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Client(log, allowance, publishing), "127.0.0.1", port, backlog=BACKLOG)
     await server.serve_forever()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    options = parser.parse_args()
-    in_loop(serve(options.port, options.data))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What is published by every server under test: the same events, when the generator allows them."""
+"""What every server under test publishes: the same events, when the generator allows them."""
 
 import asyncio
 import re
@@ -7,22 +7,23 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 AGENT = "PlanningAgent"
-# Makes an event about 300 bytes long, envelope included.
+# With it an event is about 300 bytes long, envelope included.
 _PADDING = "handing the partial answer over to the next agent, with its sources"
 _RUN_ID = "0" * 32
 _LIMIT = re.compile(rb"upto (\d{7})\.(\d\d)\n")
 _LIMIT_BYTES = 16
-# Many runs that know nothing of each other don't speak in the same moment: they do so in so many parts of a tick.
+# Runs that know nothing of each other don't publish at the same moment: their events are spread over so many
+# parts of a tick.
 PARTS = 20
 
 
 def message(number: int) -> str:
-    """The text of one event, with the mark that viewers.c looks for: when it was published, and its number."""
+    """The text of one event, with the mark that viewers.c looks for: the time of publishing, and the number."""
     return f"^{time.monotonic_ns():019d}.{number:07d} {_PADDING}"
 
 
 def envelope(number: int) -> dict[str, Any]:
-    """The event as our server shapes it, for peers to send: every server carries the same bytes."""
+    """The event in our server's form, for peers to send: every server carries the same bytes."""
     return {
         "event": {
             "event_type": "agent_thinking",
@@ -37,9 +38,9 @@ def envelope(number: int) -> dict[str, Any]:
 
 
 class Allowance:
-    """How many events each run may have published so far. The generator raises it over its control connection.
+    """How many events each run may publish. The generator raises it over its control connection.
 
-    A run belongs to one of PARTS parts. "upto 0000007.03" allows 7 events to all of them, and 8 to parts 0, 1 and 2.
+    A run belongs to one of PARTS parts. "upto 0000007.03" allows 7 events to all runs, and 8 to parts 0, 1 and 2.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class Allowance:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes of the control connection, cut anywhere; whatever else is in them is passed over."""
+        """Read bytes of the control connection, cut anywhere. What is no limit is ignored."""
         text = self._rest + data
         self._rest = text[-_LIMIT_BYTES + 1 :]
         for found in _LIMIT.finditer(text):
@@ -62,7 +63,7 @@ class Allowance:
                 raised.set()
 
     async def numbers(self, part: int = 0) -> AsyncGenerator[int]:
-        """The numbers from 0 on as they are allowed, each in a turn of the event loop of its own, as agents speak."""
+        """The numbers from 0 on as they are allowed, each in its own turn of the event loop, as agents speak."""
         number = 0
         while True:
             while number >= self._limits[part]:

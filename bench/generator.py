@@ -1,19 +1,18 @@
-"""Drives viewers.c: opens the viewers, runs one measurement after another, and says what they saw."""
+"""Drive viewers.c: open the viewers, run one measurement after another, and return what the viewers saw."""
 
 import json
 import os
 import subprocess
-import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
-from bench import builds, machine
+from bench import build, machine
+from bench.build import Unmeasurable
 from bench.servers import Running, Watching
 
-# Between two rounds of reads the generator sleeps that long, lest each event wakes it and the server is billed for it.
+# The generator sleeps so long between two rounds of reads. Else each event would wake it, at the server's cost.
 NAP_US = 500
 
 
@@ -21,8 +20,8 @@ NAP_US = 500
 class Seen:
     """What all viewers together saw of one run: every event, once, in order. Times of a paced run in ms; else 0.
 
-    `busy` is the share of a core that the generator took: near 1 it is what was measured. `late_ms` is by how much it
-    let an event go later than the pace wanted. `replays` is how often a late viewer read its run, at so many MB/s.
+    `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
+    most by which it let an event go later than the pace. Late viewers read their run `replays` times, at so many MB/s.
     """
 
     delivered: int
@@ -35,13 +34,13 @@ class Seen:
     replay_mb_s: float = 0.0
 
 
-class Incomplete(builds.Unmeasurable):
-    """Viewers did not see all events, or one of them twice: what this server costs is of no interest."""
+class Incomplete(Unmeasurable):
+    """Viewers did not see all events, or saw one twice: what this server costs is of no interest."""
 
 
 @dataclass(slots=True)
 class Viewers:
-    """`first` is the number of the next event, `connect_seconds` what opening all of them took.
+    """`first` is the number of the next event, `connect_seconds` the time in which all viewers connected.
 
     `rush` and `pace` raise Incomplete.
     """
@@ -54,12 +53,12 @@ class Viewers:
     def pid(self) -> int:
         return self.process.pid
 
-    def rush(self, events: int, *, window: int = 64, stalled: int = 0, silence: float = 20) -> Seen:
-        """As fast as the slowest viewer allows, which has at most `window` events before it."""
-        return self._run(events, window=window, nap_us=NAP_US if window > 1 else 0, stalled=stalled, silence=silence)
+    def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
+        """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
+        return self._run(events, window=window, nap_us=NAP_US if window > 1 else 0, stalled=stalled, silence=20)
 
     def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: float = 0) -> Seen:
-        """`rate` events a second. The generator polls without sleeping, so that it wakes nobody and is never late.
+        """`rate` events a second. The generator polls without sleeping, so that it is never late.
 
         Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
         """
@@ -70,7 +69,7 @@ class Viewers:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise builds.Unmeasurable("the generator ended; it says why on standard error")
+            raise Unmeasurable("the generator ended; its reason is on standard error")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -81,56 +80,29 @@ class Viewers:
             self.process.stdin.write(f"run events={events} {words}\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended; its answer is missing, too
+            pass  # it has ended, so its answer is missing, too
         seen = self.answer()
         self.first += events
         faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
         if faults:
             raise Incomplete(f"of {seen['delivered'] + seen['lost']:,} deliveries: {faults}")
-        return Seen(
-            delivered=seen["delivered"],
-            seconds=seen["wall_s"],
-            busy=seen["busy"],
-            p50_ms=seen.get("p50_us", 0) / 1000,
-            p99_ms=seen.get("p99_us", 0) / 1000,
-            late_ms=seen["late_us"] / 1000,
-            replays=seen.get("replays", 0),
-            replay_mb_s=seen.get("replay_mb_s", 0),
-        )
+        return Seen(**{field.name: seen[field.name] for field in fields(Seen) if field.name in seen})
 
 
 @contextmanager
 def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
-    """`count` viewers of a running server, attached; `first` is the number of the next event there."""
-    with tempfile.TemporaryDirectory(prefix="askstream-bench-") as name:
-        folder = Path(name)
-        options = _options(folder, how)
-        command = [builds.program("viewers"), "--port", server.port, "--control-port", how.control_port]
-        command += ["--viewers", count, "--transport", server.server.transport, "--first", first, *options]
-        process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        os.sched_setaffinity(process.pid, {machine.cores()[1]})
-        try:
-            viewers = Viewers(process, first, 0.0)
-            viewers.connect_seconds = viewers.answer()["connect_s"]
-            yield viewers
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def _options(folder: Path, how: Watching) -> list[str]:
-    late = [how.late] if how.late else []
-    texts = {"--requests": how.requests, "--greetings": how.greetings, "--control": [how.control], "--late": late}
-    options = ["--late-events", str(how.late_events)]
-    for option, given in texts.items():
-        if given:
-            options += [option, _file(folder, option, given)]
-    return options
-
-
-def _file(folder: Path, option: str, texts: Sequence[str]) -> str:
-    path = folder / option.strip("-")
-    path.write_text("".join(text + "\0" for text in texts))
-    return str(path)
+    """`count` attached viewers of a running server. `first` is the number of its next event."""
+    command = [build.program("viewers"), "--port", server.port, "--control-port", how.control_port]
+    command += ["--viewers", count, "--transport", server.server.transport, "--first", first]
+    command += ["--control", how.control, "--late", how.late, "--late-events", how.late_events]
+    for option, texts in (("--request", how.requests), ("--greeting", how.greetings)):
+        command += [part for text in texts for part in (option, text)]
+    process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, {machine.cores()[1]})
+    try:
+        viewers = Viewers(process, first, 0.0)
+        viewers.connect_seconds = viewers.answer()["connect_s"]
+        yield viewers
+    finally:
+        process.kill()
+        process.communicate()

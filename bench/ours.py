@@ -1,7 +1,8 @@
 """A transport for the real server that lets the generator say when events happen.
 
-Named in ASKSTREAM_TRANSPORTS, it is loaded like any other: the server is the product's own command, its runs go
-through the same writer, journal, bus and transports; only the team is one that speaks when it is told to.
+The server under test is the product's own command. It loads this as it loads any transport, from ASKSTREAM_TRANSPORTS,
+and its runs pass through the same log writer, journal, bus and transports; only the team is replaced.
+Servers of other checkouts load the file of their own checkout: keep the two paths, and what they take.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from starlette.routing import BaseRoute, Route
 
 from askstream.server.events import AgentThinking, Draft, Usage
 from askstream.server.runs import Answer, Question, Sink, Task
-from askstream.transports.base import House
+from askstream.transports.base import TransportContext
 from bench.events import AGENT, PARTS, Allowance, message
 
 RUNS_PATH = "/bench/runs"
 CONTROL_PATH = "/bench/control"
-# The name under which runs know who speaks in the team's place.
+# The name under which runs know this orchestrator.
 SPEAKER = "bench"
 
 
@@ -31,7 +32,7 @@ class Source:
         self._allowance = allowance
 
     async def run(self, task: Task, sink: Sink) -> Answer:
-        """The question is how many events, and in which part of a tick; the run ends with the last of them."""
+        """The question is how many events, and in which part of a tick; the run ends with the last event."""
         events, part = map(int, task.question.split())
         async for number in self._allowance.numbers(part):
             await sink.emit(Draft(AGENT, message(number), AgentThinking(progress=25)))
@@ -41,10 +42,10 @@ class Source:
 
 
 class Transport:
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
         self._allowance = Allowance()
-        house.runs.stand_in(SPEAKER, Source(self._allowance))
+        context.runs.stand_in(SPEAKER, Source(self._allowance))
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -53,10 +54,10 @@ class Transport:
         ]
 
     async def start(self, request: Request) -> Response:
-        """Starts `count` runs of `events` events each; their ids."""
+        """Start `count` runs of `events` events each. Returns their ids."""
         count, events = int(request.query_params["count"]), request.query_params["events"]
         questions = [Question(text=f"{events} {run % PARTS}", principal="anonymous") for run in range(count)]
-        started = [await self._house.runs.start(question, by=SPEAKER) for question in questions]
+        started = [await self._context.runs.start(question, by=SPEAKER) for question in questions]
         return Response(orjson.dumps([record.run_id for record, _ in started]))
 
     async def control(self, request: Request) -> Response:

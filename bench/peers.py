@@ -1,8 +1,8 @@
 """The servers that ours is compared with, each in the way its own documentation shows.
 
-    python -m bench.peers KIND --port N
+    python -m bench.peers KIND --port N --data FOLDER
 
-All of them on uvicorn with the options that ours is served with, but `websockets`, which is its own server.
+They run on uvicorn with the options of our server, except `websockets`, which is its own server, and `bare`.
 """
 
 import argparse
@@ -10,8 +10,9 @@ import asyncio
 import importlib
 import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,17 +20,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from websockets.asyncio.server import ServerConnection, broadcast
-from websockets.asyncio.server import serve as serve_websockets
 
 from bench.events import PARTS, Allowance, envelope
 
-# As ours has it. Not imported from there: a peer's start must not wait for our modules.
+# As our server has it. Not imported from there: a peer's start must not wait for our modules.
 BACKLOG = 2048
-# Where the `websockets` server, which serves no plain HTTP, takes the control connection.
-CONTROL_OFFSET = 1
 WATCH = "/watch/{run:int}"
 
 
@@ -55,7 +52,7 @@ class Hub:
             self._queues[run].discard(queue)
 
     async def _publish(self, run: int) -> None:
-        """Puts every event into every queue of the run, after `form` has been applied to it once."""
+        """Put every event into every queue of the run; `form` is applied once."""
         async for number in self.allowance.numbers(run % PARTS):
             item = self._form(envelope(number))
             for queue in self._queues[run]:
@@ -108,7 +105,7 @@ def as_text(event: dict[str, Any]) -> str:
     return orjson.dumps(event).decode()
 
 
-KINDS: dict[str, tuple[Callable[[Hub], Route | WebSocketRoute], Callable[[dict[str, Any]], Any]]] = {
+KINDS: Mapping[str, tuple[Callable[[Hub], BaseRoute], Callable[[dict[str, Any]], Any]]] = {
     "sse-starlette": (sse_starlette, lambda event: event),
     "streaming": (streaming, as_block),
     "send-text": (send_text, as_text),
@@ -149,8 +146,10 @@ class Control(asyncio.Protocol):
         self._allowance.feed(data)
 
 
-async def websockets(port: int) -> None:
+async def websockets(port: int, _folder: Path) -> None:
     """The `websockets` library's server and its broadcast()."""
+    from websockets.asyncio.server import ServerConnection, broadcast, serve
+
     allowance = Allowance()
     viewers: defaultdict[str, set[ServerConnection]] = defaultdict(set)
     publishing: list[asyncio.Task[None]] = []
@@ -171,18 +170,31 @@ async def websockets(port: int) -> None:
             viewers[run].discard(connection)
 
     loop = asyncio.get_running_loop()
-    async with serve_websockets(watch, "127.0.0.1", port, compression=None, backlog=BACKLOG):
-        control = await loop.create_server(lambda: Control(allowance), "127.0.0.1", port + CONTROL_OFFSET)
+    async with serve(watch, "127.0.0.1", port, compression=None, backlog=BACKLOG):
+        control = await loop.create_server(lambda: Control(allowance), "127.0.0.1", port + 1)
         await control.serve_forever()
+
+
+async def bare(port: int, folder: Path) -> None:
+    from bench.bare import serve
+
+    await serve(port, folder)
+
+
+OWN: Mapping[str, Callable[[int, Path], Coroutine[Any, Any, None]]] = {"websockets": websockets, "bare": bare}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=[*KINDS, "websockets"])
+    parser.add_argument("kind", choices=[*KINDS, *OWN])
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
-    if options.kind == "websockets":
-        asyncio.run(websockets(options.port))
+    if options.kind in OWN:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(OWN[options.kind](options.port, options.data))
         return
     uvicorn.run(
         starlette(options.kind),

@@ -1,15 +1,22 @@
-"""Figures as tables: absolute ones, and beside each peer's how ours stands to it."""
+"""Figures as tables, section by section: kept as JSON, and put into RESULTS.md with the goals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter
+
+PAGE = Path(__file__).parent / "RESULTS.md"
+KEPT = Path(__file__).parent / "figures" / "figures.json"
+BEGIN, END = "<!-- figures: written by `dev.py bench --write` -->", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case. The first figure is ours; a figure of None wasn't measured.
+    """One case. The first figure is ours; a figure of None was not measured.
 
-    `goal` names what was asked for it, if anything was, and `of` which of that goal's cases this is.
+    `goal` is the key of the goals that were set for it, if any, and `of` names this case of those goals.
     """
 
     case: str
@@ -21,48 +28,87 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """`better` tells how ratios are meant to be read: always ours divided by the peer's. Without it there are none."""
+    """`better` says how to read the ratios, which are ours divided by the peer's. Without it there are no ratios."""
 
     title: str
     unit: str
     rows: list[Row] = field(default_factory=list[Row])
     notes: list[str] = field(default_factory=list[str])
     better: Literal["less", "more", ""] = "less"
-    kind: Literal["table"] = "table"
+
+
+@dataclass(slots=True)
+class Section:
+    """`failure` says why the rest of it is missing."""
+
+    tables: list[Table] = field(default_factory=list[Table])
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Results:
+    """All sections that were measured on one machine."""
+
+    machine: str
+    sections: dict[str, Section] = field(default_factory=dict[str, Section])
 
     @property
-    def columns(self) -> list[str]:
-        return list(dict.fromkeys(name for row in self.rows for name in row.figures))
+    def rows(self) -> Iterable[Row]:
+        return (row for section in self.sections.values() for table in section.tables for row in table.rows)
+
+    def ordered(self, names: Sequence[str]) -> "Results":
+        return Results(self.machine, {name: self.sections[name] for name in names if name in self.sections})
+
+
+_RESULTS = TypeAdapter(Results)
+
+
+def load(path: Path = KEPT) -> Results:
+    """What has been kept; without a file nothing, of no machine."""
+    return _RESULTS.validate_json(path.read_bytes()) if path.exists() else Results("nothing")
+
+
+def write(results: Results, standing: str, page: Path = PAGE, kept: Path = KEPT) -> None:
+    """Put the figures between the marks of the page; the words around them stay. `standing` is the table of goals."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} in {page.name}")
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(_RESULTS.dump_json(results, indent=1) + b"\n")
+    page.write_text(f"{before}{BEGIN}\n\n{text(results, standing)}\n{END}{after}")
+
+
+def text(results: Results, standing: str) -> str:
+    """All of it in markdown."""
+    parts = [f"Measured on {results.machine}.\n", f"### Goals\n\n{standing}"]
+    for name, section in results.sections.items():
+        parts += [markdown(table) for table in section.tables if table.rows]
+        if section.failure:
+            parts.append(f"- Section `{name}` is not complete: {section.failure}\n")
+    return "\n".join(parts)
 
 
 def markdown(table: Table) -> str:
-    columns = table.columns
+    columns = list(dict.fromkeys(name for row in table.rows for name in row.figures))
     better = f"; {table.better} is better" if table.better else ""
-    lines = [f"### {table.title}", "", f"{table.unit}{better}."]
-    lines += ["", "| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [_line(row, columns, ratios=bool(table.better)) for row in table.rows]
+    lines = [f"### {table.title}", "", f"{table.unit}{better}.", ""]
+    lines += ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    lines += [f"| {row.case} | {' | '.join(_cells(row, columns, table))} |" for row in table.rows]
     if table.notes:
         lines += ["", *(f"- {note}" for note in dict.fromkeys(table.notes))]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row, columns: Sequence[str], *, ratios: bool) -> str:
-    ours = next(iter(row.figures.values())) if ratios else None
-    cells = [_cell(row.figures.get(name), ours, row.digits, first=i == 0) for i, name in enumerate(columns)]
-    return f"| {row.case} | " + " | ".join(cells) + " |"
+def _cells(row: Row, columns: Sequence[str], table: Table) -> Iterable[str]:
+    ours = row.figures.get(columns[0])
+    for name in columns:
+        value = row.figures.get(name)
+        text = "" if value is None else f"{value:,.{row.digits}f}"
+        has_ratio = table.better and name != columns[0] and ours is not None and value is not None and value > 0
+        yield f"{text} ({ratio(ours / value)})" if has_ratio and ours is not None and value else text
 
 
-def _cell(value: float | None, ours: float | None, digits: int, *, first: bool) -> str:
-    if value is None:
-        return ""
-    text = f"{value:,.{digits}f}"
-    if first or ours is None or value <= 0:
-        return text
-    return f"{text} ({ratio(ours, value)})"
-
-
-def ratio(ours: float, theirs: float) -> str:
-    """Ours divided by theirs, to two significant digits."""
-    times = ours / theirs
-    form = ".0f" if times >= 10 else ".1f" if times >= 1 else ".2f" if times >= 0.1 else ".2g"
-    return f"×{times:{form}}"
+def ratio(times: float) -> str:
+    """To two significant digits."""
+    return f"×{times:{'.0f' if times >= 10 else '.1f' if times >= 1 else '.2f' if times >= 0.1 else '.2g'}}"

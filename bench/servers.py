@@ -1,5 +1,6 @@
-"""The servers under test: how each is started, and what the generator must say to watch it."""
+"""The servers under test: how each is started, and what the generator sends to watch it."""
 
+import http.client
 import json
 import os
 import shutil
@@ -8,31 +9,30 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from askstream.server.settings import Settings
-from bench import builds, machine
+from bench import build, machine
+from bench.build import Unmeasurable
 from bench.ours import CONTROL_PATH, RUNS_PATH
-from bench.peers import CONTROL_OFFSET
 
 Transport: TypeAlias = Literal["sse", "websocket"]
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
-# More events than any measurement publishes: the run is still going on when its server is stopped.
+# More events than any measurement publishes: a run must not end before its server is stopped.
 ENDLESS = 9_000_000
-# What the caller's shell may hold and no measured server may see.
-_OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
+# The caller's shell may hold these; no measured server may see them. With PYTHONDONTWRITEBYTECODE every start would
+# compile all modules anew, which an installed server never does.
+_OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """What the generator sends: viewer i takes `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it.
+    """What the generator sends: viewer i sends `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it.
 
     `late` is the request of a viewer that comes later and reads a run of `late_events` events that has ended.
     """
@@ -45,15 +45,20 @@ class Watching:
     late_events: int = 0
 
 
+def _unwatched(_port: int, _runs: int) -> Watching:
+    raise Unmeasurable("this server has no viewers of the generator")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One way to serve, over one transport. `prepare` is called once it listens, with its port and a count of runs."""
+    """One way to serve over one transport. `prepare` is called when it listens, with its port and a number of runs."""
 
     name: str
-    transport: Transport
     command: Callable[[int, Path], list[str]]
-    prepare: Callable[[int, int], Watching]
+    transport: Transport = "sse"
+    prepare: Callable[[int, int], Watching] = _unwatched
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    root: Path = ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,6 @@ class Running:
     server: Server
     process: subprocess.Popen[bytes]
     port: int
-    data: Path
 
     @property
     def pid(self) -> int:
@@ -79,30 +83,26 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def running(server: Server) -> Generator[Running]:
-    """Starts it on a core of its own and stops it at the end. Raises builds.Unmeasurable when it doesn't listen."""
+    """Start it on a core of its own, and stop it at the end. Raises Unmeasurable when it doesn't listen."""
     folder = Path(tempfile.mkdtemp(prefix="askstream-bench-"))
     port = free_port()
     with (folder / "log").open("wb") as log:
+        command, variables = server.command(port, folder), environment(server.environment)
         process = subprocess.Popen(
-            server.command(port, folder),
-            cwd=ROOT,
-            env=environment(server.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            command, cwd=server.root, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
         os.sched_setaffinity(process.pid, {machine.cores()[0]})
         _await_port(process, port, folder / "log", server.name)
-        yield Running(server, process, port, folder)
+        yield Running(server, process, port)
     finally:
-        process.kill()  # what it holds is of no use to anybody
+        process.kill()  # nobody needs its data
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:
-    """A port that is free, as the one after it most probably is."""
+    """A port that is free; the one after it most probably is, too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -118,10 +118,10 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path, name: st
             time.sleep(0.05)
         else:
             return
-    raise builds.Unmeasurable(f"{name} does not start: {log.read_text(errors='replace')[-1000:]}")
+    raise Unmeasurable(f"{name} does not start: {log.read_text(errors='replace')[-1000:]}")
 
 
-# ---- what is said to them ----------------------------------------------------------------------------------
+# ---- what the generator sends ------------------------------------------------------------------------------
 
 
 def _get(path: str, port: int) -> str:
@@ -140,27 +140,66 @@ def _control(path: str, port: int) -> str:
     return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http.client.HTTPResponse:
+    """The answer to a GET, or to a POST of `body`, over a connection of its own. Raises OSError, HTTPException."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Content-Type": "application/json", "Connection": "close"}
+    if body is None:
+        connection.request("GET", path, headers=headers)
+    else:
+        connection.request("POST", path, json.dumps(body), headers)
+    return connection.getresponse()
+
+
 def start_runs(port: int, count: int, events: int) -> list[str]:
-    """Starts runs in our server; their ids."""
-    address = f"http://127.0.0.1:{port}{RUNS_PATH}?count={count}&events={events}"
-    with urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=60) as answer:
-        ids: list[str] = json.load(answer)
+    """Start runs in our server. Returns their ids."""
+    ids: list[str] = json.load(request(port, f"{RUNS_PATH}?count={count}&events={events}", {}))
     return ids
 
 
 # ---- ours --------------------------------------------------------------------------------------------------
 
-
-OURS, PLAIN = "askstream", "askstream, plain ASGI"
-
-
-def has_plain_way() -> bool:
-    """Whether the server can be told not to write to its connections directly, but as under any ASGI server."""
-    return "direct" in Settings.model_fields
+OURS, PLAIN, OTHER = "askstream", "askstream, plain ASGI", "other checkout"
+MEMORY = "askstream, journal in memory"
 
 
-def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite", plain: bool = False) -> Server:
-    """The product's own command with its own defaults, limits aside that a benchmark must pass."""
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """Our server in a folder that holds the project with its virtual environment."""
+
+    name: str
+    root: Path
+
+    def __post_init__(self) -> None:
+        if not self.program("python").exists():
+            raise Unmeasurable(f"expected a checkout with .venv/bin/python: {self.root}")
+
+    def program(self, name: str) -> Path:
+        return self.root / ".venv" / "bin" / name
+
+    @property
+    def package(self) -> str:
+        """What its modules' names begin with. There was no one package once."""
+        return "askstream." if (self.root / "src" / "askstream").is_dir() else ""
+
+    def serve(self, port: int, data: Path) -> list[str]:
+        command = [str(self.program("python")), "-m", f"{self.package}server", "serve"]
+        return [*command, "--port", str(port), "--data", str(data)]
+
+
+def here() -> Checkout:
+    return Checkout(OURS, ROOT)
+
+
+def ours(
+    transport: Transport,
+    *,
+    checkout: Checkout | None = None,
+    journal: Literal["sqlite", "memory"] = "sqlite",
+    plain: bool = False,
+) -> Server:
+    """The product's own command with its own defaults, except for limits that a benchmark must exceed."""
+    checkout = checkout or here()
     variables = {
         "ASKSTREAM_TRANSPORTS": json.dumps(["sse", "websocket", "bench.ours:Transport"]),
         "ASKSTREAM_ACTIVE_RUNS": "10000",
@@ -185,15 +224,19 @@ def ours(transport: Transport, *, journal: Literal["sqlite", "memory"] = "sqlite
         return Watching(requests=[_upgrade("/ws", port)], greetings=greetings, control=control, control_port=port)
 
     return Server(
-        name=PLAIN if plain else OURS,
+        name=PLAIN if plain else MEMORY if journal == "memory" else checkout.name,
         transport=transport,
-        command=lambda port, data: python("-m", "askstream.server", "serve", "--port", str(port), "--data", str(data)),
+        command=checkout.serve,
         prepare=prepare,
         environment=variables,
+        root=checkout.root,
     )
 
 
 # ---- peers -------------------------------------------------------------------------------------------------
+
+# Where the `websockets` server, which serves no plain HTTP, accepts the control connection.
+CONTROL_OFFSET = 1
 
 
 def _peer(name: str, kind: str, transport: Transport, *, control_offset: int = 0) -> Server:
@@ -201,39 +244,20 @@ def _peer(name: str, kind: str, transport: Transport, *, control_offset: int = 0
 
     def prepare(port: int, runs: int) -> Watching:
         control_port = port + control_offset
-        control = _control("/control", control_port)
         requests = [ask(f"/watch/{run}", port) for run in range(runs)]
-        return Watching(requests=requests, control=control, control_port=control_port)
+        return Watching(requests=requests, control=_control("/control", control_port), control_port=control_port)
 
-    return Server(
-        name=name,
-        transport=transport,
-        command=lambda port, _: python("-m", "bench.peers", kind, "--port", str(port)),
-        prepare=prepare,
-        environment={"PYTHONPATH": str(builds.PACKAGES)},
-    )
+    def command(port: int, data: Path) -> list[str]:
+        if kind == "floor":
+            return [str(build.program(kind)), str(port)]
+        return python("-m", "bench.peers", kind, "--port", str(port), "--data", str(data))
 
-
-FLOOR = "C send loop"
+    variables = {"PYTHONPATH": str(build.PACKAGES)}
+    return Server(name=name, transport=transport, command=command, prepare=prepare, environment=variables)
 
 
-def floor() -> Server:
-    """The C loop. Raises builds.Missing without a compiler."""
-    program = builds.program("floor")
-    return Server(
-        name=FLOOR,
-        transport="sse",
-        command=lambda port, _: [str(program), str(port)],
-        prepare=_peer("", "", "sse").prepare,
-    )
-
-
-BARE = Server(
-    name="bare Python, durable",
-    transport="sse",
-    command=lambda port, data: python("-m", "bench.bare", "--port", str(port), "--data", str(data)),
-    prepare=_peer("", "", "sse").prepare,
-)
+FLOOR = _peer("C send loop", "floor", "sse")
+BARE = _peer("bare Python, durable", "bare", "sse")
 SSE_STARLETTE = _peer("sse-starlette", "sse-starlette", "sse")
 STREAMING = _peer("StreamingResponse", "streaming", "sse")
 SEND_TEXT = _peer("Starlette send_text", "send-text", "websocket")

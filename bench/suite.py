@@ -1,45 +1,113 @@
-"""Which sections there are, and how they are run: one that fails loses none of the others."""
+"""Which servers are measured beside each other, and how outcomes become rows of a table."""
 
 import logging
-import time
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from bench import builds
-from bench.chart import Chart
-from bench.contenders import say
-from bench.report import Table
-from bench.results import Section
-from bench.scale import Scale
-from bench.sections import crowd, durable, lonely, overhead, stalled, start, text, waiting, where
+from bench import build, fanout, machine, servers
+from bench.fanout import Outcome, Plan
+from bench.report import Row, Table
+from bench.servers import BARE, FLOOR, Checkout, Server, Transport
 
-SECTIONS: Mapping[str, Callable[[Scale], Iterator[Table | Chart]]] = {
-    "fanout": crowd.crowd,
-    "where": where.where,
-    "waiting": waiting.waiting,
-    "runs": lonely.lonely,
-    "commit": durable.commit,
-    "journal": durable.log,
-    "replay": durable.replay,
-    "stalled": stalled.stalled,
-    "text": text.text,
-    "overhead": overhead.run,
-    "start": start.start,
-}
+TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
+
+Case: TypeAlias = tuple[Transport, int]
+Outcomes: TypeAlias = Mapping[Case, Mapping[str, Outcome]]
+"""For each transport and number of viewers an outcome of each server."""
+Take: TypeAlias = Callable[[Outcome], float]
+
+NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
 
 log = logging.getLogger(__name__)
 
 
-def measured(name: str, scale: Scale) -> Section:
-    """All that could be had of a section, and why the rest could not."""
-    section = Section()
-    began = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much to measure. `other` is a checkout whose server stands beside ours, such as that of an earlier commit."""
+
+    is_full: bool = False
+    other: Checkout | None = None
+
+    @property
+    def checkouts(self) -> list[Checkout]:
+        return [servers.here(), *([self.other] if self.other else [])]
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def contenders(scope: Scope, transport: Transport, *, plain: bool = False, bare: bool = False) -> list[Server]:
+    """Ours first, then that of the other checkout, then our other ways with `plain`, then the peers."""
+    found = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
+    if plain:
+        found += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
+    if transport == "websocket":
+        return [*found, servers.SEND_TEXT, servers.WEBSOCKETS]
+    found += [servers.SSE_STARLETTE] if build.has_packages() else []
+    return [*found, *([BARE] if bare else [servers.STREAMING])]
+
+
+def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
+    """Its outcome. A failure of any kind is an outcome, too, and the other servers are measured all the same."""
+    say(f"{server.name}, {TITLES[server.transport]}, {count:,} viewers of {runs:,} run{'s' if runs > 1 else ''}")
     try:
-        for part in SECTIONS[name](scale):
-            section.parts.append(part)
-    except builds.Unmeasurable as problem:
-        section.failure = str(problem)
+        return fanout.measure(server, count, plan, runs=runs)
     except Exception as problem:
-        log.exception("section %s", name)
-        section.failure = f"{type(problem).__name__}: {problem}"
-    say(f"{name} took {time.monotonic() - began:.0f} s{', and failed: ' if section.failure else ''}{section.failure}")
-    return section
+        log.exception("%s could not be measured", server.name)
+        return Outcome(failure=f"{type(problem).__name__}: {problem}")
+
+
+def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, runs: int = 1) -> Outcomes:
+    """All servers at one number of viewers. The C loop stands beside both transports: their bytes hardly differ."""
+    floor = measured(FLOOR, count, plan, runs=runs)
+    return {
+        (transport, count): {**{s.name: measured(s, count, plan, runs=runs) for s in those}, FLOOR.name: floor}
+        for transport, those in who.items()
+    }
+
+
+def table(
+    found: Outcomes,
+    title: str,
+    unit: str,
+    takes: Mapping[tuple[str, str], Take],
+    *,
+    of: str = "viewers",
+) -> Table:
+    """A row for each case and each of `takes`: (what follows the case's name, the goal's first word) and the figure."""
+    result = Table(title, unit, notes=list(_notes(found)))
+    for (transport, count), outcomes in found.items():
+        for (suffix, goal), take in takes.items():
+            figures = {name: take(outcome) or None for name, outcome in outcomes.items()}
+            case = f"{TITLES[transport]}, {count:,} {of}{suffix}"
+            result.rows.append(Row(case, figures, goal=f"{goal} {count}", of=TITLES[transport]))
+    return result
+
+
+def growth(found: Outcomes, title: str, goal: str, take: Take) -> Table:
+    """The figure at the largest number beside that at the smallest; 1 is flat."""
+    counts = [count for _, count in found]
+    near, far = min(counts), max(counts)
+    result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
+    for transport, case in TITLES.items():
+        small, large = found.get((transport, near), {}), found.get((transport, far), {})
+        both = [name for name in small if name in large and take(small[name]) and take(large[name])]
+        if near != far and both:
+            figures = {name: take(large[name]) / take(small[name]) for name in both}
+            result.rows.append(Row(case, figures, goal=goal, of=case))
+    return result
+
+
+def _notes(found: Outcomes) -> Iterator[str]:
+    for (transport, count), outcomes in found.items():
+        for name, outcome in outcomes.items():
+            case = f"{name}, {TITLES[transport]}, {count:,}"
+            if outcome.failure:
+                yield f"{case}: failed, {outcome.failure}."
+            if outcome.noise > machine.QUIET:
+                yield NOISY
+            elif outcome.limit:
+                yield f"{case}: {outcome.limit}."

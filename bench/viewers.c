@@ -8,11 +8,11 @@
  * `window` events are on their way to the slowest viewer. In a paced run one more is let go at each tick instead; of
  * many runs at once in `parts` of a tick, "upto N.05" to those runs also event N whose number modulo 20 is below 5.
  *
- * During a paced run a late viewer may come, again and again: --late names its request, for a run of `--late-events`
- * events that has ended. It reads to the end of the response; its bytes a second are told, and what the others saw.
+ * During a paced run a late viewer may come again and again: --late names its request, for a run of `--late-events`
+ * events that has ended. It reads to the end of the response; the answer has its bytes a second.
  *
  * Viewers are opened first; then each line on stdin, "run events=1000 window=64 ...", is one measurement, answered by
- * one JSON object on stdout. "quit" or the end of stdin ends.
+ * one JSON object on stdout. The end of stdin ends the program.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,7 +51,7 @@ typedef struct {
 static viewer *viewers;
 static int viewer_count = 1, is_websocket, epoll, control = -1, opening;
 static struct sockaddr_in server_address, control_address;
-static char **requests, **greetings, *control_head, *read_buffer;
+static char **requests, **greetings, *control_head, *read_buffer;  /* viewer i uses number i modulo their count */
 static int request_count, greeting_count;
 
 static uint64_t first, events;                         /* of this run */
@@ -68,7 +68,7 @@ static viewer late;
 static char *late_request;
 static uint64_t late_events, late_due, late_began, late_bytes, late_pause;  /* late_due 0: it is reading, or unwanted */
 static double replays[MOST_REPLAYS];                   /* MB a second */
-static int replay_count;
+static size_t replay_count;
 
 static void fail(const char *format, ...) {
     va_list rest;
@@ -359,25 +359,24 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int compare_replays(const void *a, const void *b) {
+static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 static void report(uint64_t expected, double wall, double busy, uint64_t late_ns) {
-    printf("{\"delivered\":%llu,\"lost\":%lld,\"gaps\":%llu,\"repeats\":%llu,\"closed\":%llu,\"wall_s\":%.6f,"
-           "\"busy\":%.3f,\"bytes\":%llu,\"late_us\":%.1f",
+    printf("{\"delivered\":%llu,\"lost\":%lld,\"gaps\":%llu,\"repeats\":%llu,\"closed\":%llu,\"seconds\":%.6f,"
+           "\"busy\":%.3f,\"late_ms\":%.3f",
            (unsigned long long)delivered, (long long)(expected - delivered), (unsigned long long)gaps,
-           (unsigned long long)repeats, (unsigned long long)closed, wall, busy, (unsigned long long)bytes_in,
-           (double)late_ns / 1e3);
+           (unsigned long long)repeats, (unsigned long long)closed, wall, busy, (double)late_ns / 1e6);
     if (latency_count) {
         qsort(latencies, latency_count, sizeof *latencies, compare);
         double p50 = latencies[(latency_count - 1) / 2], p99 = latencies[(uint64_t)((double)(latency_count - 1) * .99)];
-        printf(",\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f", p50 / 10, p99 / 10, latencies[latency_count - 1] / 10.);
+        printf(",\"p50_ms\":%.4f,\"p99_ms\":%.4f", p50 / 1e4, p99 / 1e4);
     }
     if (replay_count) {
-        qsort(replays, (size_t)replay_count, sizeof *replays, compare_replays);
-        printf(",\"replays\":%d,\"replay_mb_s\":%.2f", replay_count, replays[replay_count / 2]);
+        qsort(replays, replay_count, sizeof *replays, compare_doubles);
+        printf(",\"replays\":%zu,\"replay_mb_s\":%.2f", replay_count, replays[replay_count / 2]);
     }
     puts("}");
     fflush(stdout);
@@ -389,7 +388,7 @@ static double own_cpu(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Those who did not read during the run read now: did the server keep everything for them, or close them? */
+/* The viewers that did not read during the run read now. Did the server keep everything for them, or close them? */
 static void release(int stalled) {
     uint64_t before = delivered, was_closed = closed, last = now(), seen_bytes = bytes_in;
     for (int i = 0; i < stalled; i++) watch(viewers[i].fd, EPOLLIN, i, EPOLL_CTL_ADD);
@@ -401,9 +400,9 @@ static void release(int stalled) {
         seen_bytes = bytes_in;
     }
     is_released = 0;
-    printf("{\"caught_up\":%llu,\"of\":%llu,\"closed\":%llu,\"gaps\":%llu,\"notices\":%llu}\n",
+    printf("{\"caught_up\":%llu,\"of\":%llu,\"closed\":%llu,\"notices\":%llu}\n",
            (unsigned long long)(delivered - before), (unsigned long long)stalled * events,
-           (unsigned long long)(closed - was_closed), (unsigned long long)gaps, (unsigned long long)notices);
+           (unsigned long long)(closed - was_closed), (unsigned long long)notices);
     fflush(stdout);
 }
 
@@ -455,10 +454,8 @@ static void run(const char *line) {
         }
         if (now() - last > (uint64_t)(silence * 1e9) || gaps || repeats || closed) break;  /* and is no result */
     }
-    if (late_pause) {
-        close_late();  /* one that is still reading tells nothing */
-        late_due = 0;
-    }
+    if (late_pause) close_late();  /* one that is still reading gives no figure */
+    late_due = 0;
     double wall = (double)(ended - began) / 1e9;
     double passed = (double)(now() - began) / 1e9;
     double busy = must_spin ? 1 - (double)idle_ns / 1e9 / passed : (own_cpu() - cpu) / passed;
@@ -469,22 +466,6 @@ static void run(const char *line) {
 }
 
 /* ---- start -------------------------------------------------------------------------------------------------- */
-
-/* The texts of a file, each ended by a NUL. Viewer i takes text i modulo their number. */
-static char **texts(const char *path, int *count) {
-    FILE *file = fopen(path, "rb");
-    if (!file) fail("%s: %s", path, strerror(errno));
-    char **found = NULL, *text = NULL;
-    size_t room = 0;
-    *count = 0;
-    while (getdelim(&text, &room, 0, file) > 0) {
-        found = grown(found, (size_t)(*count + 1) * sizeof *found);
-        found[(*count)++] = strdup(text);
-    }
-    free(text);
-    fclose(file);
-    return found;
-}
 
 static void open_all(void) {
     uint64_t began = now();
@@ -523,7 +504,6 @@ static void await_commands(void) {
         line[have] = 0;
         for (char *end; (end = strchr(line, '\n'));) {
             *end = 0;
-            if (!strncmp(line, "quit", 4)) return;
             run(line);
             have -= (size_t)(end + 1 - line);
             memmove(line, end + 1, have + 1);
@@ -532,22 +512,24 @@ static void await_commands(void) {
 }
 
 int main(int argc, char **argv) {
-    int port = 0, control_port = 0, heads;
+    int port = 0, control_port = 0;
+    requests = grown(NULL, (size_t)argc * sizeof *requests);
+    greetings = grown(NULL, (size_t)argc * sizeof *greetings);
     for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
+        char *name = argv[i], *value = argv[i + 1];
         if (!strcmp(name, "--port")) port = atoi(value);
         else if (!strcmp(name, "--control-port")) control_port = atoi(value);
         else if (!strcmp(name, "--viewers")) viewer_count = atoi(value);
         else if (!strcmp(name, "--transport")) is_websocket = !strcmp(value, "websocket");
-        else if (!strcmp(name, "--requests")) requests = texts(value, &request_count);
-        else if (!strcmp(name, "--greetings")) greetings = texts(value, &greeting_count);
-        else if (!strcmp(name, "--control")) control_head = *texts(value, &heads);
-        else if (!strcmp(name, "--late")) late_request = *texts(value, &heads);
+        else if (!strcmp(name, "--request")) requests[request_count++] = value;
+        else if (!strcmp(name, "--greeting")) greetings[greeting_count++] = value;
+        else if (!strcmp(name, "--control")) control_head = value;
+        else if (!strcmp(name, "--late")) late_request = value;
         else if (!strcmp(name, "--late-events")) late_events = strtoull(value, NULL, 10);
         else if (!strcmp(name, "--first")) first = strtoull(value, NULL, 10);
         else fail("unknown option %s", name);
     }
-    if (!port || !request_count || !control_head) fail("--port, --requests and --control are needed");
+    if (!port || !request_count || !control_head) fail("--port, --request and --control are needed");
     signal(SIGPIPE, SIG_IGN);
     server_address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     server_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

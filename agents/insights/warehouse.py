@@ -9,12 +9,14 @@ another comes. None of it is written down in the file: it shows only in orders, 
 
 import os
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -142,6 +144,26 @@ def build(path: Path, *, seed: int = 7) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def build_aside(path: Path) -> Callable[[], None]:
+    """Start `build` in a process of its own, and return a function that waits for it and raises what `build` raises.
+
+    In this process it would hold the interpreter for half a second: requests and AutoGen's import would wait for it.
+    """
+    # -P: a file of the current folder that is called random.py, say, is none of the child's.
+    command = [sys.executable, "-P", "-m", __name__, str(path)]
+    quiet = subprocess.DEVNULL
+    try:
+        child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - our own module, in our own interpreter
+    except OSError:  # this process' interpreter isn't a program, as in a server that embeds one
+        return partial(build, path)
+
+    def finish() -> None:
+        if child.wait() != 0:
+            build(path)  # where the child can't, we may, or we learn why not
+
+    return finish
 
 
 def _write(path: Path, rng: Random) -> None:

@@ -1,1 +1,1 @@
-"""What is measured, one file a section: each fills tables and charts, and yields them as they become known."""
+"""What is measured: each section is a function that yields its tables as they become known."""

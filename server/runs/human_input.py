@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jsonschema
 import orjson
 
 from askstream.server.events import Draft, Event, InputRequested, InputResolved, Json, data, rfc3339
@@ -84,6 +83,8 @@ class Pending:
 
     def check(self, value: Json) -> None:
         """Raises InvalidRequest for a value that isn't what was asked for."""
+        import jsonschema  # a tenth of what the server imports before its first answer; AutoGen brings it later
+
         try:
             size = len(orjson.dumps(value))
         except orjson.JSONEncodeError:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from askstream.agents.factory import WAREHOUSE, Bundled, open_orchestrator
-from askstream.agents.insights import warehouse
+from askstream.agents.factory import WAREHOUSE, open_orchestrator
 from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
@@ -32,6 +31,7 @@ async def main():
         assert not early, early
         await orchestrator.warm()
         assert "autogen_ext" in sys.modules
+        assert "askstream.agents.insights.offline.analyst" in sys.modules
 
 asyncio.run(main())
 """
@@ -49,31 +49,6 @@ async def test_the_bundled_team_answers_without_a_key(tmp_path: Path) -> None:
     assert answer.agent_name == "ReportAgent"
     assert "€" in answered(answer).final_response
     assert answered(answer).usage.prompt_tokens > 0
-
-
-@pytest.mark.parametrize(
-    ("python", "apart"), [(sys.executable, True), ("/no/such/python", False), ("/bin/false", False)]
-)
-async def test_the_database_is_built_beside_the_import_of_autogen_where_that_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str, apart: bool
-) -> None:
-    """By another process, or by this one where no other can be started."""
-    here: list[Path] = []
-    build = warehouse.build
-
-    def built(path: Path) -> None:
-        here.append(path)
-        build(path)
-
-    monkeypatch.setattr(warehouse, "build", built)
-    monkeypatch.setattr(sys, "executable", python)
-    bundled = Bundled(tmp_path, None, 40)
-    await bundled.prepare()
-    made = tmp_path / WAREHOUSE
-    assert made.exists()
-    assert here == ([] if apart else [made])
-    await bundled.prepare()
-    assert len(here) <= 1
 
 
 @pytest.mark.parametrize(

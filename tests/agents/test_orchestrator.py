@@ -1,7 +1,6 @@
 """The orchestrator makes its one client early, and once."""
 
 import asyncio
-import threading
 from typing import cast
 
 import pytest
@@ -13,7 +12,6 @@ from askstream.agents.factory import Own
 from askstream.agents.loading import Factory
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentThinking, Draft
-from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Answer
 from tests.agents.stage import Recorder, task
 
@@ -51,50 +49,6 @@ async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None
     assert [cast(Answer, each.result()).final_response for each in asked[1:]] == ["42", "42"]
     assert clients.asked == 1
     await one.close()
-
-
-class Slow(Own):
-    """A source whose preparation ends when the libraries have been loaded, and then fails as often as it is told."""
-
-    def __init__(self, factory: Factory, failures: int = 0) -> None:
-        super().__init__(factory)
-        self._loaded, self._failures = threading.Event(), failures
-
-    def load(self) -> None:
-        self._loaded.set()
-
-    async def prepare(self) -> None:
-        assert await asyncio.to_thread(self._loaded.wait, 20), "nothing was loaded meanwhile"
-        self._failures -= 1
-        if self._failures >= 0:
-            raise RunFailed("team_unavailable", "no database")
-
-
-async def test_libraries_are_loaded_while_the_source_is_prepared() -> None:
-    """The first question waits for the longer of the two. A client that was made for nothing is closed."""
-    made: list[ReplayChatCompletionClient] = []
-    closed: list[ChatCompletionClient] = []
-
-    class Client(ReplayChatCompletionClient):
-        async def close(self) -> None:
-            closed.append(self)
-
-    def connect() -> ChatCompletionClient:
-        made.append(Client(["42"]))
-        return made[-1]
-
-    def make(client: ChatCompletionClient) -> object:
-        return AssistantAgent("A", client)
-
-    source = Slow(Factory("tests:make", make, "first"), failures=1)
-    one = AutoGenOrchestrator(model="m", client=connect, source=source)
-    with pytest.raises(RunFailed, match="no database"):
-        await one.warm()
-    assert closed == made
-    assert cast(Answer, await one.run(task(), Recorder())).final_response == "42"
-    await one.close()
-    assert closed == made
-    assert len(made) == 2
 
 
 async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:

@@ -1,36 +1,37 @@
 """What is measured is whole: every viewer has seen every event, or there is no figure."""
 
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import pytest
 
-from bench import builds, fanout, machine, replays, servers
+from bench import build, fanout, machine, servers
+from bench.build import Unmeasurable
 from bench.fanout import Plan
 from bench.generator import Seen
-from bench.servers import Server, Transport
+from bench.sections import journal, stalled, teams, where
+from bench.servers import FLOOR, Checkout, Server, Transport
+from bench.writers import delays
 
 FAULTY = Path(__file__).with_name("faulty.py")
-PLAN = Plan(seconds=0.01, rushes=1, single_seconds=0.01, paced_seconds=0.1)
+PLAN = Plan(seconds=0.01, single_seconds=0.01, paced_seconds=0.1)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def generator() -> None:
     """The generator and the floor are compiled on first use."""
     try:
-        builds.program("viewers")
-        builds.program("floor")
-    except builds.Missing as problem:
+        build.program("viewers")
+        build.program("floor")
+    except Unmeasurable as problem:
         pytest.skip(str(problem))
 
 
 def faulty(fault: str) -> Server:
-    like = servers.floor()
     return Server(
         name=fault,
-        transport="sse",
         command=lambda port, _: servers.python(str(FAULTY), str(port), fault),
-        prepare=like.prepare,
+        prepare=FLOOR.prepare,
     )
 
 
@@ -39,51 +40,74 @@ def test_our_own_server_is_measured_over_both_transports(transport: Transport, r
     """The real process; its viewers watch one run together, or a run each, and miss nothing; no figure is missing."""
     outcome = fanout.measure(servers.ours(transport), 5, PLAN, runs=runs)
     assert not outcome.failure
-    assert min(outcome.cpu, outcome.rate, outcome.single_cpu, outcome.paced_cpu, outcome.p50, outcome.p99) > 0
-
-
-def peer(server: Server) -> Callable[[], Server]:
-    return lambda: server
+    assert min(outcome.cpu, outcome.single_cpu, outcome.paced_cpu, outcome.p50, outcome.p99) > 0
 
 
 @pytest.mark.parametrize(
-    ("find", "runs"),
+    ("server", "runs"),
     [
-        pytest.param(peer(servers.STREAMING), 1, id="StreamingResponse"),
-        pytest.param(peer(servers.SEND_TEXT), 5, id="send_text"),
-        pytest.param(peer(servers.WEBSOCKETS), 5, id="websockets"),
-        pytest.param(peer(servers.BARE), 1, id="bare"),
-        pytest.param(peer(servers.BARE), 5, id="bare, a run each"),
-        pytest.param(servers.floor, 5, id="C"),
+        (servers.STREAMING, 1),
+        (servers.SEND_TEXT, 5),
+        (servers.WEBSOCKETS, 5),
+        (servers.BARE, 1),
+        (servers.BARE, 5),
+        (FLOOR, 5),
     ],
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_peers_are_measured_in_the_same_way(find: Callable[[], Server], runs: int) -> None:
+def test_peers_are_measured_in_the_same_way(server: Server, runs: int) -> None:
     """None of them loses anything at this size, be it of one run or of one each."""
-    outcome = fanout.measure(find(), 5, PLAN, runs=runs)
+    outcome = fanout.measure(server, 5, PLAN, runs=runs)
     assert not outcome.failure
     assert min(outcome.cpu, outcome.p50) > 0
 
 
 def test_our_plain_way_is_another_one() -> None:
     """The same server, told not to write to its connections itself."""
-    assert servers.has_plain_way()
     plain = servers.ours("sse", plain=True)
     assert plain.name != servers.ours("sse").name
-    assert not fanout.measure(plain, 2, Plan(seconds=0.01, rushes=1)).failure
+    assert not fanout.measure(plain, 2, Plan(seconds=0.01)).failure
 
 
 def test_late_viewers_read_all_of_a_run_while_others_watch() -> None:
     """Each of them gets every event once, in order, or the generator ends with an error."""
-    found = replays.measure("sse", "sqlite", live=3, seconds=0.5)
-    assert found.replays > 0
-    assert min(found.alone, found.beside, found.p99, found.p99_beside) > 0
+    alone, quiet, beside = journal.replays("sse", "sqlite", 3, 0.5)
+    assert beside.replays > 0
+    assert min(alone, quiet.p99_ms, beside.p99_ms, beside.replay_mb_s) > 0
 
 
-def test_a_viewer_that_stalls_is_told_of_or_catches_up() -> None:
-    """Nothing is lost in silence: ours keeps all of it, on disk."""
-    found = fanout.stall(servers.ours("sse"), 3, 500, before=(100, 1))
-    assert (found.caught_up, found.lost_in_silence) == (1.0, 0.0)
-    assert min(found.rate, found.alone) > 0
+def test_a_viewer_that_stalls_catches_up() -> None:
+    """Nothing is lost without a notice: our server keeps all of it, on disk."""
+    found = stalled.stall(servers.ours("sse"), 3, 500, seconds_before=0.1)
+    assert (found.caught_up, found.lost) == (1.0, 0.0)
+    assert min(found.rate, found.before) > 0
+
+
+def test_every_piece_of_a_models_text_is_seen_on_both_ways() -> None:
+    """Over HTTP and in process. A piece that does not arrive is an error, not a cheaper run."""
+    shape = teams.Shape(runs=2, agents=2, pieces=10, pause=0.001)
+    for cost in teams.compared([servers.here()], shape, rounds=1).values():
+        assert cost.cpu > 0
+        assert 0 < cost.p50 <= cost.p99
+    with pytest.raises(Unmeasurable, match="39 pieces arrived of 40"):
+        shape.cost(1.0, 39, 1.0, 1.0)
+
+
+def test_a_delay_is_from_the_mark_to_now() -> None:
+    """Each piece of a text counts once."""
+    now = time.monotonic_ns()
+    found = delays(f"^{now - 10**9:019d} ^{now - 2 * 10**9:019d} ")
+    assert found == pytest.approx([1000, 2000], abs=500)
+
+
+def test_a_checkout_without_an_environment_is_refused(tmp_path: Path) -> None:
+    """With what was expected. One from before there was one package starts its server by its old name."""
+    with pytest.raises(Unmeasurable, match=r"\.venv/bin/python"):
+        Checkout("other", tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    assert Checkout("other", tmp_path).serve(1, tmp_path)[1:4] == ["-m", "server", "serve"]
+    assert servers.here().serve(1, tmp_path)[1:4] == ["-m", "askstream.server", "serve"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +115,7 @@ def test_a_viewer_that_stalls_is_told_of_or_catches_up() -> None:
 )
 def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, told: str) -> None:
     """The generator's own proof: one event amiss among hundreds is noticed, and the failure says what it was."""
-    outcome = fanout.measure(faulty(fault), 5, Plan(seconds=0.01, rushes=1))
+    outcome = fanout.measure(faulty(fault), 5, Plan(seconds=0.01))
     assert told in outcome.failure
     assert bool(outcome.failure) == bool(fault != "none")
     assert (outcome.cpu > 0) == (fault == "none")
@@ -129,5 +153,37 @@ def test_the_least_disturbed_run_counts(
         return Load()
 
     monkeypatch.setattr(machine, "load", load)
-    assert machine.least_disturbed(lambda: next(done), (1, 2)) == best
+    assert machine.least_disturbed(lambda: next(done), 1, 2) == best
     assert next(done) == runs
+
+
+# ---- whose time a sample is --------------------------------------------------------------------------------
+
+LOOP = "run (/usr/lib/python3.11/asyncio/runners.py:118)"
+WRITE = "write (/project/transports/sse.py:40)"
+
+
+@pytest.mark.parametrize(
+    ("stack", "layer"),
+    [
+        (f"{LOOP};{WRITE}", "transports"),
+        (f"{LOOP};{WRITE};dumps (/usr/lib/python3.11/json/__init__.py:231)", "transports"),
+        (f"{WRITE};emit (/usr/lib/python3.11/logging/__init__.py:1100)", "logging"),
+        (LOOP, "asyncio"),
+        ("main (<string>:1)", where.OTHER),
+    ],
+)
+def test_a_sample_belongs_to_the_innermost_layer(stack: str, layer: str) -> None:
+    """The standard library works for its caller."""
+    assert where.layer_of(stack) == layer
+
+
+def test_a_thread_weighs_what_it_used() -> None:
+    """One that waits is seen as often as one that works. What is in no layer is told, so that all is 100 percent."""
+    stacks = [
+        f"thread (7): Main;{WRITE} 3",
+        "thread (7): Main;main (<string>:1) 1",
+        "thread (8): w;wait (<string>:1) 9",
+    ]
+    found = where.shares(stacks, {7: 3.0, 8: 1.0, 9: 5.0})
+    assert found == pytest.approx({"transports": 56.25, where.OTHER: 43.75})

@@ -84,8 +84,6 @@ async def test_an_autogen_outside_of_the_tested_versions_is_logged_once(
     monkeypatch.setattr("importlib.metadata.version", partial(_always, installed))
 
     class Source:
-        def load(self) -> None: ...
-
         async def prepare(self) -> None: ...
 
     settings = ModelSettings(model="gpt-4o", api_key="x")

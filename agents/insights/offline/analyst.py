@@ -7,7 +7,6 @@ from askstream.agents.insights.offline import analysis, data, planning, report
 from askstream.agents.insights.offline.conversation import Json, Reply, Say, read
 from askstream.agents.insights.offline.script import play
 
-MODEL: Final = "offline-analyst (rules, no LLM)"
 _STRANGER: Final = (
     "I am the offline analyst: rules, not a language model. I know one job, that of the bundled Business Insights "
     "team, and this isn't an agent of it. With a model's key (`OPENAI_API_KEY`) a language model answers in my place."

@@ -1,18 +1,18 @@
 """The analyst as a model endpoint: OpenAI's chat completions over HTTP on a loopback port, in the server's own loop.
 
 So a run without a key takes the way of one with a key: the same client, the same wire, streaming, tool calls and usage.
+The analyst itself is imported by `load`, or else by the first request: a server that starts answers without it.
 """
 
 import asyncio
 import hmac
-import re
 import secrets
 import socket
-import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from importlib import import_module
+from typing import Any, Final, cast
 
 import orjson
 import uvicorn
@@ -21,17 +21,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from askstream.agents.insights.offline.analyst import MODEL, reply
-from askstream.agents.insights.offline.conversation import Act, Json, Reply, Say, call_id
+Json = Mapping[str, Any]
 
-# Usage is counted in word pieces: up to four letters or digits are one, and so is every other sign. It is the analyst's
-# own measure, near to what tokenizers give for English.
-_PIECE: Final = re.compile(r"[^\W_]{1,4}|[^\w\s]|_")
-# Characters in a streamed chunk, about: a few words, so that text is seen to grow, at little cost for each.
-_CHUNK: Final = 48
+MODEL: Final = "offline-analyst (rules, no LLM)"
 _MAX_BODY: Final = 4 * 1024 * 1024  # a conversation of forty messages with their tool results stays far below
 _GRACE: Final = 1  # seconds for open answers when the endpoint closes
-Finish = Literal["stop", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +33,11 @@ class Endpoint:
     base_url: str
     api_key: str
     model: str = MODEL
+
+
+def load() -> None:
+    """Import the analyst. Call it in a thread: it takes a tenth of a second."""
+    import_module("askstream.agents.insights.offline.completions")
 
 
 @asynccontextmanager
@@ -73,7 +72,7 @@ def application(key: str) -> Starlette:
         if refusal := _refusal(request, key):
             return refusal
         body = await _body(request)
-        return body if isinstance(body, Response) else _complete(body)
+        return body if isinstance(body, Response) else _completion(body)
 
     async def models(request: Request) -> Response:
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "askstream"}
@@ -101,21 +100,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.ready.set()
-
-
-def count_tokens(text: str) -> int:
-    return len(_PIECE.findall(text))
-
-
-def chunks_of(text: str) -> Iterator[str]:
-    """The text in pieces that end where a word does; joined they are the text."""
-    start = 0
-    while start < len(text):
-        end = start + _CHUNK
-        while end < len(text) and not text[end - 1].isspace():
-            end += 1
-        yield text[start:end]
-        start = end
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -146,100 +130,11 @@ async def _body(request: Request) -> Json | Response:
             return _error(400, "invalid_request", "The body needs a list `messages`.")
 
 
-def _asks_for_usage(body: Json) -> bool:
-    match body:
-        case {"stream_options": {"include_usage": True}}:
-            return True
-        case _:
-            return False
+def _completion(body: Json) -> Response:
+    from askstream.agents.insights.offline.completions import complete
 
-
-def _complete(body: Json) -> Response:
-    messages: Sequence[Json] = body["messages"]
-    given: Any = body.get("tools")
-    tools: Sequence[Json] = cast("list[Json]", given) if isinstance(given, list) else ()
-    answer = reply(messages, tools)
-    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": MODEL}
-    usage = _usage(body, answer)
-    if body.get("stream"):
-        told = usage if _asks_for_usage(body) else None
-        # All of it is known by now: one write for all of its pieces, instead of one for each.
-        return Response(b"".join(_stream(head, answer, len(messages), told)), media_type="text/event-stream")
-    choice = {
-        "index": 0,
-        "message": _message(answer, len(messages)),
-        "finish_reason": _finish(answer),
-        "logprobs": None,
-    }
-    return _json({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-def _stream(head: Json, answer: Reply, position: int, usage: Json | None) -> Iterator[bytes]:
-    frame = {**head, "object": "chat.completion.chunk"}
-    for delta in _deltas(answer, position):
-        yield _sse({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-    yield _sse({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(answer)}]})
-    if usage:
-        yield _sse({**frame, "choices": [], "usage": usage})
-    yield b"data: [DONE]\n\n"
-
-
-def _deltas(answer: Reply, position: int) -> Iterator[Json]:
-    yield {"role": "assistant", "content": ""}
-    for piece in chunks_of(_text(answer)):
-        yield {"content": piece}
-    for index, call in enumerate(_calls(answer, position)):
-        name = {"name": call["function"]["name"], "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": name}]}
-        yield {"tool_calls": [{"index": index, "function": {"arguments": call["function"]["arguments"]}}]}
-
-
-def _message(answer: Reply, position: int) -> Json:
-    message: dict[str, Any] = {"role": "assistant", "content": _text(answer), "refusal": None}
-    calls = _calls(answer, position)
-    return message | ({"tool_calls": calls} if calls else {})
-
-
-def _text(answer: Reply) -> str:
-    match answer:
-        case Say(text):
-            return text
-        case Act(thought, _):
-            return thought
-
-
-def _calls(answer: Reply, position: int) -> list[dict[str, Any]]:
-    match answer:
-        case Say():
-            return []
-        case Act(_, calls):
-            return [
-                {
-                    "id": call_id(call, position),
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
-                }
-                for call in calls
-            ]
-
-
-def _finish(answer: Reply) -> Finish:
-    return "stop" if isinstance(answer, Say) else "tool_calls"
-
-
-def _usage(body: Json, answer: Reply) -> Json:
-    """Pieces of all that was sent, tools included, and of all that is answered."""
-    sent = orjson.dumps([body["messages"], body.get("tools") or []]).decode()
-    told = _text(answer) + "".join(call["function"]["arguments"] for call in _calls(answer, 0))
-    prompt, completion = count_tokens(sent), count_tokens(told)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-
-def _sse(value: Json) -> bytes:
-    return b"data: " + orjson.dumps(value) + b"\n\n"
+    content, media_type = complete(body, MODEL)
+    return Response(content, media_type=media_type)
 
 
 def _json(value: Json, status: int = 200) -> Response:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askstream.agents.insights.offline import MODEL, Endpoint, serve
-from askstream.agents.insights.offline.endpoint import chunks_of, count_tokens
+from askstream.agents.insights.offline.completions import chunks_of, count_tokens
 
 TOOLS: Any = [{"type": "function", "function": {"name": "describe_schema", "parameters": {"type": "object"}}}]
 PLANNER: Any = [

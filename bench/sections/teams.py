@@ -1,0 +1,184 @@
+"""What a whole run costs over HTTP beside AutoGen's own `run_stream` in process, and how soon its first event comes.
+
+Each has a process of its own with the same team and model, and the process's own clock counts its CPU, all threads.
+"""
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from bench import machine, servers
+from bench.build import Unmeasurable
+from bench.goals import AUTOGEN, STARLETTE
+from bench.report import Row, Table
+from bench.servers import ROOT, STREAMING, Checkout, Running, Server
+from bench.suite import Scope, say
+from bench.writers import QUESTION, SHAPE, delays, quantiles
+
+_DELTA = re.compile(rb'"delta":"([^"]*)"')
+WRITERS = str(ROOT / "bench" / "writers.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """`runs` at once, of so many agents that each write so many pieces, with `pause` seconds between two."""
+
+    runs: int
+    agents: int
+    pieces: int
+    pause: float = 0.0
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {SHAPE: f"{self.agents} {self.pieces} {self.pause}"}
+
+    def cost(self, cpu: float, written: int, p50: float, p99: float) -> "Cost":
+        """Raises Unmeasurable where not every piece arrived."""
+        if written != self.runs * self.agents * self.pieces:
+            raise Unmeasurable(f"{written} pieces arrived of {self.runs * self.agents * self.pieces}")
+        return Cost(cpu / self.runs * 1e3, p50, p99)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU in ms a run, delays of a piece in ms."""
+
+    cpu: float
+    p50: float
+    p99: float
+
+
+def teams(scope: Scope) -> Iterator[Table]:
+    cost = Table("A run over HTTP beside the same team driven in process", "CPU milliseconds a run, all threads")
+    delay = Table("How long a piece of text is on its way", "Milliseconds")
+    spoken = Shape(runs=10 if scope.is_full else 3, agents=3, pieces=50)
+    found = compared(scope.checkouts, spoken, rounds=3)
+    cost.rows.append(Row(f"3 agents, 50 pieces each, {spoken.runs} runs", _each(found, lambda c: c.cpu), goal="run"))
+    written = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
+    found = compared(scope.checkouts, written, rounds=1)
+    case = f"200 pieces, 20 a second, {written.runs} runs"
+    cost.rows.append(Row(case, _each(found, lambda c: c.cpu), goal="written"))
+    delay.rows.append(Row(f"{case}, p50", _each(found, lambda c: c.p50)))
+    delay.rows.append(Row(f"{case}, p99", _each(found, lambda c: c.p99), goal="delay" if scope.is_full else ""))
+    yield from (cost, delay, _first_events(scope))
+
+
+def _each(found: Mapping[str, Cost], take: Callable[[Cost], float]) -> Mapping[str, float]:
+    return {name: take(cost) for name, cost in found.items()}
+
+
+def compared(checkouts: Iterable[Checkout], shape: Shape, *, rounds: int) -> Mapping[str, Cost]:
+    """The cheapest round of each. The first round imports and fills caches, and doesn't count."""
+    say(f"teams: {shape.agents} agents, {shape.pieces} pieces each, {shape.runs} runs")
+    found: dict[str, list[Cost]] = {}
+    for checkout in checkouts:
+        with servers.running(_server(shape, checkout)) as server:
+            found[checkout.name] = [asyncio.run(_served(server, shape)) for _ in range(rounds + 1)]
+    found[AUTOGEN] = _in_process(shape, rounds + 1)
+    return {name: min(costs[1:], key=lambda cost: cost.cpu) for name, costs in found.items()}
+
+
+def _server(shape: Shape, checkout: Checkout) -> Server:
+    """The product's command with its defaults, except for the model and for limits that a benchmark must exceed."""
+    variables = {"ASKSTREAM_ACTIVE_RUNS": "10000", "ASKSTREAM_LOG_EVENTS": "1000000", "OPENAI_API_KEY": "none"}
+    variables |= {"ASKSTREAM_LOG_BYTES": "1000000000", "ASKSTREAM_TEAM": "writers:team", **shape.environment}
+
+    def command(port: int, data: Path) -> list[str]:
+        program = [str(checkout.program("python")), WRITERS, checkout.package]
+        return [*program, "serve", "--port", str(port), "--data", str(data)]
+
+    return Server(name=checkout.name, command=command, environment=variables, root=checkout.root)
+
+
+async def _served(server: Running, shape: Shape) -> Cost:
+    took: list[float] = []
+    address, timeout = f"http://127.0.0.1:{server.port}", aiohttp.ClientTimeout(total=300)
+    before = machine.cpu_seconds(server.pid)
+    async with (
+        aiohttp.ClientSession(
+            address, connector=aiohttp.TCPConnector(limit=0), timeout=timeout, read_bufsize=2**20
+        ) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(shape.runs):
+            group.create_task(_ask(session, took))
+    return shape.cost(machine.cpu_seconds(server.pid) - before, len(took), *quantiles(took))
+
+
+async def _ask(session: aiohttp.ClientSession, took: list[float]) -> None:
+    async with session.post("/ask-stream", json={"question": QUESTION, "tokens": True}) as answer:
+        async for line in answer.content:
+            took += delays(b"".join(_DELTA.findall(line)).decode())
+
+
+def _in_process(shape: Shape, rounds: int) -> list[Cost]:
+    command = servers.python(WRITERS, "stream", str(shape.runs), str(rounds))
+    process = subprocess.Popen(command, env=servers.environment(shape.environment), stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, {machine.cores()[0]})
+    lines = process.communicate()[0].splitlines()
+    if process.returncode:
+        raise Unmeasurable("AutoGen's process failed; its reason is on standard error")
+    return [shape.cost(*json.loads(line)) for line in lines]
+
+
+# ---- first events ------------------------------------------------------------------------------------------
+
+
+def _first_events(scope: Scope) -> Table:
+    """From a question to its first event, while other runs write 20 pieces a second each."""
+    result = Table("From a question to its first event, beside an answer of Starlette's", "Milliseconds")
+    asked = 300 if scope.is_full else 50
+    with servers.running(STREAMING) as peer:
+        floor = _timed(peer, asked, lambda: servers.request(peer.port, "/health").read())
+    writers = Shape(runs=1, agents=1, pieces=100_000, pause=0.05)
+    for going, case in ((0, "at rest"), (200, "while 200 runs are going")):
+        say(f"first event {case}")
+        found: dict[str, tuple[float, float]] = {}
+        for checkout in scope.checkouts:
+            with servers.running(_server(writers, checkout)) as server:
+                found[checkout.name] = _beside(server, going, asked)
+        for number, name in enumerate(("p50", "p99")):
+            figures = {**{server: took[number] for server, took in found.items()}, STARLETTE: floor[number]}
+            result.rows.append(Row(f"{case}, {name}", figures, goal="first event", of=f"{case} {name}"))
+    return result
+
+
+def _beside(server: Running, going: int, asked: int) -> tuple[float, float]:
+    ids = [json.load(servers.request(server.port, "/runs", {"question": QUESTION}))["run_id"] for _ in range(going)]
+    machine.settle(server.pid, longest=3)
+    found = _timed(server, asked, lambda: _first_event(server.port))
+    if any(json.load(servers.request(server.port, f"/runs/{run}"))["state"] != "running" for run in ids):
+        raise Unmeasurable(f"of {going} runs some ended early")
+    return found
+
+
+def _timed(server: Running, times: int, ask: Callable[[], object]) -> tuple[float, float]:
+    """p50 and p99 in ms; of several rounds the one that other programs disturb least."""
+
+    def measure() -> list[float]:
+        took: list[float] = []
+        for _ in range(times):
+            began = time.perf_counter()
+            ask()
+            took.append((time.perf_counter() - began) * 1e3)
+            time.sleep(0.02)  # for the cancel of the run before
+        return took
+
+    ask()
+    found = statistics.quantiles(machine.least_disturbed(measure, server.pid, os.getpid()), n=100)
+    return found[49], found[98]
+
+
+def _first_event(port: int) -> None:
+    with servers.request(port, "/ask-stream", {"question": QUESTION, "on_disconnect": "cancel"}) as answer:
+        while not answer.readline().startswith(b"data:"):
+            pass
