@@ -221,14 +221,14 @@ def _is_line(graph: DiGraph) -> bool:
     )
 
 
-class Rule:
+class Termination:
     """What ends a team."""
 
     def __init__(self, condition: TerminationCondition | None, max_turns: int | None) -> None:
         self._condition, self.max_turns = condition, max_turns
 
     @classmethod
-    def of(cls, team: BaseGroupChat) -> "Rule":
+    def of(cls, team: BaseGroupChat) -> "Termination":
         """Takes it from a team that has not run yet, which from now on stops after each turn."""
         rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
         setattr(team, _TERMINATION, None)

@@ -19,7 +19,7 @@ handoff to somebody who isn't in the team."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ExternalMessage:
     """A message that comes from outside of the team. `target` is who is handed the turn, where a team works so."""
 
     source: str
@@ -53,7 +53,7 @@ class Checkpoint:
     remembered: int = 0
     skipped: int = 0
     shown: tuple[int, ...] = ()
-    unheard: tuple[Said, ...] = ()
+    unheard: tuple[ExternalMessage, ...] = ()
     speaker: str | None = None
     replies: tuple[str, ...] = ()
     introduced: bool = False

@@ -27,7 +27,7 @@ class _Text:
     timer: asyncio.TimerHandle | None = None
 
 
-class Outlet:
+class ChunkBuffer:
     """Puts what several tasks of one run say into one order. After `close` nothing passes any more."""
 
     def __init__(self, sink: Sink) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from askstream.agents import loading, models
-from askstream.agents.human import Customs
+from askstream.agents.human import TeamProfile
 from askstream.agents.loading import Factory
 from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
@@ -77,7 +77,7 @@ class Bundled:
         self._kit: Mapping[str, FunctionTool] = {}
 
     @property
-    def customs(self) -> Customs:
+    def customs(self) -> TeamProfile:
         from askstream.agents.insights import team as insights
 
         return insights.CUSTOMS
@@ -113,7 +113,7 @@ class Own:
 
     def __init__(self, factory: Factory) -> None:
         self.factory = factory
-        self.customs = Customs()
+        self.customs = TeamProfile()
 
     async def prepare(self) -> None:
         """It has done what it does at import."""

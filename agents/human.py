@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from askstream.agents import checkpoint
-from askstream.agents.checkpoint import Checkpoint, Kind, Said, Waiting
+from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Kind, Waiting
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
@@ -49,7 +49,7 @@ _SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Customs:
+class TeamProfile:
     """What is known of a team beyond what AutoGen says of it. The defaults are those of a stranger.
 
     `steps` gives what is reached, in percent, when the agent of that name has finished. `answerer` is by whom earlier
@@ -72,7 +72,7 @@ def inquiry(at: Checkpoint) -> Inquiry:
     )
 
 
-def wanted(at: Checkpoint, customs: Customs, *, handed_over: bool, review: bool) -> Checkpoint:
+def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
     """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
     handed to somebody who isn't in the team, `review` that the answer needs approval."""
     said = at.final_response or ""
@@ -107,7 +107,7 @@ def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
         case "input":
             return replace(going_on, speaker=waiting.agent_name, replies=(*at.replies, text))
         case "handoff":
-            return _again(going_on, Said(source=USER, text=text, target=waiting.agent_name))
+            return _again(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
         case "review" if not reply.answered:
             return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
         case "review":
@@ -133,10 +133,10 @@ def _remark(value: object) -> str | None:
             return _NO_REMARK
 
 
-def _again(at: Checkpoint, said: Said) -> Checkpoint:
+def _again(at: Checkpoint, said: ExternalMessage) -> Checkpoint:
     """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 
 
-def _user(text: str) -> Said:
-    return Said(source=USER, text=text)
+def _user(text: str) -> ExternalMessage:
+    return ExternalMessage(source=USER, text=text)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from askstream.agents.checkpoint import Checkpoint, Said
+from askstream.agents.checkpoint import Checkpoint, ExternalMessage
 from askstream.server.runs.orchestrator import Exchange, Task
 
 # Characters, about four to a token. Every call of every agent's model reads all of it again, some twenty times a run:
@@ -23,11 +23,11 @@ _CUT = "\n\n[...]\n\n"
 def opening(task: Task, answerer: str) -> Checkpoint:
     """Where a run begins: what is remembered, then the question, all of it still to be heard."""
     earlier = remembered(task.history, answerer)
-    question = Said(source=USER, text=task.question)
+    question = ExternalMessage(source=USER, text=task.question)
     return Checkpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 
-def remembered(history: Sequence[Exchange], answerer: str) -> tuple[Said, ...]:
+def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMessage, ...]:
     """The latest exchanges, oldest first, as many as fit into MEMORY. Answers are said by `answerer`."""
     kept: list[Exchange] = []
     left = MEMORY
@@ -40,7 +40,10 @@ def remembered(history: Sequence[Exchange], answerer: str) -> tuple[Said, ...]:
     return tuple(
         said
         for exchange in kept
-        for said in (Said(source=USER, text=exchange.question), Said(source=answerer, text=exchange.answer))
+        for said in (
+            ExternalMessage(source=USER, text=exchange.question),
+            ExternalMessage(source=answerer, text=exchange.answer),
+        )
     )
 
 

@@ -11,10 +11,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from askstream.agents import checkpoint, failures
-from askstream.agents.chunk_buffer import Outlet
-from askstream.agents.human import Customs
+from askstream.agents.chunk_buffer import ChunkBuffer
+from askstream.agents.human import TeamProfile
 from askstream.agents.models import BadModelSettings
-from askstream.agents.progress import Progress, Share
+from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import Scope
 from askstream.server import versions
 from askstream.server.events import Draft
@@ -37,7 +37,7 @@ class TeamSource(Protocol):
     """Where teams come from."""
 
     @property
-    def customs(self) -> Customs:
+    def customs(self) -> TeamProfile:
         """What is known of the teams. Asked for when `prepare` has been called."""
         ...
 
@@ -80,7 +80,7 @@ class AutoGenOrchestrator:
         from askstream.agents.autogen_internals import take_inputs
         from askstream.agents.tap import Ledger, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), Outlet(_NOBODY), Ledger())), _never)
+        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), Ledger())), _never)
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -121,11 +121,11 @@ class AutoGenOrchestrator:
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
-        from askstream.agents.runner import Drive
+        from askstream.agents.runner import TeamRunner
         from askstream.agents.tap import Ledger, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
-        outlet = Outlet(sink)
+        outlet = ChunkBuffer(sink)
         ledger = Ledger(start.usage if start else None)
         try:
             await self._starts.enter()
@@ -133,7 +133,7 @@ class AutoGenOrchestrator:
             names = [agent.name for agent in members(team)]
             customs = self._source.customs
             progress = _progress(customs, names, start.progress if start else 0)
-            drive = Drive(outlet, ledger, progress, customs, max_messages=self._max_messages)
+            drive = TeamRunner(outlet, ledger, progress, customs, max_messages=self._max_messages)
             return await drive.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
@@ -143,11 +143,11 @@ class AutoGenOrchestrator:
             outlet.close()
 
 
-def _progress(customs: Customs, members: Collection[str], now: int) -> Progress:
-    return Share(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
+def _progress(customs: TeamProfile, members: Collection[str], now: int) -> Progress:
+    return SpeakerProgress(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
 
 
-def _told(problem: Exception, outlet: Outlet, ledger: "Ledger", run_id: str) -> Exception:
+def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
     """What stands behind an error that came out of AutoGen, which keeps no more than its text: the sink's own, that
     of a model call that nobody got over, or the team's."""
     if outlet.problem is not None:

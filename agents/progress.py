@@ -17,7 +17,7 @@ class Progress:
         self.now = max(self.now, self._steps.get(agent_name, 0))
 
 
-class Share(Progress):
+class SpeakerProgress(Progress):
     """For a team whose steps nobody told: the share of its members that have spoken."""
 
     def __init__(self, members: Collection[str], *, now: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 Turn by turn means one `run_stream` a turn, the team's state saved in between and its termination condition asked
 here: that is exactly resumable, while a state saved during a run is a race. At the same places a run stops to wait
-for a person: `Drive.run` returns, and another one, with a fresh team, goes on from what was saved.
+for a person: `TeamRunner.run` returns, and another one, with a fresh team, goes on from what was saved.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
 from askstream.agents import autogen_internals, checkpoint, human, memory
-from askstream.agents.checkpoint import Checkpoint, Said, Waiting
-from askstream.agents.chunk_buffer import Outlet
-from askstream.agents.human import Customs
+from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Waiting
+from askstream.agents.chunk_buffer import ChunkBuffer
+from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
 from askstream.agents.tap import Ledger
 from askstream.agents.translate import Message, Translator
@@ -40,12 +40,12 @@ _ASIDE = (SelectSpeakerEvent, SelectorEvent)
 Save = Callable[[bytes], Awaitable[None]]
 
 
-class Drive:
+class TeamRunner:
     """One run of one team from `start` to its end, or to where it waits for a person. The team must be fresh and is
     used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
 
     def __init__(
-        self, outlet: Outlet, ledger: Ledger, progress: Progress, customs: Customs, *, max_messages: int
+        self, outlet: ChunkBuffer, ledger: Ledger, progress: Progress, customs: TeamProfile, *, max_messages: int
     ) -> None:
         self._outlet, self._ledger, self._progress, self._customs = outlet, ledger, progress, customs
         self._translator = Translator(progress, ledger.message_id)
@@ -81,7 +81,7 @@ class Drive:
             self._at = human.replied(self._at, task.reply)
         if self._at.ended:
             return self._answer()
-        rule = autogen_internals.Rule.of(team)
+        rule = autogen_internals.Termination.of(team)
         await self._restore(team, rule)
         while not self._at.ended:
             await self._step(team, rule, review=task.review)
@@ -93,7 +93,7 @@ class Drive:
                 raise self._too_long()
         return self._answer()
 
-    async def _restore(self, team: BaseGroupChat, rule: autogen_internals.Rule) -> None:
+    async def _restore(self, team: BaseGroupChat, rule: autogen_internals.Termination) -> None:
         """Puts a fresh team, and what ends it, where the run has come to."""
         at = self._at
         if at.state is None:
@@ -113,7 +113,7 @@ class Drive:
                 self._progress.finished(message.source)
         await rule.replay(messages[at.skipped :], at.shown)
 
-    async def _step(self, team: BaseGroupChat, rule: autogen_internals.Rule, *, review: bool) -> None:
+    async def _step(self, team: BaseGroupChat, rule: autogen_internals.Termination, *, review: bool) -> None:
         """Takes the run a turn further, or to where it waits for a person in the middle of it."""
         before = self._at
         words = _messages(team, before.unheard)
@@ -266,11 +266,11 @@ def _interrupted(why: str) -> RunFailed:
     return RunFailed("interrupted", f"The run was interrupted, and {why}. Ask again.")
 
 
-def _messages(team: Team, said: Sequence[Said]) -> list[BaseChatMessage]:
+def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
     return [_message(one, by_handoff=isinstance(team, Swarm)) for one in said]
 
 
-def _message(said: Said, *, by_handoff: bool) -> BaseChatMessage:
+def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
     if by_handoff and said.target:
         return HandoffMessage(source=said.source, target=said.target, content=said.text)
     return TextMessage(source=said.source, content=said.text)

@@ -26,7 +26,7 @@ from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
 from askstream.agents import failures
-from askstream.agents.chunk_buffer import Outlet
+from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.server.events import Usage
 
 
@@ -82,7 +82,7 @@ class Options(TypedDict, total=False):
 class Tap(ChatCompletionClient):
     """One for each run, around the client that all runs share. Closing it closes nothing."""
 
-    def __init__(self, client: ChatCompletionClient, outlet: Outlet, ledger: Ledger) -> None:
+    def __init__(self, client: ChatCompletionClient, outlet: ChunkBuffer, ledger: Ledger) -> None:
         self._client, self._outlet, self._ledger = client, outlet, ledger
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
@@ -159,7 +159,7 @@ class Tap(ChatCompletionClient):
 class _Text:
     """What one call of a model writes. What it thinks before it answers is a text of its own, with its own id."""
 
-    def __init__(self, outlet: Outlet, agent_name: str) -> None:
+    def __init__(self, outlet: ChunkBuffer, agent_name: str) -> None:
         self._outlet, self._agent_name = outlet, agent_name
         self.message_id = str(uuid.uuid4())
         self._thought_id = str(uuid.uuid4())

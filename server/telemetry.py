@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -38,40 +37,43 @@ def configure(level: str, file: Path | None = None) -> None:
 
 
 class StreamLog:
-    """What `stream_events` is told: a line for each event once it is durable; chunks at DEBUG.
+    """Writes to `stream_events`: a line for each event once it is durable; chunks at DEBUG.
 
-    What comes within TOGETHER_SECONDS of a record is told in the next one, with a line for each event. A record costs
+    What comes within TOGETHER_SECONDS of a record goes into the next one, with a line for each event. A record costs
     twenty times what a line does: as much as all the rest that the server does for an event.
     """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("stream_events")
-        self._lines: list[tuple[int, str]] = []
-        self._told_at = 0.0
+        self._records: list[tuple[int, list[str]]] = []  # in order; lines of one level that follow one another
+        self._written_at = 0.0
         self._is_due = self._is_closed = False
 
-    def tell(self, run_id: str, event_id: int, event_type: str, agent_name: str) -> None:
-        level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
-        if not self._log.isEnabledFor(level):
-            return
-        self._lines.append((level, f"run={run_id} id={event_id} {event_type} {agent_name}"))
-        if self._is_closed:
-            self._flush()
-        elif not self._is_due:
+    def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]]) -> None:
+        """These events are durable: the journal's entries, which are tuples of id, type, agent and line."""
+        for event_id, event_type, agent_name, _ in entries:
+            level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
+            if self._log.isEnabledFor(level):
+                if not self._records or self._records[-1][0] != level:
+                    self._records.append((level, []))
+                self._records[-1][1].append(f"run={run_id} id={event_id} {event_type} {agent_name}")
+        if self._records and self._is_closed:
+            self._write()
+        elif self._records and not self._is_due:
             self._is_due = True
-            wait = self._told_at + TOGETHER_SECONDS - monotonic()
-            asyncio.get_running_loop().call_later(max(0.0, wait), self._flush)
+            wait = max(0.0, self._written_at + TOGETHER_SECONDS - monotonic())
+            asyncio.get_running_loop().call_later(wait, self._write)
 
     def close(self) -> None:
-        """Tells what waits to be told. What comes after that is told at once: the loop may not last."""
+        """Writes what waits. What comes after that is written at once: the loop may not last."""
         self._is_closed = True
-        self._flush()
+        self._write()
 
-    def _flush(self) -> None:
-        self._is_due, self._told_at = False, monotonic()
-        lines, self._lines = self._lines, []
-        for level, told in groupby(lines, key=itemgetter(0)):
-            self._log.log(level, "%s", "\n".join(line for _, line in told))
+    def _write(self) -> None:
+        self._is_due, self._written_at = False, monotonic()
+        records, self._records = self._records, []
+        for level, lines in records:
+            self._log.log(level, "%s", "\n".join(lines))
 
 
 class PerLine(logging.Formatter):

@@ -12,7 +12,7 @@ from autogen_agentchat.teams import SelectorGroupChat
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
-from askstream.agents.human import MOST_QUESTIONS, REVIEW, Customs
+from askstream.agents.human import MOST_QUESTIONS, REVIEW, TeamProfile
 from askstream.agents.insights.tools import Tool
 from askstream.agents.memory import USER
 
@@ -143,7 +143,7 @@ def _wants_more(text: str) -> bool:
 # Models like to set what they were told to write in bold.
 _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTALL)
 
-CUSTOMS = Customs(steps=STEPS, answerer=REPORTER, asks=question_in)
+CUSTOMS = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
 
 
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -150,8 +151,13 @@ def build_aside(path: Path) -> Callable[[], None]:
 
     In this process it would hold the interpreter for half a second: requests and AutoGen's import would wait for it.
     """
-    command = [sys.executable, "-m", __name__, str(path)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own module, in our own interpreter
+    # -P: a file of the current folder that is called random.py, say, is none of the child's.
+    command = [sys.executable, "-P", "-m", __name__, str(path)]
+    quiet = subprocess.DEVNULL
+    try:
+        child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - our own module, in our own interpreter
+    except OSError:  # this process' interpreter isn't a program, as in a server that embeds one
+        return partial(build, path)
 
     def finish() -> None:
         if child.wait() != 0:

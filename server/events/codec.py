@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import orjson
 
-from askstream.server.events.schema import EVENT_TYPES, Draft, Event, Json, Notice, Usage
+from askstream.server.events.schema import EVENT_TYPES, TYPE_NAMES, Draft, Event, Json, Notice, Usage
 
 # orjson's own range: the integers that fit 64 bits. A tool may well be called with a larger one.
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
@@ -26,19 +26,19 @@ def encode(event: Event) -> bytes:
 
 def encode_as(said: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
     """The same for what becomes an event of that id, then and there."""
-    return _dumps(
-        {
-            "event": {
-                "event_type": said.event_type,
-                "timestamp": rfc3339(moment),
-                "agent_name": said.agent_name,
-                "message": said.message,
-                "data": data(said.body),
-                "id": event_id,
-                "run_id": run_id,
-            }
-        }
-    )
+    event = {
+        "event_type": TYPE_NAMES[type(said.body)],
+        "timestamp": rfc3339(moment),
+        "agent_name": said.agent_name,
+        "message": said.message,
+        "data": data(said.body),
+        "id": event_id,
+        "run_id": run_id,
+    }
+    try:
+        return orjson.dumps({"event": event})
+    except TypeError:
+        return _dumps_whatever({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -82,8 +82,12 @@ def _decoded(raw: dict[str, Any]) -> Event:
 
 def data(body: object) -> dict[str, Any]:
     """The `data` object of a body: its fields under their names on the wire, those that are None left out."""
-    names = _wire_names(type(body))
-    return {wire: value for name, wire in names if (value := getattr(body, name)) is not None}
+    found: dict[str, Any] = {}
+    for name, wire in _wire_names(type(body)):  # a comprehension is a call more, and each event comes by
+        value = getattr(body, name)
+        if value is not None:
+            found[wire] = value
+    return found
 
 
 def with_progress(draft: Draft, progress: int) -> Draft:

@@ -1,9 +1,11 @@
 """The description of the HTTP API, made from the models that validate it."""
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
 from askstream.server.http.views import Run, RunPage, SessionRuns
@@ -108,10 +110,13 @@ def _paths() -> dict[str, Any]:
 
 
 def _models() -> dict[str, Any]:
-    received = [(model, "validation", TypeAdapter[Any](model)) for model in _RECEIVED]
-    answered = [(model, "serialization", TypeAdapter[Any](model)) for model in _ANSWERED]
-    _, schema = TypeAdapter.json_schemas([*received, *answered], ref_template="#/components/schemas/{model}")
+    models = [*_adapted(_RECEIVED, "validation"), *_adapted(_ANSWERED, "serialization")]
+    _, schema = TypeAdapter.json_schemas(models, ref_template="#/components/schemas/{model}")
     return schema["$defs"]
+
+
+def _adapted(models: Iterable[type], mode: JsonSchemaMode) -> Sequence[tuple[type, JsonSchemaMode, TypeAdapter[Any]]]:
+    return [(model, mode, TypeAdapter[Any](model)) for model in models]
 
 
 def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) -> dict[str, Any]:

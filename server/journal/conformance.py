@@ -294,6 +294,7 @@ class JournalConformance:
         _expect(there, {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2})
         expired = await journal.record("r1")
         _expect(expired is not None, True)
+        assert expired is not None  # so that type checkers know
         _expect((expired.expired_at, expired.log_bytes, expired.state), (50.0, 0, "completed"))
         _expect(await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000), 0)
         _expect(await journal.record("r1"), None)

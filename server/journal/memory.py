@@ -18,7 +18,7 @@ from askstream.server.journal.base import (
     first_bytes,
 )
 from askstream.server.journal.keys import binds
-from askstream.server.journal.notifier import Doorbell, follow
+from askstream.server.journal.notifier import AppendNotifier, follow
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
-        self._doorbell = Doorbell()
+        self._notifier = AppendNotifier()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         if record.idempotency_key is not None:
@@ -60,7 +60,7 @@ class MemoryJournal:
         log.record = log.record.moved(head)
         if checkpoint is not None:
             log.checkpoint = Checkpoint(head.last_id, checkpoint)
-        self._doorbell.ring(head.run_id)
+        self._notifier.notify(head.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)
@@ -76,7 +76,7 @@ class MemoryJournal:
         return first_bytes(log.entries, bisect_right(log.entries, after, key=lambda entry: entry.id), limit)
 
     def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
-        return follow(self, self._doorbell, run_id, after)
+        return follow(self, self._notifier, run_id, after)
 
     async def record(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)

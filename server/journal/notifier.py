@@ -1,4 +1,4 @@
-"""Wakes those who wait for a run's next event in this process, for journals that live in it."""
+"""Notifies those who wait for a run's next event in this process, for journals that live in it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,28 +7,32 @@ from askstream.server.events import TERMINAL_TYPES
 from askstream.server.journal.base import Entry, Journal
 
 
-class Doorbell:
-    """A future for each run that somebody waits for; ringing it wakes all of them at once."""
+class AppendNotifier:
+    """A future for each run that somebody waits for: an append resolves it, for all who wait.
+
+    `waiting` is empty when nobody waits: there is nothing to notify then.
+    """
 
     def __init__(self) -> None:
-        self._bells: dict[str, asyncio.Future[None]] = {}
+        self.waiting: dict[str, asyncio.Future[None]] = {}
 
-    def ring(self, run_id: str) -> None:
-        bell = self._bells.pop(run_id, None)
-        if bell is not None and not bell.done():
-            bell.set_result(None)
+    def notify(self, run_id: str) -> None:
+        """Call after each append to the run."""
+        appended = self.waiting.pop(run_id, None)
+        if appended is not None and not appended.done():
+            appended.set_result(None)
 
-    def hear(self, run_id: str) -> asyncio.Future[None]:
-        """A future that the next ring resolves. Get it before you read: what rings in between isn't missed."""
-        if run_id not in self._bells:
-            self._bells[run_id] = asyncio.get_running_loop().create_future()
-        return self._bells[run_id]
+    def wait(self, run_id: str) -> asyncio.Future[None]:
+        """A future that the next append resolves. Get it before you read: then no append in between is missed."""
+        if run_id not in self.waiting:
+            self.waiting[run_id] = asyncio.get_running_loop().create_future()
+        return self.waiting[run_id]
 
 
-async def follow(journal: Journal, doorbell: Doorbell, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
-    """`Journal.watch` for a journal that rings `doorbell` after each append."""
+async def follow(journal: Journal, notifier: AppendNotifier, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+    """`Journal.watch` for a journal that calls `notifier.notify` after each append."""
     while True:
-        bell = doorbell.hear(run_id)
+        appended = notifier.wait(run_id)
         entries = await journal.read(run_id, after)
         if entries:
             after = entries[-1].id
@@ -36,4 +40,4 @@ async def follow(journal: Journal, doorbell: Doorbell, run_id: str, after: int) 
             if entries[-1].event_type in TERMINAL_TYPES:
                 return
         else:
-            await asyncio.shield(bell)  # cancelling one who waits must not cancel the bell of the others
+            await asyncio.shield(appended)  # cancelling one who waits must not cancel the future of the others

@@ -1,8 +1,9 @@
-"""The runs that are alive in this process: how one begins, goes on after a crash, and is brought to rest."""
+"""The runs that are active in this process: how one begins, goes on after a crash, and is stopped."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,9 +12,10 @@ from askstream.server.bus import Bus
 from askstream.server.events import Draft, Started
 from askstream.server.events.errors import Draining, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
-from askstream.server.runs import history, recovery
+from askstream.server.runs import recovery
+from askstream.server.runs.history import before as history_before
 from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import Writer
+from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
 from askstream.server.runs.run import SYSTEM, Run
 from askstream.server.runs.sessions import IfBusy, Sessions, Turn
@@ -23,10 +25,10 @@ from askstream.server.telemetry import StreamLog
 BUSY_RETRY = 5
 
 
-class Lives:
-    """`group` owns the runs' tasks and must outlive every call. `orchestrators` answer, by what a run was started by.
+class ActiveRuns:
+    """`group` owns the runs' tasks and must outlive every call. `orchestrators` answer, by the name in a run's options.
 
-    A run is here from `admit` until its terminal event is durable, or until it is left to the next server.
+    A run is here from `start` until its terminal event is durable, or until it is left to the next server.
     """
 
     def __init__(
@@ -45,11 +47,11 @@ class Lives:
         self._keyed: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions(limits.queued)
-        self._taking_up = asyncio.Lock()
+        self._resuming = asyncio.Lock()
         self.closed = False
 
     @property
-    def active(self) -> int:
+    def working(self) -> int:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
         return sum(run.pending is None for run in self._runs.values())
 
@@ -57,53 +59,53 @@ class Lives:
         return self._runs.get(run_id)
 
     def record(self, run_id: str) -> RunRecord | None:
-        """The durable record of a run that is alive, without a look at the disk."""
+        """The durable record of an active run, without a look at the disk."""
         run = self._runs.get(run_id)
         return run.writer.durable if run else None
 
-    def keyed(self, principal: str, key: str) -> RunRecord | None:
-        """The durable record of the run that is alive and was started with this idempotency key."""
+    def by_idempotency_key(self, principal: str, key: str) -> RunRecord | None:
+        """The durable record of the active run that was started with this key."""
         run = self._keyed.get((principal, key))
         return run.writer.durable if run and run.writer.durable.last_id else None
 
     def busy(self, principal: str, session_id: str) -> bool:
-        """Whether a run of the session is alive."""
+        """Whether a run of the session is active."""
         return self._sessions.busy(principal, session_id)
 
-    def admit(self, record: RunRecord, if_busy: IfBusy) -> Run:
-        """Gives a new run its place. `begin` must follow. Raises Draining, TooManyRuns and SessionBusy."""
+    async def start(self, record: RunRecord, if_busy: IfBusy, *, is_first: bool) -> tuple[RunRecord, bool]:
+        """Starts a new run: its durable record, and whether it is new. `is_first`: its session has no history to read.
+
+        It isn't new where its idempotency key was taken meanwhile: the record is that of the key's holder then.
+        Raises Draining, TooManyRuns and SessionBusy.
+        """
         if self.closed:
             raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
-        if self.active >= self._limits.active_runs:
-            most = self._limits.active_runs
+        most = self._limits.active_runs
+        if len(self._runs) >= most and self.working >= most:
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
         turn = self._sessions.join(record.principal, record.session_id, if_busy)
-        return self._admit(record, _task(record), self._orchestrators[_options(record)["by"]], turn)
+        task, by = _task(record)
+        run = self._add(record, task, self._orchestrators[by], turn)
+        # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
+        return await asyncio.shield(self._begin(run, is_first=is_first))
 
-    async def begin(self, run: Run, *, alone: bool) -> tuple[RunRecord, bool]:
-        """Writes the first event and brings the run to life; its durable record, and whether it is new.
-
-        It isn't where its idempotency key was taken meanwhile: the record is that of the key's holder then. `alone`
-        says that it is the first run of its session, so that there is no history to read.
-        """
-        record = run.writer.record
-        started = Started(question=record.question, session_id=record.session_id, model=record.model)
+    async def _begin(self, run: Run, *, is_first: bool) -> tuple[RunRecord, bool]:
+        new = run.writer.created
+        started = Started(question=new.question, session_id=new.session_id, model=new.model)
         try:
-            entry = run.writer.first(Draft(SYSTEM, "The run has started.", started))
-            holder = await self._journal.create(run.writer.record, [entry])
+            holder = await run.writer.begin(Draft(SYSTEM, "The run has started.", started))
         except BaseException:
-            self._gone(run)
+            self._remove(run)
             raise
-        if holder.run_id != record.run_id:  # another server was first
-            self._gone(run)
+        if holder.run_id != run.run_id:  # another server was first
+            self._remove(run)
             return holder, False
-        run.writer.created(entry)
-        self._bring_to_life(run, alone=alone)
-        return run.writer.durable, True
+        self._spawn(run, is_first=is_first)
+        return holder, True
 
-    async def take_up(self, run_id: str) -> None:
-        """Goes on with a run that nobody works on, unless it is alive here, has ended, or this server goes away."""
-        async with self._taking_up:  # of two who want it at once the second finds it alive
+    async def resume(self, run_id: str) -> None:
+        """Goes on with a run that nobody works on, unless it is active here, has ended, or this server goes away."""
+        async with self._resuming:  # of two who want it at once the second finds it active
             if run_id not in self._runs and not self.closed:
                 record = await self._journal.claim(run_id)
                 if record is not None:
@@ -120,7 +122,7 @@ class Lives:
     async def close(self) -> None:
         """Admits no more runs and stops those that are active, for the next server to go on with if there can be one.
 
-        Returns when they have stopped. Again is fine.
+        Returns when they have stopped. Idempotent.
         """
         self.closed = True
         for run in self._runs.values():
@@ -133,26 +135,28 @@ class Lives:
         self._log.close()
 
     async def _resume(self, record: RunRecord) -> None:
-        left = await recovery.look(self._journal, record, self._orchestrators.get(_options(record)["by"]))
+        task, by = _task(record)
+        found = await recovery.look(self._journal, record, self._orchestrators.get(by))
         turn = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._admit(record, left.continued(_task(record)), left.team, turn)
+        run = self._add(record, found.continued(task), found.orchestrator, turn)
         try:
             await run.writer.read_back()
         except BaseException:
-            self._gone(run)
+            self._remove(run)
             raise
-        run.pending, run.resumed_from = left.pending, left.from_id if left.pending is None else None
-        self._bring_to_life(run, alone=False)
+        run.pending, run.resumed_from = found.pending, found.from_id if found.pending is None else None
+        self._spawn(run, is_first=False)
 
-    def _admit(self, record: RunRecord, task: Task, team: Orchestrator, turn: Turn) -> Run:
+    def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, turn: Turn) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
-        writer = Writer(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
-        run = self._runs[record.run_id] = Run(task, team, writer, self._limits, turn)
+        writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
+        run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, turn)
         self._keyed[record.principal, record.idempotency_key] = run
         return run
 
-    def _bring_to_life(self, run: Run, *, alone: bool) -> None:
-        task = self._group.create_task(self._lives(run, alone=alone), name=run.run_id)
+    def _spawn(self, run: Run, *, is_first: bool) -> None:
+        history = None if is_first else partial(history_before, self._journal, run.writer.created)
+        task = self._group.create_task(run.live(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,31 +164,23 @@ class Lives:
         run = self._runs.get(task.get_name())
         return run is not None and run.pending is None
 
-    async def _lives(self, run: Run, *, alone: bool) -> None:
-        try:
-            await run.live(history.none if alone else lambda: history.before(self._journal, run.writer.record))
-        finally:
-            self._gone(run)
-
-    def _gone(self, run: Run) -> None:
+    def _remove(self, run: Run) -> None:
         del self._runs[run.run_id]
-        key = run.writer.record.principal, run.writer.record.idempotency_key
+        key = run.writer.created.principal, run.writer.created.idempotency_key
         if self._keyed.get(key) is run:
             del self._keyed[key]
         self._sessions.leave(run.turn)
         self._bus.release(run.writer.channel, writer=True)
 
 
-def _task(record: RunRecord) -> Task:
-    return Task(
+def _task(record: RunRecord) -> tuple[Task, str]:
+    """What the run is about, and the name of its orchestrator. Another server's record may lack some of it."""
+    options: dict[str, Any] = {"by": "team", "review": False, **orjson.loads(record.options)}
+    task = Task(
         run_id=record.run_id,
         session_id=record.session_id,
         question=record.question,
-        review=_options(record)["review"],
+        review=options["review"],
         attempt=record.attempt,
     )
-
-
-def _options(record: RunRecord) -> dict[str, Any]:
-    """What the run was started with; another server's record may lack some of it."""
-    return {"by": "team", "review": False, **orjson.loads(record.options)}
+    return task, options["by"]

@@ -27,8 +27,3 @@ async def before(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
         if last and isinstance(last[0].body, Completed):
             exchanges.append(Exchange(question=run.question, answer=last[0].body.final_response))
     return tuple(exchanges)
-
-
-async def none() -> tuple[Exchange, ...]:
-    """Of the first run of a session."""
-    return ()

@@ -1,6 +1,8 @@
-"""How much a run may take. Defaults are the contract's, section 6; each one is a setting."""
+"""How much a run may use, and when its team has to stop. Defaults are the contract's, section 6; each is a setting."""
 
 from dataclasses import dataclass
+
+from askstream.server.events import CancelReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +23,34 @@ class Limits:
     queued: int = 8
     # Contract section 5, promise 4: a cancelled run has ended by then, whatever its tools do.
     cancel_seconds: float = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class RunDeadlines:
+    """One stretch of work from the moment `began` on: its limits on time, on silence, and on work for nobody.
+
+    `worked` are the seconds of the stretches before it: while the run waited for its turn or for a human nobody had to
+    watch, so that doesn't count. `emitted` counts what the team had emitted when it was last heard, at `heard_at`.
+    Times in seconds, of the monotonic clock.
+    """
+
+    limits: Limits
+    began: float
+    worked: float
+    heard_at: float
+    emitted: int
+
+    def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
+        """Why the team has to stop, or after how many seconds to check again. An event in between changes nothing.
+
+        `unwatched_since` is when the last viewer left.
+        """
+        if emitted != self.emitted:
+            self.emitted, self.heard_at = emitted, now
+        ends_at = self.began + self.limits.run_seconds - self.worked
+        left = min(ends_at, self.heard_at + self.limits.silence_seconds) - now
+        orphan_seconds = self.limits.orphan_seconds or float("inf")
+        unwatched = orphan_seconds if viewers else max(unwatched_since, self.began) + orphan_seconds - now
+        if left <= 0:
+            return "timeout"
+        return min(left, unwatched) if unwatched > 0 else "orphaned"

@@ -14,14 +14,14 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Recovered:
     """What an earlier server left of a run: the checkpoint's state, a human's answer to it, or the wait for one.
 
-    `from_id` is the last event that stands; what came after it is done again. `team` is who does it.
+    `from_id` is the last event that stands; `orchestrator` does again what came after it.
     """
 
     from_id: int
-    team: Orchestrator
+    orchestrator: Orchestrator
     state: bytes | None = None
     reply: Reply | None = None
     pending: Pending | None = None
@@ -30,25 +30,25 @@ class Left:
         return replace(task, checkpoint=self.state, reply=self.reply)
 
 
-async def look(journal: Journal, record: RunRecord, team: Orchestrator | None) -> Left:
-    """What is left of an unfinished run. `team` is None where what the run was started by is not in this server."""
+async def look(journal: Journal, record: RunRecord, orchestrator: Orchestrator | None) -> Recovered:
+    """What is left of an unfinished run. `orchestrator` is None where this server hasn't the one that began the run."""
     checkpoint = await journal.checkpoint(record.run_id)
     from_id = checkpoint.last_id if checkpoint else 1
-    if team is None:
-        return Left(from_id, GivenUp("What was to answer is not part of this server any more."))
+    if orchestrator is None:
+        return Recovered(from_id, Unavailable("What was to answer is not part of this server any more."))
     tail = await history.events(journal, record.run_id, from_id - 1)
     asked = tail[0] if checkpoint and tail and isinstance(tail[0].body, InputRequested) else None
     reply = last_answer(tail) if asked else None
     state = checkpoint.state if checkpoint else None
     if asked is not None and state is not None and reply is None:
-        return Left(asked.id, team, pending=Pending.from_log(asked, state))
+        return Recovered(asked.id, orchestrator, pending=Pending.from_log(asked, state))
     if sum(isinstance(event.body, Resumed) for event in tail) >= ATTEMPTS:
-        team = GivenUp(f"The server stopped {ATTEMPTS} times while this run was going on.")
-    return Left(asked.id + 1 if asked else from_id, team, state, reply)
+        orchestrator = Unavailable(f"The server stopped {ATTEMPTS} times while this run was going on.")
+    return Recovered(asked.id + 1 if asked else from_id, orchestrator, state, reply)
 
 
-class GivenUp:
-    """Stands in for the team of a run that can't go on, and says why."""
+class Unavailable:
+    """The orchestrator of a run that can't go on: it says why."""
 
     model = "none"
 

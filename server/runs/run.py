@@ -18,10 +18,9 @@ from typing import Any, Literal, TypeAlias
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
 from askstream.server.journal import State
-from askstream.server.runs.deadlines import Patience
 from askstream.server.runs.human_input import Pending
-from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import Writer
+from askstream.server.runs.limits import Limits, RunDeadlines
+from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
 from askstream.server.runs.sessions import Turn
 from askstream.server.scheduling import first_event_sent
@@ -46,19 +45,15 @@ class Run:
     `pending` is what a human is asked for, None while the team is at work.
     """
 
-    def __init__(self, task: Task, orchestrator: Orchestrator, writer: Writer, limits: Limits, turn: Turn) -> None:
+    def __init__(self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, turn: Turn) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
-        self.turn = turn
+        self.run_id, self.turn = task.run_id, turn
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
         self.pending: Pending | None = None
         self._stop_with: CancelReason | Suspended | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
         self._worked = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
-
-    @property
-    def run_id(self) -> str:
-        return self._task.run_id
 
     def cancel(self, reason: CancelReason) -> None:
         """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
@@ -75,33 +70,34 @@ class Run:
         if not self._stop.done():
             self._stop.set_result(None)
 
-    async def live(self, history: History) -> None:
+    async def live(self, history: History | None, ended: Callable[["Run"], None]) -> None:
         """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
 
-        `history` gives the session's earlier exchanges once it is this run's turn.
+        `history` gives the session's earlier exchanges once it is this run's turn; without it there are none. `ended`
+        is called last, whatever happens.
         """
         try:
-            await self._end(await self._settled(history))
+            try:
+                outcome = await self._outcome(history)
+            except JournalError:
+                raise
+            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; outside it would end the server
+                outcome = self._failed(problem)
+            await self._end(outcome)
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
+            ended(self)
 
-    async def _settled(self, history: History) -> Outcome:
-        """What became of the run, whatever is raised on the way: an error that got out would end the server."""
-        try:
-            return await self._outcome(history)
-        except JournalError:
-            raise
-        except Exception as problem:  # noqa: BLE001 - the edge of the run's task
-            return self._failed(problem)
-
-    async def _outcome(self, history: History) -> Outcome:
+    async def _outcome(self, history: History | None) -> Outcome:
         await first_event_sent()
-        await self._until_set(self.turn.mine)
+        if not self.turn.mine.is_set():
+            await self._until_set(self.turn.mine)
         if self._stop_with is not None:
             return self._stop_with
-        self._task = replace(self._task, history=await history())
+        if history is not None:
+            self._task = replace(self._task, history=await history())
         if self.resumed_from is not None:
             body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
             await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
@@ -131,17 +127,12 @@ class Run:
     async def _answered(self) -> Outcome | Inquiry:
         """What became of the question. Waits for the team, for a limit, or for a stop; leaves no task behind."""
         began = monotonic()
-        patience = Patience(
-            self._limits, self.writer.channel, now=began, worked=self._worked, heard=self.writer.emitted
+        deadlines = RunDeadlines(
+            limits=self._limits, began=began, worked=self._worked, heard_at=began, emitted=self.writer.emitted
         )
         answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
         try:
-            while not answering.done() and self._stop_with is None:
-                match patience.look(monotonic(), self.writer.emitted):
-                    case str() as reason:
-                        self.cancel(reason)
-                    case seconds:
-                        await self._until_stopped(answering, seconds)
+            await self._watched(answering, deadlines)
         finally:
             self._worked += monotonic() - began
             answering.cancel()
@@ -165,17 +156,26 @@ class Run:
         log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _until_stopped(self, other: asyncio.Future[Any], seconds: float | None = None) -> None:
-        """Returns when a stop was asked for, when `other` is done, or after so many seconds. Safe to cancel."""
-        await asyncio.wait((other, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    async def _watched(self, answering: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
+        """Returns when the team has answered, or has to stop."""
+        channel = self.writer.channel
+        while not answering.done() and self._stop_with is None:
+            match deadlines.check(
+                monotonic(),
+                emitted=self.writer.emitted,
+                viewers=channel.viewers,
+                unwatched_since=channel.unwatched_since,
+            ):
+                case str() as reason:
+                    self.cancel(reason)
+                case seconds:
+                    await asyncio.wait((answering, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _until_set(self, event: asyncio.Event) -> None:
         """Returns when `event` is set, or a stop was asked for. Safe to cancel."""
-        if event.is_set():
-            return
         waiting = asyncio.ensure_future(event.wait())
         try:
-            await self._until_stopped(waiting)
+            await asyncio.wait((waiting, self._stop), return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
 

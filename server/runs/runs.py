@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,7 +25,7 @@ from askstream.server.events.errors import (
 from askstream.server.journal import Entry, Journal, Page, RunRecord
 from askstream.server.journal.keys import binds
 from askstream.server.runs import history
-from askstream.server.runs.active import BUSY_RETRY, Lives
+from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
 from askstream.server.runs.human_input import judge
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.orchestrator import Orchestrator, Reply
@@ -45,13 +46,11 @@ class Question:
     fingerprint: str = ""
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
-def random_id() -> str:
-    """128 random bits: a run's id is what lets somebody watch it, so nobody may guess one."""
-    return secrets.token_hex(16)
+# 128 random bits: a run's id is what lets somebody watch it, so nobody may guess one.
+random_id: Callable[[], str] = partial(secrets.token_hex, 16)
 
 
 class Runs:
@@ -71,7 +70,8 @@ class Runs:
     ) -> None:
         self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
         self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
-        self._lives = Lives(journal, bus, self._orchestrators, limits, group=group, clock=clock)
+        self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
+        self.drain, self.close = self._active.drain, self._active.close
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
@@ -81,20 +81,23 @@ class Runs:
     @property
     def active(self) -> int:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
-        return self._lives.active
+        return self._active.working
 
     async def start(self, question: Question, *, by: str = "team") -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 
         Its first event is durable then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
         """
+        is_first = question.session_id is None
         if question.idempotency_key is None:
-            return await self._start(question, by)
+            return await self._active.start(self._record(question, by), question.if_busy, is_first=is_first)
         # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
         lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
-            holder = await self._holder(question.principal, question.idempotency_key)
-            holder, new = (holder, False) if holder else await self._start(question, by)
+            holder, new = await self._holder(question.principal, question.idempotency_key), False
+            if holder is None:
+                record = self._record(question, by)
+                holder, new = await self._active.start(record, question.if_busy, is_first=is_first)
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
         if holder.expired_at is not None:
@@ -103,7 +106,7 @@ class Runs:
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
         """The run's record as far as it is durable. Raises RunNotFound, also for somebody else's."""
-        record = self._lives.record(run_id) or await self._journal.record(run_id)
+        record = self._active.record(run_id) or await self._journal.record(run_id)
         if record is None or record.principal != principal or record.last_id == 0:
             raise RunNotFound
         return record
@@ -123,15 +126,15 @@ class Runs:
         """Asks the run to stop and returns at once, with the record as it stands. Again is fine; so is too late."""
         record = await self.find(run_id, principal)
         if not record.ended:
-            await self._lives.take_up(run_id)  # its log could not be written for a while
-        run = self._lives.get(run_id)
+            await self._active.resume(run_id)  # its log could not be written for a while
+        run = self._active.get(run_id)
         if run is not None:
             run.cancel("client")
         return record
 
     async def left(self, run_id: str, principal: str) -> None:
         """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
-        if not self._lives.closed:
+        if not self._active.closed:
             with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
                 await self.cancel(run_id, principal)
 
@@ -142,7 +145,7 @@ class Runs:
         InputExpired where it comes too late.
         """
         await self.find(run_id, principal)
-        run = self._lives.get(run_id)
+        run = self._active.get(run_id)
         pending = run.pending if run else None
         if pending is not None and pending.request_id == request_id:
             pending.check(value)
@@ -153,7 +156,7 @@ class Runs:
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
         """What a run waits for, as its `input_requested` told; None for one that doesn't wait."""
-        run = self._lives.get(run_id)
+        run = self._active.get(run_id)
         return run.pending.shown() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
@@ -181,7 +184,7 @@ class Runs:
 
     async def _is_left(self, run_id: str) -> bool:
         """Whether the run has no end and is left to the next server. One that is given time may still end here."""
-        if self._lives.get(run_id) is not None:
+        if self._active.get(run_id) is not None:
             return False
         record = await self._journal.record(run_id)
         return record is not None and not record.ended
@@ -194,7 +197,7 @@ class Runs:
     async def forget_session(self, session_id: str, principal: str) -> None:
         """Deletes a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
         found = await self.session(session_id, principal)
-        if self._lives.busy(principal, session_id):
+        if self._active.busy(principal, session_id):
             raise SessionBusy("A run of this session is active; cancel it first.")
         for record in found:
             await self._journal.forget(record.run_id)
@@ -205,28 +208,12 @@ class Runs:
         Again is fine, and needed: no run is ever without a terminal event.
         """
         for left in await self._journal.unfinished():
-            await self._lives.take_up(left.run_id)
-
-    async def drain(self, seconds: float) -> None:
-        """Starts no more runs, gives those that are active so long to end, then closes."""
-        await self._lives.drain(seconds)
-
-    async def close(self) -> None:
-        """Starts no more runs and stops those that are active, for the next server to go on with if there can be one.
-
-        Returns when they have stopped. Again is fine.
-        """
-        await self._lives.close()
-
-    async def _start(self, question: Question, by: str) -> tuple[RunRecord, bool]:
-        run = self._lives.admit(self._record(question, by), question.if_busy)
-        # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
-        return await asyncio.shield(self._lives.begin(run, alone=question.session_id is None))
+            await self._active.resume(left.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that an idempotency key is bound to: the disk is asked only where it is none that is alive."""
         now = self._clock().timestamp()
-        alive = self._lives.keyed(principal, key)
+        alive = self._active.by_idempotency_key(principal, key)
         if alive is not None and binds(alive, now):
             return alive
         return await self._journal.keyed(principal, key, now=now)

@@ -1,47 +1,149 @@
-"""What a run has come to so far: the part of its record that moves with every event."""
+"""Stamping: what a team emits becomes entries of its run's log. Pure: no asyncio, the time is an argument.
 
-from askstream.server.events import AgentResponse, Body, Completed
-from askstream.server.journal import Head, State
+An entry has an id, and a progress that doesn't fall. It keeps within the limits. The counts of the run's record, and
+the digest, move with it.
+"""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+
+from askstream.server.events import (
+    AgentChunk,
+    AgentResponse,
+    Body,
+    Completed,
+    Draft,
+    ToolExecution,
+    codec,
+    with_progress,
+)
+from askstream.server.events.errors import RunFailed
+from askstream.server.events.schema import TYPE_NAMES
+from askstream.server.journal import Entry, Head, RunRecord, Size, State
+from askstream.server.runs.limits import Limits
+
+# How much of a tool's result is kept when the whole would pass the limit for one event.
+EXCERPT_CHARACTERS = 4096
 
 
-class Tally:
-    """A head that counts event by event."""
+class Stamping:
+    """Counts from what `record` says on. A method that raises has counted nothing but a message or a chunk."""
 
-    __slots__ = Head._fields
-
-    def __init__(self, head: Head) -> None:
-        self.state: State = head.state
-        self.run_id, self.attempt, _, self.progress, self.last_id = head[:5]
-        self.prompt_tokens, self.completion_tokens, self.log_events, self.log_bytes = head[5:9]
-        self.ended_at, self.digest = head[9:]
-
-    def count(self, body: Body, size: int) -> None:
-        """One event more, of `size` bytes. Usage adds up by responses; the terminal event's own is the whole."""
-        self.last_id += 1
-        self.log_events += 1
-        self.log_bytes += size
-        self.progress = getattr(body, "progress", self.progress)
-        match body:
-            case AgentResponse(usage=used):
-                self.prompt_tokens += used.prompt_tokens
-                self.completion_tokens += used.completion_tokens
-            case Completed(usage=used):
-                self.prompt_tokens, self.completion_tokens = used.prompt_tokens, used.completion_tokens
-            case _:
-                pass
+    def __init__(self, record: RunRecord, limits: Limits) -> None:
+        self._run_id, self._attempt, self._limits = record.run_id, record.attempt, limits
+        self.state: State = record.state
+        self.last_id, self._progress = record.last_id, record.progress
+        self._prompt_tokens, self._completion_tokens = record.prompt_tokens, record.completion_tokens
+        self._log_events, self._log_bytes = record.log_events, record.log_bytes
+        self._ended_at, self._final_digest = record.ended_at, record.digest
+        self._digest = hashlib.sha256()
+        self._lasting_events = self._lasting_bytes = 0  # the log without its chunks
+        self._messages = 0
+        self.chunks = 0  # since the log was compacted last
 
     def head(self) -> Head:
-        """As it is now. What is counted later doesn't change it."""
-        return Head(
-            self.run_id,
-            self.attempt,
-            self.state,
-            self.progress,
-            self.last_id,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.log_events,
-            self.log_bytes,
-            self.ended_at,
-            self.digest,
-        )
+        """As it is now. What is stamped later doesn't change it."""
+        tokens = self._prompt_tokens, self._completion_tokens
+        size = self._log_events, self._log_bytes
+        moving = self.state, self._progress, self.last_id, *tokens, *size, self._ended_at, self._final_digest
+        return Head(self._run_id, self._attempt, *moving)
+
+    def accept(self, draft: Draft, moment: datetime) -> Entry | None:
+        """The entry of what a team emits. Raises RunFailed where that is more than a limit allows.
+
+        None for a chunk when the log has no room for pieces: the whole text follows as its agent's response.
+        """
+        is_chunk = isinstance(draft.body, AgentChunk)
+        events, size = self._lasting_events, self._lasting_bytes
+        if is_chunk:
+            events, size = self._log_events, self._log_bytes
+        elif isinstance(draft.body, AgentResponse):
+            self._count_message()
+        if events > self._limits.log_events or size > self._limits.log_bytes:
+            return self._refuse(is_chunk=is_chunk)
+        self.chunks += is_chunk
+        return self.stamp(draft, moment)
+
+    def stamp(self, draft: Draft, moment: datetime) -> Entry:
+        """The entry of a draft whatever the log's size: an event by which a run begins or ends has always room."""
+        event_id = self.last_id + 1
+        if getattr(draft.body, "progress", self._progress) < self._progress:
+            draft = with_progress(draft, self._progress)
+        line = codec.encode_as(draft, event_id, self._run_id, moment)
+        if len(line) > self._limits.event_bytes:
+            line = self._shorter_line(draft, moment, len(line))
+        entry = Entry(event_id, TYPE_NAMES[type(draft.body)], draft.agent_name, line)
+        self._count(draft.body, entry)
+        return entry
+
+    def end(self, draft: Draft, state: State, moment: datetime) -> Entry:
+        """The entry of the terminal event. The digest covers it. Raises RunFailed for one that is too large."""
+        entry = self.stamp(draft, moment)
+        self.state, self._ended_at, self._final_digest = state, moment.timestamp(), self._digest.hexdigest()
+        return entry
+
+    def take_in(self, entry: Entry) -> None:
+        """An event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
+        self._messages += entry.event_type == "agent_response"
+        if entry.event_type != "agent_chunk":
+            self._digest.update(entry.line + b"\n")
+            self._lasting_events += 1
+            self._lasting_bytes += len(entry.line)
+
+    def is_too_large(self, written: Head) -> bool:
+        """Whether a log that has come so far, and goes on, has passed its bound."""
+        most = self._limits
+        is_large = written.log_events > most.log_events or written.log_bytes > most.log_bytes
+        return is_large and written.ended_at is None
+
+    def compacted(self, written: Head, left: Size) -> None:
+        """The chunks of whole messages were dropped from a log that had come so far; `left` is what it holds now."""
+        self.chunks = 0
+        self._log_events -= written.log_events - left.events
+        self._log_bytes -= written.log_bytes - left.bytes
+
+    def _count(self, body: Body, entry: Entry) -> None:
+        """Usage adds up by responses; the terminal event's own is the whole."""
+        self.last_id = entry.id
+        self._log_events += 1
+        self._log_bytes += len(entry.line)
+        self._progress = getattr(body, "progress", self._progress)
+        if isinstance(body, AgentChunk):
+            return
+        self._digest.update(entry.line + b"\n")
+        self._lasting_events += 1
+        self._lasting_bytes += len(entry.line)
+        if isinstance(body, AgentResponse):
+            self._prompt_tokens += body.usage.prompt_tokens
+            self._completion_tokens += body.usage.completion_tokens
+        elif isinstance(body, Completed):
+            self._prompt_tokens, self._completion_tokens = body.usage.prompt_tokens, body.usage.completion_tokens
+
+    def _count_message(self) -> None:
+        """The limit that no orchestrator can forget."""
+        self._messages += 1
+        if self._messages > self._limits.messages:
+            most = self._limits.messages
+            raise RunFailed("message_limit", f"The team did not finish within the {most} messages allowed.")
+
+    def _refuse(self, *, is_chunk: bool) -> None:
+        if not is_chunk:
+            most = self._limits.log_events
+            raise RunFailed("log_full", f"The run's log has outgrown the {most:,} events allowed.")
+
+    def _shorter_line(self, draft: Draft, moment: datetime, size: int) -> bytes:
+        """That of a draft whose own line, of so many bytes, is longer than allowed."""
+        line = codec.encode_as(_shortened(draft, size), self.last_id + 1, self._run_id, moment)
+        if len(line) > self._limits.event_bytes:
+            kind, most = draft.event_type, self._limits.event_bytes
+            raise RunFailed("event_too_large", f"An event ({kind}) was larger than the {most} bytes allowed.")
+        return line
+
+
+def _shortened(draft: Draft, size: int) -> Draft:
+    """The same draft with a tool's result cut down to an excerpt that says so; anything else stays as it is."""
+    if not isinstance(draft.body, ToolExecution):
+        return draft
+    text = codec.text(draft.body.result)[:EXCERPT_CHARACTERS]
+    return draft._replace(body=replace(draft.body, result={"truncated": True, "event_bytes": size, "excerpt": text}))

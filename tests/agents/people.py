@@ -8,7 +8,7 @@ import jsonschema
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.human import Customs
+from askstream.agents.human import TeamProfile
 from askstream.agents.insights import team as insights
 from askstream.agents.insights.team import PLANNER
 from askstream.agents.insights.tools import toolbox
@@ -29,7 +29,7 @@ class Play:
     """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
     each play has an orchestrator of its own, as if in another process."""
 
-    def __init__(self, fake: Provider, make: Make, customs: Customs | None = None) -> None:
+    def __init__(self, fake: Provider, make: Make, customs: TeamProfile | None = None) -> None:
         self.fake, self._make, self._customs = fake, make, customs
         self.sink = Recorder()
         self.inquiries: list[Inquiry] = []

@@ -12,7 +12,7 @@ from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Sw
 from autogen_core.models import ChatCompletionClient
 
 from askstream.agents.factory import Own
-from askstream.agents.human import Customs
+from askstream.agents.human import TeamProfile
 from askstream.agents.loading import Factory
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
@@ -68,7 +68,7 @@ async def orchestrator(
     max_messages: int = 40,
     max_retries: int = 0,
     patience: float = 10.0,
-    customs: Customs | None = None,
+    customs: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` makes of a model client."""
     settings = ModelSettings(

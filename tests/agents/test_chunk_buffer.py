@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, Outlet
+from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, ChunkBuffer
 from askstream.server.events import AgentChunk, AgentResponse, Draft
 from tests.agents.stage import Recorder
 from tests.timing import MS
@@ -21,7 +21,7 @@ def deltas(sink: Recorder) -> list[str]:
 async def test_the_first_piece_leaves_at_once() -> None:
     """Nobody waits for the beginning of a text."""
     sink = Recorder()
-    await Outlet(sink).write("A", "m", "first")
+    await ChunkBuffer(sink).write("A", "m", "first")
     assert deltas(sink) == ["first"]
 
 
@@ -29,7 +29,7 @@ async def test_the_first_piece_leaves_at_once() -> None:
 async def test_pieces_that_come_fast_leave_together() -> None:
     """What follows within the time to merge is one event, which comes by itself when that is over."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     for piece in ("first", "se", "co", "nd"):
         await outlet.write("A", "m", piece)
     assert deltas(sink) == ["first"]
@@ -41,7 +41,7 @@ async def test_pieces_that_come_fast_leave_together() -> None:
 async def test_much_text_does_not_wait() -> None:
     """At the size limit what is there leaves, however early."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     for _ in range(3):
         await outlet.write("A", "m", "x" * (MERGE_SIZE // 2))
     assert [len(delta) for delta in deltas(sink)] == [MERGE_SIZE // 2, MERGE_SIZE]
@@ -51,7 +51,7 @@ async def test_no_event_is_larger_than_the_limit() -> None:
     """A piece that is larger than an event may be is cut up, and nothing of it is lost."""
     sink = Recorder()
     text = "".join(chr(97 + i % 26) for i in range(MERGE_SIZE * 2 + 7))
-    await Outlet(sink).write("A", "m", text)
+    await ChunkBuffer(sink).write("A", "m", text)
     assert "".join(deltas(sink)) == text
     assert max(map(len, deltas(sink))) <= MERGE_SIZE
 
@@ -60,7 +60,7 @@ async def test_no_event_is_larger_than_the_limit() -> None:
 async def test_an_agents_text_comes_before_its_next_event() -> None:
     """Flushed first, whatever the clock says; the texts of others wait their time."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     for agent in ("A", "B"):
         await outlet.write(agent, agent, "first ")
         await outlet.write(agent, agent, "second")
@@ -72,7 +72,7 @@ async def test_an_agents_text_comes_before_its_next_event() -> None:
 async def test_two_texts_at_once_keep_their_ids() -> None:
     """An agent may write two texts at a time; each piece carries the id of its own."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     for piece in "abcdef":
         await outlet.write("A", "one", piece)
         await outlet.write("A", "two", piece.upper())
@@ -85,7 +85,7 @@ async def test_two_texts_at_once_keep_their_ids() -> None:
 async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
     """After `end` everything has left, and no timer goes off for it any more."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     await outlet.write("A", "m", "first ")
     await outlet.write("A", "m", "second")
     await outlet.end("m")
@@ -105,7 +105,7 @@ class Slow(Recorder):
 async def test_order_holds_when_the_sink_is_slow() -> None:
     """Who comes first is first in the log, though the sink makes everybody wait."""
     sink = Slow()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
 
     async def agent(name: str) -> None:
         for number in range(5):
@@ -124,7 +124,7 @@ async def test_order_holds_when_the_sink_is_slow() -> None:
 async def test_nothing_passes_after_the_close() -> None:
     """Who still speaks then is cancelled, and what has not left is dropped."""
     sink = Recorder()
-    outlet = Outlet(sink)
+    outlet = ChunkBuffer(sink)
     await outlet.write("A", "m", "first")
     await outlet.write("A", "m", "second")
     outlet.close()
@@ -145,7 +145,7 @@ class Broken(Recorder):
 
 async def test_what_the_sink_raises_is_kept() -> None:
     """Whoever speaks next learns of it."""
-    outlet = Outlet(Broken())
+    outlet = ChunkBuffer(Broken())
     await outlet.write("A", "m", "first")
     with pytest.raises(OSError, match="disk full"):
         await outlet.emit(response())

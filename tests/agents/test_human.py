@@ -26,7 +26,7 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.human import NOBODY, Customs
+from askstream.agents.human import NOBODY, TeamProfile
 from askstream.agents.insights import team as insights
 from askstream.server.events import AgentThinking
 from askstream.server.events.errors import RunFailed
@@ -255,7 +255,7 @@ async def test_the_past_ends_no_team() -> None:
     ],
 )  # fmt: skip
 async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
-    make: Make, customs: Customs | None, script: fake_provider.Script, review: bool, replies: list[Reply]
+    make: Make, customs: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
 ) -> None:
     """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
     told twice, and what follows is what an undisturbed run gives."""

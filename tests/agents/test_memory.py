@@ -2,7 +2,7 @@
 
 import pytest
 
-from askstream.agents.checkpoint import Said
+from askstream.agents.checkpoint import ExternalMessage
 from askstream.agents.memory import ANSWER, MEMORY, opening, remembered
 from askstream.server.runs.orchestrator import Exchange, Task
 
@@ -34,7 +34,7 @@ def test_the_question_comes_last() -> None:
 def test_without_a_past_there_is_the_question_alone() -> None:
     """Nothing is put before it."""
     begun = opening(Task(run_id="r", session_id="s", question="Why?"), "R")
-    assert begun.unheard == (Said(source="user", text="Why?"),)
+    assert begun.unheard == (ExternalMessage(source="user", text="Why?"),)
     assert begun.remembered == 0
 
 

@@ -59,8 +59,8 @@ async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.Log
     caplog.set_level("DEBUG", logger="stream_events")
     log = StreamLog()
     for number in range(100):
-        log.tell(f"r{number}", 1, "agent_thinking", "A")
-    log.tell("r0", 2, "agent_chunk", "A")
+        log.report(f"r{number}", [(1, "agent_thinking", "A", b"")])
+    log.report("r0", [(2, "agent_chunk", "A", b"")])
     assert not caplog.records
     for _ in range(2):
         await asyncio.sleep(0)
@@ -79,7 +79,7 @@ async def test_what_comes_soon_after_a_record_is_told_in_the_next(
     caplog.set_level("INFO", logger="stream_events")
     log = StreamLog()
     for number in range(1, 5):
-        log.tell("r", number, "agent_thinking", "A")
+        log.report("r", [(number, "agent_thinking", "A", b"")])
         for _ in range(2):
             await asyncio.sleep(0)
     assert later.call_count == 2
@@ -95,11 +95,11 @@ async def test_who_closes_the_log_has_told_all_of_it(
     """What comes still later doesn't wait for a loop that may not last."""
     caplog.set_level("INFO", logger="stream_events")
     log = StreamLog()
-    log.tell("r", 1, "agent_thinking", "A")
+    log.report("r", [(1, "agent_thinking", "A", b"")])
     log.close()
     assert caplog.records[-1].getMessage() == "run=r id=1 agent_thinking A"
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", _never)
-    log.tell("r", 2, "final_result", "A")
+    log.report("r", [(2, "final_result", "A", b"")])
     assert caplog.records[-1].getMessage() == "run=r id=2 final_result A"
     assert len(caplog.records) == 2
 
@@ -110,7 +110,7 @@ async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(
     """Not even for a timer."""
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", _never)
     caplog.set_level("WARNING", logger="stream_events")
-    StreamLog().tell("r", 1, "agent_thinking", "A")
+    StreamLog().report("r", [(1, "agent_thinking", "A", b"")])
     assert not caplog.records
 
 

@@ -9,17 +9,16 @@ work over whole logs, commits that wait for the disk, and everything as long as 
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from time import monotonic
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import AskstreamError, JournalError
+from askstream.server.journal.base import Entry, Head
+from askstream.server.journal.notifier import AppendNotifier
 from askstream.server.journal.sqlite.appends import Append, write_appends
 from askstream.server.scheduling import AdaptiveDelay
 
@@ -47,23 +46,17 @@ _PAGES_AN_APPEND = 4
 _LOCK_MS = 5000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
+    """`events` is how many it writes; what writes something else counts as one. `size` is in bytes."""
+
     work: Work | Append
     future: "asyncio.Future[Any]"
-    long: bool
+    events: int
     size: int
+    is_long: bool
     outcome: Any = None
     error: BaseException | None = None
-
-    @property
-    def appends(self) -> bool:
-        return isinstance(self.work, Append)
-
-    @property
-    def events(self) -> int:
-        """How many it writes; what writes something else counts as one."""
-        return max(1, len(self.work.entries)) if isinstance(self.work, Append) else 1
 
     def settle(self) -> None:
         if self.future.done():
@@ -77,8 +70,8 @@ class _Job:
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
-    `appended` is told whose appends are durable. `waits` says that a commit waits for the disk. Made in the event
-    loop that all calls come from.
+    `notifier` is notified of each append. `waits` says that a commit waits for the disk. Made in the event loop that
+    all calls come from.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
@@ -87,14 +80,15 @@ class GroupWriter:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        appended: Callable[[str], None],
+        notifier: AppendNotifier,
         *,
         waits: bool = False,
         pace: float = PACE,
     ) -> None:
-        self._db, self._appended, self._waits, self._pace = connection, appended, waits, pace
+        self._db, self._notifier, self._waits, self._pace = connection, notifier, waits, pace
         self._loop = asyncio.get_running_loop()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: list[_Job] = []
+        self._events = 0  # that the jobs write
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
@@ -103,24 +97,42 @@ class GroupWriter:
         self._waited = False  # for more, before the transaction that is due
         self._busy = self._closed = False  # the thread has the connection
         self._stalls = 0  # transactions in a row that took longer than SLOW
+        # Whether each commit waits for the disk, or the last ones stalled. A single stall is more often that of a
+        # machine whose cores are taken; on the thread, beside a busy loop, the next one would take many times as long.
+        self._is_slow = waits
+        # Jobs in a transaction. More than the event loop can wait for go in small groups, one after the other: a thread
+        # beside a loop that is busy, with the questions that they come from, waits for the interpreter at each
+        # statement.
+        self._most = GROUP if waits else SMALL
         self._pages = 0  # in the WAL, at most
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
         connection.execute("PRAGMA busy_timeout = 0")
 
-    def submit(self, work: Work | Append, *, long: bool = False, soon: bool = False) -> "asyncio.Future[Any]":
-        """Does `work` in the next transaction; the future has what a callable returned, once that is committed.
+    def append(
+        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        """As `Journal.append`. Appends that follow one another are written together."""
+        size = len(checkpoint or b"")
+        for entry in entries:
+            size += len(entry.line)
+        return self.submit(Append(head, entries, checkpoint), events=len(entries) or 1, size=size)
 
-        Appends that follow one another are written together. `long`: the event loop had better not wait for it. `soon`:
-        it waits for nothing that could share its transaction.
+    def submit(
+        self, work: Work | Append, *, long: bool = False, soon: bool = False, events: int = 1, size: int = 0
+    ) -> "asyncio.Future[Any]":
+        """Does `work` in the next transaction; the future has what it returned, once that is committed.
+
+        `long`: the event loop had better not wait for it. `soon`: it waits for nothing that could share its
+        transaction. It writes so many events, of so many bytes.
         """
-        size = work.size if isinstance(work, Append) else 0
-        job = _Job(work, self._loop.create_future(), long, size)
+        job = _Job(work, self._loop.create_future(), events, size, long)
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
-            return job.future
-        self._jobs.append(job)
-        self._soon |= soon
-        self._due()
+        else:
+            self._jobs.append(job)
+            self._events += events
+            self._soon |= soon
+            self._schedule()
         return job.future
 
     async def close(self) -> None:
@@ -133,61 +145,50 @@ class GroupWriter:
         await self._loop.run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
 
-    def _due(self) -> None:
+    def _schedule(self) -> None:
+        """The next transaction is due, if there is something to write: now, or within the pace where that pays."""
         if self._busy or not self._jobs:
             return
+        can_wait = not self._soon and len(self._jobs) < self._most  # nobody is in a hurry, and there is room for more
         if self._timer is not None:
-            if not self._waited or self._can_wait():
+            if not self._waited or can_wait:
                 return
             self._timer.cancel()
         wait = self._free_at - monotonic()
-        self._waited = wait > 0 and self._can_wait() and self._delay.should_wait(sum(job.events for job in self._jobs))
+        self._waited = wait > 0 and can_wait and self._delay.should_wait(self._events)
         self._timer = self._loop.call_later(wait, self._flush) if self._waited else self._loop.call_soon(self._flush)
-
-    def _can_wait(self) -> bool:
-        """Nobody is in a hurry, and there is room for more in the transaction."""
-        return not self._soon and len(self._jobs) < self._most()
 
     def _flush(self) -> None:
         self._timer = None
-        group = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._most()))]
+        group, self._jobs = self._jobs[: self._most], self._jobs[self._most :]
         self._soon = self._soon and bool(self._jobs)
+        events, size, is_quick = 0, 0, not self._is_slow
+        for job in group:
+            events, size, is_quick = events + job.events, size + job.size, is_quick and not job.is_long
+        self._events -= events
         if self._waited:
-            self._delay.waited(sum(job.events for job in group))
+            self._delay.waited(events)
         began = monotonic()
-        if self._is_quick(group) and _written_at_once(self._db, group):
-            self._settle(group, began)
+        if is_quick and size <= SMALL_BYTES and _written_at_once(self._db, group):
+            self._settle(group, size, began)
         else:
-            self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, began))
+            self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, size, began))
 
-    def _most(self) -> int:
-        """More than the event loop can wait for go in small groups, one after the other. A thread beside a loop that is
-        busy, with the questions that they come from, waits for the interpreter at each statement."""
-        return GROUP if self._is_slow else SMALL
-
-    @property
-    def _is_slow(self) -> bool:
-        """The disk: each commit waits for it, or the last ones stalled. A single stall is more often that of a machine
-        whose cores are taken; on the thread, beside a busy loop, the next transaction would take many times as long."""
-        return self._waits or self._stalls > 1
-
-    def _is_quick(self, group: Sequence[_Job]) -> bool:
-        return (
-            not self._is_slow and sum(job.size for job in group) <= SMALL_BYTES and not any(job.long for job in group)
-        )
-
-    def _settle(self, group: Sequence[_Job], began: float) -> None:
-        self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
+    def _settle(self, group: list[_Job], size: int, began: float) -> None:
         self._free_at = began + self._pace
-        self._pages += len(group) * _PAGES_AN_APPEND + sum(job.size for job in group) // _PAGE_BYTES
+        self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
+        self._is_slow = self._waits or self._stalls > 1
+        self._most = GROUP if self._is_slow else SMALL
         for job in group:
             job.settle()
-            if isinstance(job.work, Append):
-                self._appended(job.work.head.run_id)
+            if isinstance(job.work, Append) and self._notifier.waiting:
+                self._notifier.notify(job.work.head.run_id)
+        self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
         if self._pages >= CHECKPOINT_PAGES:
             self._pages = 0
             self._apart(partial(_checkpoint, self._db), lambda: None)
-        self._due()
+        if self._jobs:
+            self._schedule()
 
     def _apart(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
@@ -198,49 +199,49 @@ class GroupWriter:
     def _back(self, then: Callable[[], None]) -> None:
         self._busy = False
         then()
-        self._due()
+        self._schedule()
 
 
-def _written_at_once(db: sqlite3.Connection, group: list[_Job]) -> bool:
+def _written_at_once(db: sqlite3.Connection, jobs: list[_Job]) -> bool:
     """False, and nothing has been done, where another program holds a lock on the file."""
     try:
-        _transact(db, group)
+        _transact(db, jobs)
     except sqlite3.OperationalError as problem:
         if problem.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             return False
-        _write_each(db, group, problem)
+        _write_each(db, jobs, problem)
     except Exception as problem:  # noqa: BLE001 - whoever submitted it is told
-        _write_each(db, group, problem)
+        _write_each(db, jobs, problem)
     return True
 
 
-def _write_apart(db: sqlite3.Connection, group: list[_Job]) -> None:
+def _write_apart(db: sqlite3.Connection, jobs: list[_Job]) -> None:
     try:
         db.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
-        _transact(db, group)
+        _transact(db, jobs)
     except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it everybody would wait for ever
-        _write_each(db, group, problem)
+        _write_each(db, jobs, problem)
     finally:
         db.execute("PRAGMA busy_timeout = 0")
 
 
-def _write_each(db: sqlite3.Connection, group: list[_Job], problem: Exception) -> None:
+def _write_each(db: sqlite3.Connection, jobs: list[_Job], problem: Exception) -> None:
     """Each on its own, as together they raised `problem`. Afterwards every job has its outcome or its error."""
-    for job in group:
+    for job in jobs:
         try:
-            if len(group) == 1:
+            if len(jobs) == 1:
                 raise problem
             _transact(db, [job])
         except Exception as its_own:  # noqa: BLE001 - whoever submitted it is told
             job.error = JournalError(f"the journal could not be written: {its_own}")
 
 
-def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
+def _transact(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for appends, jobs in groupby(group, key=attrgetter("appends")):
-            for part in [list(jobs)] if appends else ([job] for job in jobs):
-                _do(connection, part)
+        done = 0
+        while done < len(jobs):
+            done += _do(connection, jobs[done:])
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -248,17 +249,21 @@ def _transact(connection: sqlite3.Connection, group: list[_Job]) -> None:
         raise
 
 
-def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-    """One job, or several appends. A refusal is always that of one."""
+def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
+    """The first job, or all appends up to the first job that is none; how many. A refusal is always that of one."""
+    appends: list[Append] = []
+    for job in jobs:
+        if not isinstance(job.work, Append):
+            break
+        appends.append(job.work)
     try:
-        match jobs:
-            case [_Job(work=work) as job] if not isinstance(work, Append):
-                job.outcome = work(connection)
-            case _:
-                write_appends(connection, [job.work for job in jobs if isinstance(job.work, Append)])
+        if not isinstance(work := jobs[0].work, Append):
+            jobs[0].outcome = work(connection)
+        else:
+            write_appends(connection, appends)
     except AskstreamError as refusal:
-        for job in jobs:
-            job.error = refusal
+        jobs[0].error = refusal
+    return len(appends) or 1
 
 
 def _checkpoint(db: sqlite3.Connection) -> None:

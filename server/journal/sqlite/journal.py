@@ -11,22 +11,21 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from askstream.server.events.errors import JournalError
-from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Head, Page, RunRecord, Size
+from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
 from askstream.server.journal.keys import binds
-from askstream.server.journal.notifier import Doorbell, follow
-from askstream.server.journal.sqlite.appends import Append
+from askstream.server.journal.notifier import AppendNotifier, follow
 from askstream.server.journal.sqlite.group_writer import GroupWriter
 from askstream.server.journal.sqlite.tables import (
     NUMBER,
     Synchronous,
     connect_reader,
     connect_writer,
-    insert_events,
     insert_record,
     records,
 )
@@ -57,7 +56,7 @@ class SqliteJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _only_server(path)
         self._path = path
-        self._doorbell = Doorbell()
+        self._notifier = AppendNotifier()
         try:
             connection = connect_writer(path, synchronous)
         except sqlite3.Error as problem:
@@ -66,22 +65,19 @@ class SqliteJournal:
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(connection, self._doorbell.ring, waits=synchronous in ("full", "extra"))
+        self._writer = GroupWriter(connection, self._notifier, waits=synchronous in ("full", "extra"))
+        self.append = self._writer.append  # every event comes by: it needs no call of its own
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []  # of the readers
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        made: RunRecord = await self._writer.submit(lambda db: _create(db, record, entries), soon=True)
+        write = insert_record if record.idempotency_key is None else _create
+        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), soon=True)
         return made
 
     async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
-
-    def append(
-        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
-    ) -> "asyncio.Future[None]":
-        return self._writer.submit(Append(head, entries, checkpoint))
 
     async def claim(self, run_id: str) -> RunRecord | None:
         claimed: RunRecord | None = await self._writer.submit(lambda db: _claim(db, run_id))
@@ -91,7 +87,7 @@ class SqliteJournal:
         return await self._query(lambda db: _read(db, run_id, after, limit))
 
     def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
-        return follow(self, self._doorbell, run_id, after)
+        return follow(self, self._notifier, run_id, after)
 
     async def record(self, run_id: str) -> RunRecord | None:
         return await self._query(lambda db: _record(db, run_id))
@@ -173,13 +169,10 @@ def _only_server(path: Path) -> TextIO:
 
 
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-    if record.idempotency_key is not None:
-        holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
-        if holder is not None:
-            return holder
-    insert_record(db, record)
-    insert_events(db, [(record.run_id, entries)])
-    return record
+    """Unless its idempotency key is taken."""
+    assert record.idempotency_key is not None
+    holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+    return holder or insert_record(db, record, entries)
 
 
 def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:

@@ -52,7 +52,7 @@ NUMBER = "(SELECT number FROM runs WHERE run_id = ?)"
 _RECORDS = f"SELECT {', '.join(f.name for f in fields(RunRecord))} FROM runs JOIN heads USING (number)"
 _INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUN)}) VALUES ({', '.join('?' * len(_RUN))})"
 _INSERT_HEAD = f"INSERT INTO heads (number, {', '.join(_HEAD)}) VALUES ({', '.join('?' * (len(_HEAD) + 1))})"
-_INSERT_EVENT = f"INSERT INTO events (number, id, event_type, agent_name, line) VALUES ({NUMBER}, ?, ?, ?, ?)"
+INSERT_EVENT = f"INSERT INTO events (number, id, event_type, agent_name, line) VALUES ({NUMBER}, ?, ?, ?, ?)"
 
 # KiB of pages that the writer keeps: what it appends to again and again, with 1,000 runs active. SQLite's own choice,
 # 2 MiB, is smaller than that, and it spills.
@@ -89,13 +89,10 @@ def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Ru
     return [RunRecord(**dict(zip(names, row, strict=True))) for row in db.execute(f"{_RECORDS} {rest}", values)]
 
 
-def insert_record(db: sqlite3.Connection, record: RunRecord) -> None:
+def insert_record(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry] = ()) -> RunRecord:
+    """A new run, with its first events; the record itself."""
     number = db.execute(_INSERT_RUN, attrgetter(*_RUN)(record)).lastrowid
     db.execute(_INSERT_HEAD, (number, *attrgetter(*_HEAD)(record)))
-
-
-def insert_events(db: sqlite3.Connection, logs: Sequence[tuple[str, Sequence[Entry]]]) -> None:
-    """Of any number of runs, each with its entries."""
-    rows = [(run_id, e.id, e.event_type, e.agent_name, e.line) for run_id, entries in logs for e in entries]
-    if rows:
-        db.executemany(_INSERT_EVENT, rows)
+    for entry in entries:
+        db.execute(INSERT_EVENT, (record.run_id, *entry))
+    return record

@@ -89,6 +89,24 @@ def test_another_process_builds_the_same_rows(path: Path, tmp_path: Path, monkey
         assert aside.execute(query).fetchall() == here.execute(query).fetchall()
 
 
+def test_files_of_the_current_folder_are_not_imported_by_the_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's own random.py is no part of the bundled team."""
+    (tmp_path / "random.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warehouse, "build", None)
+    warehouse.build_aside(tmp_path / "w.db")()
+    assert (tmp_path / "w.db").exists()
+
+
+def test_without_a_program_to_start_the_build_is_done_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that embeds the interpreter has none."""
+    monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+    warehouse.build_aside(tmp_path / "w.db")()
+    assert (tmp_path / "w.db").exists()
+
+
 def test_a_build_that_fails_in_the_other_process_raises_here(tmp_path: Path) -> None:
     """The reason is not lost with the child."""
     (tmp_path / "file").touch()

@@ -7,7 +7,7 @@ from askstream.server.bus import Bus
 from askstream.server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, ToolExecution, Usage
 from askstream.server.events.errors import TooManyRuns
 from askstream.server.journal import Journal, RunRecord
-from askstream.server.runs import Answer, Limits, Runs, Sink, Task
+from askstream.server.runs import Answer, Inquiry, Limits, Runs, Sink, Task
 from tests.conformance.journals import Yielding
 from tests.server.runs.house import ANSWER, House, Scripted, ask, ended, until
 
@@ -144,3 +144,17 @@ async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None
     release.set()
     assert (await viewer).event_type == "completed"
     assert (await runs.outcome(second.run_id)).event_type == "completed"
+
+
+async def test_a_run_that_waits_for_a_human_takes_up_no_place(house: House) -> None:
+    """Its team is gone; only the runs whose teams work count."""
+
+    async def asks(task: Task, sink: Sink) -> Inquiry:
+        return Inquiry(agent_name="A", prompt="?", state=b"")
+
+    runs = house.open(cast(Any, asks), active_runs=1)
+    for _ in range(3):
+        record = await ask(runs)
+        await until(lambda: not runs.active)
+        assert runs.pending(record.run_id)
+    await runs.close()

@@ -13,7 +13,7 @@ from askstream.server.events.errors import JournalError, RunFailed
 from askstream.server.journal import Entry, Head, Journal, open_journal
 from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import COMPACT_CHUNKS, Writer
+from askstream.server.runs.log_writer import COMPACT_CHUNKS, LogWriter
 from askstream.server.telemetry import StreamLog
 from tests.conformance.journals import Yielding, record
 
@@ -23,8 +23,10 @@ ANSWERED = Draft(
 )
 
 
-def _writer(journal: Journal, limits: Limits | None = None) -> Writer:
-    return Writer(record(), journal, Channel("r"), limits or Limits(), clock=lambda: datetime.now(UTC), log=StreamLog())
+def _writer(journal: Journal, limits: Limits | None = None) -> LogWriter:
+    return LogWriter(
+        record(), journal, Channel("r"), limits or Limits(), clock=lambda: datetime.now(UTC), log=StreamLog()
+    )
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ async def test_nobody_sees_an_event_before_it_is_durable() -> None:
     assert len(seen) > 10
 
 
-async def _emit(writer: Writer, count: int) -> None:
+async def _emit(writer: LogWriter, count: int) -> None:
     for _ in range(count):
         await writer.emit(THOUGHT)
         await asyncio.sleep(0)

@@ -1,0 +1,174 @@
+"""How long the ways through the server are: what a reader has to hold in mind, and what each event costs.
+
+The server is the real one, on uvicorn and SQLite; the viewer is a socket. Only the team is the test's own.
+"""
+
+import ast
+import asyncio
+import contextlib
+import io
+import logging
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median_low
+from typing import cast
+
+import pytest
+
+from askstream.server import telemetry
+from askstream.server.app import App, open_app
+from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
+from askstream.server.process import Server, config
+from askstream.server.runs import Answer, Sink, Task
+from askstream.server.settings import Settings
+from tests.server.ways import ROOT, Way, called
+
+# Goals of the design. Whoever makes a way longer shortens it elsewhere.
+EVENT_CALLS, EVENT_FILES = 45, 12
+QUESTION_FUNCTIONS = 70
+FUNCTION_LINES = 15
+EVENTS = 15
+ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(), agent_name="A")
+ASK = b'{"question":"why?","tokens":true}'
+REQUEST = b"POST /ask-stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+DRAFTS = {
+    "agent_response": Draft("A", "some text", AgentResponse(progress=50, usage=Usage(3, 4))),
+    "agent_chunk": Draft("A", "", AgentChunk(delta="some text", message_id="m")),
+}
+written = called("write", within="asyncio/selector_events.py")
+arrived = called("data_received", within="")
+
+
+@dataclass
+class Prompted:
+    """An orchestrator that emits what it is given, and answers when that is None."""
+
+    model: str = "none"
+    drafts: asyncio.Queue[Draft | None] = field(default_factory=asyncio.Queue[Draft | None])
+    way: Way = field(default_factory=Way)
+
+    async def run(self, task: Task, sink: Sink) -> Answer:
+        while draft := await self.drafts.get():
+            self.way.begin()
+            await sink.emit(draft)
+        return ANSWER
+
+
+@contextlib.asynccontextmanager
+async def serving(app: App) -> AsyncGenerator[int]:
+    """The port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = Server(config(app))
+    running = asyncio.ensure_future(server.serve(sockets=[listening]))
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """The log of events, as the command sets it up; what was set up is taken back."""
+    loggers = [logging.getLogger(name) for name in ("", "stream_events")]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    telemetry.configure("INFO")
+    lines = io.StringIO()
+    for handler in loggers[1].handlers:
+        cast("logging.StreamHandler[io.StringIO]", handler).setStream(lines)
+    yield lines
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
+async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
+    """Of a server whose team is `team`."""
+    async with asyncio.timeout(60), open_app(Settings(data=tmp_path)) as app:
+        await asyncio.wait({app.warmed})
+        app.runs.stand_in("team", team)
+        async with serving(app) as number:
+            yield number
+
+
+@pytest.fixture
+def team() -> Prompted:
+    return Prompted()
+
+
+async def _asked(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A viewer of a new run that has seen its first event."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST % (len(ASK), ASK))
+    await reader.readuntil(b'"event_type":"started"')
+    return reader, writer
+
+
+async def _idle() -> None:
+    """Return when all that an event brings about is done: its log line comes last, 10 ms after the one before."""
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", DRAFTS)
+async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
+    port: int, team: Prompted, logged: io.StringIO, kind: str
+) -> None:
+    """One viewer, one event in flight. The calls that follow the write count as well: those of the log line, say."""
+    reader, writer = await _asked(port)
+    ways: list[Way] = []
+    for _ in range(EVENTS):
+        team.way = Way(milestone=written)
+        team.drafts.put_nowait(DRAFTS[kind])
+        await reader.readuntil(b'"event_type":"%s"' % kind.encode())
+        await _idle()
+        team.way.end()
+        ways.append(team.way)
+    team.drafts.put_nowait(None)
+    await reader.read()
+    writer.close()
+    assert logged.getvalue().count(kind) == (EVENTS if kind == "agent_response" else 0)  # chunks at DEBUG
+    typical = median_low(len(way.calls) for way in ways)
+    way = next(way for way in ways if len(way.calls) == typical)
+    assert way.passed is not None, "the event was not written in the loop's own way"
+    assert len(way.calls) <= EVENT_CALLS, way.told()
+    assert len(way.files) <= EVENT_FILES, way.told()
+
+
+async def test_a_question_takes_few_functions_from_its_bytes_to_the_team(port: int, team: Prompted) -> None:
+    """Not the first question, which imports and caches."""
+    way = Way(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
+    for look in (False, True):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await _idle()
+        if look:
+            way.begin()
+        writer.write(REQUEST % (len(ASK), ASK))
+        await reader.readuntil(b'"event_type":"started"')
+        team.drafts.put_nowait(None)
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.close()
+    way.end()
+    assert len(way.functions) <= QUESTION_FUNCTIONS, way.told()
+
+
+def test_functions_are_short() -> None:
+    """Nine of ten, without their docstrings: few calls of long functions would be no shorter a way."""
+    lengths = sorted(
+        _length(node)
+        for folder in ("server", "transports", "agents")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[int(len(lengths) * 0.9)] < FUNCTION_LINES
+
+
+def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """In lines of the file, the signature included."""
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    first = node.body[0]
+    return lines - ((first.end_lineno or 0) - first.lineno + 1) if ast.get_docstring(node) else lines
