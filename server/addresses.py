@@ -19,7 +19,7 @@ def at(scope: Scope, path: str) -> str:
 
 def run(scope: Scope, run_id: str) -> str:
     """The address of a run's resource."""
-    return at(scope, f"/runs/{run_id}")
+    return f"{root(scope)}/runs/{run_id}"
 
 
 def runs(scope: Scope, *, limit: int, before: str) -> str:

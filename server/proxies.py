@@ -47,7 +47,7 @@ class ForwardedPrefix:
         self._ignored: Callable[[], None] = partial(self._log_ignored)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        prefix = self._root_path or self._forwarded(scope)
+        prefix = self._root_path or (self._forwarded(scope) if _HEADER in dict(scope["headers"]) else "")
         await self._app(_under(prefix, scope) if prefix and not _outer_root(scope) else scope, receive, send)
 
     def _forwarded(self, scope: Scope) -> str:

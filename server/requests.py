@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Annotated, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from starlette.requests import Request
 
 from askstream.server.events import EventType, Filter
@@ -73,17 +73,12 @@ class Ask(View):
     )
     idempotency_key: Token | None = Field(default=None, description="the same key and body join the same run")
 
-    @field_validator("question")
-    @classmethod
-    def _sensible(cls, question: str) -> str:
-        if not question.strip():
-            raise ValueError("the question is empty")
-        if "\0" in question:
-            raise ValueError("the question contains a NUL character")
-        return question
-
     def within(self, characters: int) -> Self:
-        """Itself. Raises InvalidRequest where the question is longer than that."""
+        """Itself. Raises InvalidRequest where the question is longer than that, empty, or no text."""
+        if not self.question.strip():
+            raise InvalidRequest("question: the question is empty.")
+        if "\0" in self.question:
+            raise InvalidRequest("question: the question contains a NUL character.")
         if len(self.question) > characters:
             raise InvalidRequest(f"question: {len(self.question):,} characters; at most {characters:,} are allowed.")
         return self

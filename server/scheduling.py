@@ -6,6 +6,7 @@ them; the constants say how long they may be, and why.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
 
 # Writes after which a delay is tried again, once a delay gained nothing: one delay in 17 writes is what it costs to
@@ -18,8 +19,8 @@ FEW_VIEWERS = 32
 # AutoGen takes seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
 # waits for something else, its factory's database say, is no reason to hold others up.
 START_ITERATIONS = 8
-# Setting a team up takes the loop some milliseconds. A run's first event is on its way to the viewer after two
-# iterations, so it goes out before that. Iterations, not time: on a busy loop the event needs longer as well.
+# What a new run leaves to others before its team is set up, which takes the loop some milliseconds: its first event is
+# on its way to the viewer after two iterations. Iterations, not time: on a busy loop the event needs longer as well.
 FIRST_EVENT_ITERATIONS = 4
 
 
@@ -30,10 +31,7 @@ class AdaptiveDelay:
     the last was seen, are then held up once in a while only. Several events at once mean that more will follow.
     """
 
-    __slots__ = ("_skips",)
-
-    def __init__(self) -> None:
-        self._skips = 0
+    _skips = 0
 
     def should_wait(self, events: int) -> bool:
         """Ask before each write that could wait, with the number of events that it has by now."""
@@ -50,24 +48,22 @@ class AdaptiveDelay:
             self._skips = SKIPPED_WRITES
 
 
+@dataclass(slots=True)
 class FanoutScheduler:
     """When a channel writes to its viewers: at once after a quiet spell; several events together when they come faster
     than they can be written.
 
     A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So an event that
     comes during a pass over the viewers waits for the next pass, which begins FANOUT_SECONDS after the last one began,
-    or when that one has paid for itself: a pass that cost 5 ms is followed by 5 ms for everything else.
+    or when that one has paid for itself: a pass that cost 5 ms is followed by 5 ms for everything else. `notify` writes
+    to all viewers and returns how many they may be.
     """
 
-    __slots__ = ("_delay", "_events", "_free_at", "_notify", "_timer")
-
-    def __init__(self, notify: Callable[[], int]) -> None:
-        """`notify` writes to all viewers and returns how many they may be."""
-        self._notify = notify
-        self._free_at = 0.0
-        self._delay = AdaptiveDelay()
-        self._timer: asyncio.TimerHandle | None = None
-        self._events = 0  # that the timer's pass will write
+    notify: Callable[[], int]
+    _free_at: float = 0.0
+    _delay: AdaptiveDelay = field(default_factory=AdaptiveDelay)
+    _timer: asyncio.TimerHandle | None = None
+    _events: int = 0  # that the timer's pass will write
 
     def schedule(self, events: int) -> None:
         """New events are due. `notify` is called now, or within FANOUT_SECONDS or the cost of the last pass."""
@@ -88,7 +84,7 @@ class FanoutScheduler:
 
     def _pass(self, began: float) -> None:
         self._free_at = began + FANOUT_SECONDS
-        if self._notify() > FEW_VIEWERS:
+        if self.notify() > FEW_VIEWERS:
             # uvloop writes at the end of the iteration, so the cost of the pass is known in the next one.
             asyncio.get_running_loop().call_soon(self._measure, began)
 
@@ -138,9 +134,3 @@ class StartGate:
             asyncio.get_running_loop().call_soon(self._count, left - 1)
         else:
             self._lock.release()
-
-
-async def first_event_sent() -> None:
-    """Return when a new run's first event has had the loop iterations that it needs to reach its viewer."""
-    for _ in range(FIRST_EVENT_ITERATIONS):
-        await asyncio.sleep(0)

@@ -7,16 +7,18 @@ live, catching up --(the log is complete, the server drains)---> done
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from askstream.server.bus import Viewer
 from askstream.server.connections import Connection
-from askstream.transports.formats import Encoding, WireFormat
+from askstream.transports.formats import Encoding
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None] | None"]
 """Runs a task and deals with what it raises; None where the connection is being closed."""
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """`begin` once; `pause` whenever the connection is paused; `stop` at the end, whatever the state.
 
@@ -24,25 +26,16 @@ class Delivery:
     is complete.
     """
 
-    __slots__ = ("_connection", "_done", "_encoding", "_spawn", "_task", "viewer")
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        connection: Connection,
-        wire_format: WireFormat,
-        *,
-        heartbeat_seconds: float,
-        spawn: Spawn,
-        done: Callable[[bool], None],
-    ) -> None:
-        self.viewer, self._connection, self._spawn, self._done = viewer, connection, spawn, done
-        self._encoding = Encoding(wire_format, connection.frame, heartbeat_seconds)
-        self._task: asyncio.Task[None] | None = None
+    viewer: Viewer
+    connection: Connection
+    encoding: Encoding
+    spawn: Spawn
+    done: Callable[[bool], None]
+    _task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        connection = self._connection
-        if connection.is_paused or not self.viewer.subscribe(self, connection.write, self._encoding):
+        connection = self.connection
+        if connection.is_paused or not self.viewer.subscribe(self, connection.write, self.encoding):
             self._pull()
 
     def pause(self) -> None:
@@ -64,16 +57,18 @@ class Delivery:
 
     def _pull(self) -> None:
         if self._task is None:
-            self._task = self._spawn(self._catch_up())
+            self._task = self.spawn(self._catch_up())
 
     async def _catch_up(self) -> None:
         """Raises AskstreamError where the log can't be read."""
-        connection, viewer = self._connection, self.viewer
+        connection, viewer = self.connection, self.viewer
         try:
-            if connection.is_paused:
+            more = True
+            while more:
                 await connection.writable()
-            while not viewer.subscribe(self, connection.write, self._encoding) and await self._move():
-                await connection.writable()
+                # What subscribing writes may pause the connection, and has unsubscribed the viewer then.
+                is_live = viewer.subscribe(self, connection.write, self.encoding)
+                more = connection.is_paused if is_live else await self._move()
         finally:
             self._task = None
 
@@ -81,7 +76,7 @@ class Delivery:
         """Pull once and write what is new; whether more follows. While the client is slow nothing is held for it."""
         batch = await self.viewer.step()
         if batch.has_news:
-            await self._connection.send(self._encoding.encode(self.viewer.run_id, batch))
+            await self.connection.send(self.encoding.encode(self.viewer.run_id, batch))
         if batch.ended or batch.drained:
             self._finish(drained=batch.drained)
             return False
@@ -89,4 +84,4 @@ class Delivery:
 
     def _finish(self, *, drained: bool) -> None:
         self.viewer.close()
-        self._done(drained)
+        self.done(drained)

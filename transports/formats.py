@@ -34,7 +34,7 @@ class WireFormat:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A format, framed for one kind of connection."""
+    """A format, framed for one kind of connection. It breaks silences of `heartbeat_seconds`, unless they are 0."""
 
     format: WireFormat
     frame: Frame
@@ -42,7 +42,7 @@ class Encoding:
 
     @property
     def heartbeat(self) -> Any:
-        return self.frame([self.format.heartbeat]) if self.format.heartbeat else None
+        return self.frame([self.format.heartbeat])
 
     def encode(self, run_id: str, batch: Batch, /) -> Any:
         return self.frame(self.format.encode(run_id, batch))

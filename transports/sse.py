@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_vie
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import NDJSON, SSE, WireFormat
+from askstream.transports.formats import NDJSON, SSE, Encoding, WireFormat
 
 log = logging.getLogger("__main__")
 
@@ -84,26 +85,20 @@ def _head(wire_format: WireFormat, record: RunRecord) -> Response:
     return response
 
 
+@dataclass(slots=True, eq=False)
 class RunStream:
     """An answer that streams what its viewer sees to one client, until the log is complete or the client leaves. It is
     the handler of its connection."""
 
-    __slots__ = ("_connection", "_context", "_delivery", "_format", "_on_disconnect", "_viewer")
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        context: TransportContext,
-        *,
-        wire_format: WireFormat = SSE,
-        on_disconnect: OnDisconnect | None = None,
-    ) -> None:
-        self._viewer, self._context, self._format, self._on_disconnect = viewer, context, wire_format, on_disconnect
-        self._connection: StreamConnection | None = None
-        self._delivery: Delivery | None = None
+    viewer: Viewer
+    context: TransportContext
+    wire_format: WireFormat = SSE
+    on_disconnect: OnDisconnect | None = None
+    _connection: StreamConnection | None = None
+    _delivery: Delivery | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        run_id = self._viewer.run_id
+        run_id = self.viewer.run_id
         where = [(b"x-run-id", run_id.encode()), (b"location", addresses.run(scope, run_id).encode())]
         try:
             await serve_stream(
@@ -111,26 +106,22 @@ class RunStream:
                 receive,
                 send,
                 self,
-                headers=[(b"content-type", self._format.media_type.encode()), *_HEADERS, *where],
-                probe=self._format.heartbeat,
-                send_seconds=self._context.send_seconds,
+                headers=[(b"content-type", self.wire_format.media_type.encode()), *_HEADERS, *where],
+                probe=self.wire_format.heartbeat,
+                send_seconds=self.context.send_seconds,
             )
         finally:
             if self._connection is None:
-                self._viewer.close()
+                self.viewer.close()
 
     def opened(self, connection: StreamConnection, /) -> None:
         self._connection = connection
-        if self._format.opening:
-            connection.write(connection.frame([self._format.opening]))
-        self._delivery = Delivery(
-            self._viewer,
-            connection,
-            self._format,
-            heartbeat_seconds=self._context.heartbeat_seconds,
-            spawn=partial(self._context.tasks.spawn, ended=self._pulled),
-            done=self._done,
-        )
+        if self.wire_format.opening:
+            connection.write(connection.frame([self.wire_format.opening]))
+        seconds = self.context.heartbeat_seconds if self.wire_format.heartbeat else 0
+        encoding = Encoding(self.wire_format, connection.frame, seconds)
+        spawn = partial(self.context.tasks.spawn, ended=self._pulled)
+        self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
         self._delivery.begin()
 
     def paused(self) -> None:
@@ -144,18 +135,18 @@ class RunStream:
     def lost(self) -> None:
         if self._delivery is not None:
             self._delivery.stop()
-        if self._on_disconnect is not None:
-            self._context.tasks.spawn(self._on_disconnect())
+        if self.on_disconnect is not None:
+            self.context.tasks.spawn(self.on_disconnect())
 
     def _pulled(self, task: "asyncio.Task[None]") -> None:
         """The end of a task that pulled. A failure isn't the client's: it didn't leave, and may come back."""
         problem = None if task.cancelled() else task.exception()
         if problem is not None:
-            log.error("run=%s can't be streamed: %s", self._viewer.run_id, loggable(problem))
-            self._on_disconnect = None
+            log.error("run=%s can't be streamed: %s", self.viewer.run_id, loggable(problem))
+            self.on_disconnect = None
             self.stalled()
 
     def _done(self, drained: bool) -> None:
-        self._on_disconnect = None
+        self.on_disconnect = None
         if self._connection is not None:
             self._connection.finish()

@@ -30,7 +30,8 @@ class Bus:
         """
         channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id))
         channel.writers += 1
-        self._stop_following(run_id)
+        if run_id in self._followers:
+            self._stop_following(run_id)
         return channel
 
     async def attach(self, run_id: str, *, after: int = 0, wanted: Filter = EVERYTHING) -> Viewer:

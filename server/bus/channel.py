@@ -27,7 +27,7 @@ Write: TypeAlias = Callable[[Any], None]
 
 
 class Encoding(Protocol):
-    """What a connection is given for a batch. `heartbeat` breaks each silence of `heartbeat_seconds`; None means none.
+    """What a connection is given for a batch. `heartbeat` breaks each silence of `heartbeat_seconds`, 0 for none.
 
     Equal encodings share a broadcast, so it must be hashable.
     """
@@ -47,21 +47,22 @@ class Subscriber(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
 class Broadcast:
     """Made for its first subscriber, dropped by its channel after its last."""
 
-    __slots__ = ("_heart", "cursor", "encoding", "run_id", "subscribers", "wanted", "wrote_at")
-
-    def __init__(self, run_id: str, encoding: Encoding, wanted: Filter, cursor: int) -> None:
-        self.run_id, self.encoding, self.wanted, self.cursor = run_id, encoding, wanted, cursor
-        self.wrote_at = monotonic()
-        self.subscribers: dict[Subscriber, Write] = {}
-        self._heart: asyncio.TimerHandle | None = None
+    run_id: str
+    encoding: Encoding
+    wanted: Filter
+    cursor: int
+    wrote_at: float = field(default_factory=monotonic)
+    subscribers: dict[Subscriber, Write] = field(default_factory=dict[Subscriber, Write])
+    _heart: asyncio.TimerHandle | None = None
 
     def add(self, subscriber: Subscriber, write: Write) -> None:
         self.subscribers[subscriber] = write
-        if self._heart is None and self.encoding.heartbeat is not None:
-            self._beat()
+        if self._heart is None and (seconds := self.encoding.heartbeat_seconds):
+            self._heart = asyncio.get_running_loop().call_later(seconds, self._beat)
 
     def remove(self, subscriber: Subscriber) -> None:
         self.subscribers.pop(subscriber, None)
@@ -200,7 +201,8 @@ class Channel:
         if (encoding, wanted) in self._broadcasts:
             # This may be too much for all of its subscribers, and so its end.
             self._publish(self._broadcasts[encoding, wanted])
-        return self._broadcasts.setdefault((encoding, wanted), Broadcast(self.run_id, encoding, wanted, self.last_id))
+        last_id = self.base + len(self.entries)
+        return self._broadcasts.setdefault((encoding, wanted), Broadcast(self.run_id, encoding, wanted, last_id))
 
     def close_empty(self, broadcast: Broadcast) -> None:
         key = broadcast.encoding, broadcast.wanted

@@ -88,17 +88,23 @@ class Viewer:
         return Batch([], self._cursor)
 
     def subscribe(self, handler: ViewerHandler, write: Write, encoding: Encoding) -> bool:
-        """Have the run's broadcast `write` what follows the cursor, until `unsubscribe` or a call to `handler`.
+        """`write` what the viewer lacks, and have the run's broadcast write what follows, until `unsubscribe` or a call
+        to `handler`.
 
-        Returns False without effect if the viewer is behind. There is no `await` between looking and subscribing:
-        nothing can be published in between.
+        Returns False without effect if the viewer lacks more than one piece of the channel's memory. There is no
+        `await` between looking and subscribing: nothing can be published in between. `write` comes last, since it may
+        unsubscribe the viewer.
         """
         channel = self._channel
-        is_behind = self._cursor != channel.base + len(channel.entries)
-        if is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
+        found = channel.after(self._cursor)
+        is_behind = found is None or self._cursor + len(found) != channel.base + len(channel.entries)
+        if found is None or is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
             return False
+        batch = batch_of(found, self._cursor, self.wanted) if found else None
         self._handler, self._broadcast = handler, channel.broadcast(encoding, self.wanted)
         self._broadcast.add(self, write)
+        if batch is not None and (batch.items or batch.hidden):
+            write(encoding.encode(self.run_id, batch))
         return True
 
     def unsubscribe(self) -> None:

@@ -49,6 +49,12 @@ class MessageHandler(ConnectionHandler, Protocol):
         ...
 
 
+class Write(Protocol):
+    """Accepts framed messages at any time while the connection isn't paused, without being awaited."""
+
+    def __call__(self, data: Any, /) -> None: ...
+
+
 class Connection(Protocol):
     @property
     def frame(self) -> Frame: ...
@@ -57,9 +63,7 @@ class Connection(Protocol):
     def is_paused(self) -> bool: ...
 
     @property
-    def write(self) -> Callable[[Any], None]:
-        """Accepts framed messages at any time while the connection isn't paused."""
-        ...
+    def write(self) -> Write: ...
 
     async def writable(self) -> None:
         """Return when the client has read enough, or has gone. Safe to cancel."""

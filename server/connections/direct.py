@@ -23,6 +23,7 @@ from askstream.server.connections.base import (
     MessageHandler,
     StallWatch,
     StreamHandler,
+    Write,
 )
 
 H = TypeVar("H", bound=ConnectionHandler)
@@ -36,24 +37,22 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
-    """An asyncio protocol on a transport that another protocol has had before. `handler` must be set at once."""
+    """An asyncio protocol on a transport that another protocol has had before. Whoever makes it tells the handler."""
 
-    __slots__ = ("_handler", "_open", "_transport", "_waiting", "is_paused")
+    __slots__ = ("_handler", "_open", "_transport", "_waiting", "is_paused", "write")
 
     def __init__(
-        self, transport: asyncio.Transport, open_ones: set[Any], *, send_seconds: float, is_paused: bool
+        self, transport: asyncio.Transport, open_ones: set[Any], handler: H, *, send_seconds: float, is_paused: bool
     ) -> None:
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
         self._transport, self._open, self.is_paused = transport, open_ones, is_paused
-        self._handler: H | None = None
+        self.write: Write = transport.write  # its own, so that a broadcast calls nothing of ours for each viewer
+        self._handler: H | None = handler
         self._waiting: list[asyncio.Future[None]] = []
         self._open.add(self)
         transport.set_protocol(self)
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """The transport's own, so that a broadcast calls nothing of ours for each viewer."""
-        return self._transport.write
+        if is_paused:
+            self._watch()
 
     async def writable(self) -> None:
         while self.is_paused and self._handler is not None:
@@ -122,24 +121,18 @@ class DirectStream(_Direct[StreamHandler]):
         self,
         transport: asyncio.Transport,
         open_ones: set[Any],
+        handler: StreamHandler,
         *,
         release: Callable[[asyncio.Transport, bytes, bool], None] | None,
         probe: bytes,
         send_seconds: float,
         is_paused: bool,
     ) -> None:
-        super().__init__(transport, open_ones, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
         self._ahead = b""
         self._eof = False
-
-    def start(self, handler: StreamHandler) -> None:
-        """Call once, right after making it."""
-        self._handler = handler
-        if self.is_paused:
-            self._watch()
-        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -194,6 +187,7 @@ class DirectSocket(_Direct[MessageHandler]):
         self,
         transport: asyncio.Transport,
         open_ones: set[Any],
+        handler: MessageHandler,
         conn: ServerProtocol,
         *,
         send_seconds: float,
@@ -202,14 +196,7 @@ class DirectSocket(_Direct[MessageHandler]):
         self._conn = conn
         self._message, self._is_text = bytearray(), True
         self._is_handled = True
-        super().__init__(transport, open_ones, send_seconds=send_seconds, is_paused=is_paused)
-
-    def start(self, handler: MessageHandler) -> None:
-        """Call once, right after making it."""
-        self._handler = handler
-        if self.is_paused:
-            self._watch()
-        handler.opened(self)
+        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:

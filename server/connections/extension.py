@@ -1,8 +1,8 @@
 """What our server lets an application do with a connection, as an ASGI extension in the scope.
 
-    take(probe, send_seconds)   the connection itself, to be written to directly; None where that can't be
-    abort()                     cuts the connection
-    on_half_close(callback)     called once the client has closed its sending side; it may still be reading
+    take(handler, probe, send_seconds)   the connection itself, to be written to directly; None where that can't be
+    abort()                              cuts the connection
+    on_half_close(callback)              called once the client has closed its sending side; it may still be reading
 
 Other servers offer nothing of this. A middleware that changes bodies on their way, one that compresses say, must take
 the extension out of the scope.

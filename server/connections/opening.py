@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from askstream.server.connections.base import MessageHandler, StreamHandler
-from askstream.server.connections.extension import offered
+from askstream.server.connections.extension import EXTENSION, offered
 from askstream.server.connections.plain import PlainSocket, PlainStream
 
 
@@ -26,13 +26,13 @@ async def serve_stream(
     `probe` is a message of the stream's format that says nothing, empty where there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    possible = offered(scope)
-    direct = possible["take"](probe, send_seconds) if "take" in possible else None
+    possible = scope.get("extensions", {}).get(EXTENSION, {})
+    direct = possible["take"](handler, probe, send_seconds) if "take" in possible else None
     if direct is not None:
-        direct.start(handler)
+        handler.opened(direct)
         return
-    plain = PlainStream(abort=possible.get("abort"), probe=probe, send_seconds=send_seconds)
-    plain.start(handler)
+    plain = PlainStream(handler, abort=possible.get("abort"), probe=probe, send_seconds=send_seconds)
+    handler.opened(plain)
     if "on_half_close" in possible:
         possible["on_half_close"](plain.begin_probing)
     await plain.serve(receive, send)
@@ -51,7 +51,9 @@ class SocketRoute(WebSocketRoute):
     async def _accept(self, websocket: WebSocket) -> None:
         names = websocket.scope.get("subprotocols", [])
         await websocket.accept(self.subprotocol if self.subprotocol in names else None)
-        plain = PlainSocket(abort=offered(websocket.scope).get("abort"), send_seconds=self.send_seconds)
-        plain.start(self.make_handler())
+        handler, abort = self.make_handler(), offered(websocket.scope).get("abort")
+        plain = PlainSocket(handler, abort=abort, send_seconds=self.send_seconds)
+        handler.opened(plain)
         # ASGI's own callables: what Starlette checks on each message is in order by construction.
-        await plain.serve(websocket._receive, websocket._send)  # noqa: SLF001
+        receive, send = websocket._receive, websocket._send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        await plain.serve(receive, send)

@@ -33,11 +33,11 @@ HIGH_WATER = 64 * 1024
 class _Plain(StallWatch, Generic[H, P]):
     """`serve` runs in the request's task, from the response's head or the accepted handshake on to the end."""
 
-    def __init__(self, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
+    def __init__(self, handler: H, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
         """`abort` cuts the connection, where the server offers that."""
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
         self._abort = abort
-        self._handler: H | None = None
+        self._handler: H | None = handler
         self._buffer: list[P] = []
         self._size = self._sends = 0
         self._is_finished = self._is_sending = self.is_paused = False
@@ -159,14 +159,11 @@ def _is_gone(pumping: asyncio.Task[None]) -> bool:
 class PlainStream(_Plain[StreamHandler, bytes]):
     """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
 
-    def __init__(self, *, abort: Callable[[], object] | None, probe: bytes, send_seconds: float) -> None:
-        super().__init__(abort=abort, send_seconds=send_seconds)
+    def __init__(
+        self, handler: StreamHandler, *, abort: Callable[[], object] | None, probe: bytes, send_seconds: float
+    ) -> None:
+        super().__init__(handler, abort=abort, send_seconds=send_seconds)
         self._probe = probe
-
-    def start(self, handler: StreamHandler) -> None:
-        """Call once, before `serve`."""
-        self._handler = handler
-        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -200,15 +197,10 @@ class PlainStream(_Plain[StreamHandler, bytes]):
 class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
     """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
 
-    def __init__(self, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
-        super().__init__(abort=abort, send_seconds=send_seconds)
+    def __init__(self, handler: MessageHandler, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
+        super().__init__(handler, abort=abort, send_seconds=send_seconds)
         self._handled = asyncio.Event()
         self._closing: tuple[int, str] = (1000, "")
-
-    def start(self, handler: MessageHandler) -> None:
-        """Call once, before `serve`."""
-        self._handler = handler
-        handler.opened(self)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream
 from askstream.server.connections.extension import EXTENSION
 from askstream.server.connections.opening import SocketRoute
@@ -27,6 +28,8 @@ from askstream.server.connections.opening import SocketRoute
 # Header lines and bytes of a handshake. uvicorn parses without a limit; a larger one is left to its own way to
 # WebSockets, whose parser has limits of its own and refuses with 431.
 HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
+# The parts of a request refer to each other. Once nobody needs them they are freed at once, if the circle is broken.
+_FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_close"))
 
 
 class Http(HttpToolsProtocol):
@@ -36,7 +39,7 @@ class Http(HttpToolsProtocol):
         self, *args: Any, sockets: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        self._sockets = sockets if direct and sockets else {}
+        self._sockets: Mapping[bytes, SocketRoute] = sockets if direct and sockets else {}
         self._direct = direct
         self._is_half_closed = False
         self._on_half_close: Callable[[], object] | None = None
@@ -54,7 +57,7 @@ class Http(HttpToolsProtocol):
         if self._is_half_closed:
             callback()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio reads what it returns
         """The client has closed its sending side. A request that came whole is answered all the same."""
         if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
             return False  # closes the connection
@@ -68,13 +71,13 @@ class Http(HttpToolsProtocol):
         if self._is_half_closed and self.cycle.response_complete:
             self.transport.close()
 
-    def take(self, probe: bytes, send_seconds: float) -> DirectStream | None:
+    def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
         body is still coming, and where the client has sent another request behind it."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
-        if cycle.more_body or self.pipeline:
+        if cycle.more_body or self.pipeline or self.transport.is_closing():
             return None
         again = partial(self.config.http_protocol_class, self.config, self.server_state, self.app_state)
         self.connections.discard(self)
@@ -82,6 +85,7 @@ class Http(HttpToolsProtocol):
         stream = DirectStream(
             self.transport,
             cast(Any, self.connections),
+            handler,
             release=partial(_serve_next, cast(Any, again)) if cycle.keep_alive else None,
             probe=probe,
             send_seconds=send_seconds,
@@ -90,7 +94,7 @@ class Http(HttpToolsProtocol):
         if self._is_half_closed:
             stream.eof_received()
         cycle.disconnected = True  # lets the application return without having completed its response
-        _forget(self, "parser", "scope", "cycle", "_on_half_close")
+        self.__dict__.update(_FREED)
         return stream
 
     def handle_websocket_upgrade(self) -> None:
@@ -119,15 +123,17 @@ class Http(HttpToolsProtocol):
             self.transport.close()
             return
         core = ServerProtocol(state=State.OPEN, max_size=self.config.ws_max_size, logger=self.logger)
+        handler = route.make_handler()
         connection = DirectSocket(
             self.transport,
             cast(Any, self.connections),
+            handler,
             core,
             send_seconds=route.send_seconds,
             is_paused=self.flow.write_paused,
         )
-        _forget(self, "parser", "scope", "cycle", "_on_half_close")
-        connection.start(route.make_handler())
+        self.__dict__.update(_FREED)
+        handler.opened(connection)
 
 
 class _Handshake(ServerProtocol):
@@ -167,9 +173,3 @@ def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_pause
     protocol.on_response_complete()  # counts the request, and limits the wait for the next one
     if ahead:
         protocol.data_received(ahead)
-
-
-def _forget(protocol: object, *parts: str) -> None:
-    """Without circles between the parts of a request that nobody needs any more, they are freed at once."""
-    for part in parts:
-        setattr(protocol, part, None)

@@ -8,6 +8,7 @@ a run that is faster than the disk gets fewer and larger appends, not a longer q
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -45,6 +46,9 @@ class LogWriter:
         self._journal, self.channel = journal, channel
         self.now, self._log = clock, log
         self._loop = asyncio.get_running_loop()
+        # Appends are made in it: what a team's own context starts is cancelled with the team, and a journal's work,
+        # or that of a viewer who is written to, must outlive it.
+        self._context = Context()
         self._durable = self._stamping.head()  # what the journal holds; the stamping runs ahead of it
         self._pending: list[Entry] = []
         self._size = 0
@@ -150,7 +154,7 @@ class LogWriter:
     def _advance(self) -> None:
         """There is something to append, with all that this turn of the loop still brings."""
         if self._next is None:
-            self._next = self._loop.call_soon(self._append)
+            self._next = self._loop.call_soon(self._append, context=self._context)
 
     def _append(self) -> None:
         """Appends what has gathered, if anything has and the journal isn't at work."""
@@ -161,7 +165,7 @@ class LogWriter:
         state, self._state = self._state, None
         head = self._stamping.head()
         self._work = asyncio.ensure_future(self._journal.append(head, entries, checkpoint=state))
-        self._work.add_done_callback(partial(self._appended, head, entries, self._asked))
+        self._work.add_done_callback(partial(self._appended, head, entries, self._asked), context=self._context)
 
     def _appended(self, head: Head, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
         self._work = None
@@ -180,7 +184,7 @@ class LogWriter:
 
     def _compact(self, written: Head) -> None:
         self._work = asyncio.ensure_future(self._journal.compact(written.run_id))
-        self._work.add_done_callback(partial(self._compacted, written))
+        self._work.add_done_callback(partial(self._compacted, written), context=self._context)
 
     def _compacted(self, written: Head, work: asyncio.Future[Size]) -> None:
         self._work = None

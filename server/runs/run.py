@@ -23,7 +23,7 @@ from askstream.server.runs.limits import Limits, RunDeadlines
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
 from askstream.server.runs.sessions import Turn
-from askstream.server.scheduling import first_event_sent
+from askstream.server.scheduling import FIRST_EVENT_ITERATIONS
 
 log = logging.getLogger("__main__")
 
@@ -91,7 +91,8 @@ class Run:
             ended(self)
 
     async def _outcome(self, history: History | None) -> Outcome:
-        await first_event_sent()
+        for _ in range(FIRST_EVENT_ITERATIONS):
+            await asyncio.sleep(0)
         if not self.turn.mine.is_set():
             await self._until_set(self.turn.mine)
         if self._stop_with is not None:

@@ -18,7 +18,7 @@ from typing import cast
 import pytest
 
 from askstream.server import telemetry
-from askstream.server.app import App, open_app
+from askstream.server.app import Service, create_app
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.process import Server, config
 from askstream.server.runs import Answer, Sink, Task
@@ -57,10 +57,10 @@ class Prompted:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: App) -> AsyncGenerator[int]:
+async def serving(service: Service) -> AsyncGenerator[int]:
     """The port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(config(app))
+    server = Server(config(service))
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
         yield listening.getsockname()[1]
@@ -87,10 +87,10 @@ def logged() -> Iterator[io.StringIO]:
 @pytest.fixture
 async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
     """Of a server whose team is `team`."""
-    async with asyncio.timeout(60), open_app(Settings(data=tmp_path)) as app:
-        await asyncio.wait({app.warmed})
-        app.runs.stand_in("team", team)
-        async with serving(app) as number:
+    async with asyncio.timeout(60), create_app(Settings(data=tmp_path)).open() as service:
+        await asyncio.wait({service.warmed})
+        service.runs.stand_in("team", team)
+        async with serving(service) as number:
             yield number
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 from starlette.types import ASGIApp, Message
 
+from askstream.server.connections import StreamHandler
 from askstream.server.connections.direct import DirectStream
 
 LAST = b"0\r\n\r\n"
@@ -128,10 +129,9 @@ class DirectClient(Transport):
     async def get(self, app: Callable[..., Awaitable[None]]) -> None:
         await app(scope_of({"abort": self.abort, "take": self._take}), _silence, _only_head)
 
-    def _take(self, probe: bytes, send_seconds: float) -> DirectStream:
-        return DirectStream(
-            cast(Any, self), set[Any](), release=None, probe=probe, send_seconds=send_seconds, is_paused=self.is_paused
-        )
+    def _take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream:
+        options: dict[str, Any] = {"probe": probe, "send_seconds": send_seconds, "is_paused": self.is_paused}
+        return DirectStream(cast(Any, self), set[Any](), handler, release=None, **options)
 
     @property
     def body(self) -> bytes:

@@ -29,9 +29,8 @@ async def _sse(context: TransportContext, client: DirectClient) -> None:
 
 async def _websocket(context: TransportContext, client: DirectClient) -> None:
     core = ServerProtocol(state=State.OPEN)
-    connection = DirectSocket(cast(Any, client), set(), core, send_seconds=1, is_paused=False)
     endpoint = Endpoint(context)
-    connection.start(endpoint)
+    endpoint.opened(DirectSocket(cast(Any, client), set(), endpoint, core, send_seconds=1, is_paused=False))
     endpoint._deliver(await context.bus.attach("r", after=1))  # pyright: ignore[reportPrivateUsage]
 
 

@@ -21,7 +21,7 @@ from askstream.server.journal import RunRecord
 from askstream.server.requests import EVERYBODY, viewable
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import WS_TEXT
+from askstream.transports.formats import WS_TEXT, Encoding
 from askstream.transports.websocket.protocol import (
     SUBPROTOCOL,
     Answer,
@@ -199,14 +199,9 @@ class Endpoint:
         if self._is_lost:
             viewer.close()
             return
-        delivery = self._deliveries[viewer.run_id] = Delivery(
-            viewer,
-            self._connection,
-            WS_TEXT,
-            heartbeat_seconds=0,
-            spawn=self._spawn,
-            done=partial(self._delivered, viewer.run_id),
-        )
+        encoding = Encoding(WS_TEXT, self._connection.frame, heartbeat_seconds=0)
+        done = partial(self._delivered, viewer.run_id)
+        delivery = self._deliveries[viewer.run_id] = Delivery(viewer, self._connection, encoding, self._spawn, done)
         delivery.begin()
 
     def _delivered(self, run_id: str, drained: bool) -> None:

@@ -58,14 +58,6 @@ class _Job:
     outcome: Any = None
     error: BaseException | None = None
 
-    def settle(self) -> None:
-        if self.future.done():
-            return  # whoever waited was cancelled
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.outcome)
-
 
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
@@ -180,7 +172,12 @@ class GroupWriter:
         self._is_slow = self._waits or self._stalls > 1
         self._most = GROUP if self._is_slow else SMALL
         for job in group:
-            job.settle()
+            if job.future.done():
+                pass  # whoever waited was cancelled
+            elif job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.outcome)
             if isinstance(job.work, Append) and self._notifier.waiting:
                 self._notifier.notify(job.work.head.run_id)
         self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES

@@ -15,7 +15,7 @@ from tests.conformance.journals import entries
 class Lines:
     """An encoding of a line for each event, and no heartbeat."""
 
-    heartbeat = None
+    heartbeat = b""
     heartbeat_seconds = 0.0
 
     def encode(self, run_id: str, batch: Batch, /) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,8 +51,8 @@ class Talk:
         self.line, self.handler = Line(), Handler()
         conn = ServerProtocol(state=State.OPEN, max_size=max_size)
         self.open: set[Any] = set()
-        self.socket = DirectSocket(cast(Any, self.line), self.open, conn, send_seconds=send_seconds, is_paused=False)
-        self.socket.start(self.handler)
+        line: Any = self.line
+        self.socket = DirectSocket(line, self.open, self.handler, conn, send_seconds=send_seconds, is_paused=False)
 
     def say(self, *, cut: int = 10_000) -> None:
         """Brings what the client wants to send, in pieces of so many bytes."""

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from askstream.agents.scope import Scope
 from askstream.server.bus import Channel
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
 from askstream.server.events.errors import JournalError, RunFailed
@@ -54,6 +55,33 @@ async def test_what_happens_in_one_turn_of_the_loop_is_one_append(appended: list
     await writer.emit(THOUGHT)
     await writer.checkpoint(b"c")
     assert appended == [(2, b"c")]
+
+
+async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a team cancels all that was begun in its context. An append that is on its way to the disk is not."""
+    append = MemoryJournal.append
+
+    async def slowly(
+        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await append(journal, head, entries, checkpoint=checkpoint)
+
+    monkeypatch.setattr(MemoryJournal, "append", slowly)
+    journal = open_journal("memory://")
+    writer = _writer(journal)
+    await journal.create(writer.record, [])
+
+    async def team() -> None:
+        for _ in range(2):
+            await writer.emit(THOUGHT)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    await Scope().run(team())
+    await writer.flush()
+    assert [entry.id for entry in await journal.read("r", 0)] == [1, 2]
 
 
 async def test_what_happens_while_the_disk_is_busy_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:

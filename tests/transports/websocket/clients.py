@@ -82,8 +82,8 @@ class DirectClient(Client):
     def open(self) -> None:
         core = ServerProtocol(state=State.OPEN)
         seconds, is_paused = self._route.send_seconds, self.line.is_paused
-        connection = DirectSocket(self.line, set(), core, send_seconds=seconds, is_paused=is_paused)
-        connection.start(self._route.make_handler())
+        handler = self._route.make_handler()
+        handler.opened(DirectSocket(self.line, set(), handler, core, send_seconds=seconds, is_paused=is_paused))
 
     def say_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
