@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dev import DEFAULT_LANES, LOCKS, REST_LANES, ROOT, Profile, cores, find_browser, shared_options
+from dev import DEFAULT_LANES, LOCKS, MOST_AT_ONCE, REST_LANES, ROOT, Profile, cores, find_browser, shared_options
 from tests.timing import PATIENCE
 
 # Stands where uv would. It records each call, and installs the command that the project would install.
@@ -304,9 +304,12 @@ def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool,
 
 
 def test_the_cores_share_the_tests(lanes: Called, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process for each core, up to what helps; a file's tests stay in one, and those of real time run alone."""
+    """A process for each core and one more, up to what helps; a file's tests stay in one, and those of real time run
+    alone."""
     monkeypatch.setattr("dev.cores", lambda: 3)
-    assert shared_options(DEFAULT_LANES[0]) == ["-n", "3", "--dist", "loadfile"]
+    assert shared_options(DEFAULT_LANES[0]) == ["-n", "4", "--dist", "loadfile"]
+    monkeypatch.setattr("dev.cores", lambda: 64)
+    assert shared_options(DEFAULT_LANES[0]) == ["-n", str(MOST_AT_ONCE), "--dist", "loadfile"]
     monkeypatch.setattr("dev.cores", lambda: 1)
     assert shared_options(DEFAULT_LANES[0]) == []
     monkeypatch.undo()

@@ -10,13 +10,11 @@ from tests.e2e.viewers import client_of
 
 
 async def _post(url: str, path: str, **body: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A request by a client that closes its sending side at once, as `nc -N` does."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     writer.write(head.encode() + data)
-    writer.write_eof()
     return reader, writer
 
 
@@ -25,6 +23,7 @@ async def test_a_stream_is_complete_after_a_half_close(start: Start, direct: str
     """From the first event to the last chunk, and then the connection is closed."""
     server = start("--team", "tests.e2e.teams:streaming", ASKSTREAM_DIRECT=direct)
     reader, writer = await _post(server.url, "/ask-stream", question="Stream.")
+    writer.write_eof()  # at once, as `nc -N` does
     async with asyncio.timeout(30):
         received = await reader.read()
     writer.close()
@@ -42,7 +41,9 @@ async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Star
     async with client_of(server.url) as client, asyncio.timeout(30):
         while not (runs := (await client.get("/runs")).json()["runs"]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        if path == "/ask-stream":
+        if path == "/ask":
+            writer.write_eof()
+        else:
             await reader.readuntil(b'"started"')
             writer.close()
         began = asyncio.get_running_loop().time()
