@@ -11,10 +11,10 @@
     python3 dev.py setup                                  sets up everything and runs nothing
     python3 dev.py lock  [options of `uv pip compile`]    writes the lock files anew (--upgrade, -P package)
 
-`test` runs two lanes: one in a process for each core and one more, then the tests marked `serial`, whose outcome depends
-on real time, one by one. What takes minutes is left to `--rest`: tests marked `long` (storms over real servers in full)
-and the benchmark's own; `--all` runs all of it and measures coverage. With options of pytest there are no lanes:
-pytest gets them as they are.
+`test` runs two lanes: one in a process for each core and one more, then the tests marked `serial`, whose outcome
+depends on real time, one by one. What takes minutes is left to `--rest`: tests marked `long` (storms over real
+servers in full) and the benchmark's own; `--all` runs all of it and measures coverage. With options of pytest there
+are no lanes: pytest gets them as they are.
 
 Set-up puts the locked packages into .venv beside this file. A stamp, written last, says what .venv holds:
 while it matches, set-up costs a few milliseconds; an unfinished .venv, or one made for other locks or another
