@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import build, goals, machine, report
 from bench.build import Unmeasurable
 from bench.report import Results, Section, Table
-from bench.sections import journal, stalled, start, teams, viewers, where
+from bench.sections import journal, stalled, start, teams, viewers, waits, where
 from bench.servers import OTHER, Checkout
 from bench.suite import Scope, say
 
@@ -25,10 +25,11 @@ SECTIONS: Mapping[str, Callable[[Scope], Iterator[Table]]] = {
     "stalled": stalled.stalled,
     "teams": teams.teams,
     "start": start.start,
+    "waits": waits.waits,
     "where": where.where,
 }
-# Measured only with --full, or when it is named.
-PROFILE = "where"
+# Measured only with --full, or when they are named.
+EXTRAS = ("waits", "where")
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def main() -> int:
     if problem:
         say(problem)
     other = Checkout(OTHER, options.server.absolute()) if options.server else None
-    names = options.section or [name for name in SECTIONS if options.full or name != PROFILE]
+    names = options.section or [name for name in SECTIONS if options.full or name not in EXTRAS]
     found = _all(names, Scope(options.full, other), options)
     print(f"\n{report.text(found, goals.standing(found.rows))}")
     return 1 if any(section.failure for section in found.sections.values()) else 0

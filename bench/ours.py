@@ -16,6 +16,9 @@ from askstream.server.events import AgentThinking, Draft, Usage
 from askstream.server.runs import Answer, Question, Sink, Task
 from askstream.transports.base import TransportContext
 from bench.events import AGENT, PARTS, Allowance, message
+from bench.without import switch_off
+
+switch_off()
 
 RUNS_PATH = "/bench/runs"
 CONTROL_PATH = "/bench/control"

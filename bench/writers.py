@@ -77,6 +77,8 @@ def _connect(_settings: object) -> Model:
 
 def serve(package: str) -> None:
     """`askstream serve`, where a model's client is replaced by one that costs nothing."""
+    if package:
+        importlib.import_module("without").switch_off()
     models: Any = importlib.import_module(f"{package}agents.models")
     models.connect = _connect
     importlib.import_module(f"{package}server.cli").main()

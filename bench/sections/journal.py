@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -125,10 +125,15 @@ def replay(scope: Scope) -> Iterator[Table]:
 
 
 def replays(
-    transport: Transport, kind: Literal["memory", "sqlite"], live: int, seconds: float
+    transport: Transport,
+    kind: Literal["memory", "sqlite"],
+    live: int,
+    seconds: float,
+    extra: Mapping[str, str] | None = None,
 ) -> tuple[float, Seen, Seen]:
     """MB/s of a late viewer alone; what `live` viewers see without late viewers, and with them."""
-    with servers.running(servers.ours(transport, journal=kind)) as process:
+    ours = servers.ours(transport, journal=kind)
+    with servers.running(replace(ours, environment={**ours.environment, **(extra or {})})) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
         alone, first = _alone(process, how, first=REPLAYED)
         with watching(process, how, live, first=first) as viewers:

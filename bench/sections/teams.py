@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -36,10 +36,11 @@ class Shape:
     agents: int
     pieces: int
     pause: float = 0.0
+    extra: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {SHAPE: f"{self.agents} {self.pieces} {self.pause}"}
+        return {SHAPE: f"{self.agents} {self.pieces} {self.pause}", **self.extra}
 
     def cost(self, cpu: float, written: int, p50: float, p99: float) -> "Cost":
         """Raises Unmeasurable where not every piece arrived."""
@@ -132,6 +133,14 @@ def _in_process(shape: Shape, rounds: int) -> list[Cost]:
 
 # ---- first events ------------------------------------------------------------------------------------------
 
+_ENDLESS = Shape(runs=1, agents=1, pieces=100_000, pause=0.05)
+
+
+def first_event_at_rest(extra: Mapping[str, str]) -> float:
+    """From a question to its first event, p50 in ms, with these variables."""
+    with servers.running(_server(replace(_ENDLESS, extra=extra), servers.here())) as server:
+        return _beside(server, 0, 50)[0]
+
 
 def _first_events(scope: Scope) -> Table:
     """From a question to its first event, while other runs write 20 pieces a second each."""
@@ -139,7 +148,7 @@ def _first_events(scope: Scope) -> Table:
     asked = 300 if scope.is_full else 50
     with servers.running(STREAMING) as peer:
         floor = _timed(peer, asked, lambda: servers.request(peer.port, "/health").read())
-    writers = Shape(runs=1, agents=1, pieces=100_000, pause=0.05)
+    writers = _ENDLESS
     for going, case in ((0, "at rest"), (200, "while 200 runs are going")):
         say(f"first event {case}")
         found: dict[str, tuple[float, float]] = {}

@@ -1,0 +1,73 @@
+"""What each wait between a model's chunk and a viewer's socket buys: the same measurement with it and without it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeAlias
+
+from bench import servers
+from bench.fanout import Plan
+from bench.report import Row, Table
+from bench.sections.journal import replays
+from bench.sections.teams import Shape, compared, first_event_at_rest
+from bench.servers import OURS, Server
+from bench.suite import Scope, measured, say
+from bench.without import VARIABLE
+
+WITHOUT = "without the wait"
+_MILLION = "CPU s for a million deliveries"
+
+
+Journal: TypeAlias = Literal["sqlite", "memory"]
+Figure: TypeAlias = Callable[[Mapping[str, str]], float]
+"""Measures our server with these variables."""
+
+
+def waits(scope: Scope) -> Iterator[Table]:
+    table = Table("What each wait buys", "Each figure has its own unit; less is better")
+    for name, what, figure in _cases(scope):
+        say(f"waits: {name}, {what}")
+        table.rows.append(Row(f"{name}: {what}", {OURS: figure({}), WITHOUT: figure({VARIABLE: name})}))
+    yield table
+
+
+def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
+    seconds = 1.2 if scope.is_full else 0.6
+    writers = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
+    fast, lonely = replace(writers, runs=20, pause=0.005), f"1,000 runs with a viewer each, {_MILLION}"
+    yield "joining of chunks", "CPU ms of a run that writes 200 pieces a second", partial(_run_cpu, fast)
+    yield "commit delay", lonely, partial(_lonely, seconds)
+    cases: list[tuple[int, Journal]] = [(100, "sqlite"), (1000, "sqlite"), (100, "memory")]
+    for viewers, journal in cases:
+        what = f"{viewers:,} viewers of a fast run, {journal} journal, {_MILLION}"
+        yield "fan-out delay", what, partial(_rush, seconds, viewers, journal)
+    yield "fan-out delay", lonely, partial(_lonely, seconds)
+    yield "replay gate", "100 live viewers beside late ones, p99 in ms", partial(_live_p99, 2 * seconds)
+    yield "start gate", f"delay of a piece, {writers.runs} runs at once, p99 in ms", partial(_piece_p99, writers)
+    yield "first event first", "from a question to its first event, p50 in ms", first_event_at_rest
+
+
+def _server(extra: Mapping[str, str], journal: Journal = "sqlite") -> Server:
+    ours = servers.ours("sse", journal=journal)
+    return replace(ours, environment={**ours.environment, **extra})
+
+
+def _lonely(seconds: float, extra: Mapping[str, str]) -> float:
+    plan = Plan(paced_seconds=2 * seconds, rate=10, rushes=2, patience=2)
+    return measured(_server(extra), 1000, plan, runs=1000).paced_cpu
+
+
+def _rush(seconds: float, viewers: int, journal: Journal, extra: Mapping[str, str]) -> float:
+    return measured(_server(extra, journal), viewers, Plan(seconds=seconds, rushes=2, patience=2)).cpu
+
+
+def _live_p99(seconds: float, extra: Mapping[str, str]) -> float:
+    return replays("sse", "memory", 100, seconds, extra)[2].p99_ms
+
+
+def _run_cpu(shape: Shape, extra: Mapping[str, str]) -> float:
+    return compared([servers.here()], replace(shape, extra=extra), rounds=1)[OURS].cpu
+
+
+def _piece_p99(shape: Shape, extra: Mapping[str, str]) -> float:
+    return compared([servers.here()], replace(shape, extra=extra), rounds=1)[OURS].p99
