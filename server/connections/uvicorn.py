@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
-from askstream.server.connections.direct import DirectSocket, DirectStream
+from askstream.server.connections.direct import DirectSocket, DirectStream, unread
 from askstream.server.connections.extension import EXTENSION
 from askstream.server.connections.opening import SocketRoute
 
@@ -46,7 +46,7 @@ class Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        offered: dict[str, Any] = {"abort": self.transport.abort, "on_half_close": self.on_half_close}
+        offered: dict[str, Any] = {**_offered(self.transport), "on_half_close": self.on_half_close}
         if self._direct:
             offered["take"] = self.take
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
@@ -169,8 +169,12 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         scope = cast(Any, self.scope)
-        scope["extensions"] = {**scope["extensions"], EXTENSION: {"abort": self.transport.abort}}
+        scope["extensions"] = {**scope["extensions"], EXTENSION: _offered(cast(Any, self.transport))}
         await super().run_asgi()
+
+
+def _offered(transport: Any) -> dict[str, Any]:
+    return {"abort": transport.abort, "unread": partial(unread, transport)}
 
 
 def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:

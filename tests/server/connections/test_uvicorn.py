@@ -162,6 +162,39 @@ async def test_a_request_whose_first_bytes_came_with_the_one_before_is_answered(
         writer.close()
 
 
+@dataclass
+class Impatient(Handler):
+    """Cuts a client that has stalled, as a transport does."""
+
+    def stalled(self) -> None:
+        self.opened_ones[0].abort()
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "plain"])
+async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
+    """It needs several times `send_seconds` for one large message, and reads all the time."""
+    handler, data = Impatient(), bytes(6 * 2**20)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_stream(scope, receive, send, handler, headers=[], probe=b"", send_seconds=0.3)
+
+    async with serving(application, direct=direct) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**14)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        handler.opened_ones[0].write(handler.opened_ones[0].frame([data]))
+        await asyncio.sleep(0.01)
+        if not direct:
+            handler.opened_ones[0].write(b"the next one waits")
+        received = 0
+        while received < 2**20:
+            received += len(await reader.read(2**14))
+            await asyncio.sleep(0.02)
+        assert not handler.gone.is_set()
+        writer.transport.abort()
+        await handler.gone.wait()
+
+
 async def test_what_is_read_ahead_is_bounded() -> None:
     """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
     application = Streams()
