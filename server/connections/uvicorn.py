@@ -167,6 +167,13 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))  # uvicorn would leave it waiting for an answer
             self.transport.close()
 
+    def handle_ping(self) -> None:
+        """A client that reads nothing gets no answers: they would gather in memory."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     async def run_asgi(self) -> None:
         scope = cast(Any, self.scope)
         scope["extensions"] = {**scope["extensions"], EXTENSION: _offered(cast(Any, self.transport))}

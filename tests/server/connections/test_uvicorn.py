@@ -416,6 +416,26 @@ async def test_our_subprotocol_is_chosen_where_it_is_offered(offered: bytes, cho
         await sockets.handler.gone.wait()
 
 
+async def test_plain_a_client_that_reads_nothing_gets_no_pongs() -> None:
+    """However many pings it sends: what waits for it is bounded."""
+    unread: list[Callable[[], int]] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        unread.append(scope["extensions"]["askstream.connection"]["unread"])
+        while (await receive())["type"] != "websocket.disconnect":
+            await send({"type": "websocket.accept"})
+
+    async with serving(application, direct=False) as port:
+        reader, writer = await _asked(port, UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
+        for _ in range(32):
+            writer.write((b"\x89\xfd\0\0\0\0" + bytes(125)) * 2**13)
+            await writer.drain()
+        assert unread[0]() < 12 * 2**20
+        writer.transport.abort()
+
+
 async def test_a_websocket_may_follow_an_answered_request() -> None:
     """On the same connection."""
     sockets = Sockets()
