@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -58,6 +58,11 @@ async def _journal(request: Request, error: Exception) -> Response:
     return problem(503, "The log is not available", "journal_unavailable", "Try again soon.", {"Retry-After": "5"})
 
 
+async def _left(request: Request, error: Exception) -> Response:
+    """The client left before it had sent the whole body. To nobody; the number is nginx's for this case."""
+    return Response(status_code=499)
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
     """Ours: told in the log by its type, since its text may hold what a client sent."""
     log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
@@ -70,5 +75,6 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
     Refused: _refused,
     HTTPException: _http,
     JournalError: _journal,
+    ClientDisconnect: _left,
     Exception: _unexpected,
 }

@@ -92,7 +92,7 @@ class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
 
     def _progress(self) -> int | None:
         """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
-        return self._transport.get_write_buffer_size() + _unsent(self._transport) if self.is_paused else None
+        return unread(self._transport) if self.is_paused else None
 
     def _stalled(self) -> None:
         if self._handler is not None:
@@ -296,6 +296,11 @@ def text_frame(data: bytes) -> bytes:
     if size < 1 << 16:
         return b"\x81\x7e" + size.to_bytes(2) + data
     return b"\x81\x7f" + size.to_bytes(8) + data
+
+
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes that the client has yet to read: ours, and those that the system still keeps for it, where it can tell."""
+    return transport.get_write_buffer_size() + _unsent(transport)
 
 
 def _unsent(transport: asyncio.Transport) -> int:

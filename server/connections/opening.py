@@ -31,7 +31,9 @@ async def serve_stream(
     if direct is not None:
         handler.opened(direct)
         return
-    plain = PlainStream(handler, abort=possible.get("abort"), probe=probe, send_seconds=send_seconds)
+    plain = PlainStream(
+        handler, abort=possible.get("abort"), unread=possible.get("unread"), probe=probe, send_seconds=send_seconds
+    )
     handler.opened(plain)
     if "on_half_close" in possible:
         possible["on_half_close"](plain.begin_probing)
@@ -51,8 +53,10 @@ class SocketRoute(WebSocketRoute):
     async def _accept(self, websocket: WebSocket) -> None:
         names = websocket.scope.get("subprotocols", [])
         await websocket.accept(self.subprotocol if self.subprotocol in names else None)
-        handler, abort = self.make_handler(), offered(websocket.scope).get("abort")
-        plain = PlainSocket(handler, abort=abort, send_seconds=self.send_seconds)
+        handler, possible = self.make_handler(), offered(websocket.scope)
+        plain = PlainSocket(
+            handler, abort=possible.get("abort"), unread=possible.get("unread"), send_seconds=self.send_seconds
+        )
         handler.opened(plain)
         # ASGI's own callables: what Starlette checks on each message is in order by construction.
         receive, send = websocket._receive, websocket._send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -33,10 +33,18 @@ HIGH_WATER = 64 * 1024
 class _Plain(StallWatch, Generic[H, P]):
     """`serve` runs in the request's task, from the response's head or the accepted handshake on to the end."""
 
-    def __init__(self, handler: H, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
-        """`abort` cuts the connection, where the server offers that."""
+    def __init__(
+        self,
+        handler: H,
+        *,
+        abort: Callable[[], object] | None,
+        unread: Callable[[], int] | None = None,
+        send_seconds: float,
+    ) -> None:
+        """`abort` cuts the connection and `unread` counts what the client has yet to read, where the server offers
+        that. Without the latter a client that reads one message for `send_seconds` seems to read nothing."""
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
-        self._abort = abort
+        self._abort, self._unread = abort, unread
         self._handler: H | None = handler
         self._buffer: list[P] = []
         self._size = self._sends = 0
@@ -130,8 +138,8 @@ class _Plain(StallWatch, Generic[H, P]):
             if not one.done():
                 one.set_result(None)
 
-    def _progress(self) -> int | None:
-        return self._sends if self._is_sending else None
+    def _progress(self) -> object:
+        return (self._sends, self._unread and self._unread()) if self._is_sending else None
 
     def _stalled(self) -> None:
         if self._handler is not None:
@@ -160,9 +168,15 @@ class PlainStream(_Plain[StreamHandler, bytes]):
     """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
 
     def __init__(
-        self, handler: StreamHandler, *, abort: Callable[[], object] | None, probe: bytes, send_seconds: float
+        self,
+        handler: StreamHandler,
+        *,
+        abort: Callable[[], object] | None,
+        unread: Callable[[], int] | None = None,
+        probe: bytes,
+        send_seconds: float,
     ) -> None:
-        super().__init__(handler, abort=abort, send_seconds=send_seconds)
+        super().__init__(handler, abort=abort, unread=unread, send_seconds=send_seconds)
         self._probe = probe
 
     @staticmethod
@@ -197,8 +211,15 @@ class PlainStream(_Plain[StreamHandler, bytes]):
 class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
     """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
 
-    def __init__(self, handler: MessageHandler, *, abort: Callable[[], object] | None, send_seconds: float) -> None:
-        super().__init__(handler, abort=abort, send_seconds=send_seconds)
+    def __init__(
+        self,
+        handler: MessageHandler,
+        *,
+        abort: Callable[[], object] | None,
+        unread: Callable[[], int] | None = None,
+        send_seconds: float,
+    ) -> None:
+        super().__init__(handler, abort=abort, unread=unread, send_seconds=send_seconds)
         self._handled = asyncio.Event()
         self._closing: tuple[int, str] = (1000, "")
 

@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
-from askstream.server.connections.direct import DirectSocket, DirectStream
+from askstream.server.connections.direct import DirectSocket, DirectStream, unread
 from askstream.server.connections.extension import EXTENSION
 from askstream.server.connections.opening import SocketRoute
 
@@ -41,13 +41,12 @@ class Http(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._sockets: Mapping[bytes, SocketRoute] = sockets if direct and sockets else {}
         self._direct = direct
-        self._is_half_closed = False
+        self._is_half_closed = self._upgrade_waits = False
         self._on_half_close: Callable[[], object] | None = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._on_half_close = None
-        offered: dict[str, Any] = {"abort": self.transport.abort, "on_half_close": self.on_half_close}
+        offered: dict[str, Any] = {**_offered(self.transport), "on_half_close": self.on_half_close}
         if self._direct:
             offered["take"] = self.take
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
@@ -68,16 +67,22 @@ class Http(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_half_closed and self.cycle.response_complete:
+        self._on_half_close = None  # it was this request's; the next one hasn't begun to run
+        if not self.cycle or not self.cycle.response_complete or self.transport.is_closing():
+            return
+        if self._is_half_closed:
             self.transport.close()
+        elif self._upgrade_waits:
+            self._unset_keepalive_if_required()
+            self.handle_websocket_upgrade()
 
     def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
-        body is still coming, and where the client has sent another request behind it."""
+        body is still coming, and where the client has begun to send another request behind it."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
-        if cycle.more_body or self.pipeline or self.transport.is_closing():
+        if cycle.more_body or self._has_more_begun() or self.transport.is_closing():
             return None
         again = partial(self.config.http_protocol_class, self.config, self.server_state, self.app_state)
         self.connections.discard(self)
@@ -97,7 +102,14 @@ class Http(HttpToolsProtocol):
         self.__dict__.update(_FREED)
         return stream
 
+    def _has_more_begun(self) -> bool:
+        """Whether the parser holds a later request, or the first bytes of one."""
+        return bool(self.pipeline) or self.scope is not self.cycle.scope
+
     def handle_websocket_upgrade(self) -> None:
+        if self.cycle and not self.cycle.response_complete:
+            self._upgrade_waits = True  # for the answers to the requests before it
+            return
         route = self._sockets.get(self.url.partition(b"?")[0])
         if route is not None and self._may_accept():
             self._accept(route)
@@ -105,11 +117,10 @@ class Http(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def _may_accept(self) -> bool:
-        """Whether this is a `GET` in HTTP/1.1 of a usual size, and no request before it waits for its answer."""
+        """Whether this is a `GET` in HTTP/1.1 of a usual size."""
         return (
             self.scope["method"] == "GET"
             and self.scope["http_version"] == "1.1"
-            and (not self.cycle or self.cycle.response_complete)
             and len(self.headers) <= HEADER_LINES
             and sum([len(name) + len(value) for name, value in self.headers]) <= HEADER_BYTES
         )
@@ -156,10 +167,21 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))  # uvicorn would leave it waiting for an answer
             self.transport.close()
 
+    def handle_ping(self) -> None:
+        """A client that reads nothing gets no answers: they would gather in memory."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     async def run_asgi(self) -> None:
         scope = cast(Any, self.scope)
-        scope["extensions"] = {**scope["extensions"], EXTENSION: {"abort": self.transport.abort}}
+        scope["extensions"] = {**scope["extensions"], EXTENSION: _offered(cast(Any, self.transport))}
         await super().run_asgi()
+
+
+def _offered(transport: Any) -> dict[str, Any]:
+    return {"abort": transport.abort, "unread": partial(unread, transport)}
 
 
 def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:

@@ -52,3 +52,18 @@ async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Star
     # The probes find it after 1 s, on a busy machine later; without them the first heartbeat would, after 15 s.
     assert asyncio.get_running_loop().time() - began < 10
     writer.close()
+
+
+async def test_a_body_that_is_cut_off_is_no_failure_of_the_server(start: Start) -> None:
+    """The client left: the log has nothing to say about it, at any level that asks for somebody's attention."""
+    server = start("--team", "tests.e2e.teams:streaming")
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    head = b"POST /ask-stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    writer.write(head + b'{"question"')
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    async with client_of(server.url) as client:
+        assert (await client.get("/health")).status_code == 200  # the request before it has been dealt with by then
+    assert "ERROR" not in server.output
