@@ -117,7 +117,8 @@ def _uvicorn(app: str, _port: int) -> list[str]:
 
 
 def _hypercorn(app: str, _port: int) -> list[str]:
-    return ["hypercorn", app, "--bind", "127.0.0.1:0", "--graceful-timeout", "1"]
+    """On uvloop: from Python 3.12 on its other worker waits for open streams without end, whatever the timeout."""
+    return ["hypercorn", app, "--bind", "127.0.0.1:0", "--graceful-timeout", "1", "--worker-class", "uvloop"]
 
 
 def _granian(app: str, port: int) -> list[str]:

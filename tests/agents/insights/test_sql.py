@@ -1,6 +1,7 @@
 """Hostile SQL gets an error with a stable code, in time, and any database is described."""
 
 import asyncio
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -126,6 +127,26 @@ async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
     with pytest.raises(ToolError):
         await task
     assert ticks > 5
+
+
+def test_a_file_that_is_no_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error's traceback would keep it open for as long as somebody holds the error."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def connect_and_note(database: str, *, uri: bool, timeout: float) -> sqlite3.Connection:
+        opened.append(connect(database, uri=uri, timeout=timeout))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_note)
+    path = tmp_path / "x.db"
+    path.write_bytes(b"not a database, but long enough to look like one" * 100)
+    with pytest.raises(ToolError) as held:
+        select_now(path, "SELECT 1")
+    assert held.value.code == "warehouse_unavailable"
+    [connection] = opened
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        connection.execute("SELECT 1")
 
 
 async def test_rows_beyond_the_limit_are_cut_and_that_is_said(path: Path) -> None:
