@@ -27,7 +27,7 @@ Write: TypeAlias = Callable[[Any], None]
 
 
 class Encoding(Protocol):
-    """What a connection is given for a batch. `heartbeat` breaks each silence of `heartbeat_seconds`, 0 for none.
+    """Turns a batch into data for a connection. `heartbeat` breaks each silence of `heartbeat_seconds`, 0 for none.
 
     Equal encodings share a broadcast, so it must be hashable.
     """
