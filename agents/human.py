@@ -62,7 +62,7 @@ class TeamProfile:
 
 
 def inquiry(at: Checkpoint) -> Inquiry:
-    """What a run that has come to `at` asks for; `at` must be waiting."""
+    """The inquiry of a run that waits at `at`."""
     assert at.waiting is not None
     return Inquiry(
         agent_name=at.waiting.agent_name,
@@ -97,7 +97,7 @@ def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint
 
 
 def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
-    """Where a run that waited goes on from."""
+    """The checkpoint from which a run goes on after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
     text = str(reply.value) if reply.answered else NOBODY
