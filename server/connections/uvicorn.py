@@ -73,11 +73,12 @@ class Http(HttpToolsProtocol):
 
     def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
-        body is still coming, and where the client has sent another request behind it."""
+        body is still coming, and where another request, or a part of one, has come behind it."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
-        if cycle.more_body or self.pipeline or self.transport.is_closing():
+        has_begun = cycle.scope is not self.scope  # the parser keeps what it has read of the next request
+        if cycle.more_body or self.pipeline or has_begun or self.transport.is_closing():
             return None
         again = partial(self.config.http_protocol_class, self.config, self.server_state, self.app_state)
         self.connections.discard(self)

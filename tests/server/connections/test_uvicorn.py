@@ -148,6 +148,20 @@ async def test_a_request_that_comes_during_a_stream_is_answered_after_it(ahead: 
         writer.close()
 
 
+async def test_a_request_of_which_a_part_came_with_the_one_before_is_answered() -> None:
+    """uvicorn's parser has read that part, so nobody else can go on with it."""
+    application = Streams()
+    async with serving(application) as port:
+        reader, writer = await _asked(port, GET + GET[:10])
+        await reader.readuntil(b"\r\n\r\n")
+        application.opened[0].finish()
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(GET[10:])
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert isinstance(await application.until(2), DirectStream)
+        writer.close()
+
+
 async def test_what_is_read_ahead_is_bounded() -> None:
     """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
     application = Streams()
@@ -241,9 +255,17 @@ async def test_a_server_that_stops_closes_its_streams() -> None:
         (GET.replace(b"HTTP/1.1", b"HTTP/1.0"), [(b"content-length", b"5")]),
         (GET, [(b"content-length", b"5")]),
         (GET + GET, []),
+        (GET + GET[:1], []),
         (GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n12"), []),
     ],
-    ids=["HEAD", "HTTP/1.0", "a length", "another request waits", "a body that is still coming"],
+    ids=[
+        "HEAD",
+        "HTTP/1.0",
+        "a length",
+        "another request waits",
+        "another one has begun",
+        "a body that is still coming",
+    ],
 )
 async def test_a_connection_that_is_needed_otherwise_is_not_taken(
     request_bytes: bytes, headers: list[tuple[bytes, bytes]]
