@@ -1,4 +1,4 @@
-"""What we know of a team's inside. The only place that touches names which AutoGen keeps private.
+"""The only place that touches names which AutoGen keeps private.
 
 There is no public way to drive a team turn by turn with its own termination condition, to ask who its members are,
 or to read its messages back from a saved state. Each private name is in PRIVATE, and a test that looks for all of
@@ -68,7 +68,7 @@ Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
 
 
 def names(team: Team) -> frozenset[str]:
-    """Who can be handed a turn in a team."""
+    """The names of the members that can be handed a turn."""
     return frozenset(member.name for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])))
 
 
@@ -222,7 +222,7 @@ def _is_line(graph: DiGraph) -> bool:
 
 
 class Termination:
-    """What ends a team."""
+    """The rule by which a team ends: its condition and its most turns."""
 
     def __init__(self, condition: TerminationCondition | None, max_turns: int | None) -> None:
         self._condition, self.max_turns = condition, max_turns

@@ -1,4 +1,4 @@
-"""What must be known to go on with a run in another process: everything of its finished turns, nothing of the next."""
+"""The state from which a run goes on in another process: all of its finished turns, nothing of the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from askstream.server.events.errors import RunFailed
 VERSION = 2
 
 Kind: TypeAlias = Literal["question", "review", "input", "handoff"]
-"""What a person is wanted for: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
+"""The reason to ask a person: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
 handoff to somebody who isn't in the team."""
 
 
@@ -29,7 +29,7 @@ class ExternalMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What a run waits for before its next turn."""
+    """The question to a person that a run waits on before its next turn."""
 
     kind: Kind
     agent_name: str

@@ -1,4 +1,4 @@
-"""What a run says, on its way to the sink: in order, and with the pieces of a model's text joined.
+"""Passes a run's events on to the sink: in order, and with the pieces of a model's text joined.
 
 Pieces come faster than anybody reads. The first of a text leaves at once; those that follow within MERGE_SECONDS
 leave together, and at the latest before the next event of the same agent.

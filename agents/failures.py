@@ -1,4 +1,4 @@
-"""What went wrong, as a code that stays and a sentence that tells a person what to do.
+"""Failures of a run: a stable code, and a sentence that tells a person what to do.
 
 A provider's own words never reach anybody: they may repeat a part of the key or of the question. Errors are told
 apart by the names of their classes, which is all that is left of them once AutoGen has passed them on, and which
@@ -84,7 +84,7 @@ _TEAM_FAILED = "The team failed while it was working on this question. The serve
 
 
 def of_model(problem: Exception) -> RunFailed:
-    """What an error that a model call raised means for the run."""
+    """The run's failure for an error of a model call."""
     if isinstance(problem, RunFailed):
         return problem
     names = [kind.__name__ for kind in type(problem).__mro__]
@@ -101,7 +101,7 @@ def of_text(text: str) -> RunFailed:
 
 
 def of_team() -> RunFailed:
-    """For whatever is the team's own."""
+    """The failure for any error of the team's own."""
     return RunFailed("team_failed", _TEAM_FAILED)
 
 

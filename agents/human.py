@@ -1,4 +1,4 @@
-"""When a team turns to a person: what is asked, and what the team is told of the reply. Pure.
+"""A team's questions to a person, and the replies that it gets. Pure.
 
     turn -> wanted: does the run wait? -> Checkpoint with `waiting` -> Inquiry ... Reply -> replied -> next turn
 
@@ -50,7 +50,7 @@ _SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamProfile:
-    """What is known of a team beyond what AutoGen says of it. The defaults are those of a stranger.
+    """Facts about a team beyond those that AutoGen has. The defaults fit any team.
 
     `steps` gives what is reached, in percent, when the agent of that name has finished. `answerer` is by whom earlier
     answers were said. `asks` takes an agent's name and its message, and gives the question to a person that is in it.
@@ -62,7 +62,7 @@ class TeamProfile:
 
 
 def inquiry(at: Checkpoint) -> Inquiry:
-    """What a run that has come to `at` asks for; `at` must be waiting."""
+    """The inquiry of a run that waits at `at`."""
     assert at.waiting is not None
     return Inquiry(
         agent_name=at.waiting.agent_name,
@@ -97,7 +97,7 @@ def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint
 
 
 def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
-    """Where a run that waited goes on from."""
+    """The checkpoint from which a run goes on after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
     text = str(reply.value) if reply.answered else NOBODY

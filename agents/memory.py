@@ -1,4 +1,4 @@
-"""What a team is told of its session: earlier questions and answers, as messages before the question."""
+"""A team's memory of its session: earlier questions and answers, as messages before the question."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ _CUT = "\n\n[...]\n\n"
 
 
 def opening(task: Task, answerer: str) -> Checkpoint:
-    """Where a run begins: what is remembered, then the question, all of it still to be heard."""
+    """The first checkpoint of a run: remembered messages, then the question, none of them heard yet."""
     earlier = remembered(task.history, answerer)
     question = ExternalMessage(source=USER, text=task.question)
     return Checkpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))

@@ -1,4 +1,4 @@
-"""Which model answers, and the client that talks to it. Importing this is cheap; `connect` brings in the libraries."""
+"""The model that answers, and its client. Importing this module is cheap; `connect` brings in the libraries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class BadModelSettings(AskstreamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What the operator said about the model. With nothing said at all, the offline analyst answers.
+    """The operator's settings of the model. With none of them the offline analyst answers.
 
     `info` overrides what AutoGen knows or assumes about the model (`vision`, `function_calling`, `json_output`,
     `family`, `structured_output`, `multiple_system_messages`). `names` says how the model is told who of the team

@@ -34,11 +34,11 @@ _LEANED_ON = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
 class TeamSource(Protocol):
-    """Where teams come from."""
+    """Makes teams."""
 
     @property
     def customs(self) -> TeamProfile:
-        """What is known of the teams. Asked for when `prepare` has been called."""
+        """The profile of its teams. Call `prepare` first."""
         ...
 
     async def prepare(self) -> None:
@@ -51,7 +51,7 @@ class TeamSource(Protocol):
 
 
 class ClientSource(Protocol):
-    """Where the one model client comes from. Called in a thread; what it raises is an AskstreamError."""
+    """Makes the one model client. Called in a thread; raises only AskstreamError."""
 
     def __call__(self) -> "ChatCompletionClient": ...
 
@@ -76,7 +76,7 @@ class AutoGenOrchestrator:
         await self._client()
 
     async def try_team(self) -> None:
-        """Has a team made and throws it away. Raises RunFailed `team_unavailable` if there is none to be had."""
+        """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
         from askstream.agents.autogen_internals import take_inputs
         from askstream.agents.tap import Ledger, Tap
 
@@ -104,18 +104,16 @@ class AutoGenOrchestrator:
             await warming.result().close()
 
     async def _client(self) -> "ChatCompletionClient":
-        if self._warming is None or _failed(self._warming):  # what was wrong then may have been put right
+        if self._warming is None or _failed(self._warming):  # the cause of the failure may have gone
             self._warming = asyncio.get_running_loop().create_task(self._warmed())
-        return await asyncio.shield(self._warming)  # who gives up waiting doesn't spoil it for the others
+        return await asyncio.shield(self._warming)  # one waiter's cancel must not cancel it for the others
 
     async def _warmed(self) -> "ChatCompletionClient":
         await self._source.prepare()
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module(
-            "askstream.agents.runner"
-        )  # and with it AutoGen, here in a thread, so that the loop need not wait
+        importlib.import_module("askstream.agents.runner")  # and AutoGen with it, in this thread: the loop goes on
         versions.warn({name: metadata.version(name) for name in _LEANED_ON})
         return self._connect()
 
@@ -148,8 +146,8 @@ def _progress(customs: TeamProfile, members: Collection[str], now: int) -> Progr
 
 
 def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
-    """What stands behind an error that came out of AutoGen, which keeps no more than its text: the sink's own, that
-    of a model call that nobody got over, or the team's."""
+    """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
+    model call, or the team's own."""
     if outlet.problem is not None:
         return outlet.problem
     head = str(problem).partition("\n")[0]

@@ -1,8 +1,8 @@
-"""How far a run is, in percent, told by who has finished a turn. It never falls."""
+"""A run's progress in percent, computed from the agents that have finished a turn. It never falls."""
 
 from collections.abc import Collection, Mapping
 
-# A team that doesn't say what its steps are is never known to be done before it is.
+# A team that doesn't name its steps may always have more to do.
 MOST_OF_UNKNOWN = 90
 
 
@@ -18,7 +18,7 @@ class Progress:
 
 
 class SpeakerProgress(Progress):
-    """For a team whose steps nobody told: the share of its members that have spoken."""
+    """For a team without named steps: the share of its members that have spoken."""
 
     def __init__(self, members: Collection[str], *, now: int = 0) -> None:
         super().__init__({}, now=now)

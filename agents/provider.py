@@ -76,7 +76,7 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
 
 
 def _chunk(said: object) -> ChatCompletionChunk:
-    """What a stream says. Raises RunFailed for what is no chunk at all.
+    """The chunk that a stream sent. Raises RunFailed for anything else.
 
     The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
     something else than they should.
@@ -102,7 +102,7 @@ async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, 
 
 
 async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
-    """What `opening` comes to. A cancel that comes in the very moment in which a stream opens leaves it closed."""
+    """The stream that `opening` opens. A cancel at the moment in which it opens closes it."""
     try:
         return await opening
     except BaseException:
@@ -131,7 +131,7 @@ async def _chunks(
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
-    """What both kinds of client do: AutoGen's two ways to stream, for free text and for structured output."""
+    """Shared by both kinds of client: AutoGen's two ways to stream, for free text and for structured output."""
 
     def _create_stream_chunks(
         self,

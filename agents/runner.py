@@ -207,7 +207,7 @@ class TeamRunner:
             await self._outlet.emit(self._translator.turn(agent_name, description))
 
     async def _ask(self, agent_name: str, prompt: str) -> str:
-        """What a person says to `prompt`. Where that isn't known yet it never returns: the run stops here."""
+        """The person's answer to `prompt`. Never returns if there is none yet: the run stops here."""
         if self._replies:
             return self._replies.pop(0)
         if not self._asked.done():
@@ -215,7 +215,7 @@ class TeamRunner:
         return await asyncio.get_running_loop().create_future()
 
     async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> Checkpoint:
-        """Where the run stands after a turn that began with `heard` messages. After a `final` one nothing is left to
+        """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
         do but to answer: nobody will ask for the team's state, the largest of the run."""
         at = replace(
             self._at,
@@ -283,7 +283,7 @@ def _handed_to(messages: Sequence[Message]) -> str | None:
 
 
 def _of_thread(messages: Sequence[Message]) -> list[Message]:
-    """Those that a team's manager counts as said: what it says itself, about who comes next, it doesn't."""
+    """The messages that count as the conversation; the manager's own, on the next speaker, don't."""
     return [
         message
         for message in messages

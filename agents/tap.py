@@ -44,7 +44,7 @@ speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
 
 
 class Ledger:
-    """What a run's model calls cost, who made them, and what is still unanswered for."""
+    """Records a run's model calls: their usage, their agents, and errors that no later call has made good."""
 
     def __init__(self, spent: Usage | None = None) -> None:
         self.usage = spent or Usage()
@@ -70,7 +70,7 @@ class Ledger:
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a model call beside its messages, as AutoGen names it. The client has the defaults."""
+    """The options of a model call beside its messages, by AutoGen's names. The client has the defaults."""
 
     tools: Sequence[Tool | ToolSchema]
     tool_choice: Tool | Literal["auto", "required", "none"]
@@ -157,7 +157,7 @@ class Tap(ChatCompletionClient):
 
 
 class _Text:
-    """What one call of a model writes. What it thinks before it answers is a text of its own, with its own id."""
+    """The text of one model call. Its thoughts before the answer are a text of their own, with their own id."""
 
     def __init__(self, outlet: ChunkBuffer, agent_name: str) -> None:
         self._outlet, self._agent_name = outlet, agent_name

@@ -1,4 +1,4 @@
-"""What AutoGen says, in our words: one table from every type of message and event to the drafts that it makes.
+"""Translates AutoGen's messages and events into drafts: one table, with a row for each type.
 
 A type that isn't in the table, a custom one say, is treated as its nearest ancestor that is.
 """
@@ -186,7 +186,7 @@ def _rule(kind: type[Message]) -> Callable[[Translator, Any], Iterable[Draft]]:
 
 
 def _parsed(text: str) -> Json:
-    """What JSON says, else the text itself."""
+    """The value of a JSON text, else the text itself."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

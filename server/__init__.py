@@ -1,1 +1,1 @@
-"""The server: events, journal, bus, runs, and the roof that joins them."""
+"""The server: events, journal, bus, runs, connections, and the application that joins them."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -21,7 +20,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
-from askstream.agents.models import ModelSettings
 from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
@@ -29,10 +27,10 @@ from askstream.server.events.errors import AskstreamError, NotStarted
 from askstream.server.http.routes import Desk
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
-from askstream.server.runs import Limits, Mock, Orchestrator, Runs
+from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import Warms, open_named
 from askstream.server.runs.retention import keep_going, retain
-from askstream.server.settings import Settings
+from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -43,7 +41,7 @@ TeamFactory: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What stands in the settings' place. Whoever made a journal or an orchestrator closes it."""
+    """The parts that the caller gave, in place of what the settings name. The caller closes those that it made."""
 
     team: str | TeamFactory | None = None
     orchestrator: Orchestrator | str | None = None
@@ -176,7 +174,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         group = await closing.enter_async_context(_task_group())
         bus = Bus(journal, group)
         closing.callback(bus.close)
-        runs = Runs(journal, bus, orchestrator, _limits(settings), group=group, stand_ins={"mock": Mock()})
+        runs = Runs(journal, bus, orchestrator, limits(settings), group=group, stand_ins={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
@@ -223,7 +221,7 @@ def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManag
 
 def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncContextManager[Orchestrator]:
     return open_orchestrator(
-        model=_model(settings),
+        model=model(settings),
         data=settings.data,
         warehouse=settings.warehouse,
         team=team,
@@ -237,8 +235,8 @@ async def _warm(orchestrator: Orchestrator) -> None:
         try:
             await orchestrator.warm()
         except AskstreamError:
-            log.debug("the team can't be made ready", exc_info=True)  # the first question is told
-        except Exception:  # a stranger's code: it must not end the server
+            log.debug("the team can't be made ready", exc_info=True)  # the first question ends with it
+        except Exception:  # code that isn't ours must not end the server
             log.exception("%s can't be made ready", orchestrator.model)
 
 
@@ -276,7 +274,7 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
 
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:
-    """The document promises that pages of all origins may ask; an operator narrows that down."""
+    """By default pages of all origins may ask, as the first API promised; `cors_origins` restricts that."""
     return [
         Middleware(
             CORSMiddleware,
@@ -286,34 +284,3 @@ def _middleware(settings: Settings) -> Sequence[Middleware]:
             expose_headers=["X-Run-Id", "Location", "Retry-After"],
         )
     ]
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        active_runs=settings.active_runs,
-        messages=settings.messages,
-        run_seconds=settings.run_seconds,
-        silence_seconds=settings.silence_seconds,
-        log_events=settings.log_events,
-        log_bytes=settings.log_bytes,
-        input_seconds=settings.input_seconds,
-        orphan_seconds=None if settings.orphan_seconds == "never" else settings.orphan_seconds,
-    )
-
-
-def _model(settings: Settings) -> ModelSettings:
-    return ModelSettings(
-        model=settings.model,
-        api_key=_secret(settings.openai_api_key),
-        base_url=settings.openai_base_url or None,
-        azure_endpoint=settings.azure_endpoint or None,
-        azure_api_key=_secret(settings.azure_api_key),
-        azure_api_version=settings.azure_api_version or None,
-        azure_deployment=settings.azure_deployment or None,
-        info=settings.model_info,
-    )
-
-
-def _secret(value: SecretStr | None) -> str | None:
-    """An empty variable is none: shells and compose files set them so."""
-    return (value.get_secret_value() or None) if value else None

@@ -1,8 +1,8 @@
-"""How a server or a host application that isn't ours starts the application, and ends it in good order.
+"""The application's start and end under a server, or in a host application, that isn't ours.
 
 ASGI's shutdown comes too late for a drain: uvicorn waits until all streams have ended first, which they don't by
-themselves. So a signal is heard before the server hears it: viewers are told, runs get their time, and then the
-server's own handler is called.
+themselves. So our signal handler goes first: viewers get the notice, runs get their time, and then the server's
+own handler is called.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ async def _problem_of(opening: Coroutine[Any, Any, None]) -> AskstreamError | Va
 def drained_first(drain: Drain) -> Generator[None]:
     """Within the block a SIGINT or SIGTERM that somebody handles starts `drain`; its handler is called after that.
 
-    A second signal ends the drain. Signals that nobody handles are left alone, and so is everything outside the main
-    thread, where Python handles none. The handlers are put back at the end, unless others have taken their place.
+    A second signal ends the drain. Signals without a handler are left alone. Outside the main thread nothing is
+    done: Python handles no signals there. The handlers are put back at the end, unless others have taken their place.
     """
     wrapped = _wrapped(drain) if threading.current_thread() is threading.main_thread() else {}
     for number, (_, ours) in wrapped.items():
@@ -85,15 +85,16 @@ class _Draining:
     def before(self, handler: Handler) -> Handler:
         """A signal handler. Python calls it between any two instructions, so the event loop does the rest."""
 
-        def heard(number: int, _frame: FrameType | None) -> None:
-            self._loop.call_soon_threadsafe(self._hear, lambda: handler(number, None))
+        def handle(number: int, _frame: FrameType | None) -> None:
+            self._loop.call_soon_threadsafe(self._begin, lambda: handler(number, None))
 
-        return heard
+        return handle
 
-    def _hear(self, go_on: Callable[[], Any]) -> None:
+    def _begin(self, then: Callable[[], Any]) -> None:
+        """The first signal starts the drain, a later one ends it. Each handler is called after its end."""
         if self._task is None:
             log.info("stopping: no new runs; a second signal stops at once")
             self._task = self._loop.create_task(self._drain())
         else:
             self._task.cancel()
-        self._task.add_done_callback(lambda _: go_on())
+        self._task.add_done_callback(lambda _: then())

@@ -28,7 +28,7 @@ def load(spec: str) -> Any:
 
 
 def named(name: str, table: Mapping[str, str], what: str) -> Any:
-    """What `name` stands for: a row of `table`, or else the attribute that it names.
+    """Loads what a row of `table` names, or else the attribute that `name` itself names.
 
     Raises ValueError, which says which names there are, what came, and why that can't be loaded.
     """

@@ -42,7 +42,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """What Starlette's router raises: an unknown address or method."""
+    """An error of Starlette's router: an unknown address or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return refusal(NoSuchPage("Nothing is served at this address; GET /openapi.json lists what is."))
@@ -64,7 +64,7 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """Ours: told in the log by its type, since its text may hold what a client sent."""
+    """Our mistake. The log has its type; its text may hold what a client sent, so only DEBUG has that."""
     log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
     log.debug("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(500, "The server failed", "internal", "The server failed; the run, if one was started, goes on.")

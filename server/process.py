@@ -35,21 +35,20 @@ BACKLOG = 2048
 # is a few more than there are processors, which a handful of such tools would use up for everybody.
 THREADS = 64
 WORKER = "worker"
-# What is still at work when all else has ended gets this long: an idle thread needs milliseconds to go.
+# Threads and tasks that are still at work when all else has ended get this long: an idle thread needs milliseconds.
 LAST_SECONDS = 1.0
-# The system counts as dead who acknowledges nothing for so many times as long as our own deadline for a viewer. It also
-# counts so who reads slowly through a small window, and that one we can tell apart ourselves.
+# TCP_USER_TIMEOUT, as a multiple of our send deadline. The kernel can't tell a dead peer from a slow reader; we can, so
+# our deadline must fire first.
 PATIENCE = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
-# How many objects more than have gone may come before the youngest are searched for garbage, and how often older ones
-# are. A search holds everything up: that of 20,000 young ones for 10 ms and more, as teams that have ended are garbage
-# in circles; that of 2,000 for half of one, and all of them together take no longer. Older ones are searched after a
-# million: what thousands of viewers need would otherwise be searched each time some of them come.
+# Thresholds of the garbage collector. A collection holds everything up: one of 20,000 young objects for 10 ms and more,
+# since teams that have ended are garbage in circles; one of 2,000 for half a millisecond, and all of them together take
+# no longer. Older generations are collected after a million objects at the earliest: otherwise all that thousands of
+# viewers need would be searched each time some of them come.
 COLLECT = (2_000, 500, 50)
-# Seconds after which a thread that has the interpreter gives it to one that waits, where Python's own are 0.005. A loop
-# that is busy would keep the journal's thread waiting for so long at each statement, and a tool at work in a thread the
-# loop at each event.
+# The interpreter's switch interval in seconds; Python's default is 0.005. A busy loop would make the journal's thread
+# wait for that long at each statement, and a tool in a thread would make the loop wait at each event.
 SWITCH = 0.0005
 
 
@@ -70,8 +69,8 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # A client that reads nothing absorbs 3.35 MB by default before a send waits; the system gives one up that
-    # acknowledges nothing for so long, also when nobody is sending to it any more.
+    # A client that reads nothing absorbs 3.35 MB by default before a send waits; TCP_USER_TIMEOUT
+    # ends a dead one also when nobody sends to it any more.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * stalled_seconds * 1000))
@@ -84,7 +83,7 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
 
 
 def url(listening: socket.socket) -> str:
-    """Where a bound socket is reached."""
+    """The address of a bound socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -105,7 +104,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def config(app: Service, *, direct: bool = True) -> uvicorn.Config:
-    """uvicorn's, with our protocols. `direct`: they give their connections away."""
+    """uvicorn's configuration, with our protocols. `direct`: transports may take connections over."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
@@ -132,12 +131,12 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:
     """Serves until a signal has been handled. `ready` is called once requests will be answered.
 
-    Does not return, but ends the process, where something that nobody can stop would keep it from ending.
+    Doesn't return, but ends the process, if a thread or task that can't be stopped would keep it from ending.
     """
     workers = _tune()
     async with create_app(settings).open() as app:
         server = Server(config(app, direct=settings.direct))
-        gc.freeze()  # what exists by now lives as long as the server: it is never searched again
+        gc.freeze()  # all objects so far live as long as the server: they are never searched again
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = Stop(app, server)
         stop.on_signals()
@@ -152,7 +151,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 
 def _tune() -> ThreadPoolExecutor:
-    """Sets up the whole process for serving, which is nothing for a process of somebody else's. The loop's threads."""
+    """Tunes the whole process for serving; not for a process that isn't ours. Returns the loop's threads."""
     workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*COLLECT)
@@ -161,8 +160,8 @@ def _tune() -> ThreadPoolExecutor:
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:
-    """Whether nothing is at work any more, after a last moment. The interpreter would wait for it, without any bound:
-    for a synchronous tool's thread, and for a task that ignores that it is cancelled. The log is closed by now."""
+    """Whether all threads and tasks end within LAST_SECONDS. The interpreter would wait for them without a bound:
+    for a synchronous tool's thread, and for a task that ignores its cancel. The log is closed by now."""
     workers.shutdown(wait=False, cancel_futures=True)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:

@@ -83,7 +83,7 @@ def is_trusted(scope: Scope, trusted: Networks) -> bool:
 
 
 def _outer_root(scope: Scope) -> str:
-    """What was the root path before any mount of Starlette's."""
+    """The root path before any mount of Starlette's."""
     return scope.get("app_root_path", scope.get("root_path", ""))
 
 

@@ -1,4 +1,4 @@
-"""What a client may ask: the models that validate every way in, HTTP bodies, query strings and socket messages."""
+"""The models that validate all that clients send: HTTP bodies, query strings and socket messages."""
 
 import hashlib
 import re
@@ -41,7 +41,7 @@ EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_NAMES)
 
 
 class View(BaseModel):
-    """Which events of a run somebody wants to see. Filters hide; they never renumber."""
+    """A viewer's filter. Filters hide events; they never renumber them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,7 +166,7 @@ def read_view(request: Request) -> View:
 
 
 def read_cursor(request: Request, last_id: int) -> int:
-    """Where a viewer goes on: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
+    """The cursor of a viewer: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
 
     A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first.
     """

@@ -1,4 +1,4 @@
-"""All that delays or batches events on purpose, or lets the event loop serve others first.
+"""Everything that delays or batches events on purpose, or lets the event loop serve others first.
 
 Every wait between a model's chunk and a viewer's socket is listed in docs/latency.md. The classes here decide about
 them; the constants say how long they may be, and why.
@@ -50,8 +50,8 @@ class AdaptiveDelay:
 
 @dataclass(slots=True)
 class FanoutScheduler:
-    """When a channel writes to its viewers: at once after a quiet spell; several events together when they come faster
-    than they can be written.
+    """Decides when a channel writes to its viewers: at once after a quiet spell; several events together when they come
+    faster than they can be written.
 
     A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So an event that
     comes during a pass over the viewers waits for the next pass, which begins FANOUT_SECONDS after the last one began,

@@ -1,6 +1,6 @@
-"""What an operator can set: environment variables, each also an option of the command where it says so.
+"""The settings of an operator, read from environment variables. README names those that are options of the command.
 
-Only the roof (app.py, cli.py) reads these; every other room takes plain arguments.
+Only app.py, process.py, embedded.py and cli.py read them; everything else takes plain arguments.
 """
 
 from pathlib import Path
@@ -9,8 +9,10 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from askstream.agents.models import ModelSettings
 from askstream.server.proxies import LOOPBACK, checked_prefix, networks
 from askstream.server.requests import QUESTION_CHARACTERS
+from askstream.server.runs import Limits
 
 
 def _env(*names: str) -> AliasChoices:
@@ -64,8 +66,8 @@ class Settings(BaseSettings):
     log_bytes: int = Field(default=16 * 2**20, gt=0, description="bytes in one run's log")
     input_seconds: float = Field(default=600, gt=0, description="how long a run waits for a human, unless it says so")
     orphan_seconds: float | Literal["never"] = Field(default=300, description="how long a run goes on unwatched")
-    drain_seconds: float = Field(default=20, ge=0, description="what runs get to end in when the server stops")
-    send_seconds: float = Field(default=15, gt=0, description="how long a viewer may take nothing before it is cut")
+    drain_seconds: float = Field(default=20, ge=0, description="how long runs may take to end when the server stops")
+    send_seconds: float = Field(default=15, gt=0, description="how long a viewer may read nothing before it is cut")
     keep_seconds: float = Field(default=24 * 3600, gt=0, description="how long the log of a run that ended is kept")
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
@@ -84,3 +86,36 @@ class Settings(BaseSettings):
     @property
     def journal_url(self) -> str:
         return self.journal or f"sqlite:///{self.data / 'askstream.db'}"
+
+
+def limits(settings: Settings) -> Limits:
+    """The limits of runs, as set."""
+    return Limits(
+        active_runs=settings.active_runs,
+        messages=settings.messages,
+        run_seconds=settings.run_seconds,
+        silence_seconds=settings.silence_seconds,
+        log_events=settings.log_events,
+        log_bytes=settings.log_bytes,
+        input_seconds=settings.input_seconds,
+        orphan_seconds=None if settings.orphan_seconds == "never" else settings.orphan_seconds,
+    )
+
+
+def model(settings: Settings) -> ModelSettings:
+    """The model to ask, as set."""
+    return ModelSettings(
+        model=settings.model,
+        api_key=_secret(settings.openai_api_key),
+        base_url=settings.openai_base_url or None,
+        azure_endpoint=settings.azure_endpoint or None,
+        azure_api_key=_secret(settings.azure_api_key),
+        azure_api_version=settings.azure_api_version or None,
+        azure_deployment=settings.azure_deployment or None,
+        info=settings.model_info,
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    """An empty variable counts as unset: shells and compose files leave variables empty."""
+    return (value.get_secret_value() or None) if value else None

@@ -9,10 +9,10 @@ from time import monotonic
 STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
-# Libraries whose records hold whole prompts, or a line for every request; they speak at DEBUG only.
+# Libraries that log whole prompts, or a line for every request. They log at DEBUG only.
 TALKATIVE = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
-# Nobody who follows the log sees a delay of that length; at a thousand events a second it joins ten.
+# Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
 TOGETHER_SECONDS = 0.01
 
 
@@ -32,14 +32,14 @@ def configure(level: str, file: Path | None = None) -> None:
     stream.propagate = False
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
-    # Ours and the offline analyst's: that they start and stop is told once, by us.
+    # We log our server's start and stop ourselves; uvicorn's lines would repeat that, also for the offline analyst's.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
 
 
 class StreamLog:
     """Writes to `stream_events`: a line for each event once it is durable; chunks at DEBUG.
 
-    What comes within TOGETHER_SECONDS of a record goes into the next one, with a line for each event. A record costs
+    Events within TOGETHER_SECONDS of a record go into the next one, with a line for each event. A record costs
     twenty times what a line does: as much as all the rest that the server does for an event.
     """
 
@@ -65,7 +65,7 @@ class StreamLog:
             asyncio.get_running_loop().call_later(wait, self._write)
 
     def close(self) -> None:
-        """Writes what waits. What comes after that is written at once: the loop may not last."""
+        """Writes what is pending. Later events are written at once: the loop may be about to end."""
         self._is_closed = True
         self._write()
 
@@ -77,7 +77,7 @@ class StreamLog:
 
 
 class PerLine(logging.Formatter):
-    """Repeats what stands before the message, which is the format's last word, on each of its lines."""
+    """Repeats the prefix of a record on each line of its message. The format must end with the message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         text = super().formatMessage(record)
@@ -85,7 +85,7 @@ class PerLine(logging.Formatter):
 
 
 class NoTraceback(logging.Filter):
-    """Leaves of an error its type: its text and traceback may hold what a client or a model said."""
+    """Reduces an error to its type: its text and traceback may hold what a client or a model said."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[0]:

@@ -1,1 +1,1 @@
-"""How bytes reach a viewer: SSE, WebSocket, and whatever is plugged in later."""
+"""Transports carry events to viewers, and commands back: SSE, WebSocket, and any that is plugged in."""

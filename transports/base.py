@@ -1,7 +1,6 @@
-"""What a transport is, what it is given to work with, and which there are.
+"""The protocol of a transport, the context that it works with, and the table of transports.
 
-A new one is a new file and one row in the table below. It can also come from outside: a name of the form
-`package.module:attribute` is used as it stands.
+A new one is a new file and one row in the table. It can also come from outside, as `package.module:attribute`.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ SEND_SECONDS = 15.0
 
 
 class Tasks:
-    """Work that no request waits for."""
+    """Tasks that no request waits for."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -49,7 +48,7 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancel what is still at work."""
+        """Cancel all running tasks, and wait for them."""
         for task in self._running:
             task.cancel()
         if self._running:
@@ -63,7 +62,7 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportContext:
-    """What a transport is given to work with. Times in seconds."""
+    """All that a transport may use of the server. Times in seconds."""
 
     runs: Runs
     bus: Bus
@@ -93,5 +92,5 @@ TRANSPORTS = {
 
 
 def factories(names: Iterable[str]) -> list[Factory]:
-    """What makes the transports of these names. ValueError for one that is neither in the table nor importable."""
+    """The factories of transports with these names. ValueError for one that is neither in the table nor importable."""
     return [plugins.named(name, TRANSPORTS, "a transport") for name in names]

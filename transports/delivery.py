@@ -1,4 +1,4 @@
-"""One viewer on one connection: caught up, the run's broadcast writes to it; behind, a task pulls for it.
+"""One viewer on one connection. The run's broadcast writes to a viewer that is caught up; a task pulls for one behind.
 
 catching up --(caught up)--------------------------------------> live
 live --(the connection is paused, or the broadcast lets go)----> catching up
@@ -66,7 +66,7 @@ class Delivery:
             more = True
             while more:
                 await connection.writable()
-                # What subscribing writes may pause the connection, and has unsubscribed the viewer then.
+                # `subscribe` may write so much that the connection is paused; `pause` has unsubscribed the viewer then.
                 is_live = viewer.subscribe(self, connection.write, self.encoding)
                 more = connection.is_paused if is_live else await self._move()
         finally:

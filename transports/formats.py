@@ -1,7 +1,7 @@
-"""How a batch of a run's log looks on the wire: as Server-Sent Events, as lines, as WebSocket messages.
+"""The wire formats of a batch: Server-Sent Events, lines of JSON, WebSocket messages.
 
-A format makes messages; the connection frames them. `Encoding` is both together, and what a broadcast shares: each
-batch is encoded once for all viewers with an equal encoding.
+A format makes messages; the connection frames them. An `Encoding` is both together. Viewers with
+equal encodings share a broadcast: each batch is encoded once for all of them.
 """
 
 import random

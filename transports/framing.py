@@ -33,7 +33,7 @@ def retry_block(milliseconds: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a reader gets. `last_event_id` is what to resume with, '' before the first id."""
+    """One message of a stream. Resume with its `last_event_id`; '' before the first id."""
 
     data: str
     last_event_id: str

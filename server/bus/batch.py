@@ -1,4 +1,4 @@
-"""What is new for a viewer, as it sees it."""
+"""The next events of a run for one viewer, with its filter applied."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from askstream.server.journal import Entry
 
 
 class Batch(NamedTuple):
-    """What a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
+    """The items that a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
 
     A `Gap` stands for events that this viewer asked for and that the journal no longer has. `hidden`: the newest event
     is hidden from this viewer. `ended`: the log is complete, and the viewer has passed all of it. `drained`: this
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
-    """What a viewer at `cursor` sees of the entries that follow it, one or more."""
+    """The batch for a viewer at `cursor`. `found` are the entries that follow it, one or more."""
     newest = found[-1]
     items: Sequence[Entry | Gap]
     if len(found) == 1:

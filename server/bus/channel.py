@@ -27,7 +27,7 @@ Write: TypeAlias = Callable[[Any], None]
 
 
 class Encoding(Protocol):
-    """What a connection is given for a batch. `heartbeat` breaks each silence of `heartbeat_seconds`, 0 for none.
+    """Turns a batch into data for a connection. `heartbeat` breaks each silence of `heartbeat_seconds`, 0 for none.
 
     Equal encodings share a broadcast, so it must be hashable.
     """
@@ -72,9 +72,11 @@ class Broadcast:
     def publish(self, found: Sequence[Entry]) -> None:
         """Write the entries that follow the cursor, one or more, to all subscribers."""
         before, batch = self.cursor, batch_of(found, self.cursor, self.wanted)
+        # Encoded before the cursor moves: viewers of an encoding that fails are detached where they have read to.
+        data = self.encoding.encode(self.run_id, batch) if batch.items or batch.hidden else None
         self.cursor = batch.cursor
-        if batch.items or batch.hidden:
-            self._write(self.encoding.encode(self.run_id, batch), before)
+        if data is not None:
+            self._write(data, before)
         if batch.ended:
             self.detach_all(ended=True)
 
@@ -82,7 +84,10 @@ class Broadcast:
         subscribers, self.subscribers = self.subscribers, {}
         self._stop()
         for subscriber in subscribers:
-            subscriber.on_detached(self.cursor, ended=ended)
+            try:
+                subscriber.on_detached(self.cursor, ended=ended)
+            except Exception:  # the edge of each connection: the others must be detached as well
+                log.exception("run=%s: a viewer can't be detached", self.run_id)
 
     def _write(self, data: Any, before: int) -> None:
         """A subscriber that can't be written to is detached at `before`. It must harm neither the others nor the run,
@@ -212,7 +217,11 @@ class Channel:
     def _notify(self) -> int:
         """Write to all viewers; returns how many that may be."""
         for broadcast in tuple(self._broadcasts.values()):
-            self._publish(broadcast)
+            try:
+                self._publish(broadcast)
+            except Exception:  # an encoding that fails must not fail the run, whose event is durable
+                log.exception("run=%s: its viewers can't be written to", self.run_id)
+                broadcast.detach_all(ended=False)
         if self._waiting:
             self._wake_waiting()
         return self.viewers

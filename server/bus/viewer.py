@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ViewerHandler(Protocol):
-    """What is told when writing by broadcast ends."""
+    """Called when the broadcast stops writing to the viewer."""
 
     def on_ended(self) -> None:
         """The terminal event has been written; nothing follows."""
@@ -54,7 +54,7 @@ class Viewer:
 
     @property
     def wrote_at(self) -> float:
-        """When its broadcast wrote last, by the monotonic clock; 0 for a viewer that pulls."""
+        """Time of its broadcast's last write, by the monotonic clock; 0 for a viewer that pulls."""
         return self._broadcast.wrote_at if self._broadcast is not None else 0.0
 
     async def next(self, seconds: float | None = None) -> Batch:

@@ -14,7 +14,7 @@ Order of calls to the handler, of which `lost` is the last and comes once, also 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
 """Turns messages, whole lines or blocks of a wire format, into what `Connection.write` accepts."""
@@ -34,6 +34,9 @@ class ConnectionHandler(Protocol):
     def lost(self) -> None:
         """The connection has ended, or is ending: nothing may be written any more."""
         ...
+
+
+H = TypeVar("H", bound=ConnectionHandler)
 
 
 class StreamHandler(ConnectionHandler, Protocol):
@@ -108,22 +111,46 @@ PROBE_SECONDS = (0.0, 1.0)
 CUT_SECONDS = 1.0
 
 
-class StallWatch(ABC):
-    """Finds a client that reads nothing. Call `_watch` whenever somebody begins to wait for the client."""
+class BaseConnection(ABC, Generic[H]):
+    """The part that both implementations share: who waits for the client, and the watch for one that reads nothing.
 
-    __slots__ = ("_has_stalled", "_send_seconds", "_stall_timer")
+    Call `_watch` whenever somebody begins to wait for the client.
+    """
 
+    __slots__ = ("_handler", "_has_stalled", "_send_seconds", "_stall_timer", "_waiting", "is_paused")
+
+    # Set by each implementation's own __init__: one more would be a call for each connection.
+    _handler: H | None  # None once nothing may be written any more
+    is_paused: bool
+    _waiting: list[asyncio.Future[None]]
     _send_seconds: float
-    _stall_timer: asyncio.TimerHandle | None
     _has_stalled: bool
+    _stall_timer: asyncio.TimerHandle | None
+
+    @abstractmethod
+    def abort(self) -> None: ...
 
     @abstractmethod
     def _progress(self) -> object:
         """Anything that changes when the client reads; None while nobody waits for the client."""
 
-    @abstractmethod
-    def _stalled(self) -> None:
-        """Progress was the same for `send_seconds`."""
+    async def writable(self) -> None:
+        while self.is_paused and self._handler is not None:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def _wake_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def _lose(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.lost()
+        self._wake_waiting()
 
     def _watch(self) -> None:
         if self._stall_timer is None:
@@ -145,3 +172,10 @@ class StallWatch(ABC):
             self._stalled()
         else:
             self._watch()
+
+    def _stalled(self) -> None:
+        """Progress was the same for `send_seconds`."""
+        if self._handler is not None:
+            self._handler.stalled()
+        else:
+            self.abort()  # the end has been written, and the client doesn't read it

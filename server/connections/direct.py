@@ -1,7 +1,7 @@
 """Connections that are written to directly: uvicorn's transport, taken over from its protocol.
 
-ASGI has a task wait for each message. For thousands of viewers of one run those tasks are what costs most, in time and
-in memory. Here nothing waits: `write` is the transport's own, and asyncio's flow control pauses the handler.
+ASGI has a task wait for each message. For thousands of viewers of one run those tasks cost more than anything else, in
+time and in memory. Here nothing waits: `write` is the transport's own, and asyncio's flow control pauses the handler.
 uvicorn.py says how a connection is taken over, and where the transport goes when a response is complete.
 """
 
@@ -10,7 +10,7 @@ import fcntl
 import sys
 import termios
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
@@ -19,46 +19,37 @@ from websockets.server import ServerProtocol
 from askstream.server.connections.base import (
     CUT_SECONDS,
     PROBE_SECONDS,
-    ConnectionHandler,
+    BaseConnection,
+    H,
     MessageHandler,
-    StallWatch,
     StreamHandler,
     Write,
 )
 
-H = TypeVar("H", bound=ConnectionHandler)
-
 # How long a client may take to answer our close frame, in seconds.
 CLOSE_SECONDS = 5.0
-# What is kept of the next requests of a client while it reads a response. One request with its body is read ahead.
+# Bytes of a client's next requests that are kept while it reads a response.
 READ_AHEAD_BYTES = 64 * 1024
-# What ends a body that was sent in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
+# The end of a body in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
-    """An asyncio protocol on a transport that another protocol has had before. Whoever makes it tells the handler."""
+class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
+    """An asyncio protocol on a transport that belonged to another protocol before. Its maker calls `handler.opened`."""
 
-    __slots__ = ("_handler", "_open", "_transport", "_waiting", "is_paused", "write")
+    __slots__ = ("_open", "_transport", "write")
 
     def __init__(
         self, transport: asyncio.Transport, open_ones: set[Any], handler: H, *, send_seconds: float, is_paused: bool
     ) -> None:
+        self._handler, self.is_paused, self._waiting = handler, is_paused, []
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
-        self._transport, self._open, self.is_paused = transport, open_ones, is_paused
+        self._transport, self._open = transport, open_ones
         self.write: Write = transport.write  # its own, so that a broadcast calls nothing of ours for each viewer
-        self._handler: H | None = handler
-        self._waiting: list[asyncio.Future[None]] = []
         self._open.add(self)
         transport.set_protocol(self)
         if is_paused:
             self._watch()
-
-    async def writable(self) -> None:
-        while self.is_paused and self._handler is not None:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            await waiting
 
     async def send(self, data: bytes) -> None:
         await self.writable()
@@ -79,12 +70,6 @@ class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
         self._stop_watching()
         self._wake_waiting()
 
-    def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_result(None)
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
         self._stop_watching()
@@ -94,25 +79,14 @@ class _Direct(asyncio.Protocol, StallWatch, Generic[H]):
         """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
         return unread(self._transport) if self.is_paused else None
 
-    def _stalled(self) -> None:
-        if self._handler is not None:
-            self._handler.stalled()
-        else:
-            self._transport.abort()  # it has been told to close, and waits for the client
 
-    def _lose(self) -> None:
-        handler, self._handler = self._handler, None
-        if handler is not None:
-            handler.lost()
-        self._wake_waiting()
-
-
-class DirectStream(_Direct[StreamHandler]):
+class DirectStream(_DirectConnection[StreamHandler]):
     """The rest of an HTTP response's body, in chunks.
 
-    What the client sends meanwhile is its next request, kept up to READ_AHEAD_BYTES for `release`, which gets the
-    transport back. `release` is None where the connection serves no further request. A client that closes its sending
-    side may still be reading: the connection stays open, and `probe`, a message without effect, is sent to find out.
+    Bytes that the client sends meanwhile are its next request. They are kept, up to READ_AHEAD_BYTES, for `release`,
+    which gets the transport back. `release` is None where the connection serves no further request. A client that
+    closes its sending side may still be reading: the connection stays open, and `probe`, a message without effect, is
+    sent to find out.
     """
 
     __slots__ = ("_ahead", "_eof", "_probe", "_release")
@@ -175,10 +149,10 @@ class DirectStream(_Direct[StreamHandler]):
             self.write(self._probe)
 
 
-class DirectSocket(_Direct[MessageHandler]):
-    """A WebSocket on websockets' sans-IO core, after its handshake. What is written must be whole frames.
+class DirectSocket(_DirectConnection[MessageHandler]):
+    """A WebSocket on websockets' sans-IO core, after its handshake. Write whole frames only.
 
-    It sends no pings: what is sent into a silence finds a dead client as well.
+    It sends no pings: the endpoint's heartbeats find a dead client as well.
     """
 
     __slots__ = ("_conn", "_is_handled", "_is_text", "_message")
@@ -272,13 +246,14 @@ class DirectSocket(_Direct[MessageHandler]):
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
+            self._lose()  # what came in the same packet behind it is not delivered
             return
         self._is_handled = False
         self._transport.pause_reading()
         self._handler.received(text)
 
     def _flush(self) -> None:
-        """Send what the core has to say for itself."""
+        """Send the core's own frames: pongs and closes."""
         said = b"".join(self._conn.data_to_send())
         if said:
             self.write(said)

@@ -1,4 +1,4 @@
-"""Finds out that a client has left while we still work for it. ASGI tells it only to an application that listens."""
+"""Notices that a client leaves before its answer is ready. ASGI reports that only to an application that receives."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope
 
-from askstream.server.connections.extension import offered
+from askstream.server.connections.opening import offered
+from askstream.server.connections.plain import disconnected
 
 T = TypeVar("T")
 
@@ -16,9 +17,10 @@ class ClientLeft(Exception):
 
 
 async def unless_left(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Raises ClientLeft where the client leaves first. The request's body must have been read.
+    """Return the result of `work`. Raises ClientLeft if the client leaves first.
 
-    A client that closes its sending side counts as gone: it has nothing to read yet that would show it is there.
+    The request's body must have been read. A client that closes its sending side counts as gone: nothing has been sent
+    yet that would show it is still there.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(disconnected(receive))
@@ -33,9 +35,3 @@ async def unless_left(scope: Scope, receive: Receive, work: Coroutine[Any, Any, 
         working.cancel()
         leaving.cancel()
         await asyncio.wait({working, leaving})
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return when the client has gone. The request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,14 +1,32 @@
-"""Where a connection's way is chosen, once: direct where the server offers it, else plain."""
+"""The choice between direct and plain, made once for each connection: direct if the server offers it, else plain.
+
+Our server offers its connections to applications as an ASGI extension in the scope:
+
+    take(handler, probe, send_seconds)   the connection itself, to be written to directly; None if that can't be
+    abort()                              cuts the connection
+    unread()                             how many bytes the client has yet to read
+    on_half_close(callback)              called once the client has closed its sending side; it may still be reading
+
+Other servers offer nothing of this. A middleware that changes bodies on their way, one that compresses say, must take
+the extension out of the scope.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from askstream.server.connections.base import MessageHandler, StreamHandler
-from askstream.server.connections.extension import EXTENSION, offered
 from askstream.server.connections.plain import PlainSocket, PlainStream
+
+EXTENSION = "askstream.connection"
+
+
+def offered(scope: Scope) -> dict[str, Any]:
+    """The extension, empty under another server."""
+    return scope.get("extensions", {}).get(EXTENSION, {})
 
 
 async def serve_stream(
@@ -26,7 +44,7 @@ async def serve_stream(
     `probe` is a message of the stream's format that says nothing, empty where there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    possible = scope.get("extensions", {}).get(EXTENSION, {})
+    possible: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
     direct = possible["take"](handler, probe, send_seconds) if "take" in possible else None
     if direct is not None:
         handler.opened(direct)

@@ -1,7 +1,7 @@
 """Connections by ASGI's messages, under any server and below any middleware.
 
 ASGI's `send` has to be awaited, in a task that belongs to the request. So `write` puts its data into a buffer, and one
-task for each connection sends what has gathered. A buffer of more than HIGH_WATER bytes pauses the handler, as
+task for each connection sends the buffer's content. A buffer of more than HIGH_WATER bytes pauses the handler, as
 asyncio's own flow control does for a direct connection.
 """
 
@@ -16,21 +16,19 @@ from starlette.types import Message, Receive, Send
 from askstream.server.connections.base import (
     CUT_SECONDS,
     PROBE_SECONDS,
-    ConnectionHandler,
+    BaseConnection,
+    H,
     MessageHandler,
-    StallWatch,
     StreamHandler,
 )
-from askstream.server.connections.leaving import disconnected
 
-H = TypeVar("H", bound=ConnectionHandler)
 P = TypeVar("P", bytes, tuple[str, ...])
 
 # As much as asyncio's transports buffer before they pause their protocol.
 HIGH_WATER = 64 * 1024
 
 
-class _Plain(StallWatch, Generic[H, P]):
+class _PlainConnection(BaseConnection[H], Generic[H, P]):
     """`serve` runs in the request's task, from the response's head or the accepted handshake on to the end."""
 
     def __init__(
@@ -43,14 +41,13 @@ class _Plain(StallWatch, Generic[H, P]):
     ) -> None:
         """`abort` cuts the connection and `unread` counts what the client has yet to read, where the server offers
         that. Without the latter a client that reads one message for `send_seconds` seems to read nothing."""
+        self._handler, self.is_paused, self._waiting = handler, False, []
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
         self._abort, self._unread = abort, unread
-        self._handler: H | None = handler
         self._buffer: list[P] = []
         self._size = self._sends = 0
-        self._is_finished = self._is_sending = self.is_paused = False
+        self._is_finished = self._is_sending = False
         self._news: asyncio.Future[None] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
         self._pumping: asyncio.Task[None] | None = None
 
     def write(self, data: P) -> None:
@@ -64,12 +61,6 @@ class _Plain(StallWatch, Generic[H, P]):
         if self._size > HIGH_WATER and not self.is_paused:
             self.is_paused = True
             self._handler.paused()
-
-    async def writable(self) -> None:
-        while self.is_paused and self._handler is not None:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            await waiting
 
     async def send(self, data: P) -> None:
         await self.writable()
@@ -94,7 +85,7 @@ class _Plain(StallWatch, Generic[H, P]):
         tasks = {self._pumping, heard}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if _is_gone(self._pumping):  # what it sent before that is still to be received
+            if _is_gone(self._pumping):  # messages that the client sent before may still arrive
                 await asyncio.wait({heard}, timeout=CUT_SECONDS)
         finally:
             for task in tasks:
@@ -106,7 +97,7 @@ class _Plain(StallWatch, Generic[H, P]):
                 raise problem
 
     async def _pump(self, send: Send) -> None:
-        """What it raises ends the connection. Few calls: with one event in flight this is most of a delivery."""
+        """Send until the end; an exception ends the connection. With one event in flight this is most of a delivery."""
         create_future = asyncio.get_running_loop().create_future
         while self._buffer or not self._is_finished:
             if not self._buffer:
@@ -132,39 +123,24 @@ class _Plain(StallWatch, Generic[H, P]):
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_result(None)
-
     def _progress(self) -> object:
         return (self._sends, self._unread and self._unread()) if self._is_sending else None
 
-    def _stalled(self) -> None:
-        if self._handler is not None:
-            self._handler.stalled()
-        else:
-            self.abort()  # the end has been written, and the client doesn't read it
-
     def _finish(self) -> None:
-        """No more is written; what was is sent, and then the last message."""
+        """No more is written. The pump sends the rest of the buffer, and then the last message."""
         self._is_finished = True
         self._wake_pump()
 
     def _lose(self) -> None:
         self._finish()
-        handler, self._handler = self._handler, None
-        if handler is not None:
-            handler.lost()
-        self._wake_waiting()
+        super()._lose()
 
 
 def _is_gone(pumping: asyncio.Task[None]) -> bool:
     return pumping.done() and not pumping.cancelled() and isinstance(pumping.exception(), OSError)
 
 
-class PlainStream(_Plain[StreamHandler, bytes]):
+class PlainStream(_PlainConnection[StreamHandler, bytes]):
     """The body of an HTTP response. `serve` returns when it is complete, or the client has gone."""
 
     def __init__(
@@ -190,10 +166,11 @@ class PlainStream(_Plain[StreamHandler, bytes]):
             self._stop_watching()
 
     def begin_probing(self) -> None:
-        """The client has closed its sending side: find out whether it still reads. In a format in which that can't be
-        asked it counts as gone."""
+        """The client has closed its sending side: find out whether it still reads. A format without a message for that
+        counts it as gone."""
         if not self._probe:
             self.abort()
+            return
         for seconds in PROBE_SECONDS:
             asyncio.get_running_loop().call_later(seconds, self.write, self._probe)
 
@@ -208,7 +185,7 @@ class PlainStream(_Plain[StreamHandler, bytes]):
         return {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
+class PlainSocket(_PlainConnection[MessageHandler, tuple[str, ...]]):
     """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
 
     def __init__(
@@ -262,8 +239,14 @@ class PlainSocket(_Plain[MessageHandler, tuple[str, ...]]):
                 await self._handled.wait()
 
     async def _cut(self, send: Send) -> None:
-        """Tell a client that doesn't read why, if there is room for that, and cut it all the same."""
+        """Try to send the close frame to a client that doesn't read, then cut the connection."""
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CUT_SECONDS):
                 await send(self._last())
         self.abort()
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has gone. The request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,11 +1,11 @@
-"""uvicorn's protocols, which give their connections away.
+"""uvicorn's protocols, extended: a transport may take a connection over.
 
 An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new `Http`
 when the response is complete, for the client's next request. A WebSocket is accepted here, by the websockets library
-on the headers that uvicorn has parsed, and needs no request at all. Under another server there is neither, and
-ASGI's own way always works.
+on the headers that uvicorn has parsed, and needs no request at all. Another server offers neither;
+plain ASGI always works.
 
-Leans on names inside uvicorn; pyproject.toml bounds its version.
+Uses private names of uvicorn; pyproject.toml bounds its version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +22,13 @@ from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
-from askstream.server.connections.extension import EXTENSION
-from askstream.server.connections.opening import SocketRoute
+from askstream.server.connections.opening import EXTENSION, SocketRoute
 
-# Header lines and bytes of a handshake. uvicorn parses without a limit; a larger one is left to its own way to
-# WebSockets, whose parser has limits of its own and refuses with 431.
+# Header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's WebSocket
+# protocol, whose parser has limits of its own and refuses with 431.
 HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
-# The parts of a request refer to each other. Once nobody needs them they are freed at once, if the circle is broken.
+# The parts of a request refer to each other. Without these references they are freed at once, not by the garbage
+# collector.
 _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_close"))
 
 
@@ -46,7 +46,8 @@ class Http(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        offered: dict[str, Any] = {**_offered(self.transport), "on_half_close": self.on_half_close}
+        abort, count = self.transport.abort, partial(unread, self.transport)
+        offered: dict[str, Any] = {"abort": abort, "unread": count, "on_half_close": self.on_half_close}
         if self._direct:
             offered["take"] = self.take
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
@@ -57,7 +58,7 @@ class Http(HttpToolsProtocol):
             callback()
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio reads what it returns
-        """The client has closed its sending side. A request that came whole is answered all the same."""
+        """The client has closed its sending side. A complete request is answered all the same."""
         if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
             return False  # closes the connection
         self._is_half_closed = True
@@ -82,7 +83,8 @@ class Http(HttpToolsProtocol):
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
-        if cycle.more_body or self._has_more_begun() or self.transport.is_closing():
+        has_more = self.pipeline or self.scope is not cycle.scope  # in the parser: a later request, or its first bytes
+        if cycle.more_body or has_more or self.transport.is_closing():
             return None
         again = partial(self.config.http_protocol_class, self.config, self.server_state, self.app_state)
         self.connections.discard(self)
@@ -101,10 +103,6 @@ class Http(HttpToolsProtocol):
         cycle.disconnected = True  # lets the application return without having completed its response
         self.__dict__.update(_FREED)
         return stream
-
-    def _has_more_begun(self) -> bool:
-        """Whether the parser holds a later request, or the first bytes of one."""
-        return bool(self.pipeline) or self.scope is not self.cycle.scope
 
     def handle_websocket_upgrade(self) -> None:
         if self.cycle and not self.cycle.response_complete:
@@ -159,12 +157,12 @@ class _Handshake(ServerProtocol):
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """WebSocket on websockets' sans-IO core, for ASGI's own way."""
+    """WebSocket on websockets' sans-IO core, for plain ASGI."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self.transport.write(b"".join(self.conn.data_to_send()))  # uvicorn would leave it waiting for an answer
+            self.transport.write(b"".join(self.conn.data_to_send()))  # uvicorn would leave the client waiting
             self.transport.close()
 
     def handle_ping(self) -> None:
@@ -176,12 +174,9 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         scope = cast(Any, self.scope)
-        scope["extensions"] = {**scope["extensions"], EXTENSION: _offered(cast(Any, self.transport))}
+        offered = {"abort": self.transport.abort, "unread": partial(unread, cast(Any, self.transport))}
+        scope["extensions"] = {**scope["extensions"], EXTENSION: offered}
         await super().run_asgi()
-
-
-def _offered(transport: Any) -> dict[str, Any]:
-    return {"abort": transport.abort, "unread": partial(unread, transport)}
 
 
 def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:

@@ -1,4 +1,4 @@
-"""The ground floor: events, their one encoding, cursors, filters, errors. Pure: no asyncio, no clock, no I/O."""
+"""The lowest layer: events, their one encoding, cursors, filters, errors. Pure: no asyncio, no clock, no I/O."""
 
 from askstream.server.events.codec import data, decode, encode, encode_notice, rfc3339, with_progress
 from askstream.server.events.filter import EVERYTHING, Filter

@@ -42,8 +42,7 @@ _PAGING = [
 _WATCH_ERRORS = (400, 404, 410, 422)
 _ASK_ERRORS = (400, 409, 413, 415, 422, 503)
 
-
-# What requests and answers hold.
+# The models of requests and of answers.
 _RECEIVED, _ANSWERED = (Ask, Input), (Run, RunPage, SessionRuns)
 
 
@@ -126,15 +125,13 @@ def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) ->
 
 
 def _watching(content: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation(
-        "Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW], 400, 404, 410, 422
-    )
+    operation = _operation("Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW], *_WATCH_ERRORS)
     operation["responses"]["204"] = {"description": "The run has ended, and the cursor is past its terminal event"}
     return operation
 
 
 def _cancelling(content: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation("Stop a run; again is fine", "202", content, [], 404)
+    operation = _operation("Stop a run; idempotent", "202", content, [], 404)
     operation["responses"]["200"] = {"description": "It had ended already", "content": content}
     return operation
 

@@ -58,7 +58,7 @@ class Static(StaticFiles):
 
 
 class Desk:
-    """`ready` says whether this server takes new work."""
+    """The routes beside those of the transports. `ready` says whether this server accepts new work."""
 
     def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
         self._runs, self._question_characters, self._ready = runs, question_characters, ready
@@ -84,7 +84,7 @@ class Desk:
         ]
 
     async def landing(self, request: Request) -> Response:
-        """A browser goes to the page; anything else is told where things are."""
+        """Redirects a browser to the page; gives anything else the addresses of page and docs."""
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(addresses.at(request.scope, "/client"))
         where = {name: addresses.at(request.scope, path) for name, path in LANDING.items()}
@@ -120,7 +120,7 @@ class Desk:
         except ClientLeft:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.left(record.run_id, EVERYBODY)
-            return Response(status_code=499)  # to nobody; the number is nginx's for this case
+            return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case
 
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
@@ -146,7 +146,7 @@ class Desk:
         return self._one(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
-        """A human's answer. The first one wins; the same again is fine."""
+        """A human's answer. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
         return self._one(request, await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
@@ -197,7 +197,7 @@ def _paging(request: Request) -> tuple[int, Page | None]:
 
 
 def _page_mark(record: RunRecord) -> str:
-    """Where the next page begins. Clients take it as it is."""
+    """The mark at which the next page begins. Opaque to clients."""
     return f"{record.created_at!r}_{record.run_id}"
 
 

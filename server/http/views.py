@@ -1,4 +1,4 @@
-"""What answers show of runs. One type describes each answer, for the code that makes it and for OpenAPI."""
+"""The view of a run in answers. One type describes each answer, for the code that makes it and for OpenAPI."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any

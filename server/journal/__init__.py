@@ -11,6 +11,7 @@ from askstream.server.journal.base import (
     RunRecord,
     Size,
     State,
+    binds,
     first_bytes,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "RunRecord",
     "Size",
     "State",
+    "binds",
     "first_bytes",
     "open_journal",
 ]

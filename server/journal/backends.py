@@ -1,4 +1,4 @@
-"""Which backend serves which scheme of journal URL. A new backend is a new file and one row here."""
+"""The table of journal backends, by scheme of URL. A new backend is a new file and one row here."""
 
 import re
 

@@ -1,7 +1,7 @@
 """The journal's protocol: the append-only log of runs' events, the only source that any viewer reads from.
 
 Nothing here assumes one process. Redis Streams can implement it: a stream a run with the event's id as entry id,
-a hash for the record, a Lua script for the conditions of `append`, pub/sub as the doorbell of `watch`.
+a hash for the record, a Lua script for the conditions of `append`, pub/sub as the notification of `watch`.
 
 A worked failure that `append`'s conditions prevent: a server stalls in the middle of a run, is given up for dead
 and its run goes on elsewhere as attempt 2, which has appended events 8 and 9. The first server wakes and appends its
@@ -17,10 +17,11 @@ State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancell
 
 # One read, and one write to a lagging viewer: large enough to make system calls rare, small enough to be fair.
 READ_BYTES = 64 * 1024
-
-
 # How long the record of a run whose log has expired is kept, to tell a late viewer that there is nothing to wait for.
 RECORD_SECONDS = 7 * 24 * 3600
+# How long an idempotency key is held: contract section 5, promise 5. Clients retry within minutes; a day also covers a
+# job that runs every night.
+KEY_SECONDS = 24 * 3600
 
 
 class Entry(NamedTuple):
@@ -36,7 +37,7 @@ class Entry(NamedTuple):
 
 
 def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> list[Entry]:
-    """What begins at `start`, up to so many bytes of lines; where there is one, at least one."""
+    """The entries from `start` on, up to `limit` bytes of lines; at least one, if there is one."""
     size = 0
     for end in range(start, len(entries)):
         size += len(entries[end].line)
@@ -46,7 +47,7 @@ def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> li
 
 
 class Head(NamedTuple):
-    """What an append moves of a run's record; RunRecord says what it means. The rest stays as it was created."""
+    """The fields of a run's record that an append updates; RunRecord explains them. The others never change."""
 
     run_id: str
     attempt: int
@@ -63,11 +64,11 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What is known of a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
+    """The facts about a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
 
     `log_events` and `log_bytes` measure what the journal still holds of the log, lines alone. A run whose log has
-    expired keeps its record for a while, so that who asks can be told. `digest` is the SHA-256, in hex, over the event
-    lines, each with its newline and chunks left out; None until the end.
+    expired keeps its record for a while, so that a late viewer gets 410 and not 404. `digest` is the SHA-256, in hex,
+    over the event lines, each with its newline and chunks left out; None until the end.
     """
 
     run_id: str
@@ -107,9 +108,14 @@ class RunRecord:
 _HEAD = attrgetter(*Head._fields)
 
 
+def binds(holder: RunRecord, now: float) -> bool:
+    """Whether a request of the same principal with `holder`'s key, made now, has to join it."""
+    return holder.created_at > now - KEY_SECONDS
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of a log there is: events, and the bytes of their lines."""
+    """The size of a log: events, and the bytes of their lines."""
 
     events: int
     bytes: int
@@ -117,7 +123,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """From where a run can go on: what the team was after the event `last_id`, in the orchestrator's own form."""
+    """The team's state after the event `last_id`, in the orchestrator's own form. A run can go on from it."""
 
     last_id: int
     state: bytes
@@ -125,7 +131,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a listing goes on: before this run, newest first."""
+    """The position in a listing, newest first: the next page has the runs before this one."""
 
     created_at: float
     run_id: str
@@ -174,7 +180,7 @@ class Journal(Protocol):
     async def record(self, run_id: str) -> RunRecord | None: ...
 
     async def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """What the last append with a checkpoint saved."""
+        """The checkpoint that an append saved last; None if there was none."""
         ...
 
     async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:

@@ -1,4 +1,4 @@
-"""What every journal promises, as tests for one of your own. The server never imports this.
+"""The promises of every journal, as tests for one of your own. The server never imports this.
 
     class TestMyJournal(JournalConformance):
         async def open(self, folder: Path) -> Journal:
@@ -31,7 +31,7 @@ def record(run_id: str = "r", **changes: Any) -> RunRecord:
 
 
 def head(run_id: str = "r", **changes: Any) -> Head:
-    """What an append to that record takes."""
+    """The head for an append to that record."""
     return record(run_id, **changes).head
 
 
@@ -208,8 +208,8 @@ class JournalConformance:
         _expect(seen, ["r6", "r5", "r4", "r3", "r2", "r1", "r0"])
 
     @_promise
-    async def test_unfinished_runs_are_told_oldest_first(self, journal: Journal) -> None:
-        """What a server takes up when it starts."""
+    async def test_unfinished_runs_are_listed_oldest_first(self, journal: Journal) -> None:
+        """A server that starts goes on with them."""
         for number in (3, 1, 2):
             await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
         await journal.append(
@@ -231,8 +231,8 @@ class JournalConformance:
         _expect(await journal.read("b", 0), entries(1, 1))
 
     @_promise
-    async def test_watching_tells_everything_from_the_cursor_to_the_terminal_event(self, journal: Journal) -> None:
-        """What was there and what comes, each once, and then it ends."""
+    async def test_watching_gives_everything_from_the_cursor_to_the_terminal_event(self, journal: Journal) -> None:
+        """The events that are there and those that come, each once, and then it ends."""
         await journal.create(record(last_id=2), entries(1, 2))
         seen: list[int] = []
 

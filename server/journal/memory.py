@@ -15,9 +15,9 @@ from askstream.server.journal.base import (
     Page,
     RunRecord,
     Size,
+    binds,
     first_bytes,
 )
-from askstream.server.journal.keys import binds
 from askstream.server.journal.notifier import AppendNotifier, follow
 
 

@@ -86,7 +86,7 @@ class ActiveRuns:
         turn = self._sessions.join(record.principal, record.session_id, if_busy)
         task, by = _task(record)
         run = self._add(record, task, self._orchestrators[by], turn)
-        # Whoever asks may be gone before the journal has answered; what it holds then has to live all the same.
+        # The client may leave before the journal has answered. A run that the journal holds must go on all the same.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
     async def _begin(self, run: Run, *, is_first: bool) -> tuple[RunRecord, bool]:
@@ -105,7 +105,7 @@ class ActiveRuns:
 
     async def resume(self, run_id: str) -> None:
         """Goes on with a run that nobody works on, unless it is active here, has ended, or this server goes away."""
-        async with self._resuming:  # of two who want it at once the second finds it active
+        async with self._resuming:  # the second of two calls at once finds the run active
             if run_id not in self._runs and not self.closed:
                 record = await self._journal.claim(run_id)
                 if record is not None:
@@ -174,7 +174,7 @@ class ActiveRuns:
 
 
 def _task(record: RunRecord) -> tuple[Task, str]:
-    """What the run is about, and the name of its orchestrator. Another server's record may lack some of it."""
+    """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
     options: dict[str, Any] = {"by": "team", "review": False, **orjson.loads(record.options)}
     task = Task(
         run_id=record.run_id,

@@ -1,4 +1,4 @@
-"""What the journal tells of the past: a run's events, and what a session has talked about so far."""
+"""Reads the past from the journal: a run's events, and a session's earlier questions and answers."""
 
 from askstream.server.events import Completed, Event, decode
 from askstream.server.journal import Journal, RunRecord

@@ -19,7 +19,7 @@ VALUE_BYTES = 16 * 1024
 
 @dataclass(slots=True)
 class Pending:
-    """What a run waits for.
+    """A question that a run waits for a human to answer.
 
     `claimed` is set with the `reply` that won, `settled` once that is durable, or never will be.
     """
@@ -98,7 +98,7 @@ class Pending:
 
 
 def judge(events: Iterable[Event], request_id: str, value: Json) -> None:
-    """What a late answer is told, from the log alone. Returns where the same answer had been given before.
+    """Judges a late answer from the log alone. Returns if the same answer was given before.
 
     Raises InputNotFound, InputConflict or InputExpired.
     """

@@ -1,4 +1,4 @@
-"""How much a run may use, and when its team has to stop. Defaults are the contract's, section 6; each is a setting."""
+"""The limits of a run, and the deadlines of its team. Defaults are the contract's, section 6; each is a setting."""
 
 from dataclasses import dataclass
 

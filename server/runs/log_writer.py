@@ -1,8 +1,8 @@
 """The single writer of one run's log: appends stamped events, and shows them to viewers once they are durable.
 
-What happens in one turn of the event loop is one append, durable as one: an event, say, and the checkpoint that was
-taken right after it. While an append is on its way to the disk, what happens meanwhile gathers and goes with the next:
-a run that is faster than the disk gets fewer and larger appends, not a longer queue.
+The events and the checkpoint of one iteration of the event loop are one append, durable together. While an append is
+on its way to the disk, later events are collected for the next one: a run that is faster than the disk gets fewer and
+larger appends, not a longer queue.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ class LogWriter:
         self._journal, self.channel = journal, channel
         self.now, self._log = clock, log
         self._loop = asyncio.get_running_loop()
-        # Appends are made in it: what a team's own context starts is cancelled with the team, and a journal's work,
-        # or that of a viewer who is written to, must outlive it.
+        # The context of all appends. Tasks that start in a team's context are cancelled with the team; those of the
+        # journal and of viewers must outlive it.
         self._context = Context()
         self._durable = self._stamping.head()  # what the journal holds; the stamping runs ahead of it
         self._pending: list[Entry] = []
@@ -56,7 +56,7 @@ class LogWriter:
         self._asked = self._saved = 0  # checkpoints asked for and durable
         self._work: asyncio.Future[Any] | None = None  # the journal's; one at a time
         self._next: asyncio.Handle | None = None  # what will give it some
-        self._settled: asyncio.Future[None] | None = None  # what others wait for: the next append is over
+        self._settled: asyncio.Future[None] | None = None  # resolved when the next append is over
         self._broken: JournalError | None = None
         self._ending = False
         self.emitted = 0  # counts all calls of emit, for whoever watches for silence
@@ -86,7 +86,7 @@ class LogWriter:
         return holder
 
     async def read_back(self) -> None:
-        """Takes in what earlier attempts wrote, so that the digest is one over the whole log."""
+        """Counts the events of earlier attempts, so that the digest covers the whole log."""
         last = 0
         while entries := await self._journal.read(self.created.run_id, last):
             last = entries[-1].id
@@ -100,7 +100,7 @@ class LogWriter:
         if self._broken is not None:
             raise self._broken
         if self._ending:
-            raise RunFailed("internal", "The run has ended.")  # told to a team that was given up
+            raise RunFailed("internal", "The run has ended.")  # for a team that went on after its run had ended
         entry = self._stamping.accept(draft, self.now())
         if entry is not None:
             self._pending.append(entry)
@@ -125,7 +125,7 @@ class LogWriter:
         await self.flush()
 
     async def flush(self) -> None:
-        """Returns once everything that was handed over so far is durable."""
+        """Returns once everything that was emitted so far is durable."""
         last, asked = self._stamping.last_id, self._asked
         while self._durable.last_id < last or self._saved < asked:
             await self._turn()
@@ -143,7 +143,7 @@ class LogWriter:
             await self._turn()
 
     def close(self) -> None:
-        """For a run that is left without an end: writes nothing that isn't on its way already."""
+        """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""
         self._ending, self._pending, self._saved = True, [], self._asked
 
     def _save(self, state: bytes) -> None:
@@ -152,20 +152,25 @@ class LogWriter:
         self._advance()
 
     def _advance(self) -> None:
-        """There is something to append, with all that this turn of the loop still brings."""
+        """Schedules an append, with all that comes in this iteration of the loop."""
         if self._next is None:
             self._next = self._loop.call_soon(self._append, context=self._context)
 
     def _append(self) -> None:
-        """Appends what has gathered, if anything has and the journal isn't at work."""
+        """Appends what is pending, unless the journal is still at work."""
         self._next = None
         if self._work is not None or self._broken is not None or (not self._pending and self._saved == self._asked):
             return
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
         head = self._stamping.head()
-        self._work = asyncio.ensure_future(self._journal.append(head, entries, checkpoint=state))
-        self._work.add_done_callback(partial(self._appended, head, entries, self._asked), context=self._context)
+        try:
+            self._work = asyncio.ensure_future(self._journal.append(head, entries, checkpoint=state))
+        except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
+            self._break(problem)
+            self._worked()
+        else:
+            self._work.add_done_callback(partial(self._appended, head, entries, self._asked), context=self._context)
 
     def _appended(self, head: Head, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
         self._work = None
@@ -203,7 +208,7 @@ class LogWriter:
             log.debug("run=%s can't be written", self.created.run_id, exc_info=problem)
 
     def _worked(self) -> None:
-        """The journal has done something, or will do nothing any more: go on, with what has gathered meanwhile."""
+        """The journal has finished, or has failed: wakes all who wait, and appends what is pending."""
         settled, self._settled = self._settled, None
         if settled is not None:
             settled.set_result(None)

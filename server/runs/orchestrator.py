@@ -1,4 +1,4 @@
-"""What a run needs of whoever answers its question. AutoGen stands behind it today; another framework can tomorrow."""
+"""The protocol between a run and the orchestrator that answers its question: AutoGen, or any other."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a human said to an `Inquiry`. `answered` is False where nobody did in time; `value` is None then."""
+    """A human's answer to an `Inquiry`. `answered` is False if nobody answered in time; `value` is None then."""
 
     value: Json
     answered: bool = True
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How a run ends well. `total_messages` counts the agents' messages; `usage` is summed over the whole run."""
+    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run."""
 
     final_response: str
     total_messages: int
@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """The team needs a human before it can go on. Everything else of it has been let go: `state` is all that is left.
+    """The team needs a human before it can go on. `state` is all that is kept of it.
 
     `schema` is a JSON Schema of the value that is expected. `seconds` is how long the team wants to wait, None for the
     server's own limit. Where nobody answers in time the run goes on with a `Reply` that says so, and the team decides.
@@ -72,7 +72,7 @@ class Inquiry:
 
 
 class Sink(Protocol):
-    """Where an orchestrator puts what happens, in order. One run, one sink, one writer."""
+    """Receives an orchestrator's events, in order. One run, one sink, one writer."""
 
     async def emit(self, draft: Draft) -> None:
         """Hands over an event. Returns at once while the log keeps up, else waits until it does.

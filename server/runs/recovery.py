@@ -1,4 +1,4 @@
-"""How a run goes on after its server died: all of it is read off the journal."""
+"""Reads from the journal how a run goes on after its server died."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What an earlier server left of a run: the checkpoint's state, a human's answer to it, or the wait for one.
+    """The state of a run that an earlier server left: its checkpoint, a human's answer to it, or the wait for one.
 
     `from_id` is the last event that stands; `orchestrator` does again what came after it.
     """
@@ -31,7 +31,7 @@ class Recovered:
 
 
 async def look(journal: Journal, record: RunRecord, orchestrator: Orchestrator | None) -> Recovered:
-    """What is left of an unfinished run. `orchestrator` is None where this server hasn't the one that began the run."""
+    """Recovers an unfinished run. `orchestrator` is None if this server lacks the one that began the run."""
     checkpoint = await journal.checkpoint(record.run_id)
     from_id = checkpoint.last_id if checkpoint else 1
     if orchestrator is None:

@@ -1,4 +1,4 @@
-"""What is done again and again: making room in the journal, and taking up runs that nobody works on."""
+"""Background jobs: drop old logs from the journal, and resume runs that nobody works on."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ RECOVER_PAUSE = 15
 
 
 async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = PAUSE) -> None:
-    """Never returns; cancel it. A journal that fails is told in the log and tried again."""
+    """Never returns; cancel it. A journal's failure is logged, and tried again."""
     while True:
         try:
             now = time.time()

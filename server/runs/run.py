@@ -126,7 +126,7 @@ class Run:
         return await self._answered()
 
     async def _answered(self) -> Outcome | Inquiry:
-        """What became of the question. Waits for the team, for a limit, or for a stop; leaves no task behind."""
+        """Lets the team work until it answers, a limit is reached, or a stop is asked for. Leaves no task behind."""
         began = monotonic()
         deadlines = RunDeadlines(
             limits=self._limits, began=began, worked=self._worked, heard_at=began, emitted=self.writer.emitted

@@ -1,4 +1,4 @@
-"""What can be done with runs: starting one, finding one, answering one, stopping one. A run belongs to the server."""
+"""The API of runs: start, find, answer, cancel and forget them. A run belongs to the server."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,7 @@ from askstream.server.events.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from askstream.server.journal import Entry, Journal, Page, RunRecord
-from askstream.server.journal.keys import binds
+from askstream.server.journal import Entry, Journal, Page, RunRecord, binds
 from askstream.server.runs import history
 from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
 from askstream.server.runs.human_input import judge
@@ -34,7 +33,7 @@ from askstream.server.runs.sessions import IfBusy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What somebody asks, after validation. `fingerprint` tells whether two requests with one key are the same."""
+    """A question after validation. `fingerprint` tells whether two requests with one key are the same."""
 
     text: str
     principal: str
@@ -123,7 +122,7 @@ class Runs:
         return found
 
     async def cancel(self, run_id: str, principal: str) -> RunRecord:
-        """Asks the run to stop and returns at once, with the record as it stands. Again is fine; so is too late."""
+        """Asks the run to stop and returns at once, with the record as it stands. Idempotent, also after the end."""
         record = await self.find(run_id, principal)
         if not record.ended:
             await self._active.resume(run_id)  # its log could not be written for a while
@@ -139,7 +138,7 @@ class Runs:
                 await self.cancel(run_id, principal)
 
     async def answer(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
-        """Gives a human's answer. It is durable then; the same one again is fine.
+        """Gives a human's answer. Returns when it is durable. Idempotent.
 
         Raises InvalidRequest for a value that doesn't fit, InputNotFound, InputConflict where another came first, and
         InputExpired where it comes too late.
@@ -155,7 +154,7 @@ class Runs:
         return await self.find(run_id, principal)
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
-        """What a run waits for, as its `input_requested` told; None for one that doesn't wait."""
+        """The data of the `input_requested` that a run waits on; None for one that doesn't wait."""
         run = self._active.get(run_id)
         return run.pending.shown() if run and run.pending else None
 
@@ -203,15 +202,15 @@ class Runs:
             await self._journal.forget(record.run_id)
 
     async def recover(self) -> None:
-        """Takes up what nobody works on: what an earlier process left unfinished, and runs whose log failed them.
+        """Resumes runs that nobody works on: those that an earlier process left, and those whose log failed.
 
-        Again is fine, and needed: no run is ever without a terminal event.
+        Call it again and again: every run gets its terminal event.
         """
         for left in await self._journal.unfinished():
             await self._active.resume(left.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
-        """The run that an idempotency key is bound to: the disk is asked only where it is none that is alive."""
+        """The run that holds an idempotency key: an active one, else the journal's."""
         now = self._clock().timestamp()
         alive = self._active.by_idempotency_key(principal, key)
         if alive is not None and binds(alive, now):

@@ -66,7 +66,7 @@ class Stamping:
         return self.stamp(draft, moment)
 
     def stamp(self, draft: Draft, moment: datetime) -> Entry:
-        """The entry of a draft whatever the log's size: an event by which a run begins or ends has always room."""
+        """The entry of a draft whatever the log's size: a run can always begin and end."""
         event_id = self.last_id + 1
         if getattr(draft.body, "progress", self._progress) < self._progress:
             draft = with_progress(draft, self._progress)
@@ -84,7 +84,7 @@ class Stamping:
         return entry
 
     def take_in(self, entry: Entry) -> None:
-        """An event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
+        """Adds an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
@@ -133,7 +133,7 @@ class Stamping:
             raise RunFailed("log_full", f"The run's log has outgrown the {most:,} events allowed.")
 
     def _shorter_line(self, draft: Draft, moment: datetime, size: int) -> bytes:
-        """That of a draft whose own line, of so many bytes, is longer than allowed."""
+        """The line of a draft after shortening; its own line, of `size` bytes, is longer than allowed."""
         line = codec.encode_as(_shortened(draft, size), self.last_id + 1, self._run_id, moment)
         if len(line) > self._limits.event_bytes:
             kind, most = draft.event_type, self._limits.event_bytes

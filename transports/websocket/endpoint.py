@@ -1,7 +1,7 @@
 """WebSocket: many runs over one socket, commands one way and the same envelopes as everywhere the other way.
 
-The shell around the protocol: it hands in what the client sent, performs the effects, and hands back what they led
-to. It has a task only while there is something to do.
+The shell around protocol.py: it passes the client's messages in, performs the effects, and passes their results back.
+It has a task only while there is something to do.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class Endpoint:
         self._connection.close(TOO_SLOW, "nothing was read for too long")
 
     def lost(self) -> None:
-        """What the client sent before that is still done, though it is sent no reply."""
+        """Messages that the client sent before are still handled, without a reply."""
         self._is_lost = True
         if self._heart is not None:
             self._heart.cancel()

@@ -1,7 +1,8 @@
 """The WebSocket conversation as a pure state machine: messages in, effects out. Time is an argument, in seconds.
 
-Nothing here waits or touches a socket, a run or a clock. The shell (websocket.py) hands in what the client sent and
-performs the effects; what they led to it hands back (`started`, `subscribed`, `acknowledged`, `refused`) for the reply.
+Nothing here waits or touches a socket, a run or a clock. The shell, endpoint.py, passes the client's messages in and
+performs the effects. It passes their results back (`started`, `subscribed`, `acknowledged`, `refused`), and sends the
+replies that it gets for them.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ SUBPROTOCOL = "askstream.v1"
 SUBSCRIPTIONS = 32
 MESSAGES_A_SECOND = 20.0
 BURST = 40.0
-# Who is refused this often without a pause isn't going to stop by itself.
+# A client that is refused this often without a pause won't stop by itself.
 RATE_REFUSALS = 100
 RATE_CLOSE = 4029
 REF_CHARACTERS = 128
@@ -157,7 +158,7 @@ class Conversation:
     _refusals: int = 0
 
     def received(self, text: str | bytes, now: float) -> list[Effect]:
-        """What to do about a message of the client's. Whatever it is, the conversation goes on."""
+        """The effects of a client's message. The conversation goes on, even after a bad one."""
         if not self._allowed(now):
             return self._rate_refused(text)
         raw = _object(text)
@@ -176,11 +177,11 @@ class Conversation:
         return _reply(ref, {"run_id": record.run_id, "after": after, "last_id": record.last_id, "state": record.state})
 
     def acknowledged(self, ref: Ref, record: RunRecord) -> Reply:
-        """A cancel or an answer has been taken; `record` is the run as it stands."""
+        """A cancel or an answer was accepted; `record` is the run as it stands."""
         return _reply(ref, {"run_id": record.run_id, "state": record.state})
 
     def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> Reply:
-        """Nothing came of it. `run_id` names the subscription that is off again."""
+        """The command failed. `run_id` names a subscription that is undone."""
         self.watching.discard(run_id or "")
         error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
         if refusal.retry_after is not None:
@@ -257,7 +258,7 @@ def _model(raw: dict[str, Any]) -> type[Message]:
 
 
 def _ref(raw: dict[str, Any]) -> Ref:
-    """What the client called its message, so that even a refusal can be told apart."""
+    """The message's `ref`, if it has a valid one: a refusal names it, too."""
     ref = raw.get("ref")
     try:
         return _REF.validate_python(ref, strict=True)

@@ -128,7 +128,7 @@ class GroupWriter:
         return job.future
 
     async def close(self) -> None:
-        """Writes what was submitted, then closes the connection. Again is fine."""
+        """Writes what was submitted, then closes the connection. Idempotent."""
         if self._closed:
             return
         last = self.submit(lambda _: None, soon=True)

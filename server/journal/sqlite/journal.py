@@ -17,8 +17,7 @@ from typing import Any, TextIO, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from askstream.server.events.errors import JournalError
-from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size
-from askstream.server.journal.keys import binds
+from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size, binds
 from askstream.server.journal.notifier import AppendNotifier, follow
 from askstream.server.journal.sqlite.group_writer import GroupWriter
 from askstream.server.journal.sqlite.tables import (

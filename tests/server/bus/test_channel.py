@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from askstream.server.bus import Batch
+from askstream.server.bus import Batch, Channel
 from askstream.server.bus.channel import Broadcast
 from askstream.server.events import EVERYTHING
 from tests.conformance.journals import entries
@@ -49,4 +49,35 @@ def test_a_subscriber_that_cannot_be_written_to_is_detached_and_harms_nobody(cap
     assert [each.got for each in subscribers] == [[first.line, second.line], [], [first.line, second.line]]
     assert [each.detached for each in subscribers] == [[], [(3, False)], []]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert caplog.records[0].exc_info
+
+
+def test_a_subscriber_that_cannot_be_detached_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    """All learn that nothing more comes."""
+
+    class Stuck(Subscriber):
+        def on_detached(self, cursor: int, *, ended: bool) -> None:
+            raise RuntimeError("broken")
+
+    broadcast, last = Broadcast("r", Lines(), EVERYTHING, 3), Subscriber()
+    for subscriber in (Stuck(), last):
+        broadcast.add(subscriber, subscriber.write)
+    broadcast.detach_all(ended=True)
+    assert last.detached == [(3, True)]
+    assert caplog.records[0].exc_info
+
+
+async def test_an_encoding_that_fails_fails_its_own_viewers_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The publisher goes on, and viewers with another encoding get the event."""
+
+    class Broken(Lines):
+        def encode(self, run_id: str, batch: Batch, /) -> bytes:
+            raise RuntimeError("broken")
+
+    channel, subscribers = Channel("r", base=3), [Subscriber(), Subscriber()]
+    for subscriber, encoding in zip(subscribers, (Broken(), Lines()), strict=True):
+        channel.broadcast(encoding, EVERYTHING).add(subscriber, subscriber.write)
+    channel.extend(entries(4, 4))
+    assert [each.got for each in subscribers] == [[], [entries(4, 4)[0].line]]
+    assert [each.detached for each in subscribers] == [[(3, False)], []]
     assert caplog.records[0].exc_info

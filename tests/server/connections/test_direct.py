@@ -112,6 +112,14 @@ async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> 
     assert (talk.handler.heard, talk.handler.losses, talk.line.closed) == ([], 1, True)
 
 
+async def test_what_comes_behind_a_broken_message_is_not_delivered() -> None:
+    """In the same packet: the connection has been failed."""
+    talk = Talk()
+    good, bad = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"ask", b"\xff"))
+    talk.socket.data_received(bad + good)
+    assert (talk.handler.heard, talk.handler.losses, talk.line.closed) == ([], 1, True)
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65_535, 65_536, 70_000])
 def test_a_frame_is_what_the_library_makes_of_it(size: int) -> None:
     """Its length is written in three ways."""

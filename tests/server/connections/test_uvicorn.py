@@ -428,7 +428,7 @@ async def test_plain_a_client_that_reads_nothing_gets_no_pongs() -> None:
     async with serving(application, direct=False) as port:
         reader, writer = await _asked(port, UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
+        cast(Any, writer.transport).pause_reading()
         for _ in range(32):
             writer.write((b"\x89\xfd\0\0\0\0" + bytes(125)) * 2**13)
             await writer.drain()

@@ -84,6 +84,19 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
     assert [entry.id for entry in await journal.read("r", 0)] == [1, 2]
 
 
+async def test_a_journal_that_raises_at_once_breaks_the_log_and_not_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was written by others, and isn't a coroutine function: whoever waits learns of it."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MemoryJournal, "append", refuses)
+    writer = _writer(open_journal("memory://"))
+    await writer.emit(THOUGHT)
+    with pytest.raises(JournalError):
+        await writer.flush()
+
+
 async def test_what_happens_while_the_disk_is_busy_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
     """However many turns of the loop that takes: 300 events are no more than two appends."""
     journal = open_journal("memory://")
