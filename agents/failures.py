@@ -5,6 +5,8 @@ apart by the names of their classes, which is all that is left of them once Auto
 spares importing the OpenAI library to name them.
 """
 
+import re
+import traceback
 from collections.abc import Mapping
 
 from askstream.server.events.errors import FailureCode, RunFailed
@@ -80,7 +82,10 @@ _BY_PROVIDER_CODE: Mapping[str, tuple[FailureCode, str]] = {
     ),
 }
 _BAD_RESPONSE = "The model's provider sent something that can't be read. Ask again; if it stays, check OPENAI_BASE_URL."
-_TEAM_FAILED = "The team failed while it was working on this question. The server's log says more at DEBUG."
+_TEAM_FAILED = (
+    "The team failed while it was working on this question. The server's log says where; "
+    "with LOG_LEVEL=DEBUG it has the traceback."
+)
 
 
 def of_model(problem: Exception) -> RunFailed:
@@ -103,6 +108,28 @@ def of_text(text: str) -> RunFailed:
 def of_team() -> RunFailed:
     """The failure for any error of the team's own."""
     return RunFailed("team_failed", _TEAM_FAILED)
+
+
+# A line of a traceback that AutoGen has put into the text of an error.
+_FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+), in ', re.MULTILINE)
+_PASSED_ON = "\nTraceback:\n"
+
+
+def origin(problem: BaseException) -> str:
+    """The error's type, and the file and line that raised it, for the log. None of its words, which may be secret.
+
+    Of an error that an agent raised AutoGen leaves `Type: message` and a traceback, as the text of a RuntimeError.
+    """
+    head, passed_on, trace = str(problem).partition(_PASSED_ON)
+    if passed_on and (frames := _FRAME.findall(trace)):
+        name = re.match(r"[\w.]*", head)
+        return _place(name[0] if name else "", *frames[-1])
+    raised = traceback.extract_tb(problem.__traceback__)
+    return _place(type(problem).__name__, raised[-1].filename, raised[-1].lineno) if raised else type(problem).__name__
+
+
+def _place(name: str, file: str, line: object) -> str:
+    return f"{name} at {file}:{line}"
 
 
 def cut_short() -> RunFailed:

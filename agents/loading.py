@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from askstream.agents import failures
 from askstream.server import plugins
 from askstream.server.events.errors import RunFailed
 
@@ -33,9 +34,10 @@ class Factory:
             if inspect.isawaitable(made):
                 made = await made
         except Exception as problem:
-            log.warning("the factory of --team %s failed: %s", self.spec, type(problem).__name__)
-            log.debug("the factory of --team %s failed", self.spec, exc_info=problem)
-            raise _unavailable(self.spec, f"its factory raised {type(problem).__name__}") from problem
+            log.warning("the team's factory %s failed: %s", self.spec, failures.origin(problem))
+            log.debug("the team's factory %s failed", self.spec, exc_info=problem)
+            why = f"its factory raised {type(problem).__name__}; with LOG_LEVEL=DEBUG the log has the traceback"
+            raise _unavailable(self.spec, why) from problem
         return _as_team(made, self.spec)
 
     def _call(self, client: "ChatCompletionClient | None") -> Any:

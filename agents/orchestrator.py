@@ -157,7 +157,7 @@ def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str
             break
     else:
         cause, failure = problem, failures.of_text(head)
-    log.warning("run=%s: %s, from a %s", run_id, failure.code, type(cause).__name__)
+    log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
     log.debug("run=%s: the team failed", run_id, exc_info=problem)
     return failure
 

@@ -47,4 +47,7 @@ async def test_stream() -> None:
 
 if __name__ == "__main__":
     asked = " ".join(sys.argv[1:])
-    asyncio.run(test_stream() if asked == "test" else stream_question(asked or QUESTION))
+    try:
+        asyncio.run(test_stream() if asked == "test" else stream_question(asked or QUESTION))
+    except aiohttp.ClientConnectorError:
+        sys.exit(f"No server answers at {URL}. Start one with `python3 dev.py run`, or name another in ASKSTREAM_URL.")

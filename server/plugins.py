@@ -35,7 +35,7 @@ def named(name: str, table: Mapping[str, str], what: str) -> Any:
     try:
         return load(table.get(name, name))
     except ValueError as problem:
-        expected = f"one of {sorted(table)} or package.module:attribute"
+        expected = f"one of {sorted(table)} or package.module:attribute" if table else "package.module:attribute"
         raise ValueError(f"expected the name of {what}, {expected}, got {name!r}: {problem}") from problem
 
 

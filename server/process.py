@@ -78,7 +78,7 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
         listening.bind((host, port))
     except OSError as problem:
         listening.close()
-        raise AddressInUse(f"can't listen on {host}:{port}: {problem.strerror}") from problem
+        raise AddressInUse(f"can't listen on {host}:{port}: {problem.strerror}; choose another port") from problem
     return listening
 
 

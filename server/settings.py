@@ -3,6 +3,7 @@
 Only app.py, process.py, embedded.py and cli.py read them; everything else takes plain arguments.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,9 @@ def _env(*names: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Times in seconds. A field `x` is the variable ASKSTREAM_X unless it names another."""
 
-    model_config = SettingsConfigDict(env_prefix="ASKSTREAM_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ASKSTREAM_", extra="ignore", populate_by_name=True, enable_decoding=False
+    )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -71,6 +74,17 @@ class Settings(BaseSettings):
     keep_seconds: float = Field(default=24 * 3600, gt=0, description="how long the log of a run that ended is kept")
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
+
+    @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        """Variables are text. pydantic-settings would read their JSON, but not say what is wrong with it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as problem:
+            raise ValueError(f'expected JSON, such as ["…"] or {{"…": …}}, got {value!r}') from problem
 
     @field_validator("root_path")
     @classmethod

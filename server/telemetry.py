@@ -19,13 +19,13 @@ TOGETHER_SECONDS = 0.01
 def configure(level: str, file: Path | None = None) -> None:
     """Sets up the loggers `stream_events` and `__main__`, and all others, on standard error and in `file`.
 
-    Raises ValueError for a level that logging doesn't know.
+    Raises ValueError for a level that logging doesn't know, and for a file that can't be written.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"expected LOG_LEVEL to be DEBUG, INFO, WARNING or ERROR, got {level!r}")
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _check_writable(file)
     _outfit(logging.getLogger(), FORMAT, number, file)
     stream = logging.getLogger("stream_events")
     _outfit(stream, STREAM_FORMAT, number, file)
@@ -34,6 +34,15 @@ def configure(level: str, file: Path | None = None) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
     # We log our server's start and stop ourselves; uvicorn's lines would repeat that, also for the offline analyst's.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
+
+
+def _check_writable(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("a").close()
+    except OSError as problem:
+        wanted = "expected ASKSTREAM_LOG_FILE to be a file that can be written"
+        raise ValueError(f"{wanted}, got {str(file)!r}: {problem.strerror}") from problem
 
 
 class StreamLog:

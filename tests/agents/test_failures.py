@@ -1,7 +1,10 @@
 """Each way in which a provider misbehaves ends a run with its own stable code, and its own words reach nobody."""
 
+import inspect
+import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import pytest
 from autogen_agentchat.agents import AssistantAgent
@@ -159,3 +162,22 @@ async def test_a_failure_that_an_agent_got_over_is_forgotten() -> None:
     async with provider(replies) as fake, orchestrator(fake, make) as team:
         answer = await team.run(task(), Recorder())
     assert answered(answer).final_response == "got over it"
+
+
+class Careless(AssistantAgent):
+    """An agent of one's own with a mistake in it."""
+
+    async def on_messages_stream(self, messages: object, cancellation_token: object) -> AsyncGenerator[Any]:
+        raise KeyError("a secret")
+        yield
+
+
+async def test_the_log_names_the_line_of_an_agents_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    """AutoGen leaves only a text of what an agent raised. Type, file and line are logged, and none of its words."""
+    async with provider([]) as fake:
+        problem = await failure(fake, lambda client: Careless("Solo", client))
+    assert problem.code == "team_failed"
+    lines, first = inspect.getsourcelines(Careless.on_messages_stream)
+    line = first + next(at for at, text in enumerate(lines) if "raise" in text)
+    (logged,) = (record.getMessage() for record in caplog.records if record.name == "askstream.agents.orchestrator")
+    assert re.search(rf"team_failed, from a KeyError at .*test_failures\.py:{line}$", logged)

@@ -1,5 +1,6 @@
 """A team of one's own is found, called for each run, and refused in words that help when it can't be had."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,12 +99,16 @@ def test_a_bad_name_is_refused_at_once(module: str, spec: str, words: str) -> No
     assert caught.value.code == "team_unavailable"
 
 
-async def test_a_factory_that_fails_is_named_without_its_words(module: str) -> None:
-    """They may hold anything."""
+async def test_a_factory_that_fails_is_named_without_its_words(module: str, caplog: pytest.LogCaptureFixture) -> None:
+    """They may hold anything. The log says which line of whose code it was."""
     with pytest.raises(RunFailed, match="raised LookupError") as caught:
         await loading.load(f"{module}:fails").team(CLIENT)
     assert "secret" not in str(caught.value)
     assert caught.value.code == "team_unavailable"
+    assert "LOG_LEVEL=DEBUG" in str(caught.value)
+    line = 1 + SOURCE.splitlines().index('    raise LookupError("secret")')
+    assert re.search(rf"LookupError at .*{module}\.py:{line}$", caplog.text, re.MULTILINE)
+    assert "secret" not in caplog.text
 
 
 async def test_a_lone_agent_takes_one_turn(module: str) -> None:

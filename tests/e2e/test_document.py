@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,16 +55,32 @@ def test_the_python_client_with_test(server: ServerProcess) -> None:
     assert "TestAgent: " in _client(server, "test")
 
 
+def test_the_python_client_without_a_server() -> None:
+    """It says in one line where it looked and what to do."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and doesn't listen
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        done = _run_client(url, "test")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"No server answers at {url}. Start one")
+
+
 def _client(server: ServerProcess, argument: str) -> str:
-    done = subprocess.run(
+    done = _run_client(server.url, argument)
+    done.check_returncode()
+    return done.stdout
+
+
+def _run_client(url: str, argument: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, str(ROOT / "examples" / "streaming_client_example.py"), argument],
-        env={"ASKSTREAM_URL": server.url, "PATH": ""},
+        env={"ASKSTREAM_URL": url, "PATH": ""},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=3 * PATIENCE,
     )
-    return done.stdout
 
 
 # As the document prints it, but that it collects what it would log, and reads on where the document's stops at the

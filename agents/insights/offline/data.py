@@ -109,7 +109,7 @@ def _figures(plan: Understanding) -> Fetch:
     thought = (
         f"{', '.join(MEASURES[m].label.lower() for m in plan.measures)} of {plan.period.label}, and how it came about."
     )
-    results = yield Act(thought.capitalize(), (*key, course))
+    results = yield Act(thought[:1].upper() + thought[1:], (*key, course))
     return _there(
         [key_figures(measures, plan, results[:-1]), table("Month by month", results[-1], plan.measures)],
     )

@@ -6,10 +6,12 @@ The analyst itself is imported by `load`, or else by the first request: a server
 
 import asyncio
 import hmac
+import logging
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, cast
@@ -26,6 +28,7 @@ Json = Mapping[str, Any]
 MODEL: Final = "offline-analyst (rules, no LLM)"
 _MAX_BODY: Final = 4 * 1024 * 1024  # a conversation of forty messages with their tool results stays far below
 _GRACE: Final = 1  # seconds for open answers when the endpoint closes
+_is_ours: ContextVar[bool] = ContextVar("_is_ours", default=False)  # whether the offline endpoint's server is running
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,30 @@ async def serve() -> AsyncGenerator[Endpoint]:
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config)
-    # Owned by this context alone: a task group would wrap whatever ends the context into a group of errors.
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    with _quiet_logger():
+        # Owned by this context alone: a task group would wrap whatever ends the context into a group of errors.
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await server.ready.wait()
+            yield Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@contextmanager
+def _quiet_logger() -> Generator[None]:
+    """Keeps this server's lines below WARNING out of uvicorn's logger. A host under uvicorn would see two starts."""
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or not _is_ours.get()
+
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(is_shown)
     try:
-        await server.ready.wait()
-        yield Endpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
+        yield
     finally:
-        server.should_exit = True
-        await serving
+        logger.removeFilter(is_shown)
 
 
 def application(key: str) -> Starlette:
@@ -96,6 +115,11 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """In a task of its own, whose context says so."""
+        _is_ours.set(True)
+        await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -52,7 +52,6 @@ class SqliteJournal:
     survives = True
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _only_server(path)
         self._path = path
         self._notifier = AppendNotifier()
@@ -158,7 +157,12 @@ def open_url(url: str, *, synchronous: str) -> SqliteJournal:
 
 def _only_server(path: Path) -> TextIO:
     """Holds the lock beside the file until it is closed; the system drops it when the process dies."""
-    lock = path.with_name(path.name + ".lock").open("w")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as problem:
+        where = f"{str(path.parent)!r}: {problem.strerror}"
+        raise JournalError(f"can't write to the data folder {where}; choose another with ASKSTREAM_DATA") from problem
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as problem:

@@ -42,7 +42,7 @@ async def test_every_backend_in_the_table_can_be_opened(tmp_path: Path) -> None:
     [
         ("postgres://host/db", "memory://, sqlite:// or package.module:attribute, got 'postgres://host/db'"),
         ("nonsense", "got 'nonsense'"),
-        (f"{HERE}:missing", f"a journal, .*got '{HERE}:missing': {HERE} has no missing"),
+        (f"{HERE}:missing", f"a journal, package.module:attribute, got '{HERE}:missing': {HERE} has no missing"),
         ("no_such_module:it?x", "there is no module no_such_module"),
         (f"{HERE}:number", "the protocol Journal of .*:number', got a int, which has no survives, create, keyed"),
     ],

@@ -40,6 +40,7 @@ class Story:
 
     said: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     calls: list[Called] = field(default_factory=list[Called])
+    thoughts: list[str] = field(default_factory=list[str])
 
     @property
     def order(self) -> list[str]:
@@ -146,6 +147,7 @@ async def _turn(agent: str, context: list[dict[str, Any]], tools: dict[str, Tool
                 return text
             case Act(thought, calls) as act:
                 position = len(context)
+                story.thoughts.append(thought)
                 context.append({"role": "assistant", "content": thought, "tool_calls": _wire(act, position)})
                 for call in calls:
                     assert call.name in TOOLS[agent], f"{agent} has no tool {call.name}"

@@ -39,6 +39,12 @@ async def test_the_monthly_report_has_all_that_a_report_needs(path: Path, data: 
     assert all(part in story.report for part in ("## Findings", "## Figures", "## SQL behind the figures"))
 
 
+async def test_a_thought_names_its_period_as_it_is_written(path: Path) -> None:
+    """A month keeps its capital letter."""
+    story = await ask(path, "What was revenue in March 2026?")
+    assert "Revenue of March 2026, and how it came about." in story.thoughts
+
+
 async def test_the_charts_show_the_figures(path: Path, data: sqlite3.Connection) -> None:
     """What is drawn is what plain SQL gives."""
     story = await ask(path, "Generate a monthly business report")

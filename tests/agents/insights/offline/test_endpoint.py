@@ -214,3 +214,14 @@ def test_tokens_are_word_pieces() -> None:
     """The stated rule: up to four letters or digits, or one other sign."""
     assert count_tokens("Revenue fell by 12%.") == 2 + 1 + 1 + 1 + 1 + 1
     assert count_tokens("") == 0
+
+
+async def test_its_start_and_end_are_not_in_a_hosts_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A host's uvicorn logs its own; while the endpoint is open that logger works, and is left as it was."""
+    logger = logging.getLogger("uvicorn.error")
+    filters = list(logger.filters)
+    with caplog.at_level("INFO", logger="uvicorn.error"):
+        async with serve():
+            logger.info("the host's own")
+    assert [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"] == ["the host's own"]
+    assert logger.filters == filters

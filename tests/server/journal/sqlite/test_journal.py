@@ -58,6 +58,13 @@ async def test_a_second_server_on_the_same_file_is_kept_out(journal: SqliteJourn
         SqliteJournal(path)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    """Also for root, for whom a folder without rights is as good as any: here it is a file."""
+    (tmp_path / "data").touch()
+    with pytest.raises(JournalError, match=r"can't write to the data folder '.*data': .*ASKSTREAM_DATA"):
+        SqliteJournal(tmp_path / "data" / "askstream.db")
+
+
 async def test_many_runs_share_a_commit(journal: SqliteJournal, path: Path) -> None:
     """Appends that arrive together are written together: far fewer commits than appends."""
     await asyncio.gather(*(journal.create(record(f"r{n}", last_id=1), entries(1, 1)) for n in range(300)))

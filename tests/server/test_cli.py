@@ -1,0 +1,40 @@
+"""What the command answers without serving: its version, and one line for what an operator set wrong."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from askstream.server.cli import app
+
+
+def test_it_says_its_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"askstream {version('askstream')}\n")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ASKSTREAM_TRANSPORTS", "sse", "transports: Value error, expected JSON, .* got 'sse'"),
+        ("ASKSTREAM_MODEL_INFO", "{", "model_info: Value error, expected JSON, .* got '{'"),
+        ("ASKSTREAM_MESSAGES", "many", "messages: "),
+        ("ASKSTREAM_LOG_FILE", "{file}/server.log", "expected ASKSTREAM_LOG_FILE to be .*server.log"),
+        ("LOG_LEVEL", "LOUD", "LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    """It names the setting and what to do; nobody has to read a traceback."""
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, value.replace("{file}", str(tmp_path / "file")))
+    done = CliRunner().invoke(app, ["serve", "--port", "0"])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("askstream: ")
+    assert re.search(words, line)
