@@ -63,6 +63,9 @@ def serve(
 
 def _serve(settings: Any) -> None:
     import asyncio
+    import gc
+
+    gc.disable()  # until the server listens: what is imported stays, so a search of it finds nothing
 
     from askstream.server import process, telemetry
     from askstream.server.events.errors import AskstreamError

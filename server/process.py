@@ -137,6 +137,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
     async with create_app(settings).open() as app:
         server = Server(config(app, direct=settings.direct))
         gc.freeze()  # all objects so far live as long as the server: they are never searched again
+        gc.enable()
         app.warmed.add_done_callback(lambda _: gc.freeze())
         stop = Stop(app, server)
         stop.on_signals()
