@@ -101,10 +101,12 @@ class Viewer:
         if found is None or is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
             return False
         batch = batch_of(found, self._cursor, self.wanted) if found else None
+        # Encoded before it subscribes: an encoding that fails must not leave a subscriber that lacks these events.
+        data = encoding.encode(self.run_id, batch) if batch is not None and (batch.items or batch.hidden) else None
         self._handler, self._broadcast = handler, channel.broadcast(encoding, self.wanted)
         self._broadcast.add(self, write)
-        if batch is not None and (batch.items or batch.hidden):
-            write(encoding.encode(self.run_id, batch))
+        if data is not None:
+            write(data)
         return True
 
     def unsubscribe(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -323,4 +323,27 @@ async def test_a_log_that_is_dropped_while_it_is_read_ends_with_what_is_missing(
     assert await log.journal.forget("r")
     assert await viewer.next() == Batch([Gap(from_=seen + 1, to=4, reason="trimmed")], 4, ended=True)
     assert await viewer.next() == Batch([], 4, ended=True)
+    viewer.close()
+
+
+async def test_an_encoding_that_fails_leaves_no_subscriber_with_a_hole(log: Log) -> None:
+    """The viewer still lacks what could not be encoded, and nothing behind it is written."""
+
+    class Broken:
+        heartbeat, heartbeat_seconds = b"", 0.0
+
+        def encode(self, run_id: str, batch: Batch, /) -> bytes:
+            if batch.cursor == 2:
+                raise RuntimeError("broken")
+            return b"later"
+
+    await log.begin(1)
+    await log.add(entry(2))
+    viewer = await log.bus.attach("r", after=1)
+    written: list[bytes] = []
+    with pytest.raises(RuntimeError):
+        viewer.subscribe(cast(Any, None), written.append, Broken())
+    await log.add(entry(3))
+    await asyncio.sleep(0.01)
+    assert (written, viewer.cursor) == ([], 1)
     viewer.close()
