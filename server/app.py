@@ -24,7 +24,7 @@ from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError, NotStarted
-from askstream.server.http.routes import Desk
+from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
@@ -244,11 +244,13 @@ def _service(
     settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[None]
 ) -> Service:
     drain = Drain(context.bus, context.runs, settings.drain_seconds)
-    ways = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
-    desk = Desk(context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting)
+    transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
+    http_routes = HttpRoutes(
+        context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting
+    )
     return Service(
-        asgi=_asgi(settings, [*ways, *desk.routes()]),
-        sockets={route.path.encode(): route for route in ways if isinstance(route, SocketRoute)},
+        asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
+        sockets={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
         model=model,
         warmed=warmed,

@@ -19,7 +19,7 @@ from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import Page, RunRecord
-from askstream.server.problems import problem
+from askstream.server.problems import problem_response
 from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
@@ -57,7 +57,7 @@ class Static(StaticFiles):
         return response
 
 
-class Desk:
+class HttpRoutes:
     """The routes beside those of the transports. `ready` says whether this server accepts new work."""
 
     def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
@@ -100,7 +100,9 @@ class Desk:
     async def readiness(self, request: Request) -> Response:
         if self._ready():
             return Json({"status": "ready"})
-        return problem(503, "The server is going away", "draining", "Ask another server, or this one again soon.")
+        return problem_response(
+            503, "The server is going away", "draining", "Ask another server, or this one again soon."
+        )
 
     async def openapi(self, request: Request) -> Response:
         prefix = addresses.root(request.scope)
@@ -116,7 +118,9 @@ class Desk:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, new = await self._runs.start(ask.question_of(EVERYBODY))
         try:
-            return _answer(await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id)))
+            return _outcome_response(
+                await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id))
+            )
         except ClientLeft:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.left(record.run_id, EVERYBODY)
@@ -176,16 +180,16 @@ class Desk:
         return Response(status_code=204)
 
 
-def _answer(event: Event) -> Response:
+def _outcome_response(event: Event) -> Response:
     headers = {"X-Run-Id": event.run_id}
     match event.body:
         case Completed(final_response=text):
             message = {"role": "assistant", "content": text}
             return Json({"status": "Success", "message": message, "run_id": event.run_id}, headers=headers)
         case Failed(error=code):
-            return problem(502, "The run failed", code, event.message, headers)
+            return problem_response(502, "The run failed", code, event.message, headers)
         case _:
-            return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
+            return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
 
 
 def _paging(request: Request) -> tuple[int, Page | None]:
