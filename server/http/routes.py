@@ -18,7 +18,7 @@ from askstream.server.events.errors import InvalidRequest, RunActive
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
-from askstream.server.journal import Page, RunRecord
+from askstream.server.journal import ListPosition, RunRecord
 from askstream.server.problems import problem_response
 from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
@@ -138,7 +138,7 @@ class HttpRoutes:
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._shown(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
-            page["next"] = addresses.runs(request.scope, limit=limit, before=_page_mark(records[limit - 1]))
+            page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
         return Json(page)
 
     async def show(self, request: Request) -> Response:
@@ -192,22 +192,22 @@ def _outcome_response(event: Event) -> Response:
             return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
 
 
-def _paging(request: Request) -> tuple[int, Page | None]:
+def _paging(request: Request) -> tuple[int, ListPosition | None]:
     query = request.query_params
     limit = query.get("limit", str(LISTED))
     if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MOST_LISTED):
         raise InvalidRequest(f"limit: a whole number from 1 to {MOST_LISTED} is expected.")
-    return int(limit), _page(query["before"]) if "before" in query else None
+    return int(limit), _parse_position(query["before"]) if "before" in query else None
 
 
-def _page_mark(record: RunRecord) -> str:
+def _format_position(record: RunRecord) -> str:
     """The mark at which the next page begins. Opaque to clients."""
     return f"{record.created_at!r}_{record.run_id}"
 
 
-def _page(mark: str) -> Page:
+def _parse_position(mark: str) -> ListPosition:
     moment, _, run_id = mark.partition("_")
     try:
-        return Page(float(moment), run_id)
+        return ListPosition(float(moment), run_id)
     except ValueError:
         raise InvalidRequest("before: take it from `next` of the page before.") from None

@@ -130,7 +130,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPosition:
     """The position in a listing, newest first: the next page has the runs before this one."""
 
     created_at: float
@@ -183,7 +183,7 @@ class Journal(Protocol):
         """The checkpoint that an append saved last; None if there was none."""
         ...
 
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         """A principal's runs, newest first."""
         ...
 

@@ -16,7 +16,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
-from askstream.server.journal.base import RECORD_SECONDS, Checkpoint, Entry, Head, Journal, Page, RunRecord, Size
+from askstream.server.journal.base import (
+    RECORD_SECONDS,
+    Checkpoint,
+    Entry,
+    Head,
+    Journal,
+    ListPosition,
+    RunRecord,
+    Size,
+)
 
 # Only a way to fail: each promise is checked within a moment.
 SECONDS = 60
@@ -201,10 +210,10 @@ class JournalConformance:
             await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
         await journal.create(record("other", principal="other"), [])
         seen: list[str] = []
-        before: Page | None = None
+        before: ListPosition | None = None
         while page := await journal.runs("p", before=before, limit=2):
             seen += [each.run_id for each in page]
-            before = Page(page[-1].created_at, page[-1].run_id)
+            before = ListPosition(page[-1].created_at, page[-1].run_id)
         _expect(seen, ["r6", "r5", "r4", "r3", "r2", "r1", "r0"])
 
     @_promise

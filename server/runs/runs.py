@@ -22,7 +22,7 @@ from askstream.server.events.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from askstream.server.journal import Entry, Journal, Page, RunRecord, binds
+from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, binds
 from askstream.server.runs import history
 from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
 from askstream.server.runs.human_input import judge
@@ -110,7 +110,7 @@ class Runs:
             raise RunNotFound
         return record
 
-    async def page(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def page(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         """The principal's runs, newest first."""
         return await self._journal.runs(principal, before=before, limit=limit)
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from askstream.server.events.errors import OutOfOrder
-from askstream.server.journal import READ_BYTES, Entry, Head, Journal, Page, RunRecord, Size, open_journal
+from askstream.server.journal import READ_BYTES, Entry, Head, Journal, ListPosition, RunRecord, Size, open_journal
 from askstream.server.journal.conformance import JournalConformance
 from askstream.server.journal.memory import MemoryJournal
 from tests.conformance.journals import Yielding
@@ -100,7 +100,7 @@ class Indiscreet(MemoryJournal):
 
 
 class OldestFirst(MemoryJournal):
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         return (await super().runs(principal, before=before, limit=limit))[::-1]
 
 

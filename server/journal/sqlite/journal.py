@@ -17,7 +17,16 @@ from typing import Any, TextIO, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from askstream.server.events.errors import JournalError
-from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size, binds
+from askstream.server.journal.base import (
+    READ_BYTES,
+    RECORD_SECONDS,
+    Checkpoint,
+    Entry,
+    ListPosition,
+    RunRecord,
+    Size,
+    binds,
+)
 from askstream.server.journal.notifier import AppendNotifier, follow
 from askstream.server.journal.sqlite.group_writer import GroupWriter
 from askstream.server.journal.sqlite.tables import (
@@ -95,7 +104,7 @@ class SqliteJournal:
         row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
         return Checkpoint(*row) if row else None
 
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
         return await self._records(
             "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
