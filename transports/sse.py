@@ -16,7 +16,7 @@ from askstream.server import addresses
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewable
+from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
@@ -46,7 +46,7 @@ class Sse:
     async def ask_stream(self, request: Request) -> "RunStream":
         """Starts a run and streams it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        record, new = await self._context.runs.start(ask.question_of(EVERYBODY))
+        record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
         viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
@@ -62,7 +62,7 @@ class Sse:
     async def events(self, request: Request) -> "Response | RunStream":
         """Replays a run's log from a cursor, then goes on live."""
         record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
-        view, after = read_view(request), viewable(record, read_cursor(request, record.last_id))
+        view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
         wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE

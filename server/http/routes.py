@@ -116,7 +116,7 @@ class HttpRoutes:
     async def ask(self, request: Request) -> Response:
         """The same run as on /ask-stream, awaited."""
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, new = await self._runs.start(ask.question_of(EVERYBODY))
+        record, new = await self._runs.start(ask.to_question(EVERYBODY))
         try:
             return _outcome_response(
                 await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id))
@@ -128,7 +128,7 @@ class HttpRoutes:
 
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, _ = await self._runs.start(ask.question_of(EVERYBODY))
+        record, _ = await self._runs.start(ask.to_question(EVERYBODY))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
         return self._one(request, record, 202, headers)
 

@@ -18,7 +18,7 @@ from askstream.server.bus import Viewer
 from askstream.server.connections import SocketConnection, SocketRoute
 from askstream.server.events.errors import AskstreamError, Refused
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, viewable
+from askstream.server.requests import EVERYBODY, viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
 from askstream.transports.formats import WS_TEXT, Encoding
@@ -160,7 +160,7 @@ class Endpoint:
 
     async def _start(self, effect: Start) -> None:
         try:
-            record, new = await self._context.runs.start(effect.ask.question_of(EVERYBODY))
+            record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY))
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem)
             return
@@ -174,7 +174,7 @@ class Endpoint:
     async def _subscribe(self, effect: Subscribe) -> None:
         try:
             record = await self._context.runs.find(effect.run_id, EVERYBODY)
-            after = viewable(record, effect.after)
+            after = viewer_cursor(record, effect.after)
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)
             return

@@ -22,7 +22,7 @@ from askstream.server.events.errors import (
     TooManySubscriptions,
 )
 from askstream.server.journal import RunRecord
-from askstream.server.requests import Ask, Input, Token, View, validate
+from askstream.server.requests import Ask, Identifier, Input, View, validate
 
 SUBPROTOCOL = "askstream.v1"
 # Contract section 6. A person and a program that steers several runs both stay far below.
@@ -51,24 +51,24 @@ class AskMessage(Ask):
 class SubscribeMessage(View):
     type: Literal["subscribe"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
     after: Literal["latest"] | int = 0
 
 
 class UnsubscribeMessage(_Message):
     type: Literal["unsubscribe"]
-    run_id: Token
+    run_id: Identifier
 
 
 class CancelMessage(_Message):
     type: Literal["cancel"]
-    run_id: Token
+    run_id: Identifier
 
 
 class InputMessage(Input):
     type: Literal["input"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
 
 
 class PingMessage(_Message):
@@ -200,7 +200,7 @@ class Conversation:
         match message:
             case AskMessage(ref=ref):
                 self._check_room()
-                return [Start(ref, message.within(self.question_characters))]
+                return [Start(ref, message.check_question(self.question_characters))]
             case SubscribeMessage(ref=ref, run_id=run_id):
                 return [self._subscribe(message)]
             case UnsubscribeMessage(ref=ref, run_id=run_id):
