@@ -24,14 +24,14 @@ def encode(event: Event) -> bytes:
     return encode_as(event, event.id, event.run_id, event.timestamp)
 
 
-def encode_as(said: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
+def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
     """The same for what becomes an event of that id, then and there."""
     event = {
-        "event_type": TYPE_NAMES[type(said.body)],
+        "event_type": TYPE_NAMES[type(draft.body)],
         "timestamp": rfc3339(moment),
-        "agent_name": said.agent_name,
-        "message": said.message,
-        "data": data(said.body),
+        "agent_name": draft.agent_name,
+        "message": draft.message,
+        "data": data(draft.body),
         "id": event_id,
         "run_id": run_id,
     }

@@ -11,9 +11,9 @@ from datetime import datetime
 from askstream.server.events import (
     AgentChunk,
     AgentResponse,
-    Body,
     Completed,
     Draft,
+    EventBody,
     ToolExecution,
     codec,
     with_progress,
@@ -103,7 +103,7 @@ class Stamping:
         self._log_events -= written.log_events - left.events
         self._log_bytes -= written.log_bytes - left.bytes
 
-    def _count(self, body: Body, entry: Entry) -> None:
+    def _count(self, body: EventBody, entry: Entry) -> None:
         """Usage adds up by responses; the terminal event's own is the whole."""
         self.last_id = entry.id
         self._log_events += 1

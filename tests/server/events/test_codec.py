@@ -12,12 +12,12 @@ from askstream.server.events import (
     AgentChunk,
     AgentResponse,
     AgentThinking,
-    Body,
     Cancelled,
     Completed,
     Draft,
     Drain,
     Event,
+    EventBody,
     Failed,
     Gap,
     InputRequested,
@@ -36,7 +36,7 @@ from askstream.server.events import (
 from askstream.server.events.codec import text
 
 MOMENT = datetime(2026, 11, 22, 10, 30, 0, 123_000, tzinfo=UTC)
-BODIES: list[Body] = [
+BODIES: list[EventBody] = [
     Started(question="Why?", session_id="s", model="m"),
     AgentThinking(progress=25),
     AgentResponse(progress=50, usage=Usage(7, 8), message_id="x"),
@@ -52,12 +52,12 @@ BODIES: list[Body] = [
 ]
 
 
-def event(body: Body, message: str = "hello") -> Event:
+def event(body: EventBody, message: str = "hello") -> Event:
     return Event(7, "run", MOMENT, "PlanningAgent", message, body)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
-def test_what_was_encoded_decodes_to_the_same_event(body: Body) -> None:
+def test_what_was_encoded_decodes_to_the_same_event(body: EventBody) -> None:
     """Both ends of a wire agree on every type of event."""
     assert decode(encode(event(body))) == event(body)
 
