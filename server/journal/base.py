@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
+RunState: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
 # One read, and one write to a lagging viewer: large enough to make system calls rare, small enough to be fair.
 READ_BYTES = 64 * 1024
@@ -51,7 +51,7 @@ class Head(NamedTuple):
 
     run_id: str
     attempt: int
-    state: State
+    state: RunState
     progress: int
     last_id: int
     prompt_tokens: int
@@ -81,7 +81,7 @@ class RunRecord:
     idempotency_key: str | None = None
     fingerprint: str = ""
     attempt: int = 1
-    state: State = "running"
+    state: RunState = "running"
     progress: int = 0
     last_id: int = 0
     prompt_tokens: int = 0

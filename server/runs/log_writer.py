@@ -16,7 +16,7 @@ from typing import Any
 from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
-from askstream.server.journal import Entry, Head, Journal, RunRecord, Size, State
+from askstream.server.journal import Entry, Head, Journal, RunRecord, RunState, Size
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
 from askstream.server.telemetry import StreamLog
@@ -130,7 +130,7 @@ class LogWriter:
         while self._durable.last_id < last or self._saved < asked:
             await self._turn()
 
-    async def end(self, draft: Draft, state: State) -> None:
+    async def end(self, draft: Draft, state: RunState) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
 
         Raises JournalError where it can't be, and RunFailed, with nothing written, where it is too large.

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
-from askstream.server.journal import State
+from askstream.server.journal import RunState
 from askstream.server.runs.human_input import Pending
 from askstream.server.runs.limits import Limits, RunDeadlines
 from askstream.server.runs.log_writer import LogWriter
@@ -189,7 +189,7 @@ class Run:
         except RunFailed as problem:  # the answer doesn't fit into an event
             await self.writer.end(*self._terminal(problem))
 
-    def _terminal(self, outcome: Answer | AskstreamError | CancelReason) -> tuple[Draft, State]:
+    def _terminal(self, outcome: Answer | AskstreamError | CancelReason) -> tuple[Draft, RunState]:
         match outcome:
             case Answer():
                 return Draft(outcome.agent_name, "The team has finished.", self._completed(outcome)), "completed"

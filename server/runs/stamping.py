@@ -20,7 +20,7 @@ from askstream.server.events import (
 )
 from askstream.server.events.errors import RunFailed
 from askstream.server.events.schema import TYPE_NAMES
-from askstream.server.journal import Entry, Head, RunRecord, Size, State
+from askstream.server.journal import Entry, Head, RunRecord, RunState, Size
 from askstream.server.runs.limits import Limits
 
 # How much of a tool's result is kept when the whole would pass the limit for one event.
@@ -32,7 +32,7 @@ class Stamping:
 
     def __init__(self, record: RunRecord, limits: Limits) -> None:
         self._run_id, self._attempt, self._limits = record.run_id, record.attempt, limits
-        self.state: State = record.state
+        self.state: RunState = record.state
         self.last_id, self._progress = record.last_id, record.progress
         self._prompt_tokens, self._completion_tokens = record.prompt_tokens, record.completion_tokens
         self._log_events, self._log_bytes = record.log_events, record.log_bytes
@@ -77,7 +77,7 @@ class Stamping:
         self._count(draft.body, entry)
         return entry
 
-    def end(self, draft: Draft, state: State, moment: datetime) -> Entry:
+    def end(self, draft: Draft, state: RunState, moment: datetime) -> Entry:
         """The entry of the terminal event. The digest covers it. Raises RunFailed for one that is too large."""
         entry = self.stamp(draft, moment)
         self.state, self._ended_at, self._final_digest = state, moment.timestamp(), self._digest.hexdigest()
