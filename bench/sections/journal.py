@@ -75,7 +75,7 @@ async def _appends(path: Path, entries: Sequence[Entry]) -> float:
 
 async def _append(journal: Journal, record: RunRecord, entries: Sequence[Entry]) -> None:
     for entry in entries:
-        await journal.append(record.head._replace(last_id=entry.id), [entry])
+        await journal.append(record.update._replace(last_id=entry.id), [entry])
 
 
 def _entries(count: int) -> list[Entry]:
@@ -165,8 +165,8 @@ def _ended_run(process: Running, how: Watching) -> Watching:
     [run_id] = servers.start_runs(process.port, 1, REPLAYED)
     with socket.create_connection(("127.0.0.1", process.port)) as control:
         line = f"upto {REPLAYED:07d}.00\n"
-        head = f"POST {CONTROL_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(line)}\r\n\r\n"
-        control.sendall(f"{head}{line}".encode())
+        update = f"POST {CONTROL_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(line)}\r\n\r\n"
+        control.sendall(f"{update}{line}".encode())
         control.recv(1024)
     for _ in range(600):
         if json.load(servers.request(process.port, f"/runs/{run_id}"))["state"] == "completed":

@@ -46,7 +46,7 @@ def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> li
     return entries[start:]
 
 
-class Head(NamedTuple):
+class RunUpdate(NamedTuple):
     """The fields of a run's record that an append updates; RunRecord explains them. The others never change."""
 
     run_id: str
@@ -97,15 +97,15 @@ class RunRecord:
         return self.ended_at is not None
 
     @property
-    def head(self) -> Head:
-        return Head(*_HEAD(self))
+    def update(self) -> RunUpdate:
+        return RunUpdate(*_UPDATED(self))
 
-    def moved(self, to: Head) -> "RunRecord":
+    def updated(self, to: RunUpdate) -> "RunRecord":
         """This record with a later head of the same run."""
         return replace(self, **to._asdict())
 
 
-_HEAD = attrgetter(*Head._fields)
+_UPDATED = attrgetter(*RunUpdate._fields)
 
 
 def binds(holder: RunRecord, now: float) -> bool:
@@ -156,11 +156,13 @@ class Journal(Protocol):
         """The run that holds the key, as `create` would find it."""
         ...
 
-    def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> Awaitable[None]:
-        """Adds `entries` and moves the record to `head`, and the checkpoint if one is given, all of it or nothing.
+    def append(
+        self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> Awaitable[None]:
+        """Adds `entries` and moves the record to `update`, and the checkpoint if one is given, all of it or nothing.
 
         A checkpoint is taken after the last of `entries`.
-        Done when that is durable. Raises Fenced where the log knows a later attempt than `head.attempt`, and
+        Done when that is durable. Raises Fenced where the log knows a later attempt than `update.attempt`, and
         OutOfOrder where the first id isn't the one after the log's last.
         """
         ...

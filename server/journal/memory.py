@@ -11,9 +11,9 @@ from askstream.server.journal.base import (
     RECORD_SECONDS,
     Checkpoint,
     Entry,
-    Head,
     ListPosition,
     RunRecord,
+    RunUpdate,
     Size,
     binds,
     first_bytes,
@@ -50,17 +50,17 @@ class MemoryJournal:
                 return holder
         return None
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        log = self._logs.get(head.run_id)
-        if log is None or log.record.attempt != head.attempt:
-            raise Fenced(f"attempt {head.attempt} of this run has been succeeded")
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        log = self._logs.get(update.run_id)
+        if log is None or log.record.attempt != update.attempt:
+            raise Fenced(f"attempt {update.attempt} of this run has been succeeded")
         if entries and entries[0].id != log.record.last_id + 1:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
-        log.record = log.record.moved(head)
+        log.record = log.record.updated(update)
         if checkpoint is not None:
-            log.checkpoint = Checkpoint(head.last_id, checkpoint)
-        self._notifier.notify(head.run_id)
+            log.checkpoint = Checkpoint(update.last_id, checkpoint)
+        self._notifier.notify(update.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)

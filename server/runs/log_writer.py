@@ -16,7 +16,7 @@ from typing import Any
 from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
-from askstream.server.journal import Entry, Head, Journal, RunRecord, RunState, Size
+from askstream.server.journal import Entry, Journal, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
 from askstream.server.telemetry import StreamLog
@@ -49,7 +49,7 @@ class LogWriter:
         # The context of all appends. Tasks that start in a team's context are cancelled with the team; those of the
         # journal and of viewers must outlive it.
         self._context = Context()
-        self._durable = self._stamping.head()  # what the journal holds; the stamping runs ahead of it
+        self._durable = self._stamping.snapshot()  # what the journal holds; the stamping runs ahead of it
         self._pending: list[Entry] = []
         self._size = 0
         self._state: bytes | None = None
@@ -64,25 +64,25 @@ class LogWriter:
     @property
     def record(self) -> RunRecord:
         """The record with all that was emitted, durable or not."""
-        return self.created.moved(self._stamping.head())
+        return self.created.updated(self._stamping.snapshot())
 
     @property
     def durable(self) -> RunRecord:
         """The record as the journal holds it."""
-        return self.created.moved(self._durable)
+        return self.created.updated(self._durable)
 
     async def begin(self, draft: Draft) -> RunRecord:
         """Creates the log with its first event; the record, or that of the run which holds its idempotency key.
 
         Nothing has been written then.
         """
-        entries, head = [self._stamping.stamp(draft, self.now())], self._stamping.head()
-        record = self.created.moved(head)
+        entries, update = [self._stamping.stamp(draft, self.now())], self._stamping.snapshot()
+        record = self.created.updated(update)
         holder = await self._journal.create(record, entries)
         if holder.run_id == record.run_id:
-            self._durable = head
+            self._durable = update
             self.channel.extend(entries)
-            self._log.report(head.run_id, entries)
+            self._log.report(update.run_id, entries)
         return holder
 
     async def read_back(self) -> None:
@@ -163,35 +163,35 @@ class LogWriter:
             return
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
-        head = self._stamping.head()
+        update = self._stamping.snapshot()
         try:
-            self._work = asyncio.ensure_future(self._journal.append(head, entries, checkpoint=state))
+            self._work = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
         except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
             self._break(problem)
             self._worked()
         else:
-            self._work.add_done_callback(partial(self._appended, head, entries, self._asked), context=self._context)
+            self._work.add_done_callback(partial(self._appended, update, entries, self._asked), context=self._context)
 
-    def _appended(self, head: Head, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
+    def _appended(self, update: RunUpdate, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
         self._work = None
         try:
             work.result()
             self._saved = max(self._saved, asked)
-            self._durable = head
+            self._durable = update
             self.channel.extend(entries)
-            self._log.report(head.run_id, entries)
+            self._log.report(update.run_id, entries)
             # A log is kept within its bound, as far as chunks of whole messages are what makes it large.
-            if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(head):
-                self._compact(head)
+            if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
+                self._compact(update)
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
             self._break(problem)
         self._worked()
 
-    def _compact(self, written: Head) -> None:
+    def _compact(self, written: RunUpdate) -> None:
         self._work = asyncio.ensure_future(self._journal.compact(written.run_id))
         self._work.add_done_callback(partial(self._compacted, written), context=self._context)
 
-    def _compacted(self, written: Head, work: asyncio.Future[Size]) -> None:
+    def _compacted(self, written: RunUpdate, work: asyncio.Future[Size]) -> None:
         self._work = None
         try:
             self._stamping.compacted(written, work.result())

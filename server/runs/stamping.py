@@ -20,7 +20,7 @@ from askstream.server.events import (
 )
 from askstream.server.events.errors import RunFailed
 from askstream.server.events.schema import TYPE_NAMES
-from askstream.server.journal import Entry, Head, RunRecord, RunState, Size
+from askstream.server.journal import Entry, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 
 # How much of a tool's result is kept when the whole would pass the limit for one event.
@@ -42,12 +42,12 @@ class Stamping:
         self._messages = 0
         self.chunks = 0  # since the log was compacted last
 
-    def head(self) -> Head:
+    def snapshot(self) -> RunUpdate:
         """As it is now. What is stamped later doesn't change it."""
         tokens = self._prompt_tokens, self._completion_tokens
         size = self._log_events, self._log_bytes
         moving = self.state, self._progress, self.last_id, *tokens, *size, self._ended_at, self._final_digest
-        return Head(self._run_id, self._attempt, *moving)
+        return RunUpdate(self._run_id, self._attempt, *moving)
 
     def accept(self, draft: Draft, moment: datetime) -> Entry | None:
         """The entry of what a team emits. Raises RunFailed where that is more than a limit allows.
@@ -91,13 +91,13 @@ class Stamping:
             self._lasting_events += 1
             self._lasting_bytes += len(entry.line)
 
-    def is_too_large(self, written: Head) -> bool:
+    def is_too_large(self, written: RunUpdate) -> bool:
         """Whether a log that has come so far, and goes on, has passed its bound."""
         most = self._limits
         is_large = written.log_events > most.log_events or written.log_bytes > most.log_bytes
         return is_large and written.ended_at is None
 
-    def compacted(self, written: Head, left: Size) -> None:
+    def compacted(self, written: RunUpdate, left: Size) -> None:
         """The chunks of whole messages were dropped from a log that had come so far; `left` is what it holds now."""
         self.chunks = 0
         self._log_events -= written.log_events - left.events

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from askstream.server.events.errors import OutOfOrder
-from askstream.server.journal import READ_BYTES, Entry, Head, Journal, ListPosition, RunRecord, Size, open_journal
+from askstream.server.journal import READ_BYTES, Entry, Journal, ListPosition, RunRecord, RunUpdate, Size, open_journal
 from askstream.server.journal.conformance import JournalConformance
 from askstream.server.journal.memory import MemoryJournal
 from tests.conformance.journals import Yielding
@@ -35,19 +35,19 @@ class TestYieldingSqlite(JournalConformance):
 
 
 class Unfenced(MemoryJournal):
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        if head.run_id in self._logs:
-            log = self._logs[head.run_id]
-            log.record = replace(log.record, attempt=head.attempt)
-        await super().append(head, entries, checkpoint=checkpoint)
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        if update.run_id in self._logs:
+            log = self._logs[update.run_id]
+            log.record = replace(log.record, attempt=update.attempt)
+        await super().append(update, entries, checkpoint=checkpoint)
 
 
 class Patient(MemoryJournal):
     """Takes an append that leaves a hole for one that was made before."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
-            await super().append(head, entries, checkpoint=checkpoint)
+            await super().append(update, entries, checkpoint=checkpoint)
         except OutOfOrder:
             return
 
@@ -55,21 +55,21 @@ class Patient(MemoryJournal):
 class Halfway(MemoryJournal):
     """Leaves half of an append that is refused."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
-            await super().append(head, entries, checkpoint=checkpoint)
+            await super().append(update, entries, checkpoint=checkpoint)
         except OutOfOrder:
-            self._logs[head.run_id].entries.extend(entries)
+            self._logs[update.run_id].entries.extend(entries)
             raise
 
 
 class Forgetful(MemoryJournal):
     """Loses the checkpoint with the next append."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        await super().append(head, entries, checkpoint=checkpoint)
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        await super().append(update, entries, checkpoint=checkpoint)
         if checkpoint is None:
-            self._logs[head.run_id].checkpoint = None
+            self._logs[update.run_id].checkpoint = None
 
 
 class Generous(MemoryJournal):

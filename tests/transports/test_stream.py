@@ -17,7 +17,7 @@ from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
 from askstream.transports.base import TransportContext
 from askstream.transports.framing import Decoder
 from askstream.transports.sse import RunStream
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 from tests.transports.connections import LAST, DirectClient, PlainClient, StreamClient
 
 
@@ -48,7 +48,7 @@ class Run:
     async def add(self, *events: Entry) -> None:
         self.last_id = events[-1].id
         ended_at = 5.0 if events[-1].event_type == "completed" else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def publish(self, count: int = 1, *, size: int = 10) -> None:

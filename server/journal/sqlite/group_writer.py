@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import AskstreamError, JournalError
-from askstream.server.journal.base import Entry, Head
+from askstream.server.journal.base import Entry, RunUpdate
 from askstream.server.journal.notifier import AppendNotifier
 from askstream.server.journal.sqlite.appends import Append, write_appends
 from askstream.server.scheduling import AdaptiveDelay
@@ -101,13 +101,13 @@ class GroupWriter:
         connection.execute("PRAGMA busy_timeout = 0")
 
     def append(
-        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> "asyncio.Future[None]":
         """As `Journal.append`. Appends that follow one another are written together."""
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        return self.submit(Append(head, entries, checkpoint), events=len(entries) or 1, size=size)
+        return self.submit(Append(update, entries, checkpoint), events=len(entries) or 1, size=size)
 
     def submit(
         self, work: Work | Append, *, long: bool = False, soon: bool = False, events: int = 1, size: int = 0
@@ -179,7 +179,7 @@ class GroupWriter:
             else:
                 job.future.set_result(job.outcome)
             if isinstance(job.work, Append) and self._notifier.waiting:
-                self._notifier.notify(job.work.head.run_id)
+                self._notifier.notify(job.work.update.run_id)
         self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
         if self._pages >= CHECKPOINT_PAGES:
             self._pages = 0

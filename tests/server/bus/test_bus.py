@@ -10,7 +10,7 @@ import pytest
 from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
 from askstream.server.events import Filter, Gap
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Log:
         assert self.channel is not None
         self.last_id = events[-1].id
         ended_at = 5.0 if ended else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def end(self) -> None:
@@ -235,7 +235,7 @@ async def test_a_writer_that_leaves_without_an_end_leaves_its_viewers_to_the_jou
     await asyncio.sleep(0.01)
     assert log.channel is not None
     log.bus.release(log.channel, writer=True)
-    await log.journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
+    await log.journal.append(update(last_id=2, ended_at=5.0), [entry(2, "completed")])
     assert await watching == [1, 2]
 
 

@@ -11,7 +11,7 @@ from askstream.agents.scope import Scope
 from askstream.server.bus import Channel
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
 from askstream.server.events.errors import JournalError, RunFailed
-from askstream.server.journal import Entry, Head, Journal, open_journal
+from askstream.server.journal import Entry, Journal, RunUpdate, open_journal
 from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import COMPACT_CHUNKS, LogWriter
@@ -37,10 +37,10 @@ def appended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
     append = MemoryJournal.append
 
     async def counted(
-        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        journal: MemoryJournal, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> None:
         seen.append((len(entries), checkpoint))
-        await append(journal, head, entries, checkpoint=checkpoint)
+        await append(journal, update, entries, checkpoint=checkpoint)
 
     monkeypatch.setattr(MemoryJournal, "append", counted)
     return seen
@@ -62,11 +62,11 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
     append = MemoryJournal.append
 
     async def slowly(
-        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        journal: MemoryJournal, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
-        await append(journal, head, entries, checkpoint=checkpoint)
+        await append(journal, update, entries, checkpoint=checkpoint)
 
     monkeypatch.setattr(MemoryJournal, "append", slowly)
     journal = open_journal("memory://")

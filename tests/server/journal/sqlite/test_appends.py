@@ -14,7 +14,7 @@ from askstream.server.journal.base import RunRecord
 from askstream.server.journal.sqlite.appends import Append, Unsettled, write_appends
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import connect_writer, insert_record
-from tests.conformance.journals import entries, head, record
+from tests.conformance.journals import entries, record, update
 
 RUNS = 200
 
@@ -32,7 +32,7 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def _append(number: int, event_id: int, *, attempt: int = 1) -> Append:
     to = record(f"r{number}", last_id=event_id, attempt=attempt)
-    return Append(to.head, entries(event_id, event_id), None)
+    return Append(to.update, entries(event_id, event_id), None)
 
 
 def test_an_append_moves_a_head_and_adds_its_events_and_does_nothing_else(db: sqlite3.Connection) -> None:
@@ -61,7 +61,7 @@ async def test_a_commit_of_many_runs_writes_few_pages(tmp_path: Path) -> None:
 
 
 async def _write(journal: SqliteJournal, run_id: str, event_id: int) -> None:
-    await journal.append(head(run_id, last_id=event_id), entries(event_id, event_id, size=300))
+    await journal.append(update(run_id, last_id=event_id), entries(event_id, event_id, size=300))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
     await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(RUNS)))
     group = [_append(n, 1) for n in range(RUNS) if n != 7]
     group.insert(50, bad)
-    told = await asyncio.gather(*(journal.append(a.head, a.entries) for a in group), return_exceptions=True)
+    told = await asyncio.gather(*(journal.append(a.update, a.entries) for a in group), return_exceptions=True)
     assert isinstance(told.pop(50), refusal)
     assert told == [None] * (RUNS - 1)
     for number in range(RUNS):
@@ -92,7 +92,7 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
     bad = [*entries(1, 1), entries(2, 2)[0]._replace(agent_name="\ud800")]
     told = await asyncio.gather(
         _write(journal, "r0", 1),
-        journal.append(head("r1", last_id=2), bad, checkpoint=b"c"),
+        journal.append(update("r1", last_id=2), bad, checkpoint=b"c"),
         _write(journal, "r2", 1),
         return_exceptions=True,
     )
@@ -123,7 +123,7 @@ async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -
     """Nor does anything it left come back with a run of the same id."""
     journal = SqliteJournal(tmp_path / "j.db")
     await journal.create(record("a"), [])
-    await journal.append(_ended("a").head, entries(1, 1), checkpoint=b"c")
+    await journal.append(_ended("a").update, entries(1, 1), checkpoint=b"c")
     assert await journal.checkpoint("a") is None
     assert await journal.forget("a")
     await journal.create(record("a"), [])

@@ -14,7 +14,7 @@ from askstream.server.journal.sqlite import group_writer as writers
 from askstream.server.journal.sqlite.appends import Append
 from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
 from askstream.server.scheduling import SKIPPED_WRITES
-from tests.conformance.journals import entries, head
+from tests.conformance.journals import entries, update
 from tests.timing import MS, PATIENCE
 
 
@@ -80,7 +80,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
     writer = GroupWriter(connect(), _nobody, pace=300 * MS)
 
     async def waits(events: int = 1) -> bool:
-        job = writer.append(head(), entries(1, events))
+        job = writer.append(update(), entries(1, events))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         at_once = job.done()
@@ -151,7 +151,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     writer = GroupWriter(connect(), _nobody, pace=300 * MS)
 
     def save() -> "asyncio.Future[None]":
-        return writer.append(head(), [], checkpoint=b"c")
+        return writer.append(update(), [], checkpoint=b"c")
 
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(save(), return_exceptions=True)
@@ -323,9 +323,9 @@ async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: p
 
     monkeypatch.setattr(writers, "write_appends", write)
     for size in (10, writers.SMALL_BYTES + 1):
-        await writer.append(head(), entries(1, 1, size=size))
-    await writer.append(head(), entries(1, 4, size=writers.SMALL_BYTES // 3))
-    await writer.append(head(), [], checkpoint=b"c" * (writers.SMALL_BYTES + 1))
+        await writer.append(update(), entries(1, 1, size=size))
+    await writer.append(update(), entries(1, 4, size=writers.SMALL_BYTES // 3))
+    await writer.append(update(), [], checkpoint=b"c" * (writers.SMALL_BYTES + 1))
     assert [thread is threading.current_thread() for thread in threads] == [True, False, False, False]
 
 
