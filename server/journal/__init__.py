@@ -11,8 +11,8 @@ from askstream.server.journal.base import (
     RunState,
     RunUpdate,
     Size,
-    binds,
     first_bytes,
+    holds_key,
 )
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "RunState",
     "RunUpdate",
     "Size",
-    "binds",
     "first_bytes",
+    "holds_key",
     "open_journal",
 ]

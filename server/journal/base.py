@@ -108,7 +108,7 @@ class RunRecord:
 _UPDATED = attrgetter(*RunUpdate._fields)
 
 
-def binds(holder: RunRecord, now: float) -> bool:
+def holds_key(holder: RunRecord, now: float) -> bool:
     """Whether a request of the same principal with `holder`'s key, made now, has to join it."""
     return holder.created_at > now - KEY_SECONDS
 
@@ -152,7 +152,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         """The run that holds the key, as `create` would find it."""
         ...
 

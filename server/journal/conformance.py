@@ -198,10 +198,10 @@ class JournalConformance:
     async def test_a_key_leads_to_the_run_that_holds_it(self, journal: Journal) -> None:
         """To the same one as `create` does."""
         await journal.create(record("a", idempotency_key="k"), [])
-        _expect(await journal.keyed("p", "k", now=1000.0), record("a", idempotency_key="k"))
-        _expect(await journal.keyed("p", "other", now=1000.0), None)
-        _expect(await journal.keyed("other", "k", now=1000.0), None)
-        _expect(await journal.keyed("p", "k", now=1000.0 + 24 * 3600), None)
+        _expect(await journal.by_idempotency_key("p", "k", now=1000.0), record("a", idempotency_key="k"))
+        _expect(await journal.by_idempotency_key("p", "other", now=1000.0), None)
+        _expect(await journal.by_idempotency_key("other", "k", now=1000.0), None)
+        _expect(await journal.by_idempotency_key("p", "k", now=1000.0 + 24 * 3600), None)
 
     @_promise
     async def test_runs_are_listed_newest_first_and_page_by_page(self, journal: Journal) -> None:

@@ -15,8 +15,8 @@ from askstream.server.journal.base import (
     RunRecord,
     RunUpdate,
     Size,
-    binds,
     first_bytes,
+    holds_key,
 )
 from askstream.server.journal.notifier import AppendNotifier, follow
 
@@ -37,16 +37,16 @@ class MemoryJournal:
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         if record.idempotency_key is not None:
-            holder = await self.keyed(record.principal, record.idempotency_key, now=record.created_at)
+            holder = await self.by_idempotency_key(record.principal, record.idempotency_key, now=record.created_at)
             if holder is not None:
                 return holder
         self._logs[record.run_id] = _Log(record, list(entries))
         return record
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         for log in self._logs.values():
             holder = log.record
-            if (holder.principal, holder.idempotency_key) == (principal, idempotency_key) and binds(holder, now):
+            if (holder.principal, holder.idempotency_key) == (principal, idempotency_key) and holds_key(holder, now):
                 return holder
         return None
 

@@ -44,7 +44,7 @@ class ActiveRuns:
         self._journal, self._bus, self._orchestrators, self._limits = journal, bus, orchestrators, limits
         self._group, self._clock, self._log = group, clock, StreamLog()
         self._runs: dict[str, Run] = {}
-        self._keyed: dict[tuple[str, str | None], Run] = {}
+        self._by_key: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions(limits.queued)
         self._resuming = asyncio.Lock()
@@ -65,7 +65,7 @@ class ActiveRuns:
 
     def by_idempotency_key(self, principal: str, key: str) -> RunRecord | None:
         """The durable record of the active run that was started with this key."""
-        run = self._keyed.get((principal, key))
+        run = self._by_key.get((principal, key))
         return run.writer.durable if run and run.writer.durable.last_id else None
 
     def busy(self, principal: str, session_id: str) -> bool:
@@ -151,7 +151,7 @@ class ActiveRuns:
         channel = self._bus.open(record.run_id, record.last_id)
         writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
         run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, turn)
-        self._keyed[record.principal, record.idempotency_key] = run
+        self._by_key[record.principal, record.idempotency_key] = run
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
@@ -167,8 +167,8 @@ class ActiveRuns:
     def _remove(self, run: Run) -> None:
         del self._runs[run.run_id]
         key = run.writer.created.principal, run.writer.created.idempotency_key
-        if self._keyed.get(key) is run:
-            del self._keyed[key]
+        if self._by_key.get(key) is run:
+            del self._by_key[key]
         self._sessions.leave(run.turn)
         self._bus.release(run.writer.channel, writer=True)
 

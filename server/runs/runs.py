@@ -22,7 +22,7 @@ from askstream.server.events.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, binds
+from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, holds_key
 from askstream.server.runs import history
 from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
 from askstream.server.runs.human_input import judge
@@ -213,9 +213,9 @@ class Runs:
         """The run that holds an idempotency key: an active one, else the journal's."""
         now = self._clock().timestamp()
         alive = self._active.by_idempotency_key(principal, key)
-        if alive is not None and binds(alive, now):
+        if alive is not None and holds_key(alive, now):
             return alive
-        return await self._journal.keyed(principal, key, now=now)
+        return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, by: str) -> RunRecord:
         options = {"by": by, "review": question.review, "on_disconnect": question.on_disconnect}

@@ -89,8 +89,10 @@ class Repeating(MemoryJournal):
 
 
 class EverybodysKeys(MemoryJournal):
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
-        found = [await MemoryJournal.keyed(self, each, idempotency_key, now=now) for each in ("p", "other")]
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        found = [
+            await MemoryJournal.by_idempotency_key(self, each, idempotency_key, now=now) for each in ("p", "other")
+        ]
         return next((each for each in found if each is not None), None)
 
 

@@ -25,7 +25,7 @@ from askstream.server.journal.base import (
     ListPosition,
     RunRecord,
     Size,
-    binds,
+    holds_key,
 )
 from askstream.server.journal.notifier import AppendNotifier, follow
 from askstream.server.journal.sqlite.group_writer import GroupWriter
@@ -83,8 +83,8 @@ class SqliteJournal:
         made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), soon=True)
         return made
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
-        return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        return await self._query(lambda db: _by_key(db, principal, idempotency_key, now))
 
     async def claim(self, run_id: str) -> RunRecord | None:
         claimed: RunRecord | None = await self._writer.submit(lambda db: _claim(db, run_id))
@@ -183,13 +183,13 @@ def _only_server(path: Path) -> TextIO:
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
     """Unless its idempotency key is taken."""
     assert record.idempotency_key is not None
-    holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+    holder = _by_key(db, record.principal, record.idempotency_key, record.created_at)
     return holder or insert_record(db, record, entries)
 
 
-def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
+def _by_key(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
     rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC LIMIT 1"
-    return next((holder for holder in records(db, rest, (principal, key)) if binds(holder, now)), None)
+    return next((holder for holder in records(db, rest, (principal, key)) if holds_key(holder, now)), None)
 
 
 def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:
