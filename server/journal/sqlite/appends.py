@@ -33,7 +33,7 @@ class Append(NamedTuple):
     checkpoint: bytes | None
 
 
-class Unsettled(Exception):
+class GroupRefused(Exception):
     """One append of several is refused. All have to be rolled back and written one by one."""
 
 
@@ -46,7 +46,7 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
         for entry in entries:
             events.append((update.run_id, *entry))  # noqa: PERF401 - a comprehension is one more call for each event
     if db.executemany(_UPDATE_RUN, moves).rowcount != len(appends):
-        raise _refusal(db, appends[0]) if len(appends) == 1 else Unsettled
+        raise _refusal(db, appends[0]) if len(appends) == 1 else GroupRefused
     if events:
         db.executemany(INSERT_EVENT, events)
     for update, _, checkpoint in appends:

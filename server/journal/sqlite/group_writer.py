@@ -32,13 +32,13 @@ SMALL, SMALL_BYTES = 128, 256 * 1024
 # Seconds from the beginning of a transaction in which the next one waits for more, where that pays. A thousand busy
 # runs put twenty appends into each, and save most of what a commit costs; and what is committed together reaches many
 # viewers in one write. A run alone hardly waits while its events are further apart, or come one by one.
-PACE = 0.002
+COMMIT_SECONDS = 0.002
 # Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
 # other runs may wait for the loop.
 SLOW = 0.005
 # Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
 # SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
-CHECKPOINT_PAGES = 4096
+WAL_PAGES = 4096
 _PAGE_BYTES = 4096
 # Pages that an append changes beside those of its lines, at most: its head, an index and what they hang from.
 _PAGES_AN_APPEND = 4
@@ -55,7 +55,7 @@ class _Job:
     events: int
     size: int
     is_long: bool
-    outcome: Any = None
+    result: Any = None
     error: BaseException | None = None
 
 
@@ -75,9 +75,9 @@ class GroupWriter:
         notifier: AppendNotifier,
         *,
         waits: bool = False,
-        pace: float = PACE,
+        commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
-        self._db, self._notifier, self._waits, self._pace = connection, notifier, waits, pace
+        self._db, self._notifier, self._waits, self._commit_seconds = connection, notifier, waits, commit_seconds
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
         self._events = 0  # that the jobs write
@@ -167,7 +167,7 @@ class GroupWriter:
             self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, size, began))
 
     def _settle(self, group: list[_Job], size: int, began: float) -> None:
-        self._free_at = began + self._pace
+        self._free_at = began + self._commit_seconds
         self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
         self._is_slow = self._waits or self._stalls > 1
         self._most = GROUP if self._is_slow else SMALL
@@ -177,13 +177,13 @@ class GroupWriter:
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:
-                job.future.set_result(job.outcome)
+                job.future.set_result(job.result)
             if isinstance(job.work, Append) and self._notifier.waiting:
                 self._notifier.notify(job.work.update.run_id)
         self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
-        if self._pages >= CHECKPOINT_PAGES:
+        if self._pages >= WAL_PAGES:
             self._pages = 0
-            self._apart(partial(_checkpoint, self._db), lambda: None)
+            self._apart(partial(_checkpoint_wal, self._db), lambda: None)
         if self._jobs:
             self._schedule()
 
@@ -255,7 +255,7 @@ def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
         appends.append(job.work)
     try:
         if not isinstance(work := jobs[0].work, Append):
-            jobs[0].outcome = work(connection)
+            jobs[0].result = work(connection)
         else:
             write_appends(connection, appends)
     except AskstreamError as refusal:
@@ -263,7 +263,7 @@ def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
     return len(appends) or 1
 
 
-def _checkpoint(db: sqlite3.Connection) -> None:
+def _checkpoint_wal(db: sqlite3.Connection) -> None:
     """Carries the WAL over to the file, as far as readers let go of it. What is left is for the next time."""
     try:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -11,7 +11,7 @@ import pytest
 
 from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
 from askstream.server.journal.base import RunRecord
-from askstream.server.journal.sqlite.appends import Append, Unsettled, write_appends
+from askstream.server.journal.sqlite.appends import Append, GroupRefused, write_appends
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import connect_writer, insert_record
 from tests.conformance.journals import entries, record, update
@@ -106,7 +106,7 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
 
 def test_one_refusal_among_several_is_found_by_writing_each_alone(db: sqlite3.Connection) -> None:
     """Before a single event is written."""
-    with pytest.raises(Unsettled):
+    with pytest.raises(GroupRefused):
         write_appends(db, [_append(1, 1), _append(2, 2)])
     assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
@@ -115,7 +115,7 @@ def test_appends_of_one_run_in_one_group_follow_one_another(db: sqlite3.Connecti
     """In their order, each of them after the one before."""
     write_appends(db, [_append(3, 1), _append(4, 1), _append(3, 2)])
     assert db.execute("SELECT id FROM events ORDER BY place").fetchall() == [(1,), (1,), (2,)]
-    with pytest.raises(Unsettled):
+    with pytest.raises(GroupRefused):
         write_appends(db, [_append(3, 4), _append(3, 3)])
 
 

@@ -77,7 +77,7 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
 @pytest.mark.serial
 async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
-    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     async def waits(events: int = 1) -> bool:
         job = writer.append(update(), entries(1, events))
@@ -101,7 +101,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
     """It takes along what waits already, and nothing is left to do when that would have been due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=200 * MS)
+    writer = GroupWriter(db, _nobody, commit_seconds=200 * MS)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         waiting = writer.submit(_add(1))
@@ -125,7 +125,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
 
 async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
     """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
-    writer = GroupWriter(connect(), _nobody, pace=3600)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     loop, turns = asyncio.get_running_loop(), 0
 
     def hurry() -> None:
@@ -148,7 +148,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """Though they bring no event."""
-    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     def save() -> "asyncio.Future[None]":
         return writer.append(update(), [], checkpoint=b"c")
@@ -166,7 +166,7 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
 @pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
 async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
     """Nothing can join what is written last, whatever is written first."""
-    writer = GroupWriter(connect(), _nobody, pace=3600)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         match before:
@@ -193,7 +193,7 @@ async def test_a_full_group_waits_for_nothing(
     monkeypatch.setattr(writers, "SLOW", slow)
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=3600)
+    writer = GroupWriter(db, _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):  # two stalls in a row make a disk a slow one
             await writer.submit(_add(1), soon=True)
@@ -214,7 +214,7 @@ async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     """A transaction for each of them would cost many times what they do."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=500 * MS)
+    writer = GroupWriter(db, _nobody, commit_seconds=500 * MS)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
@@ -266,7 +266,7 @@ async def test_many_jobs_at_once_are_written_in_small_groups(
     db, begun = connect(), list[int]()
     turns = 0
     db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=0)
+    writer = GroupWriter(db, _nobody, commit_seconds=0)
     jobs = [writer.submit(_thread) for _ in range(2 * writers.SMALL + 1)]
     while not all(job.done() for job in jobs):
         await asyncio.sleep(0)
@@ -333,7 +333,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     writer: GroupWriter, connect: Callable[[], sqlite3.Connection], tmp_path: Path
 ) -> None:
     """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
-    size = 4096 * writers.CHECKPOINT_PAGES
+    size = 4096 * writers.WAL_PAGES
     db = connect()
     async with asyncio.timeout(PATIENCE):
         while (tmp_path / "w.db").stat().st_size <= 8192:

@@ -12,7 +12,7 @@ import pytest
 
 from askstream.server.events.errors import JournalError
 from askstream.server.journal import open_journal
-from askstream.server.journal.sqlite.group_writer import CHECKPOINT_PAGES
+from askstream.server.journal.sqlite.group_writer import WAL_PAGES
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import VERSION, connect_reader
 from tests.conformance.journals import entries, entry, record, update
@@ -169,4 +169,4 @@ async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones
     await journal.create(record(), [])
     for number in range(1, 41):
         await journal.append(update(last_id=number), [entry(number, size=2**20)])
-    assert path.with_name(f"{path.name}-wal").stat().st_size <= CHECKPOINT_PAGES * 4096 * 1.2
+    assert path.with_name(f"{path.name}-wal").stat().st_size <= WAL_PAGES * 4096 * 1.2
