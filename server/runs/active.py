@@ -18,7 +18,7 @@ from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
 from askstream.server.runs.run import SYSTEM, Run
-from askstream.server.runs.sessions import IfBusy, Sessions, Turn
+from askstream.server.runs.sessions import IfBusy, Sessions, SessionSlot
 from askstream.server.telemetry import StreamLog
 
 # What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
@@ -83,9 +83,9 @@ class ActiveRuns:
         most = self._limits.active_runs
         if len(self._runs) >= most and self.working >= most:
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
-        turn = self._sessions.join(record.principal, record.session_id, if_busy)
+        slot = self._sessions.join(record.principal, record.session_id, if_busy)
         task, by = _task(record)
-        run = self._add(record, task, self._orchestrators[by], turn)
+        run = self._add(record, task, self._orchestrators[by], slot)
         # The client may leave before the journal has answered. A run that the journal holds must go on all the same.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
@@ -137,8 +137,8 @@ class ActiveRuns:
     async def _resume(self, record: RunRecord) -> None:
         task, by = _task(record)
         found = await recovery.look(self._journal, record, self._orchestrators.get(by))
-        turn = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._add(record, found.continued(task), found.orchestrator, turn)
+        slot = self._sessions.join(record.principal, record.session_id, "resume")
+        run = self._add(record, found.continued(task), found.orchestrator, slot)
         try:
             await run.writer.read_back()
         except BaseException:
@@ -147,10 +147,10 @@ class ActiveRuns:
         run.pending, run.resumed_from = found.pending, found.from_id if found.pending is None else None
         self._spawn(run, is_first=False)
 
-    def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, turn: Turn) -> Run:
+    def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
         writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
-        run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, turn)
+        run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, slot)
         self._by_key[record.principal, record.idempotency_key] = run
         return run
 
@@ -169,7 +169,7 @@ class ActiveRuns:
         key = run.writer.created.principal, run.writer.created.idempotency_key
         if self._by_key.get(key) is run:
             del self._by_key[key]
-        self._sessions.leave(run.turn)
+        self._sessions.leave(run.slot)
         self._bus.release(run.writer.channel, writer=True)
 
 

@@ -22,7 +22,7 @@ from askstream.server.runs.human_input import Pending
 from askstream.server.runs.limits import Limits, RunDeadlines
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
-from askstream.server.runs.sessions import Turn
+from askstream.server.runs.sessions import SessionSlot
 from askstream.server.scheduling import FIRST_EVENT_ITERATIONS
 
 log = logging.getLogger("__main__")
@@ -45,9 +45,11 @@ class Run:
     `pending` is what a human is asked for, None while the team is at work.
     """
 
-    def __init__(self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, turn: Turn) -> None:
+    def __init__(
+        self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, slot: SessionSlot
+    ) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
-        self.run_id, self.turn = task.run_id, turn
+        self.run_id, self.slot = task.run_id, slot
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
         self.pending: Pending | None = None
         self._stop_with: CancelReason | Suspended | None = None
@@ -93,8 +95,8 @@ class Run:
     async def _outcome(self, history: History | None) -> Outcome:
         for _ in range(FIRST_EVENT_ITERATIONS):
             await asyncio.sleep(0)
-        if not self.turn.mine.is_set():
-            await self._until_set(self.turn.mine)
+        if not self.slot.may_start.is_set():
+            await self._until_set(self.slot.may_start)
         if self._stop_with is not None:
             return self._stop_with
         if history is not None:
