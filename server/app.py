@@ -28,7 +28,7 @@ from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
-from askstream.server.runs.orchestrator import Warms, open_named
+from askstream.server.runs.orchestrator import SupportsWarm, open_named
 from askstream.server.runs.retention import keep_going, retain
 from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
@@ -174,7 +174,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         group = await closing.enter_async_context(_task_group())
         bus = Bus(journal, group)
         closing.callback(bus.close)
-        runs = Runs(journal, bus, orchestrator, limits(settings), group=group, stand_ins={"mock": Mock()})
+        runs = Runs(journal, bus, orchestrator, limits(settings), group=group, others={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
@@ -231,7 +231,7 @@ def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncCo
 
 async def _warm(orchestrator: Orchestrator) -> None:
     """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
-    if isinstance(orchestrator, Warms):
+    if isinstance(orchestrator, SupportsWarm):
         try:
             await orchestrator.warm()
         except AskstreamError:

@@ -56,7 +56,7 @@ class Sse:
     async def test_stream(self, request: Request) -> "RunStream":
         """A run of mock events, to see that streaming works from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._context.runs.start(question, by="mock")
+        record, _ = await self._context.runs.start(question, orchestrator="mock")
         return RunStream(await self._context.bus.attach(record.run_id), self._context)
 
     async def events(self, request: Request) -> "Response | RunStream":

@@ -84,8 +84,8 @@ class ActiveRuns:
         if len(self._runs) >= most and self.working >= most:
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
         slot = self._sessions.join(record.principal, record.session_id, if_busy)
-        task, by = _task(record)
-        run = self._add(record, task, self._orchestrators[by], slot)
+        task, name = _task(record)
+        run = self._add(record, task, self._orchestrators[name], slot)
         # The client may leave before the journal has answered. A run that the journal holds must go on all the same.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
@@ -135,8 +135,8 @@ class ActiveRuns:
         self._log.close()
 
     async def _resume(self, record: RunRecord) -> None:
-        task, by = _task(record)
-        found = await recovery.look(self._journal, record, self._orchestrators.get(by))
+        task, name = _task(record)
+        found = await recovery.look(self._journal, record, self._orchestrators.get(name))
         slot = self._sessions.join(record.principal, record.session_id, "resume")
         run = self._add(record, found.continued(task), found.orchestrator, slot)
         try:

@@ -53,7 +53,7 @@ random_id: Callable[[], str] = partial(secrets.token_hex, 16)
 
 
 class Runs:
-    """`group` owns the runs' tasks and must outlive every call. `stand_ins` answer in the team's place, by name."""
+    """`group` owns the runs' tasks and must outlive every call. `others` answer in the team's place, by name."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Runs:
         limits: Limits,
         *,
         group: asyncio.TaskGroup,
-        stand_ins: dict[str, Orchestrator] | None = None,
+        others: dict[str, Orchestrator] | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
     ) -> None:
         self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
-        self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
+        self._orchestrators = {"team": orchestrator, **(others or {})}
         self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
         self.drain, self.close = self._active.drain, self._active.close
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
-        """From now on `orchestrator` answers what is started `by` this name."""
+    def add_orchestrator(self, name: str, orchestrator: Orchestrator) -> None:
+        """From now on `orchestrator` answers what is started with `orchestrator` set to this name."""
         self._orchestrators[name] = orchestrator
 
     @property
@@ -82,20 +82,20 @@ class Runs:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
         return self._active.working
 
-    async def start(self, question: Question, *, by: str = "team") -> tuple[RunRecord, bool]:
+    async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 
         Its first event is durable then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:
-            return await self._active.start(self._record(question, by), question.if_busy, is_first=is_first)
+            return await self._active.start(self._record(question, orchestrator), question.if_busy, is_first=is_first)
         # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
         lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
             holder, new = await self._holder(question.principal, question.idempotency_key), False
             if holder is None:
-                record = self._record(question, by)
+                record = self._record(question, orchestrator)
                 holder, new = await self._active.start(record, question.if_busy, is_first=is_first)
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
@@ -217,14 +217,14 @@ class Runs:
             return alive
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
-    def _record(self, question: Question, by: str) -> RunRecord:
-        options = {"by": by, "review": question.review, "on_disconnect": question.on_disconnect}
+    def _record(self, question: Question, orchestrator: str) -> RunRecord:
+        options = {"by": orchestrator, "review": question.review, "on_disconnect": question.on_disconnect}
         return RunRecord(
             run_id=self._new_id(),
             principal=question.principal,
             session_id=question.session_id or self._new_id(),
             question=question.text,
-            model=self._orchestrators[by].model,
+            model=self._orchestrators[orchestrator].model,
             created_at=self._clock().timestamp(),
             options=orjson.dumps(options),
             idempotency_key=question.idempotency_key,

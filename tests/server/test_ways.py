@@ -89,7 +89,7 @@ async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
     """Of a server whose team is `team`."""
     async with asyncio.timeout(60), create_app(Settings(data=tmp_path)).open() as service:
         await asyncio.wait({service.warmed})
-        service.runs.stand_in("team", team)
+        service.runs.add_orchestrator("team", team)
         async with serving(service) as number:
             yield number
 

@@ -62,17 +62,17 @@ async def group() -> AsyncIterator[asyncio.TaskGroup]:
         yield tasks
 
 
-def server(journal: Any, group: asyncio.TaskGroup, team: Any, **stand_ins: Any) -> Runs:
+def server(journal: Any, group: asyncio.TaskGroup, team: Any, **others: Any) -> Runs:
     journal = cast(Journal, journal)
-    return Runs(journal, Bus(journal, group), team, Limits(), group=group, stand_ins=stand_ins)
+    return Runs(journal, Bus(journal, group), team, Limits(), group=group, others=others)
 
 
 @pytest.mark.parametrize("other", [Works, Asks])
-async def test_a_run_of_a_stand_in_that_is_gone_ends_as_interrupted(group: asyncio.TaskGroup, other: type[Any]) -> None:
+async def test_a_run_of_a_missing_orchestrator_ends_as_interrupted(group: asyncio.TaskGroup, other: type[Any]) -> None:
     """The next server starts all the same, and asks nobody for an answer that no team would take."""
     journal = Counting()
     first = server(journal, group, Works(), other=other())
-    record, _ = await first.start(QUESTION, by="other")
+    record, _ = await first.start(QUESTION, orchestrator="other")
     while other is Asks and first.pending(record.run_id) is None:  # noqa: ASYNC110 - waiting has no event of its own
         await asyncio.sleep(0)
     await first.close()
