@@ -156,7 +156,7 @@ class ActiveRuns:
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
         history = None if is_first else partial(history_before, self._journal, run.writer.created)
-        task = self._group.create_task(run.live(history, self._remove), name=run.run_id)
+        task = self._group.create_task(run.run(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,6 +1,6 @@
 """One run while it is alive: the team at work, a human's answers, limits, and exactly one terminal event at the end.
 
-live:  [turn in its session] -> team -> Answer ------------------------> completed
+run:  [turn in its session] -> team -> Answer ------------------------> completed
                                  ^ |-> RunFailed, any other error -----> error
                                  | |-> Inquiry -> waits for a human -+
                                  +---- Reply <-----------------------+
@@ -40,7 +40,7 @@ History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 
 
 class Run:
-    """Call `live` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
+    """Call `run` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
 
     `pending` is what a human is asked for, None while the team is at work.
     """
@@ -55,7 +55,7 @@ class Run:
         self._stop_with: CancelReason | Suspended | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
-        self._worked = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
+        self._team_seconds = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
 
     def cancel(self, reason: CancelReason) -> None:
         """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
@@ -72,7 +72,7 @@ class Run:
         if not self._stop.done():
             self._stop.set_result(None)
 
-    async def live(self, history: History | None, ended: Callable[["Run"], None]) -> None:
+    async def run(self, history: History | None, ended: Callable[["Run"], None]) -> None:
         """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
 
         `history` gives the session's earlier exchanges once it is this run's turn; without it there are none. `ended`
@@ -104,14 +104,14 @@ class Run:
         if self.resumed_from is not None:
             body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
             await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
-        outcome = await self._answered() if self.pending is None else await self._human(self.pending)
+        outcome = await self._run_team() if self.pending is None else await self._wait_for_human(self.pending)
         while isinstance(outcome, Inquiry):
             self.pending = Pending.of(outcome, self._limits.input_seconds, self.writer.now())
             await self.writer.wait_for_human(self.pending.requested(), outcome.state)
-            outcome = await self._human(self.pending)
+            outcome = await self._wait_for_human(self.pending)
         return outcome
 
-    async def _human(self, pending: Pending) -> Outcome | Inquiry:
+    async def _wait_for_human(self, pending: Pending) -> Outcome | Inquiry:
         """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
         try:
             with contextlib.suppress(TimeoutError):
@@ -125,31 +125,35 @@ class Run:
             self.pending = None
             pending.settled.set()
         self._task = replace(self._task, checkpoint=pending.state, reply=pending.reply)
-        return await self._answered()
+        return await self._run_team()
 
-    async def _answered(self) -> Outcome | Inquiry:
+    async def _run_team(self) -> Outcome | Inquiry:
         """Lets the team work until it answers, a limit is reached, or a stop is asked for. Leaves no task behind."""
         began = monotonic()
         deadlines = RunDeadlines(
-            limits=self._limits, began=began, worked=self._worked, heard_at=began, emitted=self.writer.emitted
+            limits=self._limits,
+            began=began,
+            earlier_seconds=self._team_seconds,
+            emitted_at=began,
+            emitted=self.writer.emitted,
         )
-        answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
+        team_task = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
         try:
-            await self._watched(answering, deadlines)
+            await self._watched(team_task, deadlines)
         finally:
-            self._worked += monotonic() - began
-            answering.cancel()
-            await asyncio.wait({answering}, timeout=self._limits.cancel_seconds)
-        if not answering.done():
+            self._team_seconds += monotonic() - began
+            team_task.cancel()
+            await asyncio.wait({team_task}, timeout=self._limits.cancel_seconds)
+        if not team_task.done():
             log.error("run=%s: the team did not stop in time and was given up", self.run_id)
-        if answering.done() and not answering.cancelled():
-            return self._told(answering)
+        if team_task.done() and not team_task.cancelled():
+            return self._result_of(team_task)
         return self._stop_with or "shutdown"
 
-    def _told(self, answering: "asyncio.Future[Answer | Inquiry]") -> Outcome | Inquiry:
-        problem = answering.exception()
+    def _result_of(self, team_task: "asyncio.Future[Answer | Inquiry]") -> Outcome | Inquiry:
+        problem = team_task.exception()
         if problem is None:
-            return answering.result()
+            return team_task.result()
         return self._stop_with or self._failed(problem)
 
     def _failed(self, problem: BaseException) -> AskstreamError:
@@ -159,10 +163,10 @@ class Run:
         log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _watched(self, answering: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
+    async def _watched(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
         """Returns when the team has answered, or has to stop."""
         channel = self.writer.channel
-        while not answering.done() and self._stop_with is None:
+        while not team_task.done() and self._stop_with is None:
             match deadlines.check(
                 monotonic(),
                 emitted=self.writer.emitted,
@@ -172,7 +176,7 @@ class Run:
                 case str() as reason:
                     self.cancel(reason)
                 case seconds:
-                    await asyncio.wait((answering, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((team_task, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _until_set(self, event: asyncio.Event) -> None:
         """Returns when `event` is set, or a stop was asked for. Safe to cancel."""
