@@ -50,7 +50,7 @@ class Sse:
         viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
-            on_disconnect = partial(self._context.runs.left, record.run_id, EVERYBODY)
+            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
         return RunStream(viewer, self._context, on_disconnect=on_disconnect)
 
     async def test_stream(self, request: Request) -> "RunStream":

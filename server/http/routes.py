@@ -123,7 +123,7 @@ class HttpRoutes:
             )
         except ClientLeft:
             if new and ask.on_disconnect == "cancel":
-                await self._runs.left(record.run_id, EVERYBODY)
+                await self._runs.viewer_left(record.run_id, EVERYBODY)
             return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case
 
     async def start(self, request: Request) -> Response:
@@ -153,7 +153,7 @@ class HttpRoutes:
         """A human's answer. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
-        return self._one(request, await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+        return self._one(request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value))
 
     async def session(self, request: Request) -> Response:
         """The session's runs, oldest first."""

@@ -131,13 +131,13 @@ class Runs:
             run.cancel("client")
         return record
 
-    async def left(self, run_id: str, principal: str) -> None:
+    async def viewer_left(self, run_id: str, principal: str) -> None:
         """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
         if not self._active.closed:
             with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
                 await self.cancel(run_id, principal)
 
-    async def answer(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
+    async def submit_input(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
         """Gives a human's answer. Returns when it is durable. Idempotent.
 
         Raises InvalidRequest for a value that doesn't fit, InputNotFound, InputConflict where another came first, and
@@ -166,7 +166,7 @@ class Runs:
         last: Entry | None = None
         batch = Batch([], 0)
         while not batch.ended:
-            if batch.drained and await self._is_left(run_id):
+            if batch.drained and await self._is_left_over(run_id):
                 raise Draining(
                     "The server is going away; the run goes on: ask for it again soon.", retry_after=BUSY_RETRY
                 )
@@ -181,7 +181,7 @@ class Runs:
             raise RunNotFound  # forgotten meanwhile, or its log can't be read on
         return decode(last.line)
 
-    async def _is_left(self, run_id: str) -> bool:
+    async def _is_left_over(self, run_id: str) -> bool:
         """Whether the run has no end and is left to the next server. One that is given time may still end here."""
         if self._active.get(run_id) is not None:
             return False
@@ -206,8 +206,8 @@ class Runs:
 
         Call it again and again: every run gets its terminal event.
         """
-        for left in await self._journal.unfinished():
-            await self._active.resume(left.run_id)
+        for record in await self._journal.unfinished():
+            await self._active.resume(record.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that holds an idempotency key: an active one, else the journal's."""

@@ -117,7 +117,7 @@ class Endpoint:
 
     async def _end_tied(self) -> None:
         for run_id in self._tied:
-            await self._context.runs.left(run_id, EVERYBODY)
+            await self._context.runs.viewer_left(run_id, EVERYBODY)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._is_lost:
@@ -150,7 +150,7 @@ class Endpoint:
             case Cancel(ref, run_id):
                 await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
             case Answer(ref, run_id, request_id, value):
-                await self._acknowledge(ref, self._context.runs.answer(run_id, EVERYBODY, request_id, value))
+                await self._acknowledge(ref, self._context.runs.submit_input(run_id, EVERYBODY, request_id, value))
             case Close(code, reason):
                 raise _Closing(code, reason)
 
