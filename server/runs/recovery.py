@@ -6,7 +6,7 @@ from askstream.server.events import InputRequested, Resumed
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import history
-from askstream.server.runs.human_input import Pending, last_answer
+from askstream.server.runs.human_input import PendingInput, last_reply
 from askstream.server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
 # How often a turn is begun again. A question that brings the server down must not do so for ever.
@@ -24,7 +24,7 @@ class Recovered:
     orchestrator: Orchestrator
     state: bytes | None = None
     reply: Reply | None = None
-    pending: Pending | None = None
+    pending: PendingInput | None = None
 
     def continued(self, task: Task) -> Task:
         return replace(task, checkpoint=self.state, reply=self.reply)
@@ -38,10 +38,10 @@ async def look(journal: Journal, record: RunRecord, orchestrator: Orchestrator |
         return Recovered(from_id, Unavailable("What was to answer is not part of this server any more."))
     tail = await history.events(journal, record.run_id, from_id - 1)
     asked = tail[0] if checkpoint and tail and isinstance(tail[0].body, InputRequested) else None
-    reply = last_answer(tail) if asked else None
+    reply = last_reply(tail) if asked else None
     state = checkpoint.state if checkpoint else None
     if asked is not None and state is not None and reply is None:
-        return Recovered(asked.id, orchestrator, pending=Pending.from_log(asked, state))
+        return Recovered(asked.id, orchestrator, pending=PendingInput.from_log(asked, state))
     if sum(isinstance(event.body, Resumed) for event in tail) >= ATTEMPTS:
         orchestrator = Unavailable(f"The server stopped {ATTEMPTS} times while this run was going on.")
     return Recovered(asked.id + 1 if asked else from_id, orchestrator, state, reply)

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
 from askstream.server.journal import RunState
-from askstream.server.runs.human_input import Pending
+from askstream.server.runs.human_input import PendingInput
 from askstream.server.runs.limits import Limits, RunDeadlines
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
@@ -51,7 +51,7 @@ class Run:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
         self.run_id, self.slot = task.run_id, slot
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
-        self.pending: Pending | None = None
+        self.pending: PendingInput | None = None
         self._stop_with: CancelReason | Suspended | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
@@ -106,16 +106,16 @@ class Run:
             await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
         outcome = await self._run_team() if self.pending is None else await self._wait_for_human(self.pending)
         while isinstance(outcome, Inquiry):
-            self.pending = Pending.of(outcome, self._limits.input_seconds, self.writer.now())
+            self.pending = PendingInput.of(outcome, self._limits.input_seconds, self.writer.now())
             await self.writer.wait_for_human(self.pending.requested(), outcome.state)
             outcome = await self._wait_for_human(self.pending)
         return outcome
 
-    async def _wait_for_human(self, pending: Pending) -> Outcome | Inquiry:
+    async def _wait_for_human(self, pending: PendingInput) -> Outcome | Inquiry:
         """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pending.left(self.writer.now())):
+                async with asyncio.timeout(pending.seconds_left(self.writer.now())):
                     await self._until_set(pending.claimed)
             if self._stop_with is not None:
                 return self._stop_with

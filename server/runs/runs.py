@@ -25,7 +25,7 @@ from askstream.server.events.errors import (
 from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, holds_key
 from askstream.server.runs import history
 from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
-from askstream.server.runs.human_input import judge
+from askstream.server.runs.human_input import check_late_input
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.orchestrator import Orchestrator, Reply
 from askstream.server.runs.sessions import IfBusy
@@ -150,13 +150,13 @@ class Runs:
             pending.check(value)
             pending.claim(Reply(value=value))
             await pending.settled.wait()
-        judge(await history.events(self._journal, run_id), request_id, value)
+        check_late_input(await history.events(self._journal, run_id), request_id, value)
         return await self.find(run_id, principal)
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
         """The data of the `input_requested` that a run waits on; None for one that doesn't wait."""
         run = self._active.get(run_id)
-        return run.pending.shown() if run and run.pending else None
+        return run.pending.as_data() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
         """Waits for the run's terminal event. Cancelling the wait does nothing to the run.
