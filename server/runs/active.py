@@ -140,7 +140,7 @@ class ActiveRuns:
         slot = self._sessions.join(record.principal, record.session_id, "resume")
         run = self._add(record, found.continued(task), found.orchestrator, slot)
         try:
-            await run.writer.read_back()
+            await run.writer.count_earlier()
         except BaseException:
             self._remove(run)
             raise

@@ -54,7 +54,7 @@ class LogWriter:
         self._size = 0
         self._state: bytes | None = None
         self._asked = self._saved = 0  # checkpoints asked for and durable
-        self._work: asyncio.Future[Any] | None = None  # the journal's; one at a time
+        self._journal_call: asyncio.Future[Any] | None = None  # the journal's; one at a time
         self._next: asyncio.Handle | None = None  # what will give it some
         self._settled: asyncio.Future[None] | None = None  # resolved when the next append is over
         self._broken: JournalError | None = None
@@ -85,18 +85,18 @@ class LogWriter:
             self._log.report(update.run_id, entries)
         return holder
 
-    async def read_back(self) -> None:
+    async def count_earlier(self) -> None:
         """Counts the events of earlier attempts, so that the digest covers the whole log."""
         last = 0
         while entries := await self._journal.read(self.created.run_id, last):
             last = entries[-1].id
             for entry in entries:
-                self._stamping.take_in(entry)
+                self._stamping.add_earlier(entry)
 
     async def emit(self, draft: Draft) -> None:
         self.emitted += 1
         while self._size > PENDING_BYTES:
-            await self._turn()
+            await self._next_append()
         if self._broken is not None:
             raise self._broken
         if self._ending:
@@ -105,7 +105,7 @@ class LogWriter:
         if entry is not None:
             self._pending.append(entry)
             self._size += len(entry.line)
-            self._advance()
+            self._schedule_append()
 
     async def checkpoint(self, state: bytes) -> None:
         self._save(state)
@@ -118,7 +118,7 @@ class LogWriter:
         self._save(state)
         await self.flush()
 
-    async def go_on(self, draft: Draft) -> None:
+    async def end_wait(self, draft: Draft) -> None:
         """The wait is over. Returns once that is durable."""
         await self.emit(draft)
         self._stamping.state = "running"
@@ -128,7 +128,7 @@ class LogWriter:
         """Returns once everything that was emitted so far is durable."""
         last, asked = self._stamping.last_id, self._asked
         while self._durable.last_id < last or self._saved < asked:
-            await self._turn()
+            await self._next_append()
 
     async def end(self, draft: Draft, state: RunState) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
@@ -138,9 +138,9 @@ class LogWriter:
         entry = self._stamping.end(draft, state, self.now())
         self._ending = True
         self._pending.append(entry)
-        self._advance()
+        self._schedule_append()
         while self._durable.ended_at is None:
-            await self._turn()
+            await self._next_append()
 
     def close(self) -> None:
         """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""
@@ -149,9 +149,9 @@ class LogWriter:
     def _save(self, state: bytes) -> None:
         self._state = state
         self._asked += 1
-        self._advance()
+        self._schedule_append()
 
-    def _advance(self) -> None:
+    def _schedule_append(self) -> None:
         """Schedules an append, with all that comes in this iteration of the loop."""
         if self._next is None:
             self._next = self._loop.call_soon(self._append, context=self._context)
@@ -159,21 +159,27 @@ class LogWriter:
     def _append(self) -> None:
         """Appends what is pending, unless the journal is still at work."""
         self._next = None
-        if self._work is not None or self._broken is not None or (not self._pending and self._saved == self._asked):
+        if (
+            self._journal_call is not None
+            or self._broken is not None
+            or (not self._pending and self._saved == self._asked)
+        ):
             return
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
         update = self._stamping.snapshot()
         try:
-            self._work = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
+            self._journal_call = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
         except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
             self._break(problem)
-            self._worked()
+            self._append_ended()
         else:
-            self._work.add_done_callback(partial(self._appended, update, entries, self._asked), context=self._context)
+            self._journal_call.add_done_callback(
+                partial(self._appended, update, entries, self._asked), context=self._context
+            )
 
     def _appended(self, update: RunUpdate, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
-        self._work = None
+        self._journal_call = None
         try:
             work.result()
             self._saved = max(self._saved, asked)
@@ -185,19 +191,19 @@ class LogWriter:
                 self._compact(update)
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
             self._break(problem)
-        self._worked()
+        self._append_ended()
 
     def _compact(self, written: RunUpdate) -> None:
-        self._work = asyncio.ensure_future(self._journal.compact(written.run_id))
-        self._work.add_done_callback(partial(self._compacted, written), context=self._context)
+        self._journal_call = asyncio.ensure_future(self._journal.compact(written.run_id))
+        self._journal_call.add_done_callback(partial(self._compacted, written), context=self._context)
 
     def _compacted(self, written: RunUpdate, work: asyncio.Future[Size]) -> None:
-        self._work = None
+        self._journal_call = None
         try:
             self._stamping.compacted(written, work.result())
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
             self._break(problem)
-        self._worked()
+        self._append_ended()
 
     def _break(self, problem: BaseException) -> None:
         """Nothing can be written any more."""
@@ -207,7 +213,7 @@ class LogWriter:
             self._broken = JournalError(f"the journal failed: {type(problem).__name__}")
             log.debug("run=%s can't be written", self.created.run_id, exc_info=problem)
 
-    def _worked(self) -> None:
+    def _append_ended(self) -> None:
         """The journal has finished, or has failed: wakes all who wait, and appends what is pending."""
         settled, self._settled = self._settled, None
         if settled is not None:
@@ -215,7 +221,7 @@ class LogWriter:
         if self._pending or self._saved < self._asked:
             self._append()
 
-    async def _turn(self) -> None:
+    async def _next_append(self) -> None:
         """Returns when the next append is over. Raises what broke the log."""
         if self._broken is not None:
             raise self._broken

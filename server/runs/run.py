@@ -120,7 +120,7 @@ class Run:
             if self._stop_with is not None:
                 return self._stop_with
             pending.claim(Reply(value=None, answered=False))
-            await self.writer.go_on(pending.resolved())
+            await self.writer.end_wait(pending.resolved())
         finally:
             self.pending = None
             pending.settled.set()

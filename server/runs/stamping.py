@@ -83,7 +83,7 @@ class Stamping:
         self.state, self._ended_at, self._final_digest = state, moment.timestamp(), self._digest.hexdigest()
         return entry
 
-    def take_in(self, entry: Entry) -> None:
+    def add_earlier(self, entry: Entry) -> None:
         """Adds an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":

@@ -20,7 +20,7 @@ class Host:
 
     def __init__(self) -> None:
         self.order: list[Any] = []
-        self.go_on = asyncio.Event()
+        self.may_continue = asyncio.Event()
         self.ended = asyncio.Event()
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -29,7 +29,7 @@ class Host:
 
     async def drain(self) -> None:
         self.order.append("drain")
-        await self.go_on.wait()
+        await self.may_continue.wait()
         self.order.append("drained")
 
 
@@ -60,7 +60,7 @@ async def test_the_drain_goes_before_the_servers_own_handler(host: Host, number:
         signal.raise_signal(number)
         await turn()
         assert host.order == ["drain"]
-        host.go_on.set()
+        host.may_continue.set()
         await asyncio.wait_for(host.ended.wait(), 10)
         assert host.order == ["drain", "drained", number]
     assert [signal.getsignal(number) for number in NUMBERS] == [host.handle, host.handle]
