@@ -29,7 +29,7 @@ from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import SupportsWarm, open_named
-from askstream.server.runs.retention import keep_going, retain
+from askstream.server.runs.retention import expire_periodically, recover_periodically
 from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
 
@@ -178,8 +178,8 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         closing.push_async_callback(runs.close)
         await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
-        retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
+        retaining = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
+        for background in (warmed, group.create_task(retaining), group.create_task(recover_periodically(runs.recover))):
             closing.callback(background.cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)

@@ -13,7 +13,7 @@ from askstream.server.events import Draft, Started
 from askstream.server.events.errors import Draining, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
-from askstream.server.runs.history import before as history_before
+from askstream.server.runs.history import earlier_exchanges
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
@@ -136,9 +136,9 @@ class ActiveRuns:
 
     async def _resume(self, record: RunRecord) -> None:
         task, name = _task(record)
-        found = await recovery.look(self._journal, record, self._orchestrators.get(name))
+        found = await recovery.recover(self._journal, record, self._orchestrators.get(name))
         slot = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._add(record, found.continued(task), found.orchestrator, slot)
+        run = self._add(record, found.resumed(task), found.orchestrator, slot)
         try:
             await run.writer.count_earlier()
         except BaseException:
@@ -155,7 +155,7 @@ class ActiveRuns:
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
-        history = None if is_first else partial(history_before, self._journal, run.writer.created)
+        history = None if is_first else partial(earlier_exchanges, self._journal, run.writer.created)
         task = self._group.create_task(run.run(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -16,7 +16,7 @@ PAUSE = 60
 RECOVER_PAUSE = 15
 
 
-async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = PAUSE) -> None:
+async def expire_periodically(journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = PAUSE) -> None:
     """Never returns; cancel it. A journal's failure is logged, and tried again."""
     while True:
         try:
@@ -28,7 +28,7 @@ async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, paus
         await asyncio.sleep(pause)
 
 
-async def keep_going(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_PAUSE) -> None:
+async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_PAUSE) -> None:
     """Calls `Runs.recover` again and again: a run whose log could not be written for a while goes on. Cancel it."""
     while True:
         await asyncio.sleep(pause)
