@@ -254,9 +254,9 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def _flush(self) -> None:
         """Send the core's own frames: pongs and closes."""
-        said = b"".join(self._conn.data_to_send())
-        if said:
-            self.write(said)
+        frames = b"".join(self._conn.data_to_send())
+        if frames:
+            self.write(frames)
         if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
             self._lose()
             self._transport.close()

@@ -74,12 +74,12 @@ class Endpoint:
         self._inbox: list[str | bytes] = []
         self._worker: asyncio.Task[None] | None = None
         self._sent_at = monotonic()
-        self._heart: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._is_lost = False
 
     def opened(self, connection: SocketConnection, /) -> None:
         self._connection = connection
-        self._beat()
+        self._send_heartbeat()
 
     def received(self, text: str | bytes) -> None:
         self._inbox.append(text)
@@ -96,8 +96,8 @@ class Endpoint:
     def lost(self) -> None:
         """Messages that the client sent before are still handled, without a reply."""
         self._is_lost = True
-        if self._heart is not None:
-            self._heart.cancel()
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
         deliveries, self._deliveries = self._deliveries, {}
         for delivery in deliveries.values():
             delivery.stop()
@@ -211,7 +211,7 @@ class Endpoint:
             self._conversation.finished(run_id)
             self._deliveries.pop(run_id, None)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         """Break a silence; goes on by itself."""
         wrote_at = [delivery.viewer.wrote_at for delivery in self._deliveries.values()]
         silent = monotonic() - max(self._sent_at, *wrote_at, 0.0)
@@ -221,4 +221,4 @@ class Endpoint:
             self._sent_at, silent = monotonic(), 0.0
         loop = asyncio.get_running_loop()
         due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEATS_TOGETHER
-        self._heart = loop.call_at(ceil(due / together) * together, self._beat)
+        self._heartbeat_timer = loop.call_at(ceil(due / together) * together, self._send_heartbeat)
