@@ -20,7 +20,7 @@ from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_vie
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import NDJSON, SSE, Encoding, WireFormat
+from askstream.transports.formats import NDJSON, SSE, FramedFormat, WireFormat
 
 log = logging.getLogger("__main__")
 
@@ -116,10 +116,10 @@ class RunStream:
 
     def opened(self, connection: StreamConnection, /) -> None:
         self._connection = connection
-        if self.wire_format.opening:
-            connection.write(connection.frame([self.wire_format.opening]))
+        if self.wire_format.preamble:
+            connection.write(connection.frame([self.wire_format.preamble]))
         seconds = self.context.heartbeat_seconds if self.wire_format.heartbeat else 0
-        encoding = Encoding(self.wire_format, connection.frame, seconds)
+        encoding = FramedFormat(self.wire_format, connection.frame, seconds)
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
         self._delivery.begin()

@@ -6,7 +6,7 @@ The way is chosen here, below the transports, once: direct where our server runs
 from askstream.server.connections.base import (
     Connection,
     ConnectionHandler,
-    Frame,
+    Framer,
     MessageHandler,
     SocketConnection,
     StreamConnection,
@@ -17,7 +17,7 @@ from askstream.server.connections.opening import SocketRoute, serve_stream
 __all__ = [
     "Connection",
     "ConnectionHandler",
-    "Frame",
+    "Framer",
     "MessageHandler",
     "SocketConnection",
     "SocketRoute",

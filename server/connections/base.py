@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
+Framer: TypeAlias = Callable[[Sequence[bytes]], Any]
 """Turns messages, whole lines or blocks of a wire format, into what `Connection.write` accepts."""
 
 
@@ -60,7 +60,7 @@ class Write(Protocol):
 
 class Connection(Protocol):
     @property
-    def frame(self) -> Frame: ...
+    def frame(self) -> Framer: ...
 
     @property
     def is_paused(self) -> bool: ...

@@ -21,7 +21,7 @@ from askstream.server.journal import RunRecord
 from askstream.server.requests import EVERYBODY, viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import WS_TEXT, Encoding
+from askstream.transports.formats import WS_TEXT, FramedFormat
 from askstream.transports.websocket.protocol import (
     SUBPROTOCOL,
     Answer,
@@ -199,7 +199,7 @@ class Endpoint:
         if self._is_lost:
             viewer.close()
             return
-        encoding = Encoding(WS_TEXT, self._connection.frame, heartbeat_seconds=0)
+        encoding = FramedFormat(WS_TEXT, self._connection.frame, heartbeat_seconds=0)
         done = partial(self._delivered, viewer.run_id)
         delivery = self._deliveries[viewer.run_id] = Delivery(viewer, self._connection, encoding, self._spawn, done)
         delivery.begin()
