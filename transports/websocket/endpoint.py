@@ -24,14 +24,14 @@ from askstream.transports.delivery import Delivery
 from askstream.transports.formats import WS_TEXT, FramedFormat
 from askstream.transports.websocket.protocol import (
     SUBPROTOCOL,
-    Answer,
     Cancel,
     Close,
-    Conversation,
     Effect,
     Ref,
-    Reply,
+    SendReply,
+    SocketProtocol,
     Start,
+    SubmitInput,
     Subscribe,
     Unsubscribe,
 )
@@ -53,7 +53,7 @@ class WebSockets:
         return [SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
 
 
-class _Closing(Exception):
+class _CloseRequested(Exception):
     """Closes the socket from within a task."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -68,9 +68,9 @@ class Endpoint:
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._conversation = Conversation(context.question_characters)
+        self._protocol = SocketProtocol(context.question_characters)
         self._deliveries: dict[str, Delivery] = {}
-        self._tied: list[str] = []  # runs that end when this socket does
+        self._runs_to_cancel: list[str] = []  # runs that end when this socket does
         self._inbox: list[str | bytes] = []
         self._worker: asyncio.Task[None] | None = None
         self._sent_at = monotonic()
@@ -101,22 +101,22 @@ class Endpoint:
         deliveries, self._deliveries = self._deliveries, {}
         for delivery in deliveries.values():
             delivery.stop()
-        if self._tied:
-            self._context.tasks.spawn(self._end_tied())
+        if self._runs_to_cancel:
+            self._context.tasks.spawn(self._cancel_runs())
 
     async def _work(self) -> None:
         try:
             while self._inbox:
-                for effect in self._conversation.received(self._inbox.pop(0), monotonic()):
+                for effect in self._protocol.received(self._inbox.pop(0), monotonic()):
                     await self._perform(effect)
         finally:
             self._worker = None
             if self._is_lost:
-                await self._end_tied()
+                await self._cancel_runs()
         self._connection.resume()
 
-    async def _end_tied(self) -> None:
-        for run_id in self._tied:
+    async def _cancel_runs(self) -> None:
+        for run_id in self._runs_to_cancel:
             await self._context.runs.viewer_left(run_id, EVERYBODY)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
@@ -129,7 +129,7 @@ class Endpoint:
         match None if task.cancelled() else task.exception():
             case None:
                 pass
-            case _Closing() as closing:
+            case _CloseRequested() as closing:
                 self._connection.close(closing.code, closing.reason)
             case problem:
                 log.error("/ws: %s", loggable(problem))
@@ -137,7 +137,7 @@ class Endpoint:
 
     async def _perform(self, effect: Effect) -> None:
         match effect:
-            case Reply():
+            case SendReply():
                 await self._send(effect)
             case Start():
                 await self._start(effect)
@@ -149,12 +149,12 @@ class Endpoint:
                     delivery.stop()
             case Cancel(ref, run_id):
                 await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
-            case Answer(ref, run_id, request_id, value):
+            case SubmitInput(ref, run_id, request_id, value):
                 await self._acknowledge(ref, self._context.runs.submit_input(run_id, EVERYBODY, request_id, value))
             case Close(code, reason):
-                raise _Closing(code, reason)
+                raise _CloseRequested(code, reason)
 
-    async def _send(self, reply: Reply) -> None:
+    async def _send(self, reply: SendReply) -> None:
         await self._connection.send(self._connection.frame([reply.text.encode()]))
         self._sent_at = monotonic()
 
@@ -165,9 +165,9 @@ class Endpoint:
             await self._refuse(effect.ref, problem)
             return
         if new and effect.ask.on_disconnect == "cancel":
-            self._tied.append(record.run_id)
-        watched = record.run_id in self._conversation.watching  # it joined a run by its idempotency key
-        await self._send(self._conversation.started(effect.ref, record))
+            self._runs_to_cancel.append(record.run_id)
+        watched = record.run_id in self._protocol.watching  # it joined a run by its idempotency key
+        await self._send(self._protocol.started(effect.ref, record))
         if not watched:
             self._deliver(await self._context.bus.attach(record.run_id, wanted=effect.ask.wanted))
 
@@ -178,7 +178,7 @@ class Endpoint:
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)
             return
-        await self._send(self._conversation.subscribed(effect.ref, record, after))
+        await self._send(self._protocol.subscribed(effect.ref, record, after))
         self._deliver(await self._context.bus.attach(effect.run_id, after=after, wanted=effect.wanted))
 
     async def _acknowledge(self, ref: Ref, command: Coroutine[Any, Any, RunRecord]) -> None:
@@ -187,13 +187,13 @@ class Endpoint:
         except AskstreamError as problem:
             await self._refuse(ref, problem)
             return
-        await self._send(self._conversation.acknowledged(ref, record))
+        await self._send(self._protocol.acknowledged(ref, record))
 
     async def _refuse(self, ref: Ref, problem: AskstreamError, run_id: str | None = None) -> None:
         """A refusal is replied; any other error of ours closes the socket, and the client may come back."""
         if not isinstance(problem, Refused):
             raise problem
-        await self._send(self._conversation.refused(ref, problem, run_id))
+        await self._send(self._protocol.refused(ref, problem, run_id))
 
     def _deliver(self, viewer: Viewer) -> None:
         if self._is_lost:
@@ -208,7 +208,7 @@ class Endpoint:
         if drained:
             self._connection.close(DRAIN, "this server is going away")
         else:
-            self._conversation.finished(run_id)
+            self._protocol.finished(run_id)
             self._deliveries.pop(run_id, None)
 
     def _send_heartbeat(self) -> None:
@@ -217,7 +217,7 @@ class Endpoint:
         silent = monotonic() - max(self._sent_at, *wrote_at, 0.0)
         seconds = self._context.heartbeat_seconds
         if silent >= seconds and not self._connection.is_paused:
-            self._connection.write(self._connection.frame([self._conversation.heartbeat().text.encode()]))
+            self._connection.write(self._connection.frame([self._protocol.heartbeat().text.encode()]))
             self._sent_at, silent = monotonic(), 0.0
         loop = asyncio.get_running_loop()
         due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEATS_TOGETHER
