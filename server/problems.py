@@ -64,7 +64,7 @@ async def _journal(request: Request, error: Exception) -> Response:
     )
 
 
-async def _left(request: Request, error: Exception) -> Response:
+async def _client_disconnected(request: Request, error: Exception) -> Response:
     """The client left before it had sent the whole body. To nobody; the number is nginx's for this case."""
     return Response(status_code=499)
 
@@ -83,6 +83,6 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
     Refused: _refused,
     HTTPException: _http,
     JournalError: _journal,
-    ClientDisconnect: _left,
+    ClientDisconnect: _client_disconnected,
     Exception: _unexpected,
 }

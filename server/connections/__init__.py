@@ -12,7 +12,7 @@ from askstream.server.connections.base import (
     StreamConnection,
     StreamHandler,
 )
-from askstream.server.connections.opening import SocketRoute, serve_stream
+from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
     "Connection",

@@ -37,16 +37,22 @@ LAST_CHUNK = b"0\r\n\r\n"
 class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
     """An asyncio protocol on a transport that belonged to another protocol before. Its maker calls `handler.opened`."""
 
-    __slots__ = ("_open", "_transport", "write")
+    __slots__ = ("_open_connections", "_transport", "write")
 
     def __init__(
-        self, transport: asyncio.Transport, open_ones: set[Any], handler: H, *, send_seconds: float, is_paused: bool
+        self,
+        transport: asyncio.Transport,
+        open_connections: set[Any],
+        handler: H,
+        *,
+        send_seconds: float,
+        is_paused: bool,
     ) -> None:
         self._handler, self.is_paused, self._waiting = handler, is_paused, []
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
-        self._transport, self._open = transport, open_ones
+        self._transport, self._open_connections = transport, open_connections
         self.write: Write = transport.write  # its own, so that a broadcast calls nothing of ours for each viewer
-        self._open.add(self)
+        self._open_connections.add(self)
         transport.set_protocol(self)
         if is_paused:
             self._watch()
@@ -71,7 +77,7 @@ class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
         self._wake_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
         self._lose()
 
@@ -94,7 +100,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: StreamHandler,
         *,
         release: Callable[[asyncio.Transport, bytes, bool], None] | None,
@@ -102,7 +108,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
         send_seconds: float,
         is_paused: bool,
     ) -> None:
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
         self._ahead = b""
@@ -122,7 +128,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
         if self._release is None or self._eof:
             self._transport.close()
             return
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
         self._release(self._transport, self._ahead, self.is_paused)
 
@@ -160,7 +166,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: MessageHandler,
         conn: ServerProtocol,
         *,
@@ -170,7 +176,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._conn = conn
         self._message, self._is_text = bytearray(), True
         self._is_handled = True
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:

@@ -161,7 +161,7 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
 
     async def serve(self, receive: Receive, send: Send) -> None:
         try:
-            await self._serve(send, disconnected(receive))
+            await self._serve(send, until_disconnected(receive))
         finally:
             self._stop_watching()
 
@@ -246,7 +246,7 @@ class PlainSocket(_PlainConnection[MessageHandler, tuple[str, ...]]):
         self.abort()
 
 
-async def disconnected(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
     """Return when the client has gone. The request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

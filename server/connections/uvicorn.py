@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
-from askstream.server.connections.opening import EXTENSION, SocketRoute
+from askstream.server.connections.selection import EXTENSION, SocketRoute
 
 # Header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's WebSocket
 # protocol, whose parser has limits of its own and refuses with 431.
@@ -49,7 +49,7 @@ class Http(HttpToolsProtocol):
         abort, count = self.transport.abort, partial(unread, self.transport)
         offered: dict[str, Any] = {"abort": abort, "unread": count, "on_half_close": self.on_half_close}
         if self._direct:
-            offered["take"] = self.take
+            offered["take_over"] = self.take_over
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
 
     def on_half_close(self, callback: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class Http(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self.handle_websocket_upgrade()
 
-    def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
+    def take_over(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
         body is still coming, and where the client has begun to send another request behind it."""
         cycle = self.cycle

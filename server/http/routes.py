@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from askstream import web
 from askstream.server import addresses
-from askstream.server.connections.leaving import ClientLeft, unless_left
+from askstream.server.connections.disconnect import ClientDisconnected, unless_disconnected
 from askstream.server.events import Completed, Event, Failed
 from askstream.server.events.errors import InvalidRequest, RunActive
 from askstream.server.http import views
@@ -119,9 +119,9 @@ class HttpRoutes:
         record, new = await self._runs.start(ask.to_question(EVERYBODY))
         try:
             return _outcome_response(
-                await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id))
+                await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
             )
-        except ClientLeft:
+        except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.viewer_left(record.run_id, EVERYBODY)
             return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case

@@ -127,7 +127,7 @@ class DirectClient(Transport):
     """Of a server that gives its connections away."""
 
     async def get(self, app: Callable[..., Awaitable[None]]) -> None:
-        await app(scope_of({"abort": self.abort, "take": self._take}), _silence, _only_head)
+        await app(scope_of({"abort": self.abort, "take_over": self._take}), _silence, _only_head)
 
     def _take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream:
         options: dict[str, Any] = {"probe": probe, "send_seconds": send_seconds, "is_paused": self.is_paused}

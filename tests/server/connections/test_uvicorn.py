@@ -53,7 +53,7 @@ class Streams:
     handler: Handler = field(default_factory=Handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take"].__self__))
+        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take_over"].__self__))
         await serve_stream(scope, receive, send, self.handler, headers=self.headers, probe=b":\n", send_seconds=15)
 
     @property
