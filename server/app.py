@@ -74,12 +74,12 @@ class Drain:
 class Service:
     """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
 
-    `sockets` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
+    `socket_routes` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
     team's libraries have been imported.
     """
 
     asgi: ASGIApp
-    sockets: Mapping[bytes, SocketRoute]
+    socket_routes: Mapping[bytes, SocketRoute]
     runs: Runs
     model: str
     warmed: asyncio.Future[None]
@@ -250,7 +250,7 @@ def _service(
     )
     return Service(
         asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
-        sockets={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
+        socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
         model=model,
         warmed=warmed,

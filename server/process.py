@@ -125,7 +125,7 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
         return {"http": "httptools", "ws": "websockets-sansio"}
     from askstream.server.connections.uvicorn import Http, WebSocket
 
-    return {"http": partial(Http, sockets=app.sockets, direct=direct), "ws": WebSocket}
+    return {"http": partial(Http, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:

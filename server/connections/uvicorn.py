@@ -33,13 +33,13 @@ _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_cl
 
 
 class Http(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `sockets` are the routes of WebSockets by path, all empty with `direct` False."""
+    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, all empty with `direct` False."""
 
     def __init__(
-        self, *args: Any, sockets: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
+        self, *args: Any, socket_routes: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        self._sockets: Mapping[bytes, SocketRoute] = sockets if direct and sockets else {}
+        self._socket_routes: Mapping[bytes, SocketRoute] = socket_routes if direct and socket_routes else {}
         self._direct = direct
         self._is_half_closed = self._upgrade_waits = False
         self._on_half_close: Callable[[], object] | None = None
@@ -108,7 +108,7 @@ class Http(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             self._upgrade_waits = True  # for the answers to the requests before it
             return
-        route = self._sockets.get(self.url.partition(b"?")[0])
+        route = self._socket_routes.get(self.url.partition(b"?")[0])
         if route is not None and self._may_accept():
             self._accept(route)
         else:

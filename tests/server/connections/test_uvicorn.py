@@ -73,7 +73,7 @@ class Streams:
 async def serving(
     application: Application, route: SocketRoute | None = None, *, direct: bool = True, **options: Any
 ) -> AsyncGenerator[int]:
-    http = cast(Any, partial(Http, sockets={b"/": route} if route else None, direct=direct))
+    http = cast(Any, partial(Http, socket_routes={b"/": route} if route else None, direct=direct))
     config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()
