@@ -49,7 +49,7 @@ class Parts:
     transports: Sequence[base.Factory]
 
 
-class Drain:
+class Drainer:
     """Ends the work of a server that is going away. `accepting` says whether new work is accepted."""
 
     def __init__(self, bus: Bus, runs: Runs, seconds: float) -> None:
@@ -83,7 +83,7 @@ class Service:
     runs: Runs
     model: str
     warmed: asyncio.Future[None]
-    drain: Drain
+    drain: Drainer
 
 
 class App:
@@ -98,7 +98,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lifespan.follow(self.lifespan(), receive, send)
+            await lifespan.serve_lifespan(self.lifespan(), receive, send)
         elif self._service is None:
             await refuse(NotStarted(), scope, receive, send)
         else:
@@ -112,7 +112,7 @@ class App:
         process has. Not for two blocks at once.
         """
         async with self.open() as service:
-            with lifespan.drained_first(service.drain):
+            with lifespan.drain_on_signals(service.drain):
                 yield
             await service.drain()
 
@@ -243,7 +243,7 @@ async def _warm(orchestrator: Orchestrator) -> None:
 def _service(
     settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[None]
 ) -> Service:
-    drain = Drain(context.bus, context.runs, settings.drain_seconds)
+    drain = Drainer(context.bus, context.runs, settings.drain_seconds)
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
     http_routes = HttpRoutes(
         context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting

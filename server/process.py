@@ -139,7 +139,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
         gc.freeze()  # all objects so far live as long as the server: they are never searched again
         gc.enable()
         app.warmed.add_done_callback(lambda _: gc.freeze())
-        stop = Stop(app, server)
+        stop = GracefulShutdown(app, server)
         stop.on_signals()
         listening.listen(BACKLOG)
         ready(app)
@@ -179,7 +179,7 @@ def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER)]
 
 
-class Stop:
+class GracefulShutdown:
     """The first call drains and then stops; the second stops now."""
 
     def __init__(self, app: Service, server: uvicorn.Server) -> None:
