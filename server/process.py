@@ -39,7 +39,7 @@ WORKER = "worker"
 LAST_SECONDS = 1.0
 # TCP_USER_TIMEOUT, as a multiple of our send deadline. The kernel can't tell a dead peer from a slow reader; we can, so
 # our deadline must fire first.
-PATIENCE = 4
+USER_TIMEOUT_FACTOR = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 # Thresholds of the garbage collector. A collection holds everything up: one of 20,000 young objects for 10 ms and more,
@@ -73,7 +73,9 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     # ends a dead one also when nobody sends to it any more.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * stalled_seconds * 1000))
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(USER_TIMEOUT_FACTOR * stalled_seconds * 1000)
+        )
     try:
         listening.bind((host, port))
     except OSError as problem:
