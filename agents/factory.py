@@ -77,10 +77,10 @@ class Bundled:
         self._kit: Mapping[str, FunctionTool] = {}
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         from askstream.agents.insights import team as insights
 
-        return insights.CUSTOMS
+        return insights.PROFILE
 
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
@@ -113,7 +113,7 @@ class Own:
 
     def __init__(self, factory: Factory) -> None:
         self.factory = factory
-        self.customs = TeamProfile()
+        self.profile = TeamProfile()
 
     async def prepare(self) -> None:
         """It has done what it does at import."""

@@ -72,7 +72,7 @@ def inquiry(at: Checkpoint) -> Inquiry:
     )
 
 
-def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
+def wanted(at: Checkpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
     """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
     handed to somebody who isn't in the team, `review` that the answer needs approval."""
     said = at.final_response or ""
@@ -80,7 +80,7 @@ def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: b
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
     if at.ended:
         return _reviewed(at) if review else at
-    prompt = customs.asks(at.agent_name, said)
+    prompt = profile.asks(at.agent_name, said)
     if prompt is None or at.asked > MOST_QUESTIONS:
         return at
     if at.asked == MOST_QUESTIONS:

@@ -37,7 +37,7 @@ class TeamSource(Protocol):
     """Makes teams."""
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         """The profile of its teams. Call `prepare` first."""
         ...
 
@@ -129,9 +129,9 @@ class AutoGenOrchestrator:
             await self._starts.enter()
             team = await self._source.team(Tap(client, outlet, ledger))
             names = [agent.name for agent in members(team)]
-            customs = self._source.customs
-            progress = _progress(customs, names, start.progress if start else 0)
-            drive = TeamRunner(outlet, ledger, progress, customs, max_messages=self._max_messages)
+            profile = self._source.profile
+            progress = _progress(profile, names, start.progress if start else 0)
+            drive = TeamRunner(outlet, ledger, progress, profile, max_messages=self._max_messages)
             return await drive.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
@@ -141,8 +141,8 @@ class AutoGenOrchestrator:
             outlet.close()
 
 
-def _progress(customs: TeamProfile, members: Collection[str], now: int) -> Progress:
-    return SpeakerProgress(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
+def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
+    return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
 def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:

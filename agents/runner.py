@@ -45,9 +45,9 @@ class TeamRunner:
     used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
 
     def __init__(
-        self, outlet: ChunkBuffer, ledger: Ledger, progress: Progress, customs: TeamProfile, *, max_messages: int
+        self, outlet: ChunkBuffer, ledger: Ledger, progress: Progress, profile: TeamProfile, *, max_messages: int
     ) -> None:
-        self._outlet, self._ledger, self._progress, self._customs = outlet, ledger, progress, customs
+        self._outlet, self._ledger, self._progress, self._profile = outlet, ledger, progress, profile
         self._translator = Translator(progress, ledger.message_id)
         self._limit = max_messages
         self._at = Checkpoint()
@@ -59,7 +59,7 @@ class TeamRunner:
 
     async def run(self, team: Team, task: Task, start: Checkpoint | None, save: Save) -> Answer | Inquiry:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
-        self._at = start or memory.opening(task, self._customs.answerer)
+        self._at = start or memory.opening(task, self._profile.answerer)
         self._inputs = autogen_internals.take_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
             autogen_internals.announce_turns(agent, self._turn_begins)
@@ -119,7 +119,7 @@ class TeamRunner:
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
         if heard and await rule.ends(heard):
-            self._at = human.wanted(replace(before, ended=True), self._customs, handed_over=False, review=review)
+            self._at = human.wanted(replace(before, ended=True), self._profile, handed_over=False, review=review)
             return
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +136,7 @@ class TeamRunner:
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
         at = await self._reached(team, heard=len(heard), ended=ended, final=final)
-        self._at = human.wanted(at, self._customs, handed_over=handed_over, review=review)
+        self._at = human.wanted(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
         """Lets the team go on until it stops: with `words`, or from where it was if there are none."""

@@ -143,7 +143,7 @@ def _wants_more(text: str) -> bool:
 # Models like to set what they were told to write in bold.
 _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTALL)
 
-CUSTOMS = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
+PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
 
 
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:

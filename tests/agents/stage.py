@@ -68,7 +68,7 @@ async def orchestrator(
     max_messages: int = 40,
     max_retries: int = 0,
     patience: float = 10.0,
-    customs: TeamProfile | None = None,
+    profile: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` makes of a model client."""
     settings = ModelSettings(
@@ -80,7 +80,7 @@ async def orchestrator(
         info={"structured_output": True},
     )
     source = Own(Factory("tests:make", make, "first"))
-    source.customs = customs or source.customs
+    source.profile = profile or source.profile
     made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         yield made

@@ -247,27 +247,27 @@ async def test_the_past_ends_no_team() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "customs", "script", "review", "replies"),
+    ("make", "profile", "script", "review", "replies"),
     [
         *((make, None, counting, review, replies) for make, review, replies in CASES),
-        (bundled, insights.CUSTOMS, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
-        (bundled, insights.CUSTOMS, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
+        (bundled, insights.PROFILE, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
+        (bundled, insights.PROFILE, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
     ],
 )  # fmt: skip
 async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
-    make: Make, customs: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
+    make: Make, profile: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
 ) -> None:
     """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
     told twice, and what follows is what an undisturbed run gives."""
     now = replace(task(), review=review, history=(Exchange(question="Before?", answer="So."),))
     async with provider(script) as fake:
-        whole = Play(fake, make, customs)
+        whole = Play(fake, make, profile)
         answer = await whole.run(now, replies)
         asked, told = len(fake.requests), essence(whole.sink.drafts)
         waits = [saved.state for saved in whole.inquiries]
         assert len(whole.sink.checkpoints) >= len(waits)
         for number, saved in enumerate(whole.sink.checkpoints):
-            rest, before = Play(fake, make, customs), len(fake.requests)
+            rest, before = Play(fake, make, profile), len(fake.requests)
             left = replies[sum(wait in whole.sink.checkpoints[:number] for wait in waits) :]
             again = await rest.run(replace(now, attempt=2, checkpoint=saved), left)
             assert again == answer
