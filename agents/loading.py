@@ -20,7 +20,7 @@ _CLIENT = "model_client"
 
 
 @dataclass(frozen=True, slots=True)
-class Factory:
+class LoadedFactory:
     """A team's factory, sync or async. `client` says how it takes the configured model client, if it does."""
 
     spec: str
@@ -50,7 +50,7 @@ class Factory:
                 return self.make()
 
 
-def load(spec: str) -> Factory:
+def load(spec: str) -> LoadedFactory:
     """The factory that `spec` names, looked for in the current folder too.
 
     Raises RunFailed `team_unavailable`, saying what was expected and what is there. Runs the module's code.
@@ -61,13 +61,13 @@ def load(spec: str) -> Factory:
     make = _found(spec)
     if not callable(make):
         raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
-    return Factory(spec, make, _way_of_client(spec, make))
+    return LoadedFactory(spec, make, _way_of_client(spec, make))
 
 
-def given(make: Callable[..., Any]) -> Factory:
+def given(make: Callable[..., Any]) -> LoadedFactory:
     """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
     name = getattr(make, "__qualname__", type(make).__qualname__)
-    return Factory(name, make, _way_of_client(name, make))
+    return LoadedFactory(name, make, _way_of_client(name, make))
 
 
 def _found(spec: str) -> Any:

@@ -46,7 +46,7 @@ class Parts:
     team: str | TeamFactory | None = None
     orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
-    transports: Sequence[base.Factory]
+    transports: Sequence[base.TransportFactory]
 
 
 class Drainer:
@@ -135,7 +135,7 @@ def create_app(
     team: str | TeamFactory | None = None,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
-    transports: Sequence[str | base.Factory] | None = None,
+    transports: Sequence[str | base.TransportFactory] | None = None,
 ) -> App:
     """An ASGI application with its own lifespan, to be run by an ASGI server or mounted in another application.
 
@@ -161,7 +161,7 @@ def _check_answering(team: object, orchestrator: object) -> None:
         raise ValueError(f"expected team to be a function that makes one, since each run needs its own, got {team!r}")
 
 
-def _transport(given: str | base.Factory) -> base.Factory:
+def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
     return base.factories([given])[0] if isinstance(given, str) else given
 
 

@@ -18,7 +18,7 @@ from askstream.server.events.errors import AskstreamError
 from askstream.server.journal import Journal
 from askstream.server.runs import Orchestrator
 from askstream.server.settings import Settings
-from askstream.transports.base import Factory
+from askstream.transports.base import TransportFactory
 
 log = logging.getLogger("__main__")
 
@@ -28,7 +28,7 @@ def serve(
     *,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
-    transports: Sequence[str | Factory] | None = None,
+    transports: Sequence[str | TransportFactory] | None = None,
     **settings: Any,
 ) -> "Handle":
     """Serves a team. The arguments are those of `create_app`, and the settings by name: `serve(make, port=0)`.

@@ -11,9 +11,9 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Swarm
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.factory import Own
+from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import Factory
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
@@ -79,7 +79,7 @@ async def orchestrator(
         timeout_seconds=patience,
         info={"structured_output": True},
     )
-    source = Own(Factory("tests:make", make, "first"))
+    source = CustomTeam(LoadedFactory("tests:make", make, "first"))
     source.profile = profile or source.profile
     made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:

@@ -210,7 +210,7 @@ class Assembling(BaseChatAgent):
 
 async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
     """They are then told through its own events, and only once."""
-    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("Own", client))
+    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("CustomTeam", client))
     assert answer.final_response == "abc"
     assert sink.written("own") == "abc"
     assert [body.message_id for body in sink.bodies(AgentResponse)] == ["own"]
