@@ -230,10 +230,10 @@ class Termination:
     @classmethod
     def of(cls, team: BaseGroupChat) -> "Termination":
         """Takes it from a team that has not run yet, which from now on stops after each turn."""
-        rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
+        termination = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
         setattr(team, _TERMINATION, None)
         setattr(team, _MAX_TURNS, 1)
-        return rule
+        return termination
 
     async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
         """Whether the team has ended with these, which are those that came since the last call."""

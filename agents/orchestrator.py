@@ -123,33 +123,33 @@ class AutoGenOrchestrator:
         from askstream.agents.tap import Ledger, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
-        outlet = ChunkBuffer(sink)
+        buffer = ChunkBuffer(sink)
         ledger = Ledger(start.usage if start else None)
         try:
             await self._starts.enter()
-            team = await self._source.team(Tap(client, outlet, ledger))
+            team = await self._source.team(Tap(client, buffer, ledger))
             names = [agent.name for agent in members(team)]
             profile = self._source.profile
             progress = _progress(profile, names, start.progress if start else 0)
-            drive = TeamRunner(outlet, ledger, progress, profile, max_messages=self._max_messages)
-            return await drive.run(team, task, start, sink.checkpoint)
+            runner = TeamRunner(buffer, ledger, progress, profile, max_messages=self._max_messages)
+            return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:
-            raise _told(problem, outlet, ledger, task.run_id) from problem
+            raise _told(problem, buffer, ledger, task.run_id) from problem
         finally:
-            outlet.close()
+            buffer.close()
 
 
 def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
     return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
-def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
+def _told(problem: Exception, buffer: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
     """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
     model call, or the team's own."""
-    if outlet.problem is not None:
-        return outlet.problem
+    if buffer.problem is not None:
+        return buffer.problem
     head = str(problem).partition("\n")[0]
     for cause in ledger.problems.values():
         if type(cause).__name__ in head or cause is problem:

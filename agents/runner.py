@@ -45,21 +45,21 @@ class TeamRunner:
     used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
 
     def __init__(
-        self, outlet: ChunkBuffer, ledger: Ledger, progress: Progress, profile: TeamProfile, *, max_messages: int
+        self, buffer: ChunkBuffer, ledger: Ledger, progress: Progress, profile: TeamProfile, *, max_messages: int
     ) -> None:
-        self._outlet, self._ledger, self._progress, self._profile = outlet, ledger, progress, profile
+        self._buffer, self._ledger, self._progress, self._profile = buffer, ledger, progress, profile
         self._translator = Translator(progress, ledger.message_id)
         self._limit = max_messages
-        self._at = Checkpoint()
+        self._checkpoint = Checkpoint()
         self._stepping = False
-        self._held: Draft | None = None
+        self._held_response: Draft | None = None
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
 
     async def run(self, team: Team, task: Task, start: Checkpoint | None, save: Save) -> Answer | Inquiry:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
-        self._at = start or memory.opening(task, self._profile.answerer)
+        self._checkpoint = start or memory.opening(task, self._profile.answerer)
         self._inputs = autogen_internals.take_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
             autogen_internals.announce_turns(agent, self._turn_begins)
@@ -70,32 +70,32 @@ class TeamRunner:
             raise _interrupted("its kind of team can't be resumed")
         if task.review:
             raise RunFailed("team_unavailable", "This kind of team can't wait for a review. Ask without one.")
-        await self._turn(team, _messages(team, self._at.unheard))
+        await self._turn(team, _messages(team, self._checkpoint.unheard))
         return self._answer()
 
     async def _go(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
-        if self._at.waiting is not None:
+        if self._checkpoint.waiting is not None:
             if task.reply is None:
-                return human.inquiry(self._at)
-            self._at = human.replied(self._at, task.reply)
-        if self._at.ended:
+                return human.inquiry(self._checkpoint)
+            self._checkpoint = human.replied(self._checkpoint, task.reply)
+        if self._checkpoint.ended:
             return self._answer()
-        rule = autogen_internals.Termination.of(team)
-        await self._restore(team, rule)
-        while not self._at.ended:
-            await self._step(team, rule, review=task.review)
-            await self._release()
-            await save(checkpoint.dump(self._at))
-            if self._at.waiting is not None:
+        termination = autogen_internals.Termination.of(team)
+        await self._restore(team, termination)
+        while not self._checkpoint.ended:
+            await self._step(team, termination, review=task.review)
+            await self._emit_held()
+            await save(checkpoint.dump(self._checkpoint))
+            if self._checkpoint.waiting is not None:
                 return self._inquiry()
-            if not self._at.ended and self._at.messages >= self._limit:
+            if not self._checkpoint.ended and self._checkpoint.messages >= self._limit:
                 raise self._too_long()
         return self._answer()
 
-    async def _restore(self, team: BaseGroupChat, rule: autogen_internals.Termination) -> None:
+    async def _restore(self, team: BaseGroupChat, termination: autogen_internals.Termination) -> None:
         """Puts a fresh team, and what ends it, where the run has come to."""
-        at = self._at
+        at = self._checkpoint
         if at.state is None:
             raise _interrupted("its team's state couldn't be saved")
         self._replies = list(at.replies)
@@ -111,51 +111,53 @@ class TeamRunner:
         for message in messages[at.remembered :]:
             if isinstance(message, BaseChatMessage):
                 self._progress.finished(message.source)
-        await rule.replay(messages[at.skipped :], at.shown)
+        await termination.replay(messages[at.skipped :], at.shown)
 
-    async def _step(self, team: BaseGroupChat, rule: autogen_internals.Termination, *, review: bool) -> None:
+    async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
         """Takes the run a turn further, or to where it waits for a person in the middle of it."""
-        before = self._at
+        before = self._checkpoint
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
-        if heard and await rule.ends(heard):
-            self._at = human.wanted(replace(before, ended=True), self._profile, handed_over=False, review=review)
+        if heard and await termination.ends(heard):
+            self._checkpoint = human.wanted(
+                replace(before, ended=True), self._profile, handed_over=False, review=review
+            )
             return
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
-            at = replace(before, usage=self._ledger.usage, introduced=self._at.introduced)
-            self._at = human.interrupted(at, self._asked.result(), review=review)
+            at = replace(before, usage=self._ledger.usage, introduced=self._checkpoint.introduced)
+            self._checkpoint = human.interrupted(at, self._asked.result(), review=review)
             return
         result = turn.result()
         ended = (
             result.stop_reason != autogen_internals.ONE_TURN
-            or await rule.ends(_of_thread(result.messages))
-            or before.turns + 1 == rule.max_turns
+            or await termination.ends(_of_thread(result.messages))
+            or before.turns + 1 == termination.max_turns
         )
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
         at = await self._reached(team, heard=len(heard), ended=ended, final=final)
-        self._at = human.wanted(at, self._profile, handed_over=handed_over, review=review)
+        self._checkpoint = human.wanted(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
         """Lets the team go on until it stops: with `words`, or from where it was if there are none."""
         result = TaskResult(messages=[])
         token = CancellationToken()
-        told = {message.id for message in words}  # MagenticOne says the question again, though it was told not to
+        sent_ids = {message.id for message in words}  # MagenticOne says the question again, though it was told not to
         stream = team.run_stream(task=words or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
                 if isinstance(message, TaskResult):
                     result = message
-                elif message.id not in told:
-                    await self._hear(message)
+                elif message.id not in sent_ids:
+                    await self._handle(message)
         finally:
             token.cancel()  # for a tool in a thread, which can't be cancelled but may look at it
         return result
 
-    async def _hear(self, message: Message) -> None:
-        if self._told_before(message):
+    async def _handle(self, message: Message) -> None:
+        if self._is_repeated(message):
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
@@ -163,48 +165,48 @@ class TeamRunner:
             spent = message.models_usage
             self._ledger.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
         for draft in self._translator.drafts(message):
-            await self._tell(draft)
-        if self._at.messages > self._limit:
+            await self._emit(draft)
+        if self._checkpoint.messages > self._limit:
             raise self._too_long()
 
-    def _told_before(self, message: Message) -> bool:
+    def _is_repeated(self, message: Message) -> bool:
         """Whether it is of a turn that began before a person was asked, or is told as the asking itself."""
         match message:
             case UserInputRequestedEvent():
                 return message.source in self._inputs
             case SelectSpeakerEvent():
-                before, self._at = self._at, replace(self._at, introduced=True)
+                before, self._checkpoint = self._checkpoint, replace(self._checkpoint, introduced=True)
                 return before.speaker is not None and before.introduced
             case _:
                 return False
 
     def _count(self, message: BaseChatMessage) -> None:
-        self._at = replace(self._at, messages=self._at.messages + 1)
+        self._checkpoint = replace(self._checkpoint, messages=self._checkpoint.messages + 1)
         if message.source not in self._inputs:  # a person's words are no answer to a person
-            self._at = replace(self._at, final_response=message.to_text(), agent_name=message.source)
+            self._checkpoint = replace(self._checkpoint, final_response=message.to_text(), agent_name=message.source)
 
-    async def _tell(self, draft: Draft) -> None:
-        await self._release()
+    async def _emit(self, draft: Draft) -> None:
+        await self._emit_held()
         match draft.body:
             case AgentChunk(delta=delta, message_id=message_id):
-                await self._outlet.write(draft.agent_name, message_id, delta)
+                await self._buffer.write(draft.agent_name, message_id, delta)
             case AgentResponse() if self._stepping:
-                self._held = draft
+                self._held_response = draft
             case _:
-                await self._outlet.emit(draft)
+                await self._buffer.emit(draft)
 
-    async def _release(self) -> None:
+    async def _emit_held(self) -> None:
         """Tells the response that was held back: the last of a turn goes out together with the turn's checkpoint.
 
         Told before, a server that dies in between would do a turn again whose result viewers have seen.
         """
-        held, self._held = self._held, None
+        held, self._held_response = self._held_response, None
         if held is not None:
-            await self._outlet.emit(held)
+            await self._buffer.emit(held)
 
     async def _turn_begins(self, agent_name: str, description: str) -> None:
-        if agent_name != self._at.speaker:
-            await self._outlet.emit(self._translator.turn(agent_name, description))
+        if agent_name != self._checkpoint.speaker:
+            await self._buffer.emit(self._translator.turn(agent_name, description))
 
     async def _ask(self, agent_name: str, prompt: str) -> str:
         """The person's answer to `prompt`. Never returns if there is none yet: the run stops here."""
@@ -218,8 +220,8 @@ class TeamRunner:
         """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
         do but to answer: nobody will ask for the team's state, the largest of the run."""
         at = replace(
-            self._at,
-            turns=self._at.turns + 1,
+            self._checkpoint,
+            turns=self._checkpoint.turns + 1,
             usage=self._ledger.usage,
             progress=self._progress.now,
             ended=ended,
@@ -241,18 +243,18 @@ class TeamRunner:
         return whole
 
     def _inquiry(self) -> Inquiry:
-        if self._at.state is None:
+        if self._checkpoint.state is None:
             raise RunFailed("team_unavailable", "The team can't wait for a person: its state can't be saved.")
-        return human.inquiry(self._at)
+        return human.inquiry(self._checkpoint)
 
     def _answer(self) -> Answer:
-        if self._at.final_response is None:
+        if self._checkpoint.final_response is None:
             raise RunFailed("team_failed", "The team came to an end without an answer. Put the question another way.")
         return Answer(
-            final_response=self._at.final_response,
-            total_messages=self._at.messages,
+            final_response=self._checkpoint.final_response,
+            total_messages=self._checkpoint.messages,
             usage=self._ledger.usage,
-            agent_name=self._at.agent_name,
+            agent_name=self._checkpoint.agent_name,
         )
 
     def _too_long(self) -> RunFailed:

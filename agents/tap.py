@@ -82,8 +82,8 @@ class Options(TypedDict, total=False):
 class Tap(ChatCompletionClient):
     """One for each run, around the client that all runs share. Closing it closes nothing."""
 
-    def __init__(self, client: ChatCompletionClient, outlet: ChunkBuffer, ledger: Ledger) -> None:
-        self._client, self._outlet, self._ledger = client, outlet, ledger
+    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, ledger: Ledger) -> None:
+        self._client, self._buffer, self._ledger = client, buffer, ledger
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         return await self._listen(self._client.create_stream(messages, **options))
@@ -110,7 +110,7 @@ class Tap(ChatCompletionClient):
     async def _listen(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
         """Sends the pieces on as they come, and returns the whole."""
         speaker = speaking.get()
-        text = _Text(self._outlet, speaker.name) if speaker else None
+        text = _Text(self._buffer, speaker.name) if speaker else None
         whole: CreateResult | None = None
         try:
             async with aclosing(stream):
@@ -159,8 +159,8 @@ class Tap(ChatCompletionClient):
 class _Text:
     """The text of one model call. Its thoughts before the answer are a text of their own, with their own id."""
 
-    def __init__(self, outlet: ChunkBuffer, agent_name: str) -> None:
-        self._outlet, self._agent_name = outlet, agent_name
+    def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
+        self._buffer, self._agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
         self._thought_id = str(uuid.uuid4())
         self._thoughts: list[str] = []
@@ -173,7 +173,7 @@ class _Text:
     async def add(self, piece: str) -> None:
         match self._place:
             case "text":
-                await self._outlet.write(self._agent_name, self.message_id, piece)
+                await self._buffer.write(self._agent_name, self.message_id, piece)
             case "start":
                 self._place = "thought" if piece.startswith(_THINK) else "text"
                 await self.add(piece.removeprefix(_THINK))
@@ -181,16 +181,16 @@ class _Text:
                 head, done, tail = piece.partition(_THOUGHT)
                 if head:
                     self._thoughts.append(head)
-                    await self._outlet.write(self._agent_name, self._thought_id, head)
+                    await self._buffer.write(self._agent_name, self._thought_id, head)
                 if done:
                     self._place = "text"
-                    await self._outlet.end(self._thought_id)
+                    await self._buffer.end(self._thought_id)
                 if tail:
                     await self.add(tail)
 
     async def end(self) -> None:
-        await self._outlet.end(self._thought_id)
-        await self._outlet.end(self.message_id)
+        await self._buffer.end(self._thought_id)
+        await self._buffer.end(self.message_id)
 
 
 # How AutoGen's clients mark a reasoning model's thoughts among the pieces of a stream.
