@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
 
-    from askstream.agents.tap import Ledger
+    from askstream.agents.tap import ModelCalls
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ class AutoGenOrchestrator:
     async def try_team(self) -> None:
         """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
         from askstream.agents.autogen_internals import take_inputs
-        from askstream.agents.tap import Ledger, Tap
+        from askstream.agents.tap import ModelCalls, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), Ledger())), _never)
+        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), ModelCalls())), _never)
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -120,23 +120,23 @@ class AutoGenOrchestrator:
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
-        from askstream.agents.tap import Ledger, Tap
+        from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         buffer = ChunkBuffer(sink)
-        ledger = Ledger(start.usage if start else None)
+        model_calls = ModelCalls(start.usage if start else None)
         try:
             await self._starts.enter()
-            team = await self._source.team(Tap(client, buffer, ledger))
+            team = await self._source.team(Tap(client, buffer, model_calls))
             names = [agent.name for agent in members(team)]
             profile = self._source.profile
             progress = _progress(profile, names, start.progress if start else 0)
-            runner = TeamRunner(buffer, ledger, progress, profile, max_messages=self._max_messages)
+            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
             return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:
-            raise _told(problem, buffer, ledger, task.run_id) from problem
+            raise _told(problem, buffer, model_calls, task.run_id) from problem
         finally:
             buffer.close()
 
@@ -145,13 +145,13 @@ def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progr
     return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
-def _told(problem: Exception, buffer: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
+def _told(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
     """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
     model call, or the team's own."""
     if buffer.problem is not None:
         return buffer.problem
     head = str(problem).partition("\n")[0]
-    for cause in ledger.problems.values():
+    for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
             break

@@ -75,18 +75,18 @@ async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
     watch.check()
 
 
-def _chunk(said: object) -> ChatCompletionChunk:
+def _chunk(value: object) -> ChatCompletionChunk:
     """The chunk that a stream sent. Raises RunFailed for anything else.
 
     The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
     something else than they should.
     """
-    if not isinstance(said, dict):
+    if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
     try:
-        return ChatCompletionChunk.model_validate(said)
+        return ChatCompletionChunk.model_validate(value)
     except ValidationError:
-        return ChatCompletionChunk.construct(**cast("dict[str, Any]", said))
+        return ChatCompletionChunk.construct(**cast("dict[str, Any]", value))
 
 
 async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any]) -> AsyncStream[object]:
@@ -124,10 +124,10 @@ async def _chunks(
     if token is not None:
         token.link_future(opening)
     async with await _awaited(opening) as stream:
-        async for said in stream:
+        async for value in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield _chunk(said)
+            yield _chunk(value)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):

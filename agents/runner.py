@@ -27,7 +27,7 @@ from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
-from askstream.agents.tap import Ledger
+from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import Message, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.events.errors import RunFailed
@@ -45,10 +45,16 @@ class TeamRunner:
     used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
 
     def __init__(
-        self, buffer: ChunkBuffer, ledger: Ledger, progress: Progress, profile: TeamProfile, *, max_messages: int
+        self,
+        buffer: ChunkBuffer,
+        model_calls: ModelCalls,
+        progress: Progress,
+        profile: TeamProfile,
+        *,
+        max_messages: int,
     ) -> None:
-        self._buffer, self._ledger, self._progress, self._profile = buffer, ledger, progress, profile
-        self._translator = Translator(progress, ledger.message_id)
+        self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
+        self._translator = Translator(progress, model_calls.message_id)
         self._limit = max_messages
         self._checkpoint = Checkpoint()
         self._stepping = False
@@ -126,7 +132,7 @@ class TeamRunner:
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
-            at = replace(before, usage=self._ledger.usage, introduced=self._checkpoint.introduced)
+            at = replace(before, usage=self._model_calls.usage, introduced=self._checkpoint.introduced)
             self._checkpoint = human.interrupted(at, self._asked.result(), review=review)
             return
         result = turn.result()
@@ -161,9 +167,11 @@ class TeamRunner:
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if message.models_usage and message.source not in self._ledger.callers:  # an agent with a client of its own
+        if (
+            message.models_usage and message.source not in self._model_calls.callers
+        ):  # an agent with a client of its own
             spent = message.models_usage
-            self._ledger.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
+            self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
         for draft in self._translator.drafts(message):
             await self._emit(draft)
         if self._checkpoint.messages > self._limit:
@@ -222,7 +230,7 @@ class TeamRunner:
         at = replace(
             self._checkpoint,
             turns=self._checkpoint.turns + 1,
-            usage=self._ledger.usage,
+            usage=self._model_calls.usage,
             progress=self._progress.now,
             ended=ended,
             unheard=(),
@@ -253,7 +261,7 @@ class TeamRunner:
         return Answer(
             final_response=self._checkpoint.final_response,
             total_messages=self._checkpoint.messages,
-            usage=self._ledger.usage,
+            usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
         )
 

@@ -43,7 +43,7 @@ class Speaker:
 speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
 
 
-class Ledger:
+class ModelCalls:
     """Records a run's model calls: their usage, their agents, and errors that no later call has made good."""
 
     def __init__(self, spent: Usage | None = None) -> None:
@@ -82,8 +82,8 @@ class Options(TypedDict, total=False):
 class Tap(ChatCompletionClient):
     """One for each run, around the client that all runs share. Closing it closes nothing."""
 
-    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, ledger: Ledger) -> None:
-        self._client, self._buffer, self._ledger = client, buffer, ledger
+    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, model_calls: ModelCalls) -> None:
+        self._client, self._buffer, self._model_calls = client, buffer, model_calls
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         return await self._listen(self._client.create_stream(messages, **options))
@@ -101,10 +101,10 @@ class Tap(ChatCompletionClient):
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        self._ledger.answered(speaker, "", _sound(piece))
+                        self._model_calls.answered(speaker, "", _sound(piece))
                     yield piece
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
 
     async def _listen(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
@@ -120,7 +120,7 @@ class Tap(ChatCompletionClient):
                     elif text is not None:
                         await text.add(piece)
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
         finally:
             if text is not None:
@@ -129,14 +129,14 @@ class Tap(ChatCompletionClient):
             raise failures.cut_short()
         if text is not None and text.thought and isinstance(whole.content, str):
             whole.thought = text.thought  # AutoGen strips letters of "<think>" off both ends of it
-        self._ledger.answered(speaker, text.message_id if text else "", whole)
+        self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
 
     async def close(self) -> None:
         """The client belongs to the server, which closes it at its end."""
 
     def actual_usage(self) -> RequestUsage:
-        return RequestUsage(self._ledger.usage.prompt_tokens, self._ledger.usage.completion_tokens)
+        return RequestUsage(self._model_calls.usage.prompt_tokens, self._model_calls.usage.completion_tokens)
 
     def total_usage(self) -> RequestUsage:
         return self.actual_usage()

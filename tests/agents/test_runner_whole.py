@@ -74,14 +74,14 @@ async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
         done = {"reason": "all said", "answer": "is it" in str(body["messages"]) and len(body["messages"]) > 4}
         speaker = {"reason": "knows", "answer": "A"}
         no = {"reason": "no", "answer": False}
-        ledger = {
+        model_calls = {
             "is_request_satisfied": done,
             "is_in_loop": no,
             "is_progress_being_made": {"reason": "yes", "answer": True},
             "next_speaker": speaker,
             "instruction_or_question": {"reason": "ask", "answer": "How is it?"},
         }
-        return Reply(text=[orjson.dumps(ledger).decode()])
+        return Reply(text=[orjson.dumps(model_calls).decode()])
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return MagenticOneGroupChat([agent(client, "A")], client, max_turns=3)
