@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEANED_ON = ("autogen-agentchat", "autogen-core", "autogen-ext")
+_PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
 class TeamSource(Protocol):
@@ -80,7 +80,7 @@ class AutoGenOrchestrator:
         from askstream.agents.autogen_internals import take_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), ModelCalls())), _never)
+        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never)
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -114,7 +114,7 @@ class AutoGenOrchestrator:
 
     def _load(self) -> "ChatCompletionClient":
         importlib.import_module("askstream.agents.runner")  # and AutoGen with it, in this thread: the loop goes on
-        versions.warn({name: metadata.version(name) for name in _LEANED_ON})
+        versions.warn({name: metadata.version(name) for name in _PACKAGES})
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
@@ -136,7 +136,7 @@ class AutoGenOrchestrator:
         except AskstreamError:
             raise
         except Exception as problem:
-            raise _told(problem, buffer, model_calls, task.run_id) from problem
+            raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
         finally:
             buffer.close()
 
@@ -145,7 +145,7 @@ def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progr
     return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
-def _told(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
+def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
     """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
     model call, or the team's own."""
     if buffer.problem is not None:
@@ -166,7 +166,7 @@ def _failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-class _Nobody:
+class _NullSink:
     """A sink for a team that never runs."""
 
     async def emit(self, draft: Draft) -> None: ...
@@ -178,4 +178,4 @@ async def _never(_agent_name: str, _prompt: str) -> str:
     raise AssertionError("a team that never runs asks for nothing")
 
 
-_NOBODY = _Nobody()
+_NULL_SINK = _NullSink()
