@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from askstream.agents import checkpoint
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Kind, Waiting
+from askstream.agents.checkpoint import ExternalMessage, Kind, TeamCheckpoint, Waiting
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
@@ -61,7 +61,7 @@ class TeamProfile:
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
 
 
-def inquiry(at: Checkpoint) -> Inquiry:
+def inquiry(at: TeamCheckpoint) -> Inquiry:
     """The inquiry of a run that waits at `at`."""
     assert at.waiting is not None
     return Inquiry(
@@ -72,7 +72,7 @@ def inquiry(at: Checkpoint) -> Inquiry:
     )
 
 
-def wanted(at: Checkpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
+def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> TeamCheckpoint:
     """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
     handed to somebody who isn't in the team, `review` that the answer needs approval."""
     said = at.final_response or ""
@@ -88,7 +88,7 @@ def wanted(at: Checkpoint, profile: TeamProfile, *, handed_over: bool, review: b
     return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
 
 
-def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint:
+def interrupted(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
     """`at`, and that a person's stand-in waits for input in the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
@@ -96,7 +96,7 @@ def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint
     return _reviewed(ended) if review else ended
 
 
-def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
+def replied(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
     """The checkpoint from which a run goes on after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
@@ -115,7 +115,7 @@ def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
             return going_on if remark is None else _again(going_on, _user(f"{REVIEW} {remark}"))
 
 
-def _reviewed(at: Checkpoint) -> Checkpoint:
+def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:
     if at.reviews >= MOST_REVIEWS or at.final_response is None:
         return at
     waiting = Waiting(kind="review", agent_name=at.agent_name, prompt=_APPROVE)
@@ -133,7 +133,7 @@ def _remark(value: object) -> str | None:
             return _NO_REMARK
 
 
-def _again(at: Checkpoint, said: ExternalMessage) -> Checkpoint:
+def _again(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
     """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 

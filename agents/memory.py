@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint
 from askstream.server.runs.orchestrator import Exchange, Task
 
 # Characters, about four to a token. Every call of every agent's model reads all of it again, some twenty times a run:
@@ -20,11 +20,11 @@ _SQL = "\n## SQL"
 _CUT = "\n\n[...]\n\n"
 
 
-def opening(task: Task, answerer: str) -> Checkpoint:
+def first_checkpoint(task: Task, answerer: str) -> TeamCheckpoint:
     """The first checkpoint of a run: remembered messages, then the question, none of them heard yet."""
     earlier = remembered(task.history, answerer)
     question = ExternalMessage(source=USER, text=task.question)
-    return Checkpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
+    return TeamCheckpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 
 def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMessage, ...]:

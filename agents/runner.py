@@ -23,7 +23,7 @@ from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
 from askstream.agents import autogen_internals, checkpoint, human, memory
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Waiting
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
@@ -56,16 +56,16 @@ class TeamRunner:
         self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
         self._translator = Translator(progress, model_calls.message_id)
         self._limit = max_messages
-        self._checkpoint = Checkpoint()
+        self._checkpoint = TeamCheckpoint()
         self._stepping = False
         self._held_response: Draft | None = None
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
 
-    async def run(self, team: Team, task: Task, start: Checkpoint | None, save: Save) -> Answer | Inquiry:
+    async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
-        self._checkpoint = start or memory.opening(task, self._profile.answerer)
+        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
         self._inputs = autogen_internals.take_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
             autogen_internals.announce_turns(agent, self._turn_begins)
@@ -125,7 +125,7 @@ class TeamRunner:
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
         if heard and await termination.ends(heard):
-            self._checkpoint = human.wanted(
+            self._checkpoint = human.after_turn(
                 replace(before, ended=True), self._profile, handed_over=False, review=review
             )
             return
@@ -144,7 +144,7 @@ class TeamRunner:
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
         at = await self._reached(team, heard=len(heard), ended=ended, final=final)
-        self._checkpoint = human.wanted(at, self._profile, handed_over=handed_over, review=review)
+        self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
         """Lets the team go on until it stops: with `words`, or from where it was if there are none."""
@@ -224,7 +224,7 @@ class TeamRunner:
             self._asked.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
         return await asyncio.get_running_loop().create_future()
 
-    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> Checkpoint:
+    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
         """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
         do but to answer: nobody will ask for the team's state, the largest of the run."""
         at = replace(

@@ -3,7 +3,7 @@
 import pytest
 
 from askstream.agents.checkpoint import ExternalMessage
-from askstream.agents.memory import ANSWER, MEMORY, opening, remembered
+from askstream.agents.memory import ANSWER, MEMORY, first_checkpoint, remembered
 from askstream.server.runs.orchestrator import Exchange, Task
 
 UNDERSTOOD = "**Understood as.** Revenue, October."
@@ -20,7 +20,7 @@ def only(answer: str) -> str:
 def test_the_question_comes_last() -> None:
     """After the earlier ones with their answers, oldest first; it is the only one that is new."""
     history = (exchange(1, size=2), exchange(2, size=2))
-    begun = opening(Task(run_id="r", session_id="s", question="And now?", history=history), "R")
+    begun = first_checkpoint(Task(run_id="r", session_id="s", question="And now?", history=history), "R")
     assert [(said.source, said.text) for said in begun.unheard] == [
         ("user", "Q1"),
         ("R", "A1"),
@@ -33,7 +33,7 @@ def test_the_question_comes_last() -> None:
 
 def test_without_a_past_there_is_the_question_alone() -> None:
     """Nothing is put before it."""
-    begun = opening(Task(run_id="r", session_id="s", question="Why?"), "R")
+    begun = first_checkpoint(Task(run_id="r", session_id="s", question="Why?"), "R")
     assert begun.unheard == (ExternalMessage(source="user", text="Why?"),)
     assert begun.remembered == 0
 
