@@ -87,7 +87,7 @@ def alone(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     """Has `begins` awaited, with the agent's name and description, before each of its turns, and names the speaker
     to the tap for as long as the turn lasts.
 
@@ -111,7 +111,7 @@ def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     cast(Any, agent).on_messages_stream = announced
 
 
-def take_inputs(team: Team, ask: Ask) -> frozenset[str]:
+def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
     """Has `ask` awaited wherever a person's stand-in would read the server's console; the names of those agents.
 
     One with a function of its own for its input keeps it: that function answers. Raises RunFailed `team_unavailable`
@@ -161,8 +161,8 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
     return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
 
 
-def announce_ends(agent: ChatAgent) -> None:
-    """Has the end of each of an agent's tool calls told when it comes, by an event `tells_one_end` knows.
+def report_tool_ends(agent: ChatAgent) -> None:
+    """Has the end of each of an agent's tool calls told when it comes, by an event `is_tool_end` knows.
 
     AutoGen tells the ends of all calls of one round together, when the last of them is there.
     """
@@ -171,8 +171,8 @@ def announce_ends(agent: ChatAgent) -> None:
             cast(Any, bench).call_tool_stream = _telling_ends(bench.call_tool_stream)
 
 
-def tells_one_end(message: object) -> bool:
-    """Whether a message was put in by `announce_ends`: to be told, and no part of the conversation."""
+def is_tool_end(message: object) -> bool:
+    """Whether a message was put in by `report_tool_ends`: to be told, and no part of the conversation."""
     return isinstance(message, ToolCallExecutionEvent) and _ONE_END in message.metadata
 
 
@@ -196,7 +196,7 @@ def _telling_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[.
 
 
 def _without_ends(response: Response) -> Response:
-    inner = [message for message in response.inner_messages or () if not tells_one_end(message)]
+    inner = [message for message in response.inner_messages or () if not is_tool_end(message)]
     return replace(response, inner_messages=inner)
 
 

@@ -77,10 +77,12 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import take_inputs
+        from askstream.agents.autogen_internals import intercept_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never)
+        intercept_inputs(
+            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never
+        )
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:

@@ -66,10 +66,10 @@ class TeamRunner:
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Raises RunFailed, or what AutoGen raises, which is anything."""
         self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
-        self._inputs = autogen_internals.take_inputs(team, self._ask)
+        self._inputs = autogen_internals.intercept_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
-            autogen_internals.announce_turns(agent, self._turn_begins)
-            autogen_internals.announce_ends(agent)
+            autogen_internals.report_turns(agent, self._turn_begins)
+            autogen_internals.report_tool_ends(agent)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
             return await self._go(team, task, save)
         if task.attempt > 1 or start is not None:
@@ -297,5 +297,5 @@ def _of_thread(messages: Sequence[Message]) -> list[Message]:
     return [
         message
         for message in messages
-        if not isinstance(message, _ASIDE) and not autogen_internals.tells_one_end(message)
+        if not isinstance(message, _ASIDE) and not autogen_internals.is_tool_end(message)
     ]
