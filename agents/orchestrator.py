@@ -15,7 +15,7 @@ from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
@@ -94,7 +94,7 @@ class AutoGenOrchestrator:
             ) from problem
         from askstream.agents.autogen_internals import VITAL
 
-        return await Scope(VITAL).run(self._answer(task, sink, client))
+        return await TaskScope(VITAL).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
         """Lets go of the model client."""

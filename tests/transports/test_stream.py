@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server.bus import Bus, Channel
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.events.errors import JournalError
@@ -235,7 +235,7 @@ async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run
         await run.publish(3, size=READ_BYTES)
         await asyncio.sleep(0.01)
 
-    await Scope().run(team())
+    await TaskScope().run(team())
     client.drain()
     await run.end()
     await _until(client)

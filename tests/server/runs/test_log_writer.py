@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server.bus import Channel
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
 from askstream.server.events.errors import JournalError, RunFailed
@@ -79,7 +79,7 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
-    await Scope().run(team())
+    await TaskScope().run(team())
     await writer.flush()
     assert [entry.id for entry in await journal.read("r", 0)] == [1, 2]
 
