@@ -28,7 +28,7 @@ from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls
-from askstream.agents.translate import Message, Translator
+from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
@@ -162,7 +162,7 @@ class TeamRunner:
             token.cancel()  # for a tool in a thread, which can't be cancelled but may look at it
         return result
 
-    async def _handle(self, message: Message) -> None:
+    async def _handle(self, message: TeamMessage) -> None:
         if self._is_repeated(message):
             return
         if isinstance(message, BaseChatMessage):
@@ -177,7 +177,7 @@ class TeamRunner:
         if self._checkpoint.messages > self._limit:
             raise self._too_long()
 
-    def _is_repeated(self, message: Message) -> bool:
+    def _is_repeated(self, message: TeamMessage) -> bool:
         """Whether it is of a turn that began before a person was asked, or is told as the asking itself."""
         match message:
             case UserInputRequestedEvent():
@@ -286,13 +286,13 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
     return TextMessage(source=said.source, content=said.text)
 
 
-def _handed_to(messages: Sequence[Message]) -> str | None:
+def _handed_to(messages: Sequence[TeamMessage]) -> str | None:
     """To whom the turn was handed at last, None if it wasn't."""
     last = next((message for message in reversed(messages) if isinstance(message, BaseChatMessage)), None)
     return last.target if isinstance(last, HandoffMessage) else None
 
 
-def _of_thread(messages: Sequence[Message]) -> list[Message]:
+def _of_thread(messages: Sequence[TeamMessage]) -> list[TeamMessage]:
     """The messages that count as the conversation; the manager's own, on the next speaker, don't."""
     return [
         message

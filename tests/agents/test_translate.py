@@ -34,7 +34,7 @@ from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
 from askstream.agents.progress import Progress
-from askstream.agents.translate import RULES, Message, Translator
+from askstream.agents.translate import TRANSLATIONS, TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -60,12 +60,12 @@ def translator() -> Translator:
     return Translator(Progress({"A": 25}))
 
 
-def only(message: Message) -> Draft:
+def only(message: TeamMessage) -> Draft:
     (draft,) = translator().drafts(message)
     return draft
 
 
-def concrete() -> list[type[Message]]:
+def concrete() -> list[type[TeamMessage]]:
     """All types in AutoGen's module that an instance can be made of, or that a generic one is."""
     kinds = [kind for _, kind in inspect.getmembers(messages, inspect.isclass)]
     return [k for k in kinds if issubclass(k, BaseChatMessage | BaseAgentEvent) and not inspect.isabstract(k)]
@@ -75,7 +75,7 @@ def test_no_type_is_missing_from_the_table() -> None:
     """An upgrade that brings a new type fails here, not at a viewer."""
     bases = {BaseChatMessage, BaseAgentEvent, BaseTextChatMessage}
     assert len(concrete()) >= 16
-    assert set(concrete()) - bases - set(RULES) == set()
+    assert set(concrete()) - bases - set(TRANSLATIONS) == set()
 
 
 SPEECHES: list[tuple[BaseChatMessage, str]] = [
