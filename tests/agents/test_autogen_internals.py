@@ -10,7 +10,7 @@ from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL, members
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.sample_teams import Recorder, orchestrator, task
 
 CLIENT = connect(ModelSettings(model="gpt-4o", api_key="x"))
 

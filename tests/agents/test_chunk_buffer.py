@@ -6,7 +6,7 @@ import pytest
 
 from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, ChunkBuffer
 from askstream.server.events import AgentChunk, AgentResponse, Draft
-from tests.agents.stage import Recorder
+from tests.agents.sample_teams import Recorder
 from tests.timing import MS
 
 

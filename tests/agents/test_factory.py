@@ -11,7 +11,7 @@ from askstream.agents.factory import WAREHOUSE, open_orchestrator
 from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 from tests.timing import PATIENCE
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")

@@ -14,7 +14,7 @@ from openai import OpenAIError
 from askstream.server.events import AgentChunk
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 
 BROKEN = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"conte\n\n'
 NO_CHOICES = b'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'

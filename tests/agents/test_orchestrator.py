@@ -13,7 +13,7 @@ from askstream.agents.loading import LoadedFactory
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentThinking, Draft
 from askstream.server.runs.orchestrator import Answer
-from tests.agents.stage import Recorder, task
+from tests.agents.sample_teams import Recorder, task
 
 
 class Clients:

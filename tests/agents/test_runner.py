@@ -23,7 +23,7 @@ from askstream.agents.models import ModelSettings, connect
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,

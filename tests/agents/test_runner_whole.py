@@ -13,7 +13,7 @@ from autogen_core.models import ChatCompletionClient
 from askstream.agents.models import ModelSettings, connect
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,

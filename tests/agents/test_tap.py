@@ -20,7 +20,7 @@ from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
 from askstream.server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 from tests.timing import FACTOR, MS
 
 Make = Callable[[ChatCompletionClient], object]

@@ -15,7 +15,7 @@ from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentResponse, AgentThinking, ToolExecution
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 
 
 def said(source: str, text: str = "...") -> TextMessage:

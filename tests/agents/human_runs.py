@@ -15,7 +15,7 @@ from askstream.agents.insights.tools import toolbox
 from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, Provider
-from tests.agents.stage import Make, Recorder, orchestrator
+from tests.agents.sample_teams import Make, Recorder, orchestrator
 
 NOBODY_THERE = Reply(value=None, answered=False)
 APPROVED = Reply(value={"approve": True})
@@ -25,7 +25,7 @@ def sent_back(remark: str) -> Reply:
     return Reply(value={"approve": False, "remark": remark})
 
 
-class Play:
+class HumanRun:
     """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
     each play has an orchestrator of its own, as if in another process."""
 
@@ -71,5 +71,5 @@ def staff(*, questions: int = 0) -> fake_provider.Script:
     return model
 
 
-def insights_play(fake: Provider) -> Play:
-    return Play(fake, bundled, insights.PROFILE)
+def insights_run(fake: Provider) -> HumanRun:
+    return HumanRun(fake, bundled, insights.PROFILE)

@@ -30,11 +30,11 @@ class Recorder:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.checkpoints: list[bytes] = []
-        self._told = asyncio.Event()
+        self._emitted = asyncio.Event()
 
     async def emit(self, draft: Draft) -> None:
         self.drafts.append(draft)
-        self._told.set()
+        self._emitted.set()
 
     async def checkpoint(self, state: bytes) -> None:
         self.checkpoints.append(state)
@@ -45,8 +45,8 @@ class Recorder:
             for draft in self.drafts:
                 if wanted(draft):
                     return draft
-            self._told.clear()
-            await asyncio.wait_for(self._told.wait(), 10)
+            self._emitted.clear()
+            await asyncio.wait_for(self._emitted.wait(), 10)
 
     def bodies(self, kind: type[B]) -> list[B]:
         return [draft.body for draft in self.drafts if isinstance(draft.body, kind)]
