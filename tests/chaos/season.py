@@ -11,7 +11,7 @@ from random import Random
 from tests.chaos.gauge import Held
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.storm import Blow, Storm, business, plans
-from tests.chaos.viewers import Tally
+from tests.chaos.viewers import Counts
 from tests.timing import PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
@@ -41,7 +41,7 @@ class Season:
     on_bundled: Sequence[Blow] = ("kill",)
     at_once: int = 10
     lull_runs: int = LULL_RUNS
-    tally: Tally = field(default_factory=Tally)
+    counts: Counts = field(default_factory=Counts)
     took: dict[str, float] = field(default_factory=dict[str, float])
     held: dict[str, Held] = field(default_factory=dict[str, Held])
     _hosts: list[Host] = field(default_factory=list[Host])
@@ -55,7 +55,7 @@ class Season:
         """What it has been through, a line each."""
         kills, stops = (sum(getattr(host, name) for host in self._hosts) for name in ("kills", "stops"))
         stop = max(host.slowest_stop for host in self._hosts)
-        figures = {**asdict(self.tally), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
+        figures = {**asdict(self.counts), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
         figures |= {f"seconds of {name}": f"{seconds:.0f}" for name, seconds in self.took.items()} | self.held
         return "\n".join(f"  {name}: {value}" for name, value in figures.items())
 
@@ -70,13 +70,13 @@ class Season:
 
     async def _on_team(self, way: str, chance: Random, blows: Sequence[Blow]) -> None:
         async with self._host(way, *TEAM, ASKSTREAM_DIRECT=WAYS[way]) as host:
-            storm = Storm(host, chance, plans, self.at_once, self.tally)
+            storm = Storm(host, chance, plans, self.at_once, self.counts)
             await self._calm(way, host, storm)
             await storm.blow(blows)
 
     async def _on_bundled(self, chance: Random) -> None:
         async with self._host("bundled") as host:
-            await Storm(host, chance, business, 3, self.tally).blow(self.on_bundled)
+            await Storm(host, chance, business, 3, self.counts).blow(self.on_bundled)
 
     async def _calm(self, way: str, host: Host, storm: Storm) -> None:
         """Without blows one process lives through two lulls; it must hold no more after the second."""

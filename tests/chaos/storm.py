@@ -15,7 +15,7 @@ from tests.chaos import asking, verdict
 from tests.chaos.asking import Asked
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.team import Plan
-from tests.chaos.viewers import Tally, Watch, watch
+from tests.chaos.viewers import Counts, Watch, watch
 from tests.timing import MS
 
 Blow: TypeAlias = Literal["kill", "stop"]
@@ -65,7 +65,7 @@ class Storm:
     chance: Random
     questions: Questions
     at_once: int
-    tally: Tally
+    counts: Counts
     _asked: list[Asked] = field(default_factory=list[Asked])
     _watching: list[Watch] = field(default_factory=list[Watch])
 
@@ -93,7 +93,7 @@ class Storm:
                     over.set()
                 patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             await self._calm()
-        logs = [await verdict.of_run(self.host, asked, self.tally) for asked in self._asked[earlier:]]
+        logs = [await verdict.of_run(self.host, asked, self.counts) for asked in self._asked[earlier:]]
         for seen in self._watching:
             verdict.of_watch(seen, logs)
         self._watching.clear()
@@ -125,14 +125,14 @@ class Storm:
                     company.create_task(self._state(asked))
 
     async def _watches(self, asked: Asked, chance: Random) -> None:
-        seen = Watch(asked.run_id, chance.random() < 0.7, self.tally)
+        seen = Watch(asked.run_id, chance.random() < 0.7, self.counts)
         self._watching.append(seen)
         await watch(self.host, seen, chance)
 
     async def _stops(self, asked: Asked, chance: Random) -> None:
         await asyncio.sleep(chance.uniform(0, 0.5))
         await asking.stop(self.host, asked, chance)
-        self.tally.cancels += 1
+        self.counts.cancels += 1
 
     async def _answers(self, asked: Asked, chance: Random) -> None:
         """Looks whether the run asks for something, until it has ended."""
@@ -140,7 +140,7 @@ class Storm:
             pending = run["pending_input"]
             if pending is not None:
                 await asking.answer(self.host, asked, pending["request_id"], chance)
-                self.tally.answers += 1
+                self.counts.answers += 1
             await asyncio.sleep(2 * RETRY_SECONDS)
 
     async def _state(self, asked: Asked) -> dict[str, Any]:

@@ -26,4 +26,4 @@ async def test_nothing_is_lost_doubled_or_left_behind_in_a_storm(
         raise
     with capsys.disabled():
         print(f"\nchaos, seed {SEED}:\n{season.report()}")
-    assert season.tally.resumed
+    assert season.counts.resumed

@@ -28,7 +28,7 @@ SILENT_SECONDS = PATIENCE
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What a storm has been through."""
 
     connections: int = 0
@@ -44,7 +44,7 @@ class Tally:
     resumed: int = 0
     ends: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Counts") -> None:
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, mine + theirs if isinstance(mine, int) else _summed(mine, theirs))
@@ -60,7 +60,7 @@ class Watch:
 
     run_id: str
     tokens: bool
-    tally: Tally
+    counts: Counts
     lines: dict[int, str] = field(default_factory=dict[int, str])
     ended: bool = False
 
@@ -76,7 +76,7 @@ class Watch:
         event = json.loads(line)["event"]
         if "id" not in event:
             assert event["event_type"] == "drain", f"a notice that nothing gave reason for: {line}"
-            self.tally.drains += 1
+            self.counts.drains += 1
             return last
         number: int = event["id"]
         assert event["run_id"] == self.run_id
@@ -85,7 +85,7 @@ class Watch:
         assert self.lines.setdefault(number, line) == line, f"event {number} has changed: {line[:200]}"
         assert not self.ended or number <= self.cursor, f"event {number} came after the end"
         self.ended = self.ended or event["event_type"] in TERMINAL
-        self.tally.lines += 1
+        self.counts.lines += 1
         return number
 
 
@@ -115,7 +115,7 @@ async def watch(host: Host, seen: Watch, chance: Random) -> None:
     """Comes and goes until it has seen the run's end."""
     while not seen.ended:
         mood = Mood.by(chance, seen.cursor)
-        seen.tally.connections += 1
+        seen.counts.connections += 1
         with contextlib.suppress(Lost):
             await _visit(host, seen, mood, chance)
         await asyncio.sleep(chance.choice((0, RETRY_SECONDS, chance.random())))
@@ -132,13 +132,13 @@ async def _visit(host: Host, seen: Watch, mood: Mood, chance: Random) -> None:
                 if seen.ended and last == seen.cursor:
                     return
                 if count == mood.leaves:
-                    seen.tally.vanished += 1
+                    seen.counts.vanished += 1
                     return
                 if count == mood.stalls:
-                    seen.tally.stalled += 1
+                    seen.counts.stalled += 1
                     await asyncio.sleep(chance.uniform(1, 3) * SEND_SECONDS)
         except Lost:
-            seen.tally.cut += mood.stalls > 0
+            seen.counts.cut += mood.stalls > 0
             raise
 
 
