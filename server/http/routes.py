@@ -37,7 +37,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-LISTED, MOST_LISTED = 50, 200
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 LANDING = {"docs": "/openapi.json", "client": "/client"}
 
 
@@ -130,48 +130,53 @@ class HttpRoutes:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, _ = await self._runs.start(ask.to_question(EVERYBODY))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
-        return self._one(request, record, 202, headers)
+        return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """`next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
-        page: RunPage = {"runs": [self._shown(request, record) for record in records[:limit]], "next": None}
+        page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
             page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
         return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._one(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledges at once; the run's terminal event says when it has ended."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
-        return self._one(request, record, 200 if record.ended else 202)
+        return self._run_response(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """A human's answer. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
-        return self._one(request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value))
+        return self._run_response(
+            request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value)
+        )
 
     async def session(self, request: Request) -> Response:
         """The session's runs, oldest first."""
         session_id = request.path_params["session_id"]
         records = await self._runs.session(session_id, EVERYBODY)
-        session: SessionRuns = {"session_id": session_id, "runs": [self._shown(request, record) for record in records]}
+        session: SessionRuns = {
+            "session_id": session_id,
+            "runs": [self._run_view(request, record) for record in records],
+        }
         return Json(session)
 
     async def forget_session(self, request: Request) -> Response:
         await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
         return Response(status_code=204)
 
-    def _one(
+    def _run_response(
         self, request: Request, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
-        return Json(self._shown(request, record), status, headers)
+        return Json(self._run_view(request, record), status, headers)
 
-    def _shown(self, request: Request, record: RunRecord) -> Run:
+    def _run_view(self, request: Request, record: RunRecord) -> Run:
         return views.run(request.scope, record, self._runs.pending(record.run_id))
 
     async def forget(self, request: Request) -> Response:
@@ -194,9 +199,9 @@ def _outcome_response(event: Event) -> Response:
 
 def _paging(request: Request) -> tuple[int, ListPosition | None]:
     query = request.query_params
-    limit = query.get("limit", str(LISTED))
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MOST_LISTED):
-        raise InvalidRequest(f"limit: a whole number from 1 to {MOST_LISTED} is expected.")
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MAX_LIMIT):
+        raise InvalidRequest(f"limit: a whole number from 1 to {MAX_LIMIT} is expected.")
     return int(limit), _parse_position(query["before"]) if "before" in query else None
 
 
