@@ -29,15 +29,15 @@ EVERYBODY = "anonymous"
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
 # Names in one filter: more than there are event types, and than any team has agents.
-_NAMES = 64
+_MAX_NAMES = 64
 
 # Fields named in one refusal.
-_TOLD = 5
+_MAX_ERRORS = 5
 IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
-EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_NAMES)]
+EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_MAX_NAMES)]
 
 
 class View(BaseModel):
@@ -48,7 +48,7 @@ class View(BaseModel):
     tokens: bool = Field(default=False, description="also send `agent_chunk`, the text as the model writes it")
     include: EventTypes | None = Field(default=None, description="only these event types")
     exclude: EventTypes = Field(default=frozenset[EventType](), description="all but these event types")
-    agents: Annotated[frozenset[Name], Field(max_length=_NAMES)] | None = Field(
+    agents: Annotated[frozenset[Name], Field(max_length=_MAX_NAMES)] | None = Field(
         default=None, description="only events of these agents"
     )
 
@@ -120,7 +120,7 @@ def _refusal(problem: ValidationError) -> Refused:
     errors = problem.errors(include_url=False, include_input=False, include_context=False)
     if errors[0]["type"] == "json_invalid":
         return InvalidJson(f"The body must be a JSON object in UTF-8: {errors[0]['msg']}.")
-    return InvalidRequest(" ".join(_sentence(error["loc"], error["msg"]) for error in errors[:_TOLD]))
+    return InvalidRequest(" ".join(_sentence(error["loc"], error["msg"]) for error in errors[:_MAX_ERRORS]))
 
 
 def _sentence(place: tuple[int | str, ...], message: str) -> str:
