@@ -38,7 +38,7 @@ def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime
     try:
         return orjson.dumps({"event": event})
     except TypeError:
-        return _dumps_whatever({"event": event})
+        return _dumps_any({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -106,10 +106,10 @@ def _dumps(envelope: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(envelope)
     except TypeError:
-        return _dumps_whatever(envelope)
+        return _dumps_any(envelope)
 
 
-def _dumps_whatever(envelope: dict[str, Any]) -> bytes:
+def _dumps_any(envelope: dict[str, Any]) -> bytes:
     """Looking for what a tool may have been called with takes longer than all of an ordinary event."""
     try:
         return orjson.dumps(envelope, option=orjson.OPT_NON_STR_KEYS)
