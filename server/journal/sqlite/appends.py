@@ -13,9 +13,9 @@ from askstream.server.journal.base import Entry, RunUpdate
 from askstream.server.journal.sqlite.tables import INSERT_EVENT, NUMBER
 
 # What moves within a run's attempt, as a part of its head.
-_MOVED = slice(RunUpdate._fields.index("state"), RunUpdate._fields.index("log_bytes") + 1)
+_COLUMNS = slice(RunUpdate._fields.index("state"), RunUpdate._fields.index("log_bytes") + 1)
 _UPDATE_RUN = f"""
-UPDATE heads SET {", ".join(f"{name} = ?" for name in RunUpdate._fields[_MOVED])}
+UPDATE heads SET {", ".join(f"{name} = ?" for name in RunUpdate._fields[_COLUMNS])}
 WHERE number = {NUMBER} AND attempt = ? AND last_id = coalesce(?, last_id)
 """
 _SAVE = f"""
@@ -42,7 +42,7 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
     moves: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
     for update, entries, _ in appends:
-        moves.append((*update[_MOVED], update.run_id, update.attempt, entries[0].id - 1 if entries else None))
+        moves.append((*update[_COLUMNS], update.run_id, update.attempt, entries[0].id - 1 if entries else None))
         for entry in entries:
             events.append((update.run_id, *entry))  # noqa: PERF401 - a comprehension is one more call for each event
     if db.executemany(_UPDATE_RUN, moves).rowcount != len(appends):
