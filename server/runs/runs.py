@@ -71,7 +71,7 @@ class Runs:
         self._orchestrators = {"team": orchestrator, **(others or {})}
         self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
         self.drain, self.close = self._active.drain, self._active.close
-        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def add_orchestrator(self, name: str, orchestrator: Orchestrator) -> None:
         """From now on `orchestrator` answers what is started with `orchestrator` set to this name."""
@@ -91,7 +91,7 @@ class Runs:
         if question.idempotency_key is None:
             return await self._active.start(self._record(question, orchestrator), question.if_busy, is_first=is_first)
         # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
-        lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
+        lock = self._key_locks.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
             holder, new = await self._holder(question.principal, question.idempotency_key), False
             if holder is None:
