@@ -61,7 +61,7 @@ class SqliteJournal:
     survives = True
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
-        self._lock = _only_server(path)
+        self._lock = _lock_file(path)
         self._path = path
         self._notifier = AppendNotifier()
         try:
@@ -72,7 +72,7 @@ class SqliteJournal:
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(connection, self._notifier, waits=synchronous in ("full", "extra"))
+        self._writer = GroupWriter(connection, self._notifier, waits_for_disk=synchronous in ("full", "extra"))
         self.append = self._writer.append  # every event comes by: it needs no call of its own
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
@@ -80,7 +80,7 @@ class SqliteJournal:
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         write = insert_record if record.idempotency_key is None else _create
-        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), soon=True)
+        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), urgent=True)
         return made
 
     async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
@@ -164,7 +164,7 @@ def open_url(url: str, *, synchronous: str) -> SqliteJournal:
     return SqliteJournal(Path(path), synchronous=levels[synchronous])
 
 
-def _only_server(path: Path) -> TextIO:
+def _lock_file(path: Path) -> TextIO:
     """Holds the lock beside the file until it is closed; the system drops it when the process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

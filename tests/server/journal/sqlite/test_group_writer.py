@@ -107,7 +107,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         waiting = writer.submit(_add(1))
         await asyncio.sleep(0)
         assert not waiting.done()
-        hurried = writer.submit(_sum, soon=True)
+        hurried = writer.submit(_sum, urgent=True)
         for _ in range(2):
             await asyncio.sleep(0)
         assert waiting.done()
@@ -133,10 +133,10 @@ async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], s
         turns += 1
         if not first.done() and turns < 100:
             loop.call_soon(hurry)
-            writer.submit(_add(1), soon=True)
+            writer.submit(_add(1), urgent=True)
 
     loop.call_soon(hurry)
-    first = writer.submit(_add(1), soon=True)
+    first = writer.submit(_add(1), urgent=True)
     async with asyncio.timeout(PATIENCE):
         await first
         assert turns < 5
@@ -172,31 +172,33 @@ async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection
         match before:
             case "long work":
                 writer.submit(_thread, long=True)
-                waiting = [writer.submit(_add(1), soon=True)]
+                waiting = [writer.submit(_add(1), urgent=True)]
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 waiting.append(writer.submit(_add(1)))
             case "more than a group":
-                waiting = [writer.submit(_add(1)) for _ in range(writers.SMALL + 1)]
+                waiting = [writer.submit(_add(1)) for _ in range(writers.QUICK_JOBS + 1)]
             case _:
                 waiting = []
         await writer.close()
     assert [job.result() for job in waiting] == [1] * len(waiting)
 
 
-@pytest.mark.parametrize(("slow", "size"), [(3600, writers.SMALL), (-1.0, writers.GROUP)], ids=["quick disk", "slow"])
+@pytest.mark.parametrize(
+    ("slow", "size"), [(3600, writers.QUICK_JOBS), (-1.0, writers.GROUP_JOBS)], ids=["quick disk", "slow"]
+)
 async def test_a_full_group_waits_for_nothing(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, slow: float, size: int
 ) -> None:
     """Nothing more can join it. The jobs that are left over are a group of their own. The disk's speed decides how
     large a group is, so the test decides the disk's speed."""
-    monkeypatch.setattr(writers, "SLOW", slow)
+    monkeypatch.setattr(writers, "STALL_SECONDS", slow)
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     writer = GroupWriter(db, _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):  # two stalls in a row make a disk a slow one
-            await writer.submit(_add(1), soon=True)
+            await writer.submit(_add(1), urgent=True)
         begun.clear()
         jobs = [writer.submit(_add(1)) for _ in range(2 * size + 1)]
         await asyncio.gather(*jobs[:-1])
@@ -235,8 +237,8 @@ async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, *, waits: bool
 ) -> None:
     """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
-    monkeypatch.setattr(writers, "SLOW", 3600)  # whatever else this machine does
-    writer, let_go, begun = GroupWriter(connect(), _nobody, waits=waits), threading.Event(), asyncio.Event()
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
+    writer, let_go, begun = GroupWriter(connect(), _nobody, waits_for_disk=waits), threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work(_: sqlite3.Connection) -> bool:
@@ -262,12 +264,12 @@ async def test_many_jobs_at_once_are_written_in_small_groups(
 ) -> None:
     """They come with a rush of questions, of which the loop is busy: a thread would wait for the interpreter at each
     statement. Between the groups the loop turns."""
-    monkeypatch.setattr(writers, "SLOW", 3600)  # whatever else this machine does
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
     db, begun = connect(), list[int]()
     turns = 0
     db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
     writer = GroupWriter(db, _nobody, commit_seconds=0)
-    jobs = [writer.submit(_thread) for _ in range(2 * writers.SMALL + 1)]
+    jobs = [writer.submit(_thread) for _ in range(2 * writers.QUICK_JOBS + 1)]
     while not all(job.done() for job in jobs):
         await asyncio.sleep(0)
         turns += 1
@@ -280,10 +282,10 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
     writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits that stall must not stall the event loop a third time. Once may be the machine's fault."""
-    monkeypatch.setattr(writers, "SLOW", -1.0)
+    monkeypatch.setattr(writers, "STALL_SECONDS", -1.0)
     await writer.submit(_add(1))
     assert await writer.submit(_thread) is threading.current_thread()
-    monkeypatch.setattr(writers, "SLOW", 3600)
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)
     assert await writer.submit(_thread) is not threading.current_thread()
     assert await writer.submit(_thread) is threading.current_thread()
 
@@ -322,10 +324,10 @@ async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: p
         threads.append(threading.current_thread())
 
     monkeypatch.setattr(writers, "write_appends", write)
-    for size in (10, writers.SMALL_BYTES + 1):
+    for size in (10, writers.QUICK_BYTES + 1):
         await writer.append(update(), entries(1, 1, size=size))
-    await writer.append(update(), entries(1, 4, size=writers.SMALL_BYTES // 3))
-    await writer.append(update(), [], checkpoint=b"c" * (writers.SMALL_BYTES + 1))
+    await writer.append(update(), entries(1, 4, size=writers.QUICK_BYTES // 3))
+    await writer.append(update(), [], checkpoint=b"c" * (writers.QUICK_BYTES + 1))
     assert [thread is threading.current_thread() for thread in threads] == [True, False, False, False]
 
 
