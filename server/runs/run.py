@@ -28,14 +28,14 @@ from askstream.server.scheduling import FIRST_EVENT_ITERATIONS
 log = logging.getLogger("__main__")
 
 SYSTEM = "System"
-_STOPPED: dict[CancelReason, str] = {
+_CANCEL_MESSAGES: dict[CancelReason, str] = {
     "client": "The run was stopped on request.",
     "orphaned": "The run was stopped: nobody was watching it any more.",
     "timeout": "The run was stopped: it took longer than allowed.",
     "shutdown": "The run was stopped: the server is going away.",
 }
-Suspended: TypeAlias = Literal["suspended"]
-Outcome: TypeAlias = Answer | AskstreamError | CancelReason | Suspended
+Suspend: TypeAlias = Literal["suspended"]
+Outcome: TypeAlias = Answer | AskstreamError | CancelReason | Suspend
 History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 
 
@@ -52,7 +52,7 @@ class Run:
         self.run_id, self.slot = task.run_id, slot
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
         self.pending: PendingInput | None = None
-        self._stop_with: CancelReason | Suspended | None = None
+        self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
         self._team_seconds = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
@@ -61,14 +61,14 @@ class Run:
         """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
         if self._stop_with in (None, "suspended"):
             self._stop_with = reason
-        self._stopped()
+        self._set_stopped()
 
     def suspend(self) -> None:
         """Stops the team and leaves the run as it is in the journal, for the next server to go on with."""
         self._stop_with = self._stop_with or "suspended"
-        self._stopped()
+        self._set_stopped()
 
-    def _stopped(self) -> None:
+    def _set_stopped(self) -> None:
         if not self._stop.done():
             self._stop.set_result(None)
 
@@ -139,7 +139,7 @@ class Run:
         )
         team_task = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
         try:
-            await self._watched(team_task, deadlines)
+            await self._watch_deadlines(team_task, deadlines)
         finally:
             self._team_seconds += monotonic() - began
             team_task.cancel()
@@ -163,7 +163,7 @@ class Run:
         log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _watched(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
+    async def _watch_deadlines(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
         """Returns when the team has answered, or has to stop."""
         channel = self.writer.channel
         while not team_task.done() and self._stop_with is None:
@@ -204,7 +204,7 @@ class Run:
             case AskstreamError():
                 return self._terminal(RunFailed("internal", "The server could not record this run."))
             case _:
-                return Draft(SYSTEM, _STOPPED[outcome], Cancelled(reason=outcome)), "cancelled"
+                return Draft(SYSTEM, _CANCEL_MESSAGES[outcome], Cancelled(reason=outcome)), "cancelled"
 
     def _completed(self, answer: Answer) -> Completed:
         return Completed(
