@@ -212,9 +212,9 @@ class Runs:
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that holds an idempotency key: an active one, else the journal's."""
         now = self._clock().timestamp()
-        alive = self._active.by_idempotency_key(principal, key)
-        if alive is not None and holds_key(alive, now):
-            return alive
+        active_run = self._active.by_idempotency_key(principal, key)
+        if active_run is not None and holds_key(active_run, now):
+            return active_run
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, orchestrator: str) -> RunRecord:
