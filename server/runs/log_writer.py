@@ -53,11 +53,11 @@ class LogWriter:
         self._pending: list[Entry] = []
         self._size = 0
         self._state: bytes | None = None
-        self._asked = self._saved = 0  # checkpoints asked for and durable
+        self._checkpoints_asked = self._checkpoints_saved = 0  # checkpoints asked for and durable
         self._journal_call: asyncio.Future[Any] | None = None  # the journal's; one at a time
-        self._next: asyncio.Handle | None = None  # what will give it some
-        self._settled: asyncio.Future[None] | None = None  # resolved when the next append is over
-        self._broken: JournalError | None = None
+        self._scheduled: asyncio.Handle | None = None  # what will give it some
+        self._append_waiter: asyncio.Future[None] | None = None  # resolved when the next append is over
+        self._failure: JournalError | None = None
         self._ending = False
         self.emitted = 0  # counts all calls of emit, for whoever watches for silence
 
@@ -97,8 +97,8 @@ class LogWriter:
         self.emitted += 1
         while self._size > PENDING_BYTES:
             await self._next_append()
-        if self._broken is not None:
-            raise self._broken
+        if self._failure is not None:
+            raise self._failure
         if self._ending:
             raise RunFailed("internal", "The run has ended.")  # for a team that went on after its run had ended
         entry = self._stamping.accept(draft, self.now())
@@ -126,8 +126,8 @@ class LogWriter:
 
     async def flush(self) -> None:
         """Returns once everything that was emitted so far is durable."""
-        last, asked = self._stamping.last_id, self._asked
-        while self._durable.last_id < last or self._saved < asked:
+        last, asked = self._stamping.last_id, self._checkpoints_asked
+        while self._durable.last_id < last or self._checkpoints_saved < asked:
             await self._next_append()
 
     async def end(self, draft: Draft, state: RunState) -> None:
@@ -144,25 +144,25 @@ class LogWriter:
 
     def close(self) -> None:
         """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""
-        self._ending, self._pending, self._saved = True, [], self._asked
+        self._ending, self._pending, self._checkpoints_saved = True, [], self._checkpoints_asked
 
     def _save(self, state: bytes) -> None:
         self._state = state
-        self._asked += 1
+        self._checkpoints_asked += 1
         self._schedule_append()
 
     def _schedule_append(self) -> None:
         """Schedules an append, with all that comes in this iteration of the loop."""
-        if self._next is None:
-            self._next = self._loop.call_soon(self._append, context=self._context)
+        if self._scheduled is None:
+            self._scheduled = self._loop.call_soon(self._append, context=self._context)
 
     def _append(self) -> None:
         """Appends what is pending, unless the journal is still at work."""
-        self._next = None
+        self._scheduled = None
         if (
             self._journal_call is not None
-            or self._broken is not None
-            or (not self._pending and self._saved == self._asked)
+            or self._failure is not None
+            or (not self._pending and self._checkpoints_saved == self._checkpoints_asked)
         ):
             return
         entries, self._pending, self._size = self._pending, [], 0
@@ -171,18 +171,18 @@ class LogWriter:
         try:
             self._journal_call = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
         except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
-            self._break(problem)
+            self._fail(problem)
             self._append_ended()
         else:
             self._journal_call.add_done_callback(
-                partial(self._appended, update, entries, self._asked), context=self._context
+                partial(self._appended, update, entries, self._checkpoints_asked), context=self._context
             )
 
     def _appended(self, update: RunUpdate, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
         self._journal_call = None
         try:
             work.result()
-            self._saved = max(self._saved, asked)
+            self._checkpoints_saved = max(self._checkpoints_saved, asked)
             self._durable = update
             self.channel.extend(entries)
             self._log.report(update.run_id, entries)
@@ -190,7 +190,7 @@ class LogWriter:
             if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
                 self._compact(update)
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
-            self._break(problem)
+            self._fail(problem)
         self._append_ended()
 
     def _compact(self, written: RunUpdate) -> None:
@@ -202,29 +202,29 @@ class LogWriter:
         try:
             self._stamping.compacted(written, work.result())
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
-            self._break(problem)
+            self._fail(problem)
         self._append_ended()
 
-    def _break(self, problem: BaseException) -> None:
+    def _fail(self, problem: BaseException) -> None:
         """Nothing can be written any more."""
         if isinstance(problem, JournalError):
-            self._broken = problem
+            self._failure = problem
         else:
-            self._broken = JournalError(f"the journal failed: {type(problem).__name__}")
+            self._failure = JournalError(f"the journal failed: {type(problem).__name__}")
             log.debug("run=%s can't be written", self.created.run_id, exc_info=problem)
 
     def _append_ended(self) -> None:
         """The journal has finished, or has failed: wakes all who wait, and appends what is pending."""
-        settled, self._settled = self._settled, None
+        settled, self._append_waiter = self._append_waiter, None
         if settled is not None:
             settled.set_result(None)
-        if self._pending or self._saved < self._asked:
+        if self._pending or self._checkpoints_saved < self._checkpoints_asked:
             self._append()
 
     async def _next_append(self) -> None:
         """Returns when the next append is over. Raises what broke the log."""
-        if self._broken is not None:
-            raise self._broken
-        if self._settled is None:
-            self._settled = self._loop.create_future()
-        await asyncio.shield(self._settled)  # others may wait for the same, and none may cancel it for them
+        if self._failure is not None:
+            raise self._failure
+        if self._append_waiter is None:
+            self._append_waiter = self._loop.create_future()
+        await asyncio.shield(self._append_waiter)  # others may wait for the same, and none may cancel it for them

@@ -38,7 +38,7 @@ class Stamping:
         self._log_events, self._log_bytes = record.log_events, record.log_bytes
         self._ended_at, self._final_digest = record.ended_at, record.digest
         self._digest = hashlib.sha256()
-        self._lasting_events = self._lasting_bytes = 0  # the log without its chunks
+        self._kept_events = self._kept_bytes = 0  # the log without its chunks
         self._messages = 0
         self.chunks = 0  # since the log was compacted last
 
@@ -55,7 +55,7 @@ class Stamping:
         None for a chunk when the log has no room for pieces: the whole text follows as its agent's response.
         """
         is_chunk = isinstance(draft.body, AgentChunk)
-        events, size = self._lasting_events, self._lasting_bytes
+        events, size = self._kept_events, self._kept_bytes
         if is_chunk:
             events, size = self._log_events, self._log_bytes
         elif isinstance(draft.body, AgentResponse):
@@ -88,8 +88,8 @@ class Stamping:
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
-            self._lasting_events += 1
-            self._lasting_bytes += len(entry.line)
+            self._kept_events += 1
+            self._kept_bytes += len(entry.line)
 
     def is_too_large(self, written: RunUpdate) -> bool:
         """Whether a log that has come so far, and goes on, has passed its bound."""
@@ -112,8 +112,8 @@ class Stamping:
         if isinstance(body, AgentChunk):
             return
         self._digest.update(entry.line + b"\n")
-        self._lasting_events += 1
-        self._lasting_bytes += len(entry.line)
+        self._kept_events += 1
+        self._kept_bytes += len(entry.line)
         if isinstance(body, AgentResponse):
             self._prompt_tokens += body.usage.prompt_tokens
             self._completion_tokens += body.usage.completion_tokens
