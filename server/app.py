@@ -178,8 +178,8 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         closing.push_async_callback(runs.close)
         await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
-        retaining = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (warmed, group.create_task(retaining), group.create_task(recover_periodically(runs.recover))):
+        expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
+        for background in (warmed, group.create_task(expiring), group.create_task(recover_periodically(runs.recover))):
             closing.callback(background.cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)
