@@ -86,10 +86,10 @@ class Bus:
 
     def _follow(self, channel: Channel) -> None:
         if channel.run_id not in self._followers:
-            task = self._group.create_task(self._relay(channel), name=f"follow {channel.run_id}")
+            task = self._group.create_task(self._follow_journal(channel), name=f"follow {channel.run_id}")
             self._followers[channel.run_id] = task
 
-    async def _relay(self, channel: Channel) -> None:
+    async def _follow_journal(self, channel: Channel) -> None:
         try:
             async for entries in self._journal.watch(channel.run_id, channel.last_id):
                 channel.extend(entries)

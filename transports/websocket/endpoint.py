@@ -41,7 +41,7 @@ log = logging.getLogger("__main__")
 INTERNAL, TOO_SLOW, DRAIN = 1011, 4008, 4012
 # Heartbeats of many sockets go out together, this often in the span that one of them covers: a process that is woken
 # for each of thousands spends most of its time on waking up.
-HEARTBEATS_TOGETHER = 32
+HEARTBEAT_STEPS = 32
 
 
 class WebSockets:
@@ -220,5 +220,5 @@ class Endpoint:
             self._connection.write(self._connection.frame([self._protocol.heartbeat().text.encode()]))
             self._sent_at, silent = monotonic(), 0.0
         loop = asyncio.get_running_loop()
-        due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEATS_TOGETHER
+        due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEAT_STEPS
         self._heartbeat_timer = loop.call_at(ceil(due / together) * together, self._send_heartbeat)

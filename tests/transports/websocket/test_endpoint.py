@@ -12,7 +12,7 @@ from askstream.server.events import AgentThinking, Draft, Usage
 from askstream.server.journal import Journal, RunRecord, open_journal
 from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
 from askstream.transports.base import TransportContext
-from askstream.transports.websocket.endpoint import HEARTBEATS_TOGETHER
+from askstream.transports.websocket.endpoint import HEARTBEAT_STEPS
 from tests.conformance.journals import Yielding
 from tests.transports.websocket.clients import Client, DirectClient, PlainClient
 
@@ -142,7 +142,7 @@ async def test_heartbeats_of_many_sockets_go_out_together(harness: Harness, monk
         harness.client().open()
     took = loop.time() - began
     assert len(due) == 100
-    assert len(set(due)) <= 2 + took / (harness.context.heartbeat_seconds / HEARTBEATS_TOGETHER)
+    assert len(set(due)) <= 2 + took / (harness.context.heartbeat_seconds / HEARTBEAT_STEPS)
 
 
 async def test_a_client_that_goes_leaves_nothing_at_work(harness: Harness, team: Speaks) -> None:
