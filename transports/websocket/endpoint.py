@@ -24,13 +24,13 @@ from askstream.transports.delivery import Delivery
 from askstream.transports.formats import WS_TEXT, FramedFormat
 from askstream.transports.websocket.protocol import (
     SUBPROTOCOL,
-    Cancel,
-    Close,
+    CancelRun,
+    CloseSocket,
     Effect,
     Ref,
     SendReply,
     SocketProtocol,
-    Start,
+    StartRun,
     SubmitInput,
     Subscribe,
     Unsubscribe,
@@ -139,7 +139,7 @@ class Endpoint:
         match effect:
             case SendReply():
                 await self._send(effect)
-            case Start():
+            case StartRun():
                 await self._start(effect)
             case Subscribe():
                 await self._subscribe(effect)
@@ -147,18 +147,18 @@ class Endpoint:
                 delivery = self._deliveries.pop(run_id, None)
                 if delivery is not None:
                     delivery.stop()
-            case Cancel(ref, run_id):
+            case CancelRun(ref, run_id):
                 await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
             case SubmitInput(ref, run_id, request_id, value):
                 await self._acknowledge(ref, self._context.runs.submit_input(run_id, EVERYBODY, request_id, value))
-            case Close(code, reason):
+            case CloseSocket(code, reason):
                 raise _CloseRequested(code, reason)
 
     async def _send(self, reply: SendReply) -> None:
         await self._connection.send(self._connection.frame([reply.text.encode()]))
         self._sent_at = monotonic()
 
-    async def _start(self, effect: Start) -> None:
+    async def _start(self, effect: StartRun) -> None:
         try:
             record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY))
         except AskstreamError as problem:

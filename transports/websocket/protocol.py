@@ -96,7 +96,7 @@ class SendReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartRun:
     """Start a run and watch it from its first event."""
 
     ref: Ref
@@ -121,7 +121,7 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelRun:
     """Stop a run."""
 
     ref: Ref
@@ -139,14 +139,14 @@ class SubmitInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseSocket:
     """Close the socket."""
 
     code: int
     reason: str
 
 
-Effect: TypeAlias = SendReply | Start | Subscribe | Unsubscribe | Cancel | SubmitInput | Close
+Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun | SubmitInput | CloseSocket
 
 
 @dataclass(slots=True)
@@ -171,7 +171,7 @@ class SocketProtocol:
             return [self.refused(ref, refusal)]
 
     def started(self, ref: Ref, record: RunRecord) -> SendReply:
-        """The run of a `Start` exists; it is watched from now on, if it wasn't already."""
+        """The run of a `StartRun` exists; it is watched from now on, if it wasn't already."""
         self.watching.add(record.run_id)
         return _reply(ref, {"run_id": record.run_id, "session_id": record.session_id, "state": record.state})
 
@@ -202,7 +202,7 @@ class SocketProtocol:
         match message:
             case AskMessage(ref=ref):
                 self._check_subscriptions()
-                return [Start(ref, message.check_question(self.question_characters))]
+                return [StartRun(ref, message.check_question(self.question_characters))]
             case SubscribeMessage(ref=ref, run_id=run_id):
                 return [self._subscribe(message)]
             case UnsubscribeMessage(ref=ref, run_id=run_id):
@@ -211,7 +211,7 @@ class SocketProtocol:
                 self.watching.discard(run_id)
                 return [Unsubscribe(run_id), _reply(ref, {"run_id": run_id})]
             case CancelMessage(ref=ref, run_id=run_id):
-                return [Cancel(ref, run_id)]
+                return [CancelRun(ref, run_id)]
             case InputMessage():
                 return [SubmitInput(message.ref, message.run_id, message.request_id, message.value)]
             case PingMessage(ref=ref):
@@ -244,7 +244,7 @@ class SocketProtocol:
     def _rate_refused(self, text: str | bytes) -> list[Effect]:
         self._refusals += 1
         if self._refusals > RATE_REFUSALS:
-            return [Close(RATE_CLOSE, "too many messages")]
+            return [CloseSocket(RATE_CLOSE, "too many messages")]
         return [
             self.refused(
                 _ref(_object(text)), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1)

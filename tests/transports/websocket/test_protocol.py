@@ -13,12 +13,12 @@ from askstream.transports.websocket.protocol import (
     BURST,
     RATE_CLOSE,
     SUBSCRIPTIONS,
-    Cancel,
-    Close,
+    CancelRun,
+    CloseSocket,
     Effect,
     SendReply,
     SocketProtocol,
-    Start,
+    StartRun,
     SubmitInput,
     Subscribe,
     Unsubscribe,
@@ -46,7 +46,7 @@ def reply(effects: list[Effect]) -> dict[str, Any]:
 def test_ask_starts_a_run_and_watches_it(conversation: SocketProtocol) -> None:
     """The reply names the run; what follows are its events."""
     (effect,) = said(conversation, type="ask", ref="1", question="why?", tokens=True)
-    assert isinstance(effect, Start)
+    assert isinstance(effect, StartRun)
     assert (effect.ref, effect.ask.question, effect.ask.wanted) == ("1", "why?", Filter(tokens=True))
     told = reply([conversation.started("1", record("r"))])
     assert told == {"ref": "1", "ok": True, "run_id": "r", "session_id": "s", "state": "running"}
@@ -96,7 +96,7 @@ def test_one_socket_watches_so_many_runs(conversation: SocketProtocol) -> None:
 
 def test_cancel_and_ping(conversation: SocketProtocol) -> None:
     """A ping is answered by the conversation itself."""
-    assert said(conversation, type="cancel", ref=7, run_id="r") == [Cancel(7, "r")]
+    assert said(conversation, type="cancel", ref=7, run_id="r") == [CancelRun(7, "r")]
     assert reply([conversation.acknowledged(7, record("r"))]) == {
         "ref": 7,
         "ok": True,
@@ -177,7 +177,7 @@ def test_who_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
     """With a code that says to come back later."""
     for _ in range(int(BURST) + 100):
         said(conversation, 5.0, type="ping")
-    assert said(conversation, 5.0, type="ping") == [Close(RATE_CLOSE, "too many messages")]
+    assert said(conversation, 5.0, type="ping") == [CloseSocket(RATE_CLOSE, "too many messages")]
 
 
 @given(st.lists(st.one_of(st.text(max_size=40), st.binary(max_size=40)), max_size=20))
