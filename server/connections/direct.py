@@ -79,7 +79,7 @@ class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
     def connection_lost(self, exc: Exception | None) -> None:
         self._open_connections.discard(self)
         self._stop_watching()
-        self._lose()
+        self._set_lost()
 
     def _progress(self) -> int | None:
         """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
@@ -95,7 +95,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
     sent to find out.
     """
 
-    __slots__ = ("_ahead", "_eof", "_probe", "_release")
+    __slots__ = ("_eof", "_probe", "_read_ahead", "_release")
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
         super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
-        self._ahead = b""
+        self._read_ahead = b""
         self._eof = False
 
     @staticmethod
@@ -130,11 +130,11 @@ class DirectStream(_DirectConnection[StreamHandler]):
             return
         self._open_connections.discard(self)
         self._stop_watching()
-        self._release(self._transport, self._ahead, self.is_paused)
+        self._release(self._transport, self._read_ahead, self.is_paused)
 
     def data_received(self, data: bytes) -> None:
-        self._ahead += data
-        if len(self._ahead) > READ_AHEAD_BYTES:
+        self._read_ahead += data
+        if len(self._read_ahead) > READ_AHEAD_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -206,7 +206,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._read_on()
 
     def close(self, code: int, reason: str) -> None:
-        self._lose()
+        self._set_lost()
         if self._transport.is_closing():
             return  # uvloop's would raise
         self.resume()  # for the answer
@@ -252,7 +252,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
-            self._lose()  # what came in the same packet behind it is not delivered
+            self._set_lost()  # what came in the same packet behind it is not delivered
             return
         self._is_handled = False
         self._transport.pause_reading()
@@ -264,7 +264,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         if frames:
             self.write(frames)
         if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
-            self._lose()
+            self._set_lost()
             self._transport.close()
 
 

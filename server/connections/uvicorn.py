@@ -93,7 +93,7 @@ class Http(HttpToolsProtocol):
             self.transport,
             cast(Any, self.connections),
             handler,
-            release=partial(_serve_next, cast(Any, again)) if cycle.keep_alive else None,
+            release=partial(_serve_next_request, cast(Any, again)) if cycle.keep_alive else None,
             probe=probe,
             send_seconds=send_seconds,
             is_paused=self.flow.write_paused,
@@ -109,12 +109,12 @@ class Http(HttpToolsProtocol):
             self._upgrade_waits = True  # for the answers to the requests before it
             return
         route = self._socket_routes.get(self.url.partition(b"?")[0])
-        if route is not None and self._may_accept():
+        if route is not None and self._can_accept():
             self._accept(route)
         else:
             super().handle_websocket_upgrade()
 
-    def _may_accept(self) -> bool:
+    def _can_accept(self) -> bool:
         """Whether this is a `GET` in HTTP/1.1 of a usual size."""
         return (
             self.scope["method"] == "GET"
@@ -179,7 +179,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
 
-def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
+def _serve_next_request(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
     """Give a transport whose response is complete to a protocol of its own, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)

@@ -211,7 +211,7 @@ async def test_what_is_read_ahead_is_bounded() -> None:
         assert sent < 32 * 2**20
         connection = application.opened[0]
         assert isinstance(connection, DirectStream)
-        assert len(connection._ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._read_ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
         writer.transport.abort()
 
 
