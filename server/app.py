@@ -147,14 +147,14 @@ def create_app(
     settings = settings or Settings()
     if team is None and orchestrator is None:
         team, orchestrator = settings.team, settings.orchestrator
-    _check_answering(team, orchestrator)
+    _check_team_or_orchestrator(team, orchestrator)
     if isinstance(journal, str):
         settings, journal = settings.model_copy(update={"journal": journal}), None
     made = tuple(_transport(given) for given in (settings.transports if transports is None else transports))
     return App(settings, Parts(team=team, orchestrator=orchestrator, journal=journal, transports=made))
 
 
-def _check_answering(team: object, orchestrator: object) -> None:
+def _check_team_or_orchestrator(team: object, orchestrator: object) -> None:
     if team is not None and orchestrator is not None:
         raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
     if team is not None and not isinstance(team, str) and not callable(team):

@@ -53,7 +53,7 @@ def drain_on_signals(drain: DrainFunction) -> Generator[None]:
     A second signal ends the drain. Signals without a handler are left alone. Outside the main thread nothing is
     done: Python handles no signals there. The handlers are put back at the end, unless others have taken their place.
     """
-    wrapped = _wrapped(drain) if threading.current_thread() is threading.main_thread() else {}
+    wrapped = _wrap_handlers(drain) if threading.current_thread() is threading.main_thread() else {}
     for number, (_, ours) in wrapped.items():
         signal.signal(number, ours)
     try:
@@ -64,7 +64,7 @@ def drain_on_signals(drain: DrainFunction) -> Generator[None]:
                 signal.signal(number, before)
 
 
-def _wrapped(drain: DrainFunction) -> dict[int, tuple[SignalHandler, SignalHandler]]:
+def _wrap_handlers(drain: DrainFunction) -> dict[int, tuple[SignalHandler, SignalHandler]]:
     """For each signal that somebody handles: the handler, and ours."""
     draining = _Draining(drain, asyncio.get_running_loop())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
