@@ -73,7 +73,7 @@ async def test_what_comes_soon_after_a_record_is_told_in_the_next(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, all of it at once, and by one timer."""
-    monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 200 * MS)
+    monkeypatch.setattr(telemetry, "BATCH_SECONDS", 200 * MS)
     later = Mock(wraps=asyncio.get_running_loop().call_later)
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
     caplog.set_level("INFO", logger="stream_events")
