@@ -125,7 +125,7 @@ class CustomTeam:
 async def _custom_team(team: str | Callable[..., Any]) -> CustomTeam:
     if isinstance(team, str):
         return CustomTeam(await asyncio.to_thread(loading.load, team))
-    return CustomTeam(loading.given(team))
+    return CustomTeam(loading.from_callable(team))
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:

@@ -58,26 +58,26 @@ def load(spec: str) -> LoadedFactory:
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise _unavailable(spec, "it must read package.module:factory")
-    make = _found(spec)
+    make = _load_attribute(spec)
     if not callable(make):
         raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
-    return LoadedFactory(spec, make, _way_of_client(spec, make))
+    return LoadedFactory(spec, make, _client_parameter(spec, make))
 
 
-def given(make: Callable[..., Any]) -> LoadedFactory:
+def from_callable(make: Callable[..., Any]) -> LoadedFactory:
     """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
     name = getattr(make, "__qualname__", type(make).__qualname__)
-    return LoadedFactory(name, make, _way_of_client(name, make))
+    return LoadedFactory(name, make, _client_parameter(name, make))
 
 
-def _found(spec: str) -> Any:
+def _load_attribute(spec: str) -> Any:
     try:
         return plugins.load(spec)
     except ValueError as problem:
         raise _unavailable(spec, str(problem)) from problem
 
 
-def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
+def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
     try:
         parameters = inspect.signature(make).parameters.values()
     except ValueError:  # something built in, whose parameters nobody wrote down
@@ -87,7 +87,7 @@ def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "f
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
         names = ", ".join(p.name for p in required)
-        raise _unavailable(spec, f"its factory needs {names}, and is given at most the model client")
+        raise _unavailable(spec, f"its factory needs {names}, and is from_callable at most the model client")
     return "first" if required else "none"
 
 
