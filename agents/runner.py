@@ -35,7 +35,7 @@ from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
 log = logging.getLogger(__name__)
 
-_ASIDE = (SelectSpeakerEvent, SelectorEvent)
+_MANAGER_EVENTS = (SelectSpeakerEvent, SelectorEvent)
 
 Save = Callable[[bytes], Awaitable[None]]
 
@@ -71,7 +71,7 @@ class TeamRunner:
             autogen_internals.report_turns(agent, self._turn_begins)
             autogen_internals.report_tool_ends(agent)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
-            return await self._go(team, task, save)
+            return await self._run_by_turns(team, task, save)
         if task.attempt > 1 or start is not None:
             raise _interrupted("its kind of team can't be resumed")
         if task.review:
@@ -79,7 +79,7 @@ class TeamRunner:
         await self._turn(team, _messages(team, self._checkpoint.unheard))
         return self._answer()
 
-    async def _go(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
+    async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
         if self._checkpoint.waiting is not None:
             if task.reply is None:
@@ -96,7 +96,7 @@ class TeamRunner:
             if self._checkpoint.waiting is not None:
                 return self._inquiry()
             if not self._checkpoint.ended and self._checkpoint.messages >= self._limit:
-                raise self._too_long()
+                raise self._limit_exceeded()
         return self._answer()
 
     async def _restore(self, team: BaseGroupChat, termination: autogen_internals.Termination) -> None:
@@ -143,7 +143,7 @@ class TeamRunner:
         )
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
-        at = await self._reached(team, heard=len(heard), ended=ended, final=final)
+        at = await self._checkpoint_after(team, heard=len(heard), ended=ended, final=final)
         self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
@@ -175,7 +175,7 @@ class TeamRunner:
         for draft in self._translator.drafts(message):
             await self._emit(draft)
         if self._checkpoint.messages > self._limit:
-            raise self._too_long()
+            raise self._limit_exceeded()
 
     def _is_repeated(self, message: TeamMessage) -> bool:
         """Whether it is of a turn that began before a person was asked, or is told as the asking itself."""
@@ -224,7 +224,7 @@ class TeamRunner:
             self._asked.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
         return await asyncio.get_running_loop().create_future()
 
-    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
+    async def _checkpoint_after(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
         """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
         do but to answer: nobody will ask for the team's state, the largest of the run."""
         at = replace(
@@ -265,7 +265,7 @@ class TeamRunner:
             agent_name=self._checkpoint.agent_name,
         )
 
-    def _too_long(self) -> RunFailed:
+    def _limit_exceeded(self) -> RunFailed:
         return RunFailed(
             "message_limit",
             f"The team didn't come to an end within {self._limit} messages. Ask for less, or raise the limit.",
@@ -297,5 +297,5 @@ def _of_thread(messages: Sequence[TeamMessage]) -> list[TeamMessage]:
     return [
         message
         for message in messages
-        if not isinstance(message, _ASIDE) and not autogen_internals.is_tool_end(message)
+        if not isinstance(message, _MANAGER_EVENTS) and not autogen_internals.is_tool_end(message)
     ]
