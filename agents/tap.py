@@ -101,7 +101,7 @@ class Tap(ChatCompletionClient):
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        self._model_calls.answered(speaker, "", _sound(piece))
+                        self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
                     yield piece
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
@@ -116,7 +116,7 @@ class Tap(ChatCompletionClient):
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        whole = _sound(piece)
+                        whole = _with_valid_arguments(piece)
                     elif text is not None:
                         await text.add(piece)
         except Exception as problem:
@@ -197,7 +197,7 @@ class _Text:
 _THINK, _THOUGHT = "<think>", "</think>"
 
 
-def _sound(result: CreateResult) -> CreateResult:
+def _with_valid_arguments(result: CreateResult) -> CreateResult:
     """`result`, its tool calls' arguments made to be a JSON object or not JSON at all.
 
     Some servers send nothing for a tool without parameters. Anything else that is JSON but no object hangs the
