@@ -64,7 +64,7 @@ class AutoGenOrchestrator:
         self._connect = client
         self._source = source
         self._max_messages = max_messages
-        self._starts = StartGate()
+        self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
     @property
@@ -81,7 +81,7 @@ class AutoGenOrchestrator:
         from askstream.agents.tap import ModelCalls, Tap
 
         intercept_inputs(
-            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never
+            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
         )
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
@@ -128,7 +128,7 @@ class AutoGenOrchestrator:
         buffer = ChunkBuffer(sink)
         model_calls = ModelCalls(start.usage if start else None)
         try:
-            await self._starts.enter()
+            await self._start_gate.enter()
             team = await self._source.team(Tap(client, buffer, model_calls))
             names = [agent.name for agent in members(team)]
             profile = self._source.profile
@@ -176,7 +176,7 @@ class _NullSink:
     async def checkpoint(self, state: bytes) -> None: ...
 
 
-async def _never(_agent_name: str, _prompt: str) -> str:
+async def _never_asked(_agent_name: str, _prompt: str) -> str:
     raise AssertionError("a team that never runs asks for nothing")
 
 
