@@ -13,7 +13,7 @@ from askstream.server.events.errors import RunFailed
 # Raised whenever a run that was saved before can't be understood any more.
 VERSION = 2
 
-Kind: TypeAlias = Literal["question", "review", "input", "handoff"]
+WaitReason: TypeAlias = Literal["question", "review", "input", "handoff"]
 """The reason to ask a person: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
 handoff to somebody who isn't in the team."""
 
@@ -31,7 +31,7 @@ class ExternalMessage:
 class Waiting:
     """The question to a person that a run waits on before its next turn."""
 
-    kind: Kind
+    kind: WaitReason
     agent_name: str
     prompt: str
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from askstream.agents import checkpoint
-from askstream.agents.checkpoint import ExternalMessage, Kind, TeamCheckpoint, Waiting
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting, WaitReason
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
@@ -26,7 +26,7 @@ ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
 )
-NOBODY = "Nobody answered in time. Go on with a sensible assumption, and state it."
+NO_REPLY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
 _NO_REMARK = "it was sent back without a remark. Check it again, and correct what is wrong or unclear."
 _APPROVE = (
@@ -35,7 +35,7 @@ _APPROVE = (
 )
 
 _SENTENCE: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1}
-_SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
+_SCHEMAS: Final[Mapping[WaitReason, Mapping[str, Any]]] = {
     "question": _SENTENCE,
     "input": _SENTENCE,
     "handoff": _SENTENCE,
@@ -88,7 +88,7 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, r
     return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
 
 
-def interrupted(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
+def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
     """`at`, and that a person's stand-in waits for input in the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
@@ -96,23 +96,23 @@ def interrupted(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCh
     return _reviewed(ended) if review else ended
 
 
-def replied(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
+def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
     """The checkpoint from which a run goes on after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
-    text = str(reply.value) if reply.answered else NOBODY
+    text = str(reply.value) if reply.answered else NO_REPLY
     match waiting.kind:
         case "question":
             return replace(going_on, unheard=(_user(text),))
         case "input":
             return replace(going_on, speaker=waiting.agent_name, replies=(*at.replies, text))
         case "handoff":
-            return _again(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
+            return _restart(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
         case "review" if not reply.answered:
             return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
         case "review":
             remark = _remark(reply.value)
-            return going_on if remark is None else _again(going_on, _user(f"{REVIEW} {remark}"))
+            return going_on if remark is None else _restart(going_on, _user(f"{REVIEW} {remark}"))
 
 
 def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:
@@ -133,7 +133,7 @@ def _remark(value: object) -> str | None:
             return _NO_REMARK
 
 
-def _again(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
+def _restart(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
     """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 

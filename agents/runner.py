@@ -84,7 +84,7 @@ class TeamRunner:
         if self._checkpoint.waiting is not None:
             if task.reply is None:
                 return human.inquiry(self._checkpoint)
-            self._checkpoint = human.replied(self._checkpoint, task.reply)
+            self._checkpoint = human.after_reply(self._checkpoint, task.reply)
         if self._checkpoint.ended:
             return self._answer()
         termination = autogen_internals.Termination.of(team)
@@ -133,7 +133,7 @@ class TeamRunner:
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
             at = replace(before, usage=self._model_calls.usage, introduced=self._checkpoint.introduced)
-            self._checkpoint = human.interrupted(at, self._asked.result(), review=review)
+            self._checkpoint = human.during_turn(at, self._asked.result(), review=review)
             return
         result = turn.result()
         ended = (

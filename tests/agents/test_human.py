@@ -26,7 +26,7 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.human import NOBODY, TeamProfile
+from askstream.agents.human import NO_REPLY, TeamProfile
 from askstream.agents.insights import team as insights
 from askstream.server.events import AgentThinking
 from askstream.server.events.errors import RunFailed
@@ -148,7 +148,7 @@ async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> N
         play = HumanRun(fake, with_person)
         answer = await play.run(task(), [NOBODY_THERE])
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A"]
-    assert play.sink.said()[1][1] == NOBODY
+    assert play.sink.said()[1][1] == NO_REPLY
     assert answer.final_response == play.sink.said()[-1][1]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from askstream.agents.human import ASSUME, MOST_QUESTIONS, NOBODY, UNREVIEWED
+from askstream.agents.human import ASSUME, MOST_QUESTIONS, NO_REPLY, UNREVIEWED
 from askstream.agents.insights import team as insights
 from askstream.agents.insights.team import ANALYST, DATA, PLANNER, REPORTER
 from askstream.server.events import AgentResponse
@@ -42,7 +42,7 @@ async def test_where_nobody_answers_the_team_assumes() -> None:
     """It is told so, in the words that the offline analyst knows."""
     async with provider(staff(questions=1)) as fake:
         await insights_run(fake).run(task(), [NOBODY_THERE])
-        assert heard_by(fake, PLANNER)[-1] == ("user", NOBODY)
+        assert heard_by(fake, PLANNER)[-1] == ("user", NO_REPLY)
 
 
 async def test_a_run_asks_twice_at_most() -> None:
