@@ -94,13 +94,13 @@ def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword",
 def _as_team(made: object, spec: str) -> "Team":
     from autogen_agentchat.base import ChatAgent, Team
 
-    from askstream.agents.autogen_internals import alone
+    from askstream.agents.autogen_internals import single_agent_team
 
     match made:
         case Team():
             return made
         case ChatAgent():
-            return alone(made)
+            return single_agent_team(made)
         case _:
             raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
 

@@ -92,9 +92,9 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL
+        from askstream.agents.autogen_internals import VITAL_COROUTINES
 
-        return await TaskScope(VITAL).run(self._answer(task, sink, client))
+        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
         """Lets go of the model client."""

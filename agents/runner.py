@@ -105,7 +105,7 @@ class TeamRunner:
         if at.state is None:
             raise _interrupted("its team's state couldn't be saved")
         self._replies = list(at.replies)
-        state = at.state if at.speaker is None else autogen_internals.choose(team, at.state, at.speaker)
+        state = at.state if at.speaker is None else autogen_internals.force_first_speaker(team, at.state, at.speaker)
         if not state:
             return
         try:
