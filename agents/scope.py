@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _current: ContextVar["TaskScope | None"] = ContextVar("scope", default=None)
 
-# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every ROUND_SECONDS until
+# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every RECANCEL_SECONDS until
 # CANCEL_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
-ROUND_SECONDS = 0.25
+RECANCEL_SECONDS = 0.25
 CANCEL_SECONDS = 3.0
 _ANYIO = "TaskHandle._run_coro"
 
@@ -64,12 +64,12 @@ class TaskScope:
     def add(self, task: asyncio.Task[Any]) -> None:
         """Takes `task` in. Once the scope has ended a new task is cancelled before its first step."""
         self._tasks.add(task)
-        task.add_done_callback(self._leave)
+        task.add_done_callback(self._on_task_done)
         # An async generator's `aclose`, which the loop turns into a task when one is collected, may always run.
         if self._ended and isinstance(task.get_coro(), CoroutineType):
             _stop(task)
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if _died(task) and not self._ended and _name(task) in self._vital and not self._vital_task_died.done():
             self._vital_task_died.set_result(None)
@@ -94,7 +94,7 @@ class TaskScope:
         while self._tasks and loop.time() < deadline:
             for task in self._tasks:
                 _stop(task)
-            await asyncio.wait(self._tasks, timeout=ROUND_SECONDS)
+            await asyncio.wait(self._tasks, timeout=RECANCEL_SECONDS)
         if self._tasks:
             names = sorted(_name(task) for task in self._tasks)
             log.warning("%d tasks of a run ignore that they were cancelled: %s", len(names), ", ".join(names))
