@@ -21,7 +21,7 @@ MOST_QUESTIONS = 2
 # Rounds of review; the report that the last of them asks for is final.
 MOST_REVIEWS = 3
 
-REVIEW = "REVIEW:"
+REVIEW_PREFIX = "REVIEW_PREFIX:"
 ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
@@ -112,7 +112,7 @@ def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
             return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
         case "review":
             remark = _remark(reply.value)
-            return going_on if remark is None else _restart(going_on, _user(f"{REVIEW} {remark}"))
+            return going_on if remark is None else _restart(going_on, _user(f"{REVIEW_PREFIX} {remark}"))
 
 
 def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:

@@ -12,7 +12,7 @@ from autogen_agentchat.teams import SelectorGroupChat
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
-from askstream.agents.human import MOST_QUESTIONS, REVIEW, TeamProfile
+from askstream.agents.human import MOST_QUESTIONS, REVIEW_PREFIX, TeamProfile
 from askstream.agents.insights.tools import Tool
 from askstream.agents.memory import USER
 
@@ -53,7 +53,7 @@ If AnalysisAgent asks for more data, write only what is to be fetched in additio
 Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
 instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
 choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most.
-If a message begins with "{REVIEW}", a person has sent the report back with that remark: plan only what must be done
+If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must be done
 anew or in another way to obey it, and say what of the earlier work still stands.""",
     DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
@@ -82,7 +82,7 @@ Markdown and nothing else:
 - the assumptions made, and what the data can't tell;
 - "## SQL": each query that a figure came from, in ```sql blocks.
 Figures with units and thousands separators. Invent nothing: what the team didn't find isn't in the report.
-If a message began with "{REVIEW}", write the whole report again, so that it obeys the remark.""",
+If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
 }
 
 _DESCRIPTIONS: Mapping[str, str] = {
