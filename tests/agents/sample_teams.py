@@ -151,13 +151,13 @@ def model(body: Body, _: int) -> Reply:
     return Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
 
 
-async def undisturbed(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
+async def uninterrupted(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
     sink = Recorder()
     async with orchestrator(fake, make) as team:
         return answered(await team.run(task(), sink)), sink
 
 
-def essence(drafts: list[Draft]) -> list[Any]:
+def comparable(drafts: list[Draft]) -> list[Any]:
     """What must be equal between two runs of the same: all but chunks' borders, ids made by chance, and time."""
     told: list[Any] = []
     for draft in drafts:

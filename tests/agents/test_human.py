@@ -34,7 +34,7 @@ from askstream.server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, provider
 from tests.agents.human_runs import APPROVED, NOBODY_THERE, HumanRun, bundled, insights_run, sent_back, staff
-from tests.agents.sample_teams import Make, Recorder, agent, essence, forked, orchestrator, task
+from tests.agents.sample_teams import Make, Recorder, agent, comparable, forked, orchestrator, task
 
 # --- other teams -----------------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
     async with provider(script) as fake:
         whole = HumanRun(fake, make, profile)
         answer = await whole.run(now, replies)
-        asked, told = len(fake.requests), essence(whole.sink.drafts)
+        asked, told = len(fake.requests), comparable(whole.sink.drafts)
         waits = [saved.state for saved in whole.inquiries]
         assert len(whole.sink.checkpoints) >= len(waits)
         for number, saved in enumerate(whole.sink.checkpoints):
@@ -271,7 +271,7 @@ async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
             left = replies[sum(wait in whole.sink.checkpoints[:number] for wait in waits) :]
             again = await rest.run(replace(now, attempt=2, checkpoint=saved), left)
             assert again == answer
-            assert essence(rest.sink.drafts) == told[len(told) - len(essence(rest.sink.drafts)) :]
+            assert comparable(rest.sink.drafts) == told[len(told) - len(comparable(rest.sink.drafts)) :]
             repeated = fake.requests[before:]
             assert repeated == fake.requests[asked - len(repeated) : asked]
             if saved is whole.sink.checkpoints[-1] and not left:

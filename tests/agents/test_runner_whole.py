@@ -24,7 +24,7 @@ from tests.agents.sample_teams import (
     orchestrator,
     swarm,
     task,
-    undisturbed,
+    uninterrupted,
 )
 
 
@@ -55,7 +55,7 @@ def of_its_own(client: ChatCompletionClient) -> BaseGroupChat:
 async def test_a_team_that_cannot_be_resumed_runs_in_one_go(make: Make) -> None:
     """Everything is told, nothing is saved, and a second attempt says that it was interrupted."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
         async with orchestrator(fake, make) as team:
             with pytest.raises(RunFailed) as caught:
                 await team.run(replace(task(), attempt=2), Recorder())
@@ -87,7 +87,7 @@ async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
         return MagenticOneGroupChat([agent(client, "A")], client, max_turns=3)
 
     async with provider(leader) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
     assert answer.final_response
     assert {"A", "MagenticOneOrchestrator"} == {name for name, _ in sink.said()}
     assert {body.agent_name for body in sink.drafts if body.event_type == "agent_chunk"} == {"A"}

@@ -177,7 +177,7 @@ async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> No
     await run.view(slow, after=1)
     await run.publish()
     for _ in range(25):
-        slow.take_some(1)
+        slow.client_reads(1)
         await asyncio.sleep(run.context.send_seconds / 5)
     assert not slow.aborted
     slow.drain()

@@ -223,7 +223,7 @@ async def test_a_drain_closes_the_socket_behind_its_notice(harness: Harness) -> 
     records = [await _run(harness) for _ in range(3)]
     client = await _watching(harness, *records)
     harness.bus.drain()
-    assert await client.told_to_close() == 4012
+    assert await client.received_close() == 4012
     assert client.texts[-1]["event"]["event_type"] == "drain"
     assert [harness.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
 
@@ -263,5 +263,5 @@ async def test_who_floods_is_refused_and_then_closed(harness: Harness) -> None:
     client = harness.client()
     client.open()
     client.say_together(*[{"type": "ping"}] * 2000)
-    assert await client.told_to_close() == 4029
+    assert await client.received_close() == 4029
     assert client.texts[-1]["reply"]["error"]["code"] == "rate_limited"
