@@ -90,7 +90,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Mood:
+class Behaviour:
     """How a viewer behaves on one connection: after how many events it `leaves` or `stalls`; 0 never."""
 
     way: Way
@@ -99,7 +99,7 @@ class Mood:
     stalls: int = 0
 
     @classmethod
-    def by(cls, chance: Random, cursor: int) -> "Mood":
+    def by(cls, chance: Random, cursor: int) -> "Behaviour":
         way: Way = chance.choice(("sse", "websocket"))
         after = chance.choice((cursor, cursor, 0, chance.randint(0, cursor)))
         match chance.choices(("stays", "leaves", "stalls"), (5, 4, 1))[0]:
@@ -114,31 +114,31 @@ class Mood:
 async def watch(host: Host, seen: Watch, chance: Random) -> None:
     """Comes and goes until it has seen the run's end."""
     while not seen.ended:
-        mood = Mood.by(chance, seen.cursor)
+        behaviour = Behaviour.by(chance, seen.cursor)
         seen.counts.connections += 1
         with contextlib.suppress(Lost):
-            await _visit(host, seen, mood, chance)
+            await _visit(host, seen, behaviour, chance)
         await asyncio.sleep(chance.choice((0, RETRY_SECONDS, chance.random())))
 
 
-async def _visit(host: Host, seen: Watch, mood: Mood, chance: Random) -> None:
-    opened = sse if mood.way == "sse" else websocket
-    last, count = mood.after, 0
-    async with aclosing(opened(await host.url(), seen.run_id, mood.after, seen.tokens, chance)) as lines:
+async def _visit(host: Host, seen: Watch, behaviour: Behaviour, chance: Random) -> None:
+    opened = sse if behaviour.way == "sse" else websocket
+    last, count = behaviour.after, 0
+    async with aclosing(opened(await host.url(), seen.run_id, behaviour.after, seen.tokens, chance)) as lines:
         try:
             async for line in lines:
                 last = seen.take(line, last)
                 count += 1
                 if seen.ended and last == seen.cursor:
                     return
-                if count == mood.leaves:
+                if count == behaviour.leaves:
                     seen.counts.vanished += 1
                     return
-                if count == mood.stalls:
+                if count == behaviour.stalls:
                     seen.counts.stalled += 1
                     await asyncio.sleep(chance.uniform(1, 3) * SEND_SECONDS)
         except Lost:
-            seen.counts.cut += mood.stalls > 0
+            seen.counts.cut += behaviour.stalls > 0
             raise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.asking import Asked
+from tests.chaos.commands import Asked
 from tests.chaos.host import Host
 from tests.chaos.viewers import Counts, Watch
 from tests.e2e.viewers import TERMINAL, client_of, watch_sse, watch_ws
