@@ -143,7 +143,7 @@ class Broken(Recorder):
         await super().emit(draft)
 
 
-async def test_what_the_sink_raises_is_kept() -> None:
+async def test_an_error_of_the_sink_is_kept() -> None:
     """Whoever speaks next learns of it."""
     buffer = ChunkBuffer(Broken())
     await buffer.write("A", "m", "first")

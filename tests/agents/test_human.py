@@ -166,7 +166,7 @@ async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
     assert "['A', 'B']" in choices[2]
 
 
-async def test_a_choice_that_was_told_before_the_question_is_not_told_again() -> None:
+async def test_a_choice_emitted_before_the_question_is_not_emitted_again() -> None:
     """Whether viewers hear who was chosen before the turn stops is a matter of chance; here they do."""
 
     class Patient(UserProxyAgent):
@@ -278,7 +278,7 @@ async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
                 assert repeated == []
 
 
-async def test_what_waits_was_saved_before_it_is_asked_for() -> None:
+async def test_a_waiting_run_was_saved_before_it_asks() -> None:
     """A server that dies before it has written the question down asks it again, and does no work for it."""
     async with provider(staff(questions=1)) as fake:
         play = insights_run(fake)

@@ -51,7 +51,7 @@ async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None
     await one.close()
 
 
-async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:
+async def test_a_failed_warm_up_is_tried_again() -> None:
     """What was wrong then may have been put right."""
     clients = Clients(failures=1)
     one = orchestrator(clients)

@@ -246,7 +246,7 @@ async def test_fifty_runs_at_once_do_not_mix() -> None:
         assert not any(other in repr(draft) for draft in sink.drafts for other in others)
 
 
-async def test_a_factory_that_hands_out_the_same_agents_twice_is_told_so() -> None:
+async def test_a_factory_that_returns_the_same_agents_twice_is_refused() -> None:
     """Shared agents would mix what two runs say; AutoGen wouldn't notice."""
     kept: list[AssistantAgent] = []
 

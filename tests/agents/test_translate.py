@@ -90,7 +90,7 @@ SPEECHES: list[tuple[BaseChatMessage, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), SPEECHES, ids=lambda value: type(value).__name__)
-def test_what_an_agent_says_is_a_response(message: BaseChatMessage, text: str) -> None:
+def test_an_agents_message_is_a_response(message: BaseChatMessage, text: str) -> None:
     """Its whole text, never cut, and the step that is reached with it."""
     draft = only(message)
     assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
@@ -115,7 +115,7 @@ THOUGHTS: list[tuple[BaseAgentEvent, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), THOUGHTS, ids=lambda value: type(value).__name__)
-def test_what_an_agent_is_about_is_a_thought(message: BaseAgentEvent, text: str) -> None:
+def test_an_agents_other_events_are_thoughts(message: BaseAgentEvent, text: str) -> None:
     """And it completes no step."""
     assert only(message) == Draft("A", text, AgentThinking(progress=0))
 
@@ -189,7 +189,7 @@ def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) ->
     assert draft.body.result == result
 
 
-def test_an_end_is_told_once() -> None:
+def test_an_end_is_emitted_once() -> None:
     """A call that has ended by itself is not told again when the whole round has."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}"), ("2", "run", "{}")))

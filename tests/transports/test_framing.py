@@ -80,7 +80,7 @@ def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
         st.tuples(st.integers(1, 10**15), st.text(alphabet=st.characters(exclude_characters="\r\n\0"), min_size=1))
     )
 )
-def test_what_was_encoded_is_decoded(events: list[tuple[int, str]]) -> None:
+def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
     """Both ends of the wire use this module."""
     lines = [(number, text.encode("utf-8", "replace")) for number, text in events]
     stream = b"".join(block(number, line) for number, line in lines)

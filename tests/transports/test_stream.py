@@ -126,7 +126,7 @@ async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> 
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
+async def test_a_client_that_pauses_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
     """Three viewers that fill up and drain by chance, while events of all sizes come, also far more than memory."""
     chance = random.Random(seed)
     await run.begin()
@@ -151,7 +151,7 @@ async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(ru
         assert ids(client) == list(range(2, run.last_id + 1))
 
 
-async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
+async def test_a_client_that_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
     """It leaves its group with the first bytes too many; what comes later is not kept for it."""
     await run.begin()
     stalled, reads = run.client(), run.client()
@@ -201,7 +201,7 @@ async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
     assert ids(late) == list(range(1, 43))
 
 
-async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -> None:
+async def test_a_client_that_leaves_closes_its_viewer_and_notifies_its_run(run: Run) -> None:
     """Level or behind, `on_disconnect` counts; once the log is complete it doesn't."""
     await run.begin()
     told: list[str] = []
@@ -257,7 +257,7 @@ async def test_silence_is_broken_and_only_silence(run: Run) -> None:
     assert all(client.at[place] - client.at[place - 1] >= silence * 0.95 for place in beats)
 
 
-async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_there(run: Run) -> None:
+async def test_a_caught_up_viewer_of_hidden_events_gets_heartbeats(run: Run) -> None:
     """An ordinary reconnect in the middle of a text: all that follows are chunks that this viewer doesn't want."""
     await run.begin()
     await run.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
@@ -305,7 +305,7 @@ async def test_filters_have_groups_of_their_own(run: Run) -> None:
     assert answers.body.endswith(b"id: 4\n\n")
 
 
-async def test_a_drain_tells_those_who_are_level(run: Run) -> None:
+async def test_a_drain_notifies_caught_up_viewers(run: Run) -> None:
     """They get the notice and the end of the response; the log says nothing of it."""
     await run.begin()
     client = run.client()

@@ -83,7 +83,7 @@ def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, 
     assert [event.opcode for event in pair.answers()] == [Opcode.PONG] * len(texts)
 
 
-async def test_what_comes_next_waits_until_its_turn() -> None:
+async def test_the_next_message_waits_for_resume() -> None:
     """A client that floods fills its own buffers, not ours."""
     pair = SocketPair()
     pair.client.send_text(b"one")
@@ -112,7 +112,7 @@ async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> 
     assert (pair.handler.heard, pair.handler.losses, pair.line.closed) == ([], 1, True)
 
 
-async def test_what_comes_behind_a_broken_message_is_not_delivered() -> None:
+async def test_nothing_behind_a_broken_message_is_delivered() -> None:
     """In the same packet: the connection has been failed."""
     pair = SocketPair()
     good, bad = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"ask", b"\xff"))
@@ -172,7 +172,7 @@ async def test_a_server_that_stops_says_so() -> None:
     assert pair.line.closed
 
 
-async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
+async def test_a_lost_connection_leaves_nothing_behind() -> None:
     """No circle keeps it until somebody looks for garbage: thousands may go at once."""
     pair = SocketPair()
     pair.client.send_text(b"hello")
@@ -188,7 +188,7 @@ async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
         gc.enable()
 
 
-async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_stops() -> None:
+async def test_a_stopping_server_lets_a_client_read_what_was_written() -> None:
     """Its handler ends it in good order, and the server waits for that as long as it waits for anybody."""
     pair = SocketPair()
     pair.socket.pause_writing()
@@ -197,7 +197,7 @@ async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_sto
     assert pair.open == {pair.socket}
 
 
-async def test_a_message_that_never_ends_costs_what_it_says() -> None:
+async def test_empty_fragments_cost_no_memory() -> None:
     """Empty fragments count towards no limit of size, so nothing may be kept of them."""
     pair = SocketPair()
     pair.client.send_text(b"a", fin=False)
@@ -211,7 +211,7 @@ async def test_a_message_that_never_ends_costs_what_it_says() -> None:
     assert pair.handler.heard == ["ab"]
 
 
-async def test_who_takes_nothing_is_not_listened_to() -> None:
+async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
     """Its pings would be answered into memory. A message that is being dealt with keeps its own pause."""
     pair = SocketPair()
     pair.socket.pause_writing()
@@ -251,7 +251,7 @@ async def test_a_client_has_stalled_when_it_reads_nothing_at_all(reads: bool) ->
     assert pair.handler.stalls == (not reads)
 
 
-async def test_a_stalled_client_is_told_why_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_client_gets_a_close_code_and_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the close frame if it reads on in time; the connection doesn't wait for its answer."""
     monkeypatch.setattr(direct, "CUT_SECONDS", 0.02)
     pair = SocketPair(send_seconds=0.01)

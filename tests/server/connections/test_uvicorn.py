@@ -195,7 +195,7 @@ async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
         await handler.gone.wait()
 
 
-async def test_what_is_read_ahead_is_bounded() -> None:
+async def test_read_ahead_is_bounded() -> None:
     """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
     application = Streams()
     async with serving(application) as port:
@@ -505,7 +505,7 @@ async def test_a_bad_handshake_is_refused_by_the_library(asked: bytes, answer: b
     ],
     ids=["another path", "no GET", "too long"],
 )
-async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
+async def test_other_paths_are_left_to_uvicorn(asked: bytes, answer: bytes) -> None:
     """It knows what may be had, and how to refuse the rest; nobody is left without an answer."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route) as port:

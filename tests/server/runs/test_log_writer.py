@@ -46,7 +46,7 @@ def appended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
     return seen
 
 
-async def test_what_happens_in_one_turn_of_the_loop_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+async def test_events_of_one_loop_iteration_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
     """An event is as durable as the checkpoint behind it: a server that dies has both, or neither."""
     journal = open_journal("memory://")
     writer = _writer(journal)
@@ -97,7 +97,7 @@ async def test_a_journal_that_raises_at_once_breaks_the_log_and_not_the_loop(mon
         await writer.flush()
 
 
-async def test_what_happens_while_the_disk_is_busy_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+async def test_events_that_come_during_an_append_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
     """However many turns of the loop that takes: 300 events are no more than two appends."""
     journal = open_journal("memory://")
     writer = _writer(cast(Journal, Yielding(journal, turns=500)))
@@ -155,7 +155,7 @@ async def _emit(writer: LogWriter, count: int) -> None:
     await writer.flush()
 
 
-async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
+async def test_every_waiter_is_notified_of_an_append() -> None:
     """Any number of them; one who gives up takes nobody along."""
     journal = cast(Journal, Yielding(open_journal("memory://")))
     writer = _writer(journal)

@@ -131,7 +131,7 @@ async def test_a_cancel_goes_before_a_suspension(harness: Harness) -> None:
     assert (await harness.log(record.run_id))[-1].body == Cancelled(reason="client")
 
 
-async def test_a_run_whose_log_failed_is_taken_up_again(harness: Harness) -> None:
+async def test_a_run_whose_log_failed_is_resumed(harness: Harness) -> None:
     """By the next look, or by a cancel: it ends with a terminal event all the same."""
     broken = True
 

@@ -44,7 +44,7 @@ async def test_started_is_durable_before_the_team_is_asked(harness: Harness) -> 
         (RecursionError(), "internal"),
     ],
 )
-async def test_whatever_a_team_raises_the_run_ends_once(
+async def test_a_run_ends_once_for_any_error_of_its_team(
     harness: Harness, raised: BaseException, code: str | None
 ) -> None:
     """With a stable code, and without the text of an error that wasn't made for people."""
@@ -60,7 +60,7 @@ async def test_whatever_a_team_raises_the_run_ends_once(
     assert "secret" not in log[-1].message
 
 
-async def test_the_record_tells_state_usage_progress_and_digest(harness: Harness) -> None:
+async def test_the_record_has_state_usage_progress_and_digest(harness: Harness) -> None:
     """The digest is the SHA-256 over the event lines without chunks, whoever computes it."""
     runs = harness.open(answers)
     record = await ask(runs)
@@ -73,7 +73,7 @@ async def test_the_record_tells_state_usage_progress_and_digest(harness: Harness
     assert found.ended
 
 
-async def test_cancel_stops_a_team_that_waits_and_is_told_once(harness: Harness) -> None:
+async def test_cancel_stops_a_waiting_team_and_is_reported_once(harness: Harness) -> None:
     """Again, and after the end, it changes nothing."""
     working, stopped = asyncio.Event(), asyncio.Event()
 

@@ -172,7 +172,7 @@ async def test_a_run_that_is_tied_to_its_socket_ends_with_it(harness: Harness) -
     assert (await harness.runs.outcome(run_id)).event_type == "cancelled"
 
 
-async def test_what_a_client_said_before_it_left_is_done(harness: Harness) -> None:
+async def test_commands_sent_before_a_disconnect_are_done(harness: Harness) -> None:
     """A run that it asked for begins, and ends with it where it said so; a cancel is carried out. Nobody watches."""
     running, watched = await _run(harness), await _run(harness)
     client = harness.client()
@@ -191,7 +191,7 @@ async def test_what_a_client_said_before_it_left_is_done(harness: Harness) -> No
     assert not harness.bus.viewers(watched.run_id)
 
 
-async def test_a_client_that_takes_nothing_is_told_why_and_cut(harness: Harness, team: Speaks) -> None:
+async def test_a_client_that_reads_nothing_gets_a_close_code_and_is_cut(harness: Harness, team: Speaks) -> None:
     """4008 is the last that it gets, once, however many runs it watches; other viewers get everything."""
     record = await _run(harness, 40)
     stalled, reads = await _watching(harness, record), await _watching(harness, record)
@@ -206,7 +206,7 @@ async def test_a_client_that_takes_nothing_is_told_why_and_cut(harness: Harness,
     assert _ids(await reads.until(43)) == list(range(1, 43))
 
 
-async def test_who_reads_on_in_time_gets_what_it_lacks(harness: Harness, team: Speaks) -> None:
+async def test_a_client_that_resumes_in_time_gets_what_it_lacks(harness: Harness, team: Speaks) -> None:
     """In order, and every event once."""
     record = await _run(harness, 20)
     client = await _watching(harness, record)
@@ -258,7 +258,7 @@ async def test_messages_that_come_together_are_answered_one_after_the_other(harn
     assert [text["reply"]["ref"] for text in await client.until(5)] == [1, 2, 3, 4, 5]
 
 
-async def test_who_floods_is_refused_and_then_closed(harness: Harness) -> None:
+async def test_a_flooding_client_is_refused_and_then_closed(harness: Harness) -> None:
     """The messages of one packet are dealt with one after the other; 4029 is for who never stops."""
     client = harness.client()
     client.open()

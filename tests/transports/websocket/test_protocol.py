@@ -173,7 +173,7 @@ def test_the_rate_is_limited_and_recovers(conversation: SocketProtocol) -> None:
     assert reply(said(conversation, 5.07, type="ping"))["ok"] is False
 
 
-def test_who_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
+def test_a_client_that_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
     """With a code that says to come back later."""
     for _ in range(int(BURST) + 100):
         said(conversation, 5.0, type="ping")
@@ -181,7 +181,7 @@ def test_who_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
 
 
 @given(st.lists(st.one_of(st.text(max_size=40), st.binary(max_size=40)), max_size=20))
-def test_whatever_comes_the_answer_is_an_effect(messages: list[str | bytes]) -> None:
+def test_any_message_gets_an_effect(messages: list[str | bytes]) -> None:
     """No message raises."""
     conversation = SocketProtocol(question_characters=100)
     for number, message in enumerate(messages):

@@ -67,7 +67,7 @@ async def _write(journal: SqliteJournal, run_id: str, event_id: int) -> None:
 @pytest.mark.parametrize(
     ("bad", "refusal"), [(_append(7, 1, attempt=2), Fenced), (_append(7, 3), OutOfOrder), (_append(RUNS, 1), Fenced)]
 )
-async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
+async def test_a_refused_append_leaves_nothing_and_harms_no_other(
     tmp_path: Path, bad: Append, refusal: type[Exception]
 ) -> None:
     """In the middle of a group of good ones, each of which is there whole, once."""

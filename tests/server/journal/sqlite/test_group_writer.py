@@ -60,9 +60,7 @@ def _thread(_: sqlite3.Connection) -> threading.Thread:
 
 @pytest.mark.parametrize("long", [False, True], ids=["at once", "on the thread"])
 @pytest.mark.parametrize("poison", [2**63, "\ud800", None, object()])
-async def test_what_cannot_be_written_fails_nobody_but_its_writer(
-    writer: GroupWriter, poison: object, *, long: bool
-) -> None:
+async def test_a_job_that_cannot_be_written_fails_alone(writer: GroupWriter, poison: object, *, long: bool) -> None:
     """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
     async with asyncio.timeout(PATIENCE):
         outcomes = await asyncio.gather(
@@ -97,7 +95,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
 
 
 @pytest.mark.serial
-async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_an_urgent_job_is_written_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
     """It takes along what waits already, and nothing is left to do when that would have been due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
@@ -123,7 +121,7 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         await writer.close()
 
 
-async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_urgent_jobs_do_not_delay_each_other(connect: Callable[[], sqlite3.Connection]) -> None:
     """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
     writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     loop, turns = asyncio.get_running_loop(), 0
@@ -233,7 +231,7 @@ async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> N
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
+async def test_long_jobs_delay_only_long_jobs(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, *, waits: bool
 ) -> None:
     """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
@@ -345,7 +343,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     db.close()
 
 
-async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_submitted_jobs_are_written_before_the_close(connect: Callable[[], sqlite3.Connection]) -> None:
     """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
     writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]

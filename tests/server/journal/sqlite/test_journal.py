@@ -30,7 +30,7 @@ async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
     await opened.close()
 
 
-async def test_what_was_appended_is_there_after_the_process_died(path: Path) -> None:
+async def test_appended_events_survive_the_process(path: Path) -> None:
     """An append that was acknowledged survives kill -9."""
     script = f"""
 import asyncio, os
@@ -114,7 +114,7 @@ async def test_a_file_of_another_version_is_refused(path: Path, version: int, ag
         SqliteJournal(path)
 
 
-def test_a_file_that_is_no_database_is_told_at_once(path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_at_once(path: Path) -> None:
     """At the start, not at the first question; and the lock is given back."""
     path.parent.mkdir()
     path.write_bytes(b"this is no database, but it is long enough to look like one" * 99)
@@ -123,9 +123,7 @@ def test_a_file_that_is_no_database_is_told_at_once(path: Path) -> None:
             SqliteJournal(path)
 
 
-async def test_a_disk_that_fails_is_told_to_everybody_who_waits_and_overcome(
-    journal: SqliteJournal, path: Path
-) -> None:
+async def test_a_failing_disk_is_reported_to_every_waiter_and_overcome(journal: SqliteJournal, path: Path) -> None:
     """A lock that somebody else holds stands in for the disk: the group fails, the next one goes through."""
     await journal.create(record(last_id=1), entries(1, 1))
     other = sqlite3.connect(path, isolation_level=None)
