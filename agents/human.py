@@ -21,7 +21,7 @@ MOST_QUESTIONS = 2
 # Rounds of review; the report that the last of them asks for is final.
 MOST_REVIEWS = 3
 
-REVIEW_PREFIX = "REVIEW_PREFIX:"
+REVIEW_PREFIX = "REVIEW:"
 ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."

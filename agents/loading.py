@@ -87,7 +87,7 @@ def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword",
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
         names = ", ".join(p.name for p in required)
-        raise _unavailable(spec, f"its factory needs {names}, and is from_callable at most the model client")
+        raise _unavailable(spec, f"its factory needs {names}, and is given at most the model client")
     return "first" if required else "none"
 
 

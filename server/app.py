@@ -74,8 +74,8 @@ class Drainer:
 class Service:
     """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
 
-    `socket_routes` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
-    team's libraries have been imported.
+    `socket_routes` has the WebSocket routes by path, for a server that accepts WebSockets itself. `warmed` is done once
+    the team's libraries have been imported.
     """
 
     asgi: ASGIApp

@@ -53,8 +53,8 @@ If AnalysisAgent asks for more data, write only what is to be fetched in additio
 Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
 instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
 choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most.
-If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must be done
-anew or in another way to obey it, and say what of the earlier work still stands.""",
+If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
+be done anew or in another way to obey it, and say what of the earlier work still stands.""",
     DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
 Use compare_periods and run_sql; call several tools at once where they don't depend on each other. If a query fails,

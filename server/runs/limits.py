@@ -29,8 +29,8 @@ class Limits:
 class RunDeadlines:
     """One stretch of work from the moment `began` on: its limits on time, on silence, and on work for nobody.
 
-    `earlier_seconds` are the seconds of the stretches before it: while the run waited for its turn or for a human nobody had to
-    watch, so that doesn't count. `emitted` counts what the team had emitted when it was last heard, at `emitted_at`.
+    `earlier_seconds` is the sum of the stretches before it. Time in which the run waited for its slot or for a human
+    doesn't count: nobody had to watch. `emitted` counts what the team had emitted at `emitted_at`.
     Times in seconds, of the monotonic clock.
     """
 

@@ -1,4 +1,4 @@
-"""A transport of the tests' own, `tests.chaos.resource_usage:UsageTransport`: what a server holds, read from inside it."""
+"""`tests.chaos.resource_usage:UsageTransport`, a transport that reports from inside a server which resources it holds."""
 
 import _sqlite3
 import asyncio

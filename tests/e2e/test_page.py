@@ -136,10 +136,10 @@ def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[...,
     page = tab.open()
     ask(page, "What was our revenue in May?", via)
     expect(page.locator("#link-text")).to_contain_text("Live over")
-    page.get_by_role("button", name="GracefulShutdown").click()
+    page.get_by_role("button", name="Stop").click()
     expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
-    expect(page.get_by_role("alert")).to_contain_text("Somebody pressed GracefulShutdown.")
-    expect(page.get_by_role("button", name="GracefulShutdown")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody pressed Stop.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     assert run_of(tab)["state"] == "cancelled"
 
 
@@ -154,7 +154,7 @@ def test_the_transport_can_be_changed_midway(
     choose(page, "ws")
     expect(page.locator("#link-text")).to_have_text("Live over WebSocket")
     assert page.url.endswith("via=ws")
-    page.get_by_role("button", name="GracefulShutdown").click()
+    page.get_by_role("button", name="Stop").click()
     expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
     expect(page.locator("#link-text")).to_have_text(f"All {run_of(tab)['last_id']} events received over WebSocket")
 

@@ -86,7 +86,7 @@ _REAL: Final = _words(
     week peak seek best nest vest there their these where great event unite units untied price prices products
     profile profit process region religion legion reason season treason reasons seasons person persons march match
     may made many main fall falls fell rise rose risen dropped crops drops trend tend send spend cause pause because
-    lose loss cost lost course courses profile custom regional seasonal monthly north forth south explain explains
+    lose loss cost lost course courses customs custom regional seasonal monthly north forth south explain explains
     average averages total totals income incomes
     """
 )

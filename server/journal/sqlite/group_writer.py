@@ -62,8 +62,8 @@ class _Job:
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
-    `notifier` is notified of each append. `waits_for_disk` says that a commit waits for the disk. Made in the event loop that
-    all calls come from.
+    `notifier` is notified of each append. `waits_for_disk` says that a commit waits for the disk. Make it in the event
+    loop that all calls come from.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.

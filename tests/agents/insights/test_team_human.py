@@ -90,9 +90,9 @@ async def test_a_remark_makes_the_team_work_again() -> None:
     async with provider(staff()) as fake:
         play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [sent_back("Shorter."), APPROVED])
-        assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW_PREFIX: Shorter.")
+        assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW: Shorter.")
     assert [name for name, _ in play.sink.said()] == [PLANNER, DATA, ANALYST, REPORTER] * 2
-    assert answer.final_response == "ReportAgent on REVIEW_PREFIX: Shorter."
+    assert answer.final_response == "ReportAgent on REVIEW: Shorter."
 
 
 async def test_a_report_sent_back_without_a_remark_is_checked_again() -> None:
@@ -107,7 +107,7 @@ async def test_after_three_rounds_the_report_is_final() -> None:
     async with provider(staff()) as fake:
         play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [sent_back(f"No {i}") for i in range(3)])
-    assert answer.final_response == "ReportAgent on REVIEW_PREFIX: No 2"
+    assert answer.final_response == "ReportAgent on REVIEW: No 2"
     assert answer.total_messages == 16
 
 
@@ -125,7 +125,7 @@ async def test_a_question_and_a_review_in_one_run() -> None:
         play = insights_run(fake)
         replies = [Reply(value="a"), Reply(value="b"), sent_back("c"), APPROVED]
         answer = await play.run(replace(task(), review=True), replies)
-    assert answer.final_response == "ReportAgent on REVIEW_PREFIX: c"
+    assert answer.final_response == "ReportAgent on REVIEW: c"
     assert len(play.inquiries) == 4
 
 
