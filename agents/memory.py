@@ -48,8 +48,8 @@ def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMess
 
 
 def _short(answer: str) -> str:
-    """Cut an answer to ANSWER_CHARACTERS. A longer one loses its middle, from its SQL on if it has any; whole paragraphs
-    of its end stay, as many as fit into END_CHARACTERS."""
+    """Cut an answer to ANSWER_CHARACTERS. A longer one loses its middle, from its SQL on if it has any. Whole
+    paragraphs of its end stay, as many as fit into END_CHARACTERS."""
     if len(answer) <= ANSWER_CHARACTERS:
         return answer
     tail = answer[-END_CHARACTERS:].partition("\n\n")[2]

@@ -1,4 +1,4 @@
-"""`tests.chaos.resource_usage:UsageTransport`, a transport that reports from inside a server which resources it holds."""
+"""`tests.chaos.resource_usage:UsageTransport`, a transport that reports the resources of its server."""
 
 import _sqlite3
 import asyncio
