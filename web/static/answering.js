@@ -17,7 +17,7 @@ export async function stillWanted(runId, requestId) {
 }
 
 /** Gives the answer: null where it was taken, else the sentence that says why not. */
-export async function give(runId, requestId, value) {
+export async function submitInput(runId, requestId, value) {
   const response = await fetch(`runs/${encodeURIComponent(runId)}/input`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },

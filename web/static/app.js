@@ -39,15 +39,15 @@ function show(request, text = '') {
   const anew = (change) => () => show({ ...request, key: newKey(), ...change }, text);
   const opened = () => {
     if (question.value === text) question.value = ''; // it stands above the run, and the next one is typed here
-    lists();
+    refreshLists();
   };
   const queue = request.ifBusy === 'queue' ? null : anew({ ifBusy: 'queue' });
-  const ways = { ask, again, queue, apart: anew({ sessionId: null, ifBusy: null }) };
-  watch = new Watch(request, { via: via(), text, ...ways, opened, session: lists, changed: lists });
+  const actions = { ask, again, queue, inNewSession: anew({ sessionId: null, ifBusy: null }) };
+  watch = new Watch(request, { via: via(), text, ...actions, opened, session: refreshLists, changed: refreshLists });
 }
 
 /** Renews what is listed: the recent runs, and the questions of the conversation. */
-function lists() {
+function refreshLists() {
   if (byId('recent').open) refreshRecent(watch?.runId);
   if (watch?.run.sessionId) conversation.follow(watch.run);
 }
@@ -69,7 +69,7 @@ function attach() {
   const place = readPlace();
   if (place.via) chooseVia(place.via);
   if (place.runId === null) return home();
-  if (place.runId === watch?.runId) return place.via && watch.hop(place.via);
+  if (place.runId === watch?.runId) return place.via && watch.switchTo(place.via);
   show({ runId: place.runId, after: 0 });
 }
 
@@ -95,7 +95,7 @@ function countCharacters() {
 }
 
 /** A list that is open closes as soon as something else, or one of its runs, is clicked; or with Escape. */
-function closes(list) {
+function closeOnOutsideClick(list) {
   document.addEventListener('click', ({ target }) => {
     if (!list.contains(target) || target.closest('a')) list.open = false;
   });
@@ -114,17 +114,17 @@ form.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 question.addEventListener('input', countCharacters);
-for (const radio of form.elements.via) radio.addEventListener('change', () => watch?.hop(via()));
+for (const radio of form.elements.via) radio.addEventListener('change', () => watch?.switchTo(via()));
 byId('test').addEventListener('click', () => show({ test: true }, 'Test stream'));
 byId('stop').addEventListener('click', () => watch?.stop());
 byId('answer').addEventListener('click', () => watch?.showRequest());
 byId('new-conversation').addEventListener('click', newConversation);
 byId('share').addEventListener('click', () => copy(byId('share'), location.href));
-byId('reconnect').addEventListener('click', () => watch?.now());
+byId('reconnect').addEventListener('click', () => watch?.retryNow());
 byId('recent').addEventListener('toggle', () => byId('recent').open && refreshRecent(watch?.runId));
-for (const list of [byId('recent'), byId('conversation-list')]) closes(list);
-addEventListener('online', () => watch?.now());
-addEventListener('pageshow', () => watch?.now());
+for (const list of [byId('recent'), byId('conversation-list')]) closeOnOutsideClick(list);
+addEventListener('online', () => watch?.retryNow());
+addEventListener('pageshow', () => watch?.retryNow());
 addEventListener('hashchange', attach);
 
 byId('examples').append(

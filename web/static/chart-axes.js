@@ -9,10 +9,10 @@ const CHARACTER = 6.6; // pixels, about, at the axes' font
 const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name);
 
 /** Half a place on either side, and bars from zero: a bar that doesn't start there lies. */
-export function scales(chart, lying) {
+export function scales(chart, horizontal) {
   const edge = chart.type === 'line' ? 0.25 : 0.5;
   const places = { time: false, range: () => [-edge, chart.labels.length - 1 + edge] };
-  if (!lying) return { x: places, y: { range: figuresRange(chart) } };
+  if (!horizontal) return { x: places, y: { range: figuresRange(chart) } };
   return { x: { ...places, ori: 1, dir: -1 }, y: { ori: 0, dir: 1, range: figuresRange(chart) } };
 }
 
@@ -26,21 +26,21 @@ function figuresRange(chart) {
   };
 }
 
-export function axes(chart, lying) {
+export function axes(chart, horizontal) {
   const look = { stroke: colour('--muted'), ticks: { show: false }, font: '12px system-ui, sans-serif' };
   const names = {
     ...look,
-    side: lying ? 3 : 2,
-    size: lying ? widthOfNames(chart) : 30,
+    side: horizontal ? 3 : 2,
+    size: horizontal ? widthOfNames(chart) : 30,
     grid: { show: false },
-    splits: (u) => places(chart, lying ? Infinity : u.bbox.width / devicePixelRatio),
+    splits: (u) => places(chart, horizontal ? Infinity : u.bbox.width / devicePixelRatio),
     values: (_, splits) => splits.map((i) => shorten(chart.labels[i] ?? '', LONGEST_LABEL)),
   };
   const figures = {
     ...look,
-    side: lying ? 2 : 3,
-    size: lying ? 30 : widthOfFigures,
-    space: lying ? 80 : 36,
+    side: horizontal ? 2 : 3,
+    size: horizontal ? 30 : widthOfFigures,
+    space: horizontal ? 80 : 36,
     grid: { stroke: colour('--line'), width: 1 },
     values: (_, splits) => splits.map((value) => figure(value, chart.unit, { compact: true })),
   };

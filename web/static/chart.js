@@ -40,13 +40,13 @@ function figures(chart) {
 /** uPlot wants its width in figures: it is drawn once the frame has one, and again whenever that changes. */
 function plot(chart) {
   const frame = el('div', { class: 'plot', role: 'img', 'aria-label': described(chart) });
-  const lying = chart.type !== 'line' && chart.labels.some((label) => label.length > LONG_LABEL);
-  const height = lying ? 46 + BAR_HEIGHT * chart.labels.length * Math.max(1, chart.series.length * 0.6) : HEIGHT;
+  const horizontal = chart.type !== 'line' && chart.labels.some((label) => label.length > LONG_LABEL);
+  const height = horizontal ? 46 + BAR_HEIGHT * chart.labels.length * Math.max(1, chart.series.length * 0.6) : HEIGHT;
   let drawn = null;
   new ResizeObserver(([{ contentRect }]) => {
     const size = { width: Math.floor(contentRect.width), height };
     if (size.width === 0) return;
-    if (drawn === null) drawn = new uPlot(options(chart, lying, size), dataOf(chart), frame);
+    if (drawn === null) drawn = new uPlot(options(chart, horizontal, size), dataOf(chart), frame);
     else if (drawn.width !== size.width) drawn.setSize(size);
   }).observe(frame);
   const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -64,15 +64,15 @@ function dataOf(chart) {
   return [chart.labels.map((_, i) => i), ...chart.series.map((series) => series.values)];
 }
 
-function options(chart, lying, size) {
+function options(chart, horizontal, size) {
   return {
     ...size,
-    scales: scales(chart, lying),
-    axes: axes(chart, lying),
+    scales: scales(chart, horizontal),
+    axes: axes(chart, horizontal),
     series: [{}, ...chart.series.map((series, i) => seriesOptions(chart, series, i))],
     legend: { show: false },
     cursor: { x: chart.type === 'line', y: false, drag: { x: false, y: false }, points: { show: chart.type === 'line' } },
-    padding: [10, lying ? 16 : 28, 0, 0], // room for the half of the last label that hangs over
+    padding: [10, horizontal ? 16 : 28, 0, 0], // room for the half of the last label that hangs over
     plugins: [tooltip(chart)],
   };
 }
@@ -97,8 +97,8 @@ function tooltip(chart) {
   const box = el('div', { class: 'tip', hidden: true });
   const line = (series, i, at) => {
     const value = series.values[at];
-    const told = value === null ? 'no figure' : inWords(value, chart.unit);
-    return el('div', { class: `series-${i % COLOURS}` }, series.name && `${series.name}: `, el('b', {}, told));
+    const words = value === null ? 'no figure' : inWords(value, chart.unit);
+    return el('div', { class: `series-${i % COLOURS}` }, series.name && `${series.name}: `, el('b', {}, words));
   };
   const move = (u) => {
     const { idx, left, top } = u.cursor;

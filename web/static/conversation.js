@@ -4,7 +4,7 @@ import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
 
-const FIRST = 'Generate a monthly business report for our sales performance';
+const PLACEHOLDER = 'Generate a monthly business report for our sales performance';
 const TEST_MODEL = /^mock /; // a test run says the same to everybody: nothing to go on with
 
 export class Conversation {
@@ -35,7 +35,7 @@ export class Conversation {
     this.#id = null;
     this.#runs = [];
     byId('conversation').hidden = true;
-    byId('question').placeholder = FIRST;
+    byId('question').placeholder = PLACEHOLDER;
     byId('conversation-list').open = false;
   }
 

@@ -42,7 +42,7 @@ const marked = new Marked({
 
 const purify = DOMPurify(window);
 purify.addHook('afterSanitizeAttributes', (node) => {
-  if (node.tagName === 'A') outward(node);
+  if (node.tagName === 'A') openApart(node);
   // A picture may only be one that the text brings along: fetching one would tell another host who reads.
   if (node.tagName === 'IMG' && !node.getAttribute('src')?.startsWith('data:')) node.removeAttribute('src');
 });
@@ -51,7 +51,7 @@ function escaped(text) {
   return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 
-function outward(link) {
+function openApart(link) {
   link.setAttribute('target', '_blank');
   link.setAttribute('rel', 'noopener noreferrer nofollow');
 }
@@ -62,15 +62,15 @@ export function markdown(text) {
   const joined = text.replace(/−(?=[\p{Sc}\d])/gu, '−\u2060');
   const fragment = purify.sanitize(marked.parse(joined), ALLOWED);
   for (const image of fragment.querySelectorAll('img:not([src])')) image.replaceWith(image.alt);
-  for (const grid of fragment.querySelectorAll('table')) dress(grid);
+  for (const grid of fragment.querySelectorAll('table')) formatTable(grid);
   for (const code of fragment.querySelectorAll('pre > code')) {
-    if (looksLikeSql(code.textContent)) dressSql(code);
+    if (looksLikeSql(code.textContent)) formatSql(code);
   }
   return el('div', { class: 'prose' }, fragment);
 }
 
 /** SQL gets its colours; a long query is folded, since a report is read for what came of it. */
-function dressSql(code) {
+function formatSql(code) {
   const lines = code.textContent.trim().split('\n').length;
   const block = code.parentElement;
   code.replaceWith(sqlCode(code.textContent));
@@ -81,7 +81,7 @@ function dressSql(code) {
 }
 
 /** Numbers stand to the right, and a wide table scrolls by itself. */
-function dress(grid) {
+function formatTable(grid) {
   const rows = [...grid.tBodies].flatMap((body) => [...body.rows]);
   const columns = grid.tHead?.rows[0]?.cells.length ?? 0;
   for (let i = 0; i < columns; i++) {

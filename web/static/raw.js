@@ -4,7 +4,7 @@ import { byId } from './dom.js';
 import { number } from './format.js';
 
 const LINES = 300;
-const EVERY = 300; // milliseconds between two drawings: nobody reads faster
+const INTERVAL = 300; // milliseconds between two drawings: nobody reads faster
 
 export class RawEvents {
   #run;
@@ -19,7 +19,7 @@ export class RawEvents {
   draw() {
     byId('raw-count').textContent = number(this.#run.count);
     if (!byId('raw').open || this.#due) return;
-    this.#due = setTimeout(() => this.#fill(), EVERY);
+    this.#due = setTimeout(() => this.#fill(), INTERVAL);
   }
 
   #fill() {

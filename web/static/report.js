@@ -30,7 +30,7 @@ export class Report {
   #draft = null;
   #ended = false;
 
-  /** @param root the section to draw into  @param actions {again(), retry(), queue(), apart()} for what failed */
+  /** @param root the section to draw into  @param actions {again(), retry(), queue(), inNewSession()} for what failed */
   constructor(root, run, actions) {
     this.#run = run;
     this.#actions = actions;
@@ -60,12 +60,12 @@ export class Report {
 
   /** What can't be followed any more, with what to do about it. */
   fail(error) {
-    const { retry, queue, apart } = this.#actions;
+    const { retry, queue, inNewSession } = this.#actions;
     const button = (words, onclick, kind) => el('button', { type: 'button', class: kind, onclick }, words);
     const busy = error.code === 'session_busy';
     const message = busy && queue ? BUSY : error.message; // the server's sentence tells a program what to send
     const first = busy && queue ? button('Ask it when that is done', queue, 'primary') : button('Try again', retry, 'primary');
-    const second = busy && button('Ask it in a new conversation', apart, 'quiet');
+    const second = busy && button('Ask it in a new conversation', inNewSession, 'quiet');
     this.#body.replaceChildren(trouble(error.code, message, first, second));
   }
 

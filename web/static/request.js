@@ -1,6 +1,6 @@
 // What the team asks a human: the question, a form while it is open, and what became of it.
 
-import { give, stillWanted } from './answering.js';
+import { stillWanted, submitInput } from './answering.js';
 import { el } from './dom.js';
 import { offset } from './format.js';
 import { inWords } from './input-kind.js';
@@ -14,7 +14,7 @@ export class RequestForm {
   #openReport;
   #opened;
   #body = el('div', { class: 'request-body' });
-  #told = el('p', { class: 'refusal', role: 'alert' });
+  #alert = el('p', { class: 'refusal', role: 'alert' });
   #hint = el('p', { class: 'hint', role: 'status' });
   #timer = el('span', { class: 'left', role: 'timer' });
   #form = null;
@@ -26,7 +26,7 @@ export class RequestForm {
     this.#request = request;
     this.#openReport = openReport;
     this.#opened = opened;
-    this.root = el('div', { class: 'request-box' }, el('div', { class: 'prompt' }, markdown(request.prompt)), this.#body, this.#told);
+    this.root = el('div', { class: 'request-box' }, el('div', { class: 'prompt' }, markdown(request.prompt)), this.#body, this.#alert);
     if (request.outcome === null) this.#ask();
     else this.update();
   }
@@ -104,17 +104,17 @@ export class RequestForm {
   }
 
   #refuse(words, box) {
-    this.#told.textContent = words;
+    this.#alert.textContent = words;
     box.focus();
   }
 
   async #send(value) {
     const form = this.#form;
-    this.#told.textContent = '';
+    this.#alert.textContent = '';
     this.#busy(form, true);
-    const refused = await give(this.#runId, this.#request.requestId, value);
+    const refused = await submitInput(this.#runId, this.#request.requestId, value);
     if (refused === null) return; // the event that follows settles the form, here as in every other tab
-    this.#told.textContent = refused;
+    this.#alert.textContent = refused;
     this.#busy(form, false);
   }
 
@@ -145,6 +145,6 @@ function settled({ asks, outcome, value }) {
   if (outcome === 'timed_out') return el('p', { class: 'settled' }, 'Nobody answered in time.');
   if (outcome !== 'answered') return el('p', { class: 'settled' }, 'The run ended before somebody answered.');
   const { as, text } = inWords(asks, value);
-  const said = as === 'json' ? el('pre', {}, text) : text && el('span', { class: 'said' }, text);
-  return el('p', { class: `settled is-${as}` }, el('b', {}, OUTCOMES[as]), said);
+  const shown = as === 'json' ? el('pre', {}, text) : text && el('span', { class: 'words' }, text);
+  return el('p', { class: `settled is-${as}` }, el('b', {}, OUTCOMES[as]), shown);
 }

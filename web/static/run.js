@@ -20,7 +20,7 @@ export function newRun(id = null, question = '') {
     state: 'starting',
     terminal: false,
     cursor: 0,
-    excused: 0,
+    gapEnd: 0,
     progress: 0,
     activity: '',
     startedAt: null,
@@ -46,15 +46,15 @@ export function newRun(id = null, question = '') {
   };
 }
 
-/** Where an event stands for this run: 'notice' (beside the log), 'new', 'seen' or 'hole'. */
-export function admit(run, event) {
+/** Where an event stands for this run: 'notice' (beside the log), 'new', 'seen' or 'gap'. */
+export function classify(run, event) {
   if (!Number.isInteger(event.id)) return 'notice';
   if (event.id <= run.cursor) return 'seen';
-  return event.id === run.cursor + 1 || event.id <= run.excused + 1 ? 'new' : 'hole';
+  return event.id === run.cursor + 1 || event.id <= run.gapEnd + 1 ? 'new' : 'gap';
 }
 
 /** Moves the cursor over events that this viewer isn't sent. */
-export function cover(run, id) {
+export function advanceCursor(run, id) {
   run.cursor = Math.max(run.cursor, id);
 }
 
@@ -70,12 +70,12 @@ export function apply(run, event) {
     at: Number.isNaN(at) ? run.lastAt : at,
     data,
   };
-  if (seen.id > 0) keepAccount(run, event, seen);
+  if (seen.id > 0) recordEvent(run, event, seen);
   if (typeof data.progress === 'number') run.progress = Math.max(run.progress, Math.min(100, data.progress));
   (EVENTS.get(seen.type) ?? unknown)(run, seen);
 }
 
-function keepAccount(run, event, seen) {
+function recordEvent(run, event, seen) {
   run.id ??= text(event.run_id) || null;
   run.cursor = seen.id;
   run.count += 1;
@@ -132,8 +132,8 @@ function chunk(run, seen) {
 function response(run, seen) {
   const turn = turnOf(run, seen);
   const messageId = text(seen.data.message_id);
-  const announces = (item) => !messageId || item.messageId === messageId || item.text === seen.message;
-  const live = turn.items.findLast((item) => item.kind === 'live' && announces(item));
+  const matches = (item) => !messageId || item.messageId === messageId || item.text === seen.message;
+  const live = turn.items.findLast((item) => item.kind === 'live' && matches(item));
   if (live) change(run, live, { kind: 'answer', text: seen.message });
   else add(run, turn, seen, { kind: 'answer', text: seen.message });
   close(run, turn, seen);
@@ -167,12 +167,12 @@ function requested(run, seen) {
   run.requests.set(request.requestId, request);
   run.pending = request;
   if (asks === 'review') review(run);
-  else untold(run, words);
+  else hidePrompt(run, words);
   run.activity = asks === 'review' ? 'The report waits for your approval' : `${seen.agent} waits for your answer`;
 }
 
 /** A question stands in the agent's own words as well: it is told once, where it can be answered. */
-function untold(run, prompt) {
+function hidePrompt(run, prompt) {
   const item = answers(run).at(-1);
   const at = item && prompt ? item.text.lastIndexOf(prompt) : -1;
   if (at < 0) return;
@@ -270,7 +270,7 @@ function resumed(run, seen) {
 
 function gap(run, seen) {
   const [from, to] = [number(seen.data.from), number(seen.data.to)];
-  if (to !== null) run.excused = Math.max(run.excused, to);
+  if (to !== null) run.gapEnd = Math.max(run.gapEnd, to);
   notice(run, seen, `Events ${from} to ${to} are gone.`);
 }
 

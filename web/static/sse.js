@@ -21,10 +21,10 @@ export class SseDecoder {
     this.#endedWithCr = text === '' ? false : text.endsWith('\r');
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop();
-    return lines.map((line) => this.#take(line)).filter((block) => block !== null);
+    return lines.map((line) => this.#parseLine(line)).filter((block) => block !== null);
   }
 
-  #take(line) {
+  #parseLine(line) {
     if (line === '') return this.#dispatch();
     const colon = line.indexOf(':');
     if (colon === 0) return null; // a comment: it keeps the connection warm

@@ -78,14 +78,14 @@ function rowsWithRest(value, { columns, rows }, depth) {
 function showFields(entries, depth) {
   if (entries.length === 0) return el('span', { class: 'none' }, 'none');
   const pair = ([name, value]) => {
-    const wide = takesRoom(parsed(value)) && 'wide';
+    const wide = isWide(parsed(value)) && 'wide';
     return [el('dt', { class: wide }, name), el('dd', { class: wide }, show(value, depth + 1))];
   };
   return el('dl', { class: 'fields' }, entries.flatMap(pair));
 }
 
 /** Whether a value wants the whole width, below its name. */
-function takesRoom(value) {
+function isWide(value) {
   if (typeof value === 'string') return value.includes('\n');
   return value !== null && typeof value === 'object' && Object.values(value).some((one) => one !== null && typeof one === 'object');
 }

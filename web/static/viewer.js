@@ -3,11 +3,11 @@
 // The run's cursor decides what is new: what overlaps is dropped, and a hole in the ids ends the connection, so
 // that the next one asks for what is missing. A hole that stays after three tries is accepted, and told.
 
-import { admit, apply, cover } from './run.js';
+import { advanceCursor, apply, classify } from './run.js';
 import { backoff, WireError } from './wire.js';
 
 const SILENCE = 40_000; // the server says something every 15 s; two of those lost, and the line counts as dead
-const TRIES_AT_A_HOLE = 3;
+const GAP_TRIES = 3;
 
 export class Viewer {
   #run;
@@ -15,11 +15,11 @@ export class Viewer {
   #via;
   #on;
   #attempt = 0;
-  #holes = { at: -1, tries: 0 };
+  #lastGap = { at: -1, tries: 0 };
   #abort = new AbortController();
   #wake = () => {};
   #left = false;
-  #hopping = false;
+  #switching = false;
   #opened = false;
   #drainWait = null;
   #silence = 0;
@@ -43,25 +43,25 @@ export class Viewer {
     while (!this.#left) {
       const error = await this.#connection(request);
       if (this.#left) return;
-      if (this.#run.terminal || error === null) return this.#tell('ended');
+      if (this.#run.terminal || error === null) return this.#notify('ended');
       // A question may be asked again after a lost connection, since its key joins the same run; not after a refusal.
-      if (error.fatal || (error.refused && !this.#run.id)) return this.#tell('failed', { error });
+      if (error.fatal || (error.refused && !this.#run.id)) return this.#notify('failed', { error });
       await this.#pause(error);
       if (this.#run.id) request = { runId: this.#run.id, after: this.#run.cursor };
     }
   }
 
   /** Goes on over another wire, from the same cursor. Before the run has an id it only notes the wish. */
-  hop(via) {
+  switchTo(via) {
     this.#via = via;
     if (!this.#opened) return;
-    this.#hopping = true;
-    this.#abort.abort(new DOMException('hop', 'AbortError'));
+    this.#switching = true;
+    this.#abort.abort(new DOMException('switched', 'AbortError'));
     this.#wake();
   }
 
   /** Ends a wait between two attempts. */
-  now() {
+  retryNow() {
     this.#wake();
   }
 
@@ -74,8 +74,8 @@ export class Viewer {
   /** One connection. What ended it, or null where there is nothing more to come. */
   async #connection(request) {
     this.#abort = new AbortController();
-    this.#hopping = false;
-    this.#tell('connecting');
+    this.#switching = false;
+    this.#notify('connecting');
     this.#listen();
     try {
       const ending = await this.#wires[this.#via](request, this.#handlers(), this.#abort.signal);
@@ -93,14 +93,14 @@ export class Viewer {
     return {
       opened: (runId) => this.#open(runId),
       event: (event) => this.#event(event),
-      cursor: (id) => cover(this.#run, id),
+      cursor: (id) => advanceCursor(this.#run, id),
       alive: () => this.#listen(),
     };
   }
 
   #open(runId) {
     this.#run.id ??= runId;
-    this.#tell('live');
+    this.#notify('live');
     if (this.#opened) return;
     this.#opened = true;
     this.#on.opened();
@@ -108,21 +108,21 @@ export class Viewer {
 
   #event(event) {
     if (event.event_type === 'drain') this.#drainWait = event.data?.retry_ms ?? null;
-    const place = admit(this.#run, event);
+    const place = classify(this.#run, event);
     if (place === 'seen') return;
-    if (place === 'hole') this.#hole(event.id);
+    if (place === 'gap') this.#gap(event.id);
     apply(this.#run, event);
     this.#attempt = 0;
     this.#on.changed();
     if (this.#run.terminal) this.#abort.abort(new DOMException('ended', 'AbortError'));
   }
 
-  #hole(id) {
+  #gap(id) {
     const { cursor } = this.#run;
-    const tries = this.#holes.at === cursor ? this.#holes.tries + 1 : 1;
-    this.#holes = { at: cursor, tries };
-    if (tries < TRIES_AT_A_HOLE) throw new WireError('hole', 'Events were missing; asking for them again.');
-    apply(this.#run, missing(cursor + 1, id - 1));
+    const tries = this.#lastGap.at === cursor ? this.#lastGap.tries + 1 : 1;
+    this.#lastGap = { at: cursor, tries };
+    if (tries < GAP_TRIES) throw new WireError('gap', 'Events were missing; asking for them again.');
+    apply(this.#run, gapNotice(cursor + 1, id - 1));
   }
 
   #listen() {
@@ -132,12 +132,12 @@ export class Viewer {
   }
 
   async #pause(error) {
-    if (this.#hopping) return;
+    if (this.#switching) return;
     const wait = this.#drainWait ?? error.retryAfter ?? backoff(this.#attempt);
     if (this.#drainWait !== null) error = new WireError('draining', 'The server is going away.');
     this.#drainWait = null;
     this.#attempt += 1;
-    this.#tell('waiting', { error, wait });
+    this.#notify('waiting', { error, wait });
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
       this.#wake = () => {
@@ -147,12 +147,12 @@ export class Viewer {
     });
   }
 
-  #tell(state, more = {}) {
+  #notify(state, more = {}) {
     this.#on.link({ state, via: this.#via, ...more });
   }
 }
 
 /** Our own notice of events that no connection delivered. */
-function missing(from, to) {
+function gapNotice(from, to) {
   return { event_type: 'gap', message: '', data: { from, to, reason: 'missing' } };
 }

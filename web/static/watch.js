@@ -13,7 +13,7 @@ import { connect as ws } from './wire-ws.js';
 import { refusal } from './wire.js';
 
 const WIRES = { sse, ws };
-const LATEST_FRAME = 250; // milliseconds after which a drawing doesn't wait for a frame: a hidden tab gets none
+const FRAME_TIMEOUT = 250; // milliseconds after which a drawing doesn't wait for a frame: a hidden tab gets none
 
 export class Watch {
   #run;
@@ -34,7 +34,7 @@ export class Watch {
   /**
    * @param request what to begin with, see wire.js
    * @param page {via, text}: the transport, and what to show as the question until the run tells it; and what the page
-   *   does: ask(text), again(), queue() and apart() ask the same again, as it was, behind the session's other runs (null
+   *   does: ask(text), again(), queue() and inNewSession() ask the same again, as it was, behind the session's other runs (null
    *   where it was already), or in a new session; opened() when the run is known, session() when its session is, and
    *   changed() when lists should be renewed
    */
@@ -48,7 +48,7 @@ export class Watch {
       again: () => page.ask(this.#run.question),
       retry: page.again,
       queue: page.queue,
-      apart: page.apart,
+      inNewSession: page.inNewSession,
     });
     this.#timeline = new Timeline(byId('timeline'), byId('timeline-pane'), this.#run, showReport);
     this.#parts = [this.#timeline, this.#bar, this.#report, new RawEvents(this.#run)];
@@ -70,15 +70,15 @@ export class Watch {
     return this.#run.id;
   }
 
-  hop(via) {
+  switchTo(via) {
     if (via === this.#via) return;
     this.#via = via;
     if (this.#run.id) writePlace(this.#run.id, via);
-    if (!this.#run.terminal) this.#viewer.hop(via);
+    if (!this.#run.terminal) this.#viewer.switchTo(via);
   }
 
-  now() {
-    this.#viewer.now();
+  retryNow() {
+    this.#viewer.retryNow();
   }
 
   showRequest() {
@@ -101,7 +101,7 @@ export class Watch {
     if (response?.ok) return;
     this.#stopping = false;
     this.#bar.stopping(false);
-    this.#bar.say(response ? (await refusal(response)).message : 'Stop did not reach the server. Try again.');
+    this.#bar.setActivity(response ? (await refusal(response)).message : 'Stop did not reach the server. Try again.');
   }
 
   #opened() {
@@ -127,10 +127,10 @@ export class Watch {
     if (this.#due) return;
     this.#due = true;
     this.#frame = requestAnimationFrame(() => this.#draw());
-    this.#timer = setTimeout(() => this.#draw(), LATEST_FRAME);
+    this.#timer = setTimeout(() => this.#draw(), FRAME_TIMEOUT);
   }
 
-  #toldSession() {
+  #sessionKnown() {
     this.#session = this.#run.sessionId;
     this.#page.session();
   }
@@ -140,7 +140,7 @@ export class Watch {
     clearTimeout(this.#timer);
     this.#due = false;
     if (this.#left) return;
-    if (this.#session !== this.#run.sessionId) this.#toldSession();
+    if (this.#session !== this.#run.sessionId) this.#sessionKnown();
     const more = this.#parts.map((part) => part.draw()).some(Boolean);
     if (more) this.#schedule();
   }

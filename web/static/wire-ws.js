@@ -22,7 +22,7 @@ export function connect(request, on, signal) {
     socket.onmessage = (message) => {
       try {
         on.alive();
-        take(readFrame(message.data), request, on);
+        handleFrame(readFrame(message.data), request, on);
       } catch (error) {
         finish(reject, error);
       }
@@ -42,7 +42,7 @@ function command(request) {
     : { type: 'ask', ref: 1, ...askOf(request), idempotency_key: request.key };
 }
 
-function take(frame, request, on) {
+function handleFrame(frame, request, on) {
   const event = eventOf(frame);
   if (event !== null) on.event(event);
   else if (frame?.reply?.ok === false) throw replyRefusal(frame.reply.error);

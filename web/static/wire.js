@@ -17,7 +17,7 @@ export class WireError extends Error {
   }
 }
 
-const PASSING_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
+const RETRYABLE_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 
@@ -52,12 +52,12 @@ export function eventOf(frame) {
 /** The error that a refused request tells (RFC 9457). 429 and 5xx pass, everything else stays refused. */
 export async function refusal(response) {
   const problem = (await response.json().catch(() => null)) ?? {};
-  const passing = response.status === 429 || response.status >= 500;
+  const retryable = response.status === 429 || response.status >= 500;
   const seconds = Number(response.headers.get('Retry-After'));
   return new WireError(
     problem.code ?? `http_${response.status}`,
     problem.detail ?? problem.title ?? `The server answered ${response.status}.`,
-    { refused: true, fatal: !passing, retryAfter: seconds > 0 ? seconds * 1000 : null },
+    { refused: true, fatal: !retryable, retryAfter: seconds > 0 ? seconds * 1000 : null },
   );
 }
 
@@ -65,5 +65,5 @@ export async function refusal(response) {
 export function replyRefusal(error) {
   const { code = 'refused', message = 'The server refused.', retry_after: seconds } = error ?? {};
   const retryAfter = seconds > 0 ? seconds * 1000 : null;
-  return new WireError(code, message, { refused: true, fatal: !PASSING_CODES.has(code), retryAfter });
+  return new WireError(code, message, { refused: true, fatal: !RETRYABLE_CODES.has(code), retryAfter });
 }

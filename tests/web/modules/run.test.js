@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { admit, apply, newRun } from '../../../web/static/run.js';
+import { apply, classify, newRun } from '../../../web/static/run.js';
 
 const STAMP = '2026-11-22T10:30:00.000Z';
 
@@ -17,7 +17,7 @@ function event(id, kind, { agent = 'DataAgent', message = '', ...data } = {}) {
 function applied(...events) {
   const run = newRun();
   for (const one of JSON.parse(JSON.stringify(events))) {
-    if (['new', 'notice'].includes(admit(run, one))) apply(run, one);
+    if (['new', 'notice'].includes(classify(run, one))) apply(run, one);
   }
   return run;
 }
@@ -26,10 +26,10 @@ test('a cursor accepts what is next, drops what was seen and finds a hole', () =
   // The rule of the server's own cursor, and a gap that was announced is no hole.
   const run = newRun();
   run.cursor = 5;
-  const place = (id) => admit(run, { id });
-  assert.deepEqual([place(5), place(6), place(7), place(undefined)], ['seen', 'new', 'hole', 'notice']);
+  const place = (id) => classify(run, { id });
+  assert.deepEqual([place(5), place(6), place(7), place(undefined)], ['seen', 'new', 'gap', 'notice']);
   apply(run, { event_type: 'gap', data: { from: 6, to: 9 } });
-  assert.deepEqual([place(10), place(11), run.cursor], ['new', 'hole', 5]);
+  assert.deepEqual([place(10), place(11), run.cursor], ['new', 'gap', 5]);
 });
 
 test('pieces of text become the answer that they announce', () => {

@@ -16,9 +16,9 @@ Math.random = () => 0; // the shortest waits: half of each is left to chance
 
 /**
  * What a viewer does while `script` is played: each of its connections says what arrives on it, and how it ends.
- * `hops`: the reader changes to the other wire during a connection that `stays`.
+ * `switches`: the reader changes to the other wire during a connection that `stays`.
  */
-async function followed(script, request = ASK, { hops = false } = {}) {
+async function followed(script, request = ASK, { switches = false } = {}) {
   const left = [...script];
   const requests = [];
   const links = [];
@@ -31,7 +31,7 @@ async function followed(script, request = ASK, { hops = false } = {}) {
     if (cursor) on.cursor(cursor);
     if (signal.aborted) throw signal.reason;
     if (!stays) return ends;
-    if (hops) setTimeout(() => viewer.hop('ws'), 0);
+    if (switches) setTimeout(() => viewer.switchTo('ws'), 0);
     return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
   };
   const run = newRun(request.runId ?? null);
@@ -130,7 +130,7 @@ test('a server that goes away says when to come back', async () => {
 test('a run goes on over the other wire from the same cursor', async () => {
   // Changing the transport midway loses nothing, repeats nothing and doesn't wait.
   const script = [{ events: events(1, 2), stays: true }, { events: [...events(3), end(4)] }];
-  const result = await followed(script, ASK, { hops: true });
+  const result = await followed(script, ASK, { switches: true });
   assert.deepEqual(result.requests.map(({ wire, after }) => [wire, after]), [['sse', undefined], ['ws', 2]]);
   assert.equal(result.count, 4);
   assert.deepEqual(waits(result), []);
