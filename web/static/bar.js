@@ -1,14 +1,14 @@
-// The bar above a run: its question, how far it is, what is happening, and how the page is connected.
+// The bar above a run: question, progress, activity and connection.
 
 import { byId } from './dom.js';
 import { offset, plural, shorten } from './format.js';
 
 const WIRE_NAMES = { sse: 'SSE', ws: 'WebSocket' };
 const MARKS = { completed: '✓ ', error: '✗ ', cancelled: '■ ' };
-const WAITING_MARK = '? '; // seen from another tab: somebody is asked something
+const WAITING_MARK = '? '; // in the tab's title: the team waits for an answer
 const STEPS = ['PlanningAgent', 'DataAgent', 'AnalysisAgent', 'ReportAgent'];
 const OFFLINE =
-  'No language model is at work: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
+  'No language model is used: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
 
 export class Bar {
   #run;
@@ -45,7 +45,7 @@ export class Bar {
     clearInterval(this.#clock);
   }
 
-  /** Says it once: a live region that is set to the same words would be read out again. */
+  /** Changes the text only if it differs: a screen reader reads a live region again when it is set. */
   setActivity(words) {
     const activity = byId('activity');
     if (activity.textContent !== words) activity.textContent = words;

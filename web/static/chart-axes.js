@@ -1,14 +1,14 @@
-// Axes and scales of a chart whose places are names, not figures: place i stands for label i.
+// Axes and scales of a chart. One axis has labels: position i is label i.
 
 import { figure, shorten } from './format.js';
 
 const LONGEST_LABEL = 26;
-const LABEL_WIDTH = 64; // pixels that a standing label may take
-const CHARACTER = 6.6; // pixels, about, at the axes' font
+const LABEL_WIDTH = 128; // pixels, at most, for a label below the chart
+const CHARACTER = 6.6; // pixels per character of the axes' font, about
 
 const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name);
 
-/** Half a place on either side, and bars from zero: a bar that doesn't start there lies. */
+/** Leave half a position free at either end. Bars start at zero, or their lengths would mislead. */
 export function scales(chart, horizontal) {
   const edge = chart.type === 'line' ? 0.25 : 0.5;
   const places = { time: false, range: () => [-edge, chart.labels.length - 1 + edge] };
@@ -19,10 +19,10 @@ export function scales(chart, horizontal) {
 function figuresRange(chart) {
   return (_, min, max) => {
     const [low, high] = [min ?? 0, max ?? 1];
-    const room = (high - low || Math.abs(high) || 1) * 0.08;
-    // A line may leave zero out where its figures lie close together, far from it.
-    if (chart.type === 'line' && low > 0 && high - low < high / 3) return [low - room, high + room];
-    return [low < 0 ? low - room : 0, high > 0 ? high + room : 0];
+    const margin = (high - low || Math.abs(high) || 1) * 0.08;
+    // A line chart may omit zero if its values are far from zero and close together.
+    if (chart.type === 'line' && low > 0 && high - low < high / 3) return [low - margin, high + margin];
+    return [low < 0 ? low - margin : 0, high > 0 ? high + margin : 0];
   };
 }
 
@@ -57,10 +57,10 @@ function widthOfFigures(_, values) {
   return Math.ceil(longest * CHARACTER) + 14;
 }
 
-/** The places that have room for their label. */
+/** The positions whose labels fit. */
 function places(chart, width) {
   const longest = Math.max(...chart.labels.map((label) => Math.min(label.length, LONGEST_LABEL)));
-  const room = Math.max(1, Math.floor(width / Math.min(Math.max(longest * CHARACTER + 10, 24), LABEL_WIDTH * 2)));
-  const step = Math.max(1, Math.ceil(chart.labels.length / room));
+  const fitting = Math.max(1, Math.floor(width / Math.min(Math.max(longest * CHARACTER + 10, 24), LABEL_WIDTH)));
+  const step = Math.max(1, Math.ceil(chart.labels.length / fitting));
   return chart.labels.map((_, i) => i).filter((i) => i % step === 0);
 }

@@ -1,4 +1,4 @@
-// Draws a chart as a figure: uPlot for bars and lines, our own rings for shares, and its figures as a table below.
+// Draws a chart: bars and lines with uPlot, shares as a ring, and the figures as a table below.
 
 import { axes, scales } from './chart-axes.js';
 import { el } from './dom.js';
@@ -7,10 +7,10 @@ import { ring } from './ring.js';
 import { table } from './values.js';
 import uPlot from './vendor/uplot/uPlot.esm.js';
 
-const COLOURS = 6; // --series-0 and on, in the style sheet
+const COLOURS = 6; // --series-0 to --series-5 in base.css
 const HEIGHT = 260;
 const BAR_HEIGHT = 30;
-const LONG_LABEL = 9; // characters from which bars lie, so that their names can be read
+const LONG_LABEL = 9; // characters from which bars are horizontal, so that their labels fit
 
 /** @param {import('./chart-spec.js').Chart} chart */
 export function chartFigure(chart) {
@@ -37,7 +37,7 @@ function figures(chart) {
   return table(heads, chart.labels.map((label, i) => [label, ...chart.series.map((series) => series.values[i])]));
 }
 
-/** uPlot wants its width in figures: it is drawn once the frame has one, and again whenever that changes. */
+/** uPlot needs a width in pixels: draw once the frame has one, and resize when it changes. */
 function plot(chart) {
   const frame = el('div', { class: 'plot', role: 'img', 'aria-label': described(chart) });
   const horizontal = chart.type !== 'line' && chart.labels.some((label) => label.length > LONG_LABEL);
@@ -72,7 +72,7 @@ function options(chart, horizontal, size) {
     series: [{}, ...chart.series.map((series, i) => seriesOptions(chart, series, i))],
     legend: { show: false },
     cursor: { x: chart.type === 'line', y: false, drag: { x: false, y: false }, points: { show: chart.type === 'line' } },
-    padding: [10, horizontal ? 16 : 28, 0, 0], // room for the half of the last label that hangs over
+    padding: [10, horizontal ? 16 : 28, 0, 0], // for the half of the last label that overhangs
     plugins: [tooltip(chart)],
   };
 }
@@ -84,7 +84,7 @@ function seriesOptions(chart, series, i) {
   return { label: series.name, fill: colour, width: 0, points: { show: false }, paths: bars(chart, i) };
 }
 
-/** Bars of several series stand side by side in the place of their label. */
+/** The bars of several series stand side by side at their label. */
 function bars(chart, i) {
   const wide = 0.68 / chart.series.length;
   const starts = chart.labels.map((_, at) => at - 0.34 + i * wide);
@@ -92,7 +92,7 @@ function bars(chart, i) {
   return uPlot.paths.bars({ disp, radius: [0.12, 0] });
 }
 
-/** A small box that tells the figures under the pointer. */
+/** A small box with the figures under the pointer. */
 function tooltip(chart) {
   const box = el('div', { class: 'tip', hidden: true });
   const line = (series, i, at) => {

@@ -1,10 +1,10 @@
-// The last events as they came over the wire, for whoever writes a client.
+// The last events as received, for people who write a client.
 
 import { byId } from './dom.js';
 import { number } from './format.js';
 
 const LINES = 300;
-const INTERVAL = 300; // milliseconds between two drawings: nobody reads faster
+const INTERVAL = 300; // milliseconds between two redraws: nobody reads faster
 
 export class RawEvents {
   #run;

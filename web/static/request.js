@@ -1,4 +1,4 @@
-// What the team asks a human: the question, a form while it is open, and what became of it.
+// The team's question to a human: the prompt, a form while it is open, then the outcome.
 
 import { stillWanted, submitInput } from './answering.js';
 import { el } from './dom.js';
@@ -20,7 +20,7 @@ export class RequestForm {
   #form = null;
   #clock = 0;
 
-  /** @param openReport leads to the draft that a review is about  @param opened called once the form stands there */
+  /** @param openReport shows the draft under review  @param opened called once the form is on the page */
   constructor(runId, request, openReport, opened) {
     this.#runId = runId;
     this.#request = request;
@@ -31,7 +31,7 @@ export class RequestForm {
     else this.update();
   }
 
-  /** Shows what became of the request, once something has. A refusal that was shown stays. */
+  /** Show the outcome, once there is one. A refusal that is shown stays. */
   update() {
     if (this.#request.outcome === null) return;
     clearInterval(this.#clock);
@@ -46,7 +46,7 @@ export class RequestForm {
 
   async #ask() {
     const { wanted, ahead } = await stillWanted(this.#runId, this.#request.requestId);
-    if (!wanted || this.#request.outcome !== null) return; // its end is on the way, or has come
+    if (!wanted || this.#request.outcome !== null) return; // it is settled, or its end arrives next
     this.#form = this.#fields();
     this.root.classList.add('open');
     this.#body.replaceChildren(this.#form, el('p', { class: 'until' }, this.#timer), this.#hint);
@@ -113,7 +113,7 @@ export class RequestForm {
     this.#alert.textContent = '';
     this.#busy(form, true);
     const refused = await submitInput(this.#runId, this.#request.requestId, value);
-    if (refused === null) return; // the event that follows settles the form, here as in every other tab
+    if (refused === null) return; // an event settles the form, here and in every other tab
     this.#alert.textContent = refused;
     this.#busy(form, false);
   }
@@ -130,7 +130,7 @@ export class RequestForm {
     this.#timer.textContent = left > 0 ? `${offset(left)} left to answer` : 'The time to answer is over.';
     this.#timer.classList.toggle('soon', left < LAST_MINUTE);
     const hint = left > 0 && left < LAST_MINUTE ? 'Less than a minute is left to answer.' : '';
-    if (this.#hint.textContent !== hint) this.#hint.textContent = hint; // once, or it would be read out each second
+    if (this.#hint.textContent !== hint) this.#hint.textContent = hint; // only once, or a screen reader would read it each second
   }
 }
 

@@ -1,12 +1,12 @@
-// Follows one run to its end, over whichever wire, through any number of connections.
+// Follows one run to its end, over either wire, through any number of connections.
 //
-// The run's cursor decides what is new: what overlaps is dropped, and a hole in the ids ends the connection, so
-// that the next one asks for what is missing. A hole that stays after three tries is accepted, and told.
+// The run's cursor decides what is new: events seen before are dropped, and a gap in the ids ends the connection, so
+// that the next one asks for the missing events. A gap that is still there at the third try is accepted and shown.
 
 import { advanceCursor, apply, classify } from './run.js';
 import { backoff, WireError } from './wire.js';
 
-const SILENCE = 40_000; // the server says something every 15 s; two of those lost, and the line counts as dead
+const SILENCE = 40_000; // milliseconds: the server sends a heartbeat every 15 s, and two may be lost
 const GAP_TRIES = 3;
 
 export class Viewer {
@@ -25,7 +25,7 @@ export class Viewer {
   #silence = 0;
 
   /**
-   * @param run what the events are applied to, see run.js
+   * @param run the events are applied to it, see run.js
    * @param wires {name: connect}, see wire.js
    * @param via the name of the wire to begin with
    * @param on changed() after each event, opened() once the run's id is known, link(state) when the connection changes:
@@ -38,20 +38,20 @@ export class Viewer {
     this.#on = on;
   }
 
-  /** Resolves when the run has ended, can't be followed, or was left. */
+  /** Resolves when the run has ended, when it can't be followed, or after `leave()`. */
   async follow(request) {
     while (!this.#left) {
       const error = await this.#connection(request);
       if (this.#left) return;
       if (this.#run.terminal || error === null) return this.#notify('ended');
-      // A question may be asked again after a lost connection, since its key joins the same run; not after a refusal.
+      // After a lost connection the question is sent again, since its key joins the same run. After a refusal it isn't.
       if (error.fatal || (error.refused && !this.#run.id)) return this.#notify('failed', { error });
       await this.#pause(error);
       if (this.#run.id) request = { runId: this.#run.id, after: this.#run.cursor };
     }
   }
 
-  /** Goes on over another wire, from the same cursor. Before the run has an id it only notes the wish. */
+  /** Continue over another wire from the same cursor. Until the first connection opens, only the next one uses it. */
   switchTo(via) {
     this.#via = via;
     if (!this.#opened) return;
@@ -60,7 +60,7 @@ export class Viewer {
     this.#wake();
   }
 
-  /** Ends a wait between two attempts. */
+  /** End the wait between two connections. */
   retryNow() {
     this.#wake();
   }
@@ -71,7 +71,7 @@ export class Viewer {
     this.#wake();
   }
 
-  /** One connection. What ended it, or null where there is nothing more to come. */
+  /** Open one connection, and return the error that ended it, or null if the log is complete. */
   async #connection(request) {
     this.#abort = new AbortController();
     this.#switching = false;
@@ -121,7 +121,7 @@ export class Viewer {
     const { cursor } = this.#run;
     const tries = this.#lastGap.at === cursor ? this.#lastGap.tries + 1 : 1;
     this.#lastGap = { at: cursor, tries };
-    if (tries < GAP_TRIES) throw new WireError('gap', 'Events were missing; asking for them again.');
+    if (tries < GAP_TRIES) throw new WireError('gap', 'Some events were missing.');
     apply(this.#run, gapNotice(cursor + 1, id - 1));
   }
 
@@ -134,7 +134,7 @@ export class Viewer {
   async #pause(error) {
     if (this.#switching) return;
     const wait = this.#drainWait ?? error.retryAfter ?? backoff(this.#attempt);
-    if (this.#drainWait !== null) error = new WireError('draining', 'The server is going away.');
+    if (this.#drainWait !== null) error = new WireError('draining', 'The server is shutting down.');
     this.#drainWait = null;
     this.#attempt += 1;
     this.#notify('waiting', { error, wait });
@@ -152,7 +152,7 @@ export class Viewer {
   }
 }
 
-/** Our own notice of events that no connection delivered. */
+/** The page's own notice of events that no connection delivered. */
 function gapNotice(from, to) {
   return { event_type: 'gap', message: '', data: { from, to, reason: 'missing' } };
 }
