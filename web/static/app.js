@@ -36,13 +36,13 @@ function show(request, text = '') {
   document.body.classList.add('watching');
   if (!request.question && !conversation.has(request.runId)) conversation.leave();
   const again = () => show(request, text);
-  const anew = (change) => () => show({ ...request, key: newKey(), ...change }, text);
+  const retryWith = (change) => () => show({ ...request, key: newKey(), ...change }, text);
   const opened = () => {
     if (question.value === text) question.value = ''; // the question is shown above the run now
     refreshLists();
   };
-  const queue = request.ifBusy === 'queue' ? null : anew({ ifBusy: 'queue' });
-  const actions = { ask, again, queue, inNewSession: anew({ sessionId: null, ifBusy: null }) };
+  const queue = request.ifBusy === 'queue' ? null : retryWith({ ifBusy: 'queue' });
+  const actions = { ask, again, queue, inNewSession: retryWith({ sessionId: null, ifBusy: null }) };
   watch = new Watch(request, { via: via(), text, ...actions, opened, session: refreshLists, changed: refreshLists });
 }
 

@@ -6,7 +6,7 @@ import { duration, number } from './format.js';
 import { markdown } from './markdown.js';
 
 const REASONS = {
-  client: 'Somebody pressed Stop.',
+  client: 'Somebody stopped the run.',
   orphaned: 'The run had no viewer for too long.',
   timeout: 'The run reached its time limit.',
   shutdown: 'The server shut down.',

@@ -129,11 +129,11 @@ test('work that a resumed run repeats counts once', () => {
     event(5, 'tool_execution', { ...call, call_id: 'c', status: 'started' }),
   );
   assert.equal(run.entries.length, 4);
-  const [kept, again, notice, anew] = run.entries;
+  const [kept, again, notice, restarted] = run.entries;
   assert.deepEqual([kept.superseded, again.superseded, notice.kind], [undefined, true, 'notice']);
   assert.deepEqual(run.charts, []);
   assert.deepEqual(again.items.map((item) => item.status), ['finished', 'unfinished']);
-  assert.equal(anew.items[0].status, 'started');
+  assert.equal(restarted.items[0].status, 'started');
 });
 
 const ASKED = { request_id: 'q1', schema: { type: 'string' }, deadline: '2026-11-22T10:40:00.000Z' };
