@@ -138,7 +138,7 @@ def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[...,
     expect(page.locator("#link-text")).to_contain_text("Live over")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
-    expect(page.get_by_role("alert")).to_contain_text("Somebody pressed Stop.")
+    expect(page.get_by_role("alert")).to_contain_text("Somebody stopped the run.")
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     assert run_of(tab)["state"] == "cancelled"
 
