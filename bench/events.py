@@ -6,6 +6,9 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
 AGENT = "PlanningAgent"
 # With it an event is about 300 bytes long, envelope included.
 _PADDING = "handing the partial answer over to the next agent, with its sources"
@@ -61,6 +64,15 @@ class Allowance:
             if allowed > self._limits[part]:
                 self._limits[part] = allowed
                 raised.set()
+
+    async def control(self, request: Request) -> Response:
+        """Serve the control connection: a request whose body goes on for as long as the generator measures."""
+        try:
+            async for part in request.stream():
+                self.feed(part)
+        except ClientDisconnect:
+            pass
+        return Response(status_code=204)
 
     async def numbers(self, part: int = 0) -> AsyncGenerator[int]:
         """The numbers from 0 on as they are allowed, each in its own turn of the event loop, as agents speak."""

@@ -1,12 +1,12 @@
 """One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bench import machine
-from bench.build import Unmeasurable
+from bench import build, machine
 from bench.events import PARTS
 from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
@@ -26,7 +26,7 @@ class Plan:
 
     `seconds` is for as fast as the viewers read, `single_seconds` for one event in flight, `paced_seconds` for a
     steady `rate` of events a second in each run. Rate 0 is one at which even a slow server keeps up. A measurement is
-    done `rushes` times, and up to `patience` times as often while other programs disturb it.
+    repeated until other programs disturbed `rushes` of them little, at most `patience` times as often.
     """
 
     seconds: float = 0
@@ -61,62 +61,50 @@ class Outcome:
     limit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run: what was seen, and what the server spent on it."""
-
-    seen: Seen
-    cpu_seconds: float
-    noise: float
-
-    @property
-    def cpu_per_million(self) -> float:
-        return self.cpu_seconds / max(1, self.seen.delivered) * 1e6
-
-
 def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """`count` viewers, spread over `runs` runs that all publish the same numbers."""
+    """`count` viewers, spread over `runs` runs that all publish the same numbers. A failure is an outcome, too."""
     outcome = Outcome()
-    try:
-        with running(server) as process:
-            _measure(process, count, runs, plan, outcome)
-    except Unmeasurable as problem:
-        outcome.failure = str(problem)
+    outcome.failure = build.attempt(partial(_measure, server, count, runs, plan, outcome))
     return outcome
 
 
-def _measure(process: Running, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
-    how = process.server.prepare(process.port, runs)
-    first = warm_up(process, how, runs)
-    machine.settle(process.pid)
-    before, cpu = machine.memory_kb(process.pid), machine.cpu_seconds(process.pid)
-    with watching(process, how, count, first=first) as viewers:
+def _measure(server: Server, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    with warm(server, runs) as (process, how, first):
+        before, cpu = machine.memory_kb(process.pid), machine.cpu_seconds(process.pid)
+        with watching(process, how, count, first=first) as viewers:
+            machine.settle(process.pid)
+            outcome.connect_cpu = machine.cpu_seconds(process.pid) - cpu
+            outcome.memory_kb = max(0.0, machine.memory_kb(process.pid) - before) / count
+            outcome.connect_seconds = viewers.connect_seconds
+            outcome.idle_share = _idle_share(process, plan.idle_seconds)
+            _drive(process, viewers, count, runs, plan, outcome)
+
+
+def _drive(process: Running, viewers: Viewers, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    best = partial(_best, process, viewers, plan, outcome)
+    if plan.seconds:
+        outcome.cpu, _ = best(partial(viewers.rush, events_of(viewers.rush, count, plan.seconds)))
+    if plan.single_seconds:
+        single = partial(viewers.rush, window=1)
+        outcome.single_cpu, _ = best(partial(single, events_of(single, count, plan.single_seconds)))
+    if plan.paced_seconds:
+        rate = plan.rate or paced_rate(count)
+        events = max(10, round(plan.paced_seconds * rate))
+        outcome.paced_cpu, seen = best(partial(viewers.pace, events, rate=rate, parts=min(runs, PARTS)))
+        outcome.p50, outcome.p99 = seen.p50_ms, seen.p99_ms
+
+
+@contextmanager
+def warm(server: Server, runs: int) -> Generator[tuple[Running, Watching, int]]:
+    """A server at rest, how it is watched, and the number of its next event. It has loaded all that events need."""
+    with running(server) as process:
+        how = server.prepare(process.port, runs)
         machine.settle(process.pid)
-        outcome.connect_cpu = machine.cpu_seconds(process.pid) - cpu
-        outcome.memory_kb = max(0.0, machine.memory_kb(process.pid) - before) / count
-        outcome.connect_seconds = viewers.connect_seconds
-        outcome.idle_share = _idle_share(process, plan.idle_seconds)
-        best = partial(_best, process, viewers, plan, outcome)
-        if plan.seconds:
-            events = events_of(viewers.rush, count, plan.seconds)
-            outcome.cpu = best(lambda: viewers.rush(events)).cpu_per_million
-        if plan.single_seconds:
-            single = events_of(partial(viewers.rush, window=1), count, plan.single_seconds)
-            outcome.single_cpu = best(lambda: viewers.rush(single, window=1)).cpu_per_million
-        if plan.paced_seconds:
-            rate = plan.rate or paced_rate(count)
-            paced = max(10, round(plan.paced_seconds * rate))
-            found = best(lambda: viewers.pace(paced, rate=rate, parts=min(runs, PARTS)))
-            outcome.paced_cpu, outcome.p50, outcome.p99 = found.cpu_per_million, found.seen.p50_ms, found.seen.p99_ms
-
-
-def warm_up(process: Running, how: Watching, runs: int) -> int:
-    """Keep what is loaded or made at the first event out of the others' cost. Returns the number of the next event."""
-    machine.settle(process.pid)
-    with watching(process, how, max(2, runs)) as viewers:
-        machine.settle(process.pid)  # a server may greet a viewer before it sends it events
-        viewers.rush(max(10, 200 // runs), window=8)
-        return viewers.first
+        with watching(process, how, max(2, runs)) as viewers:
+            machine.settle(process.pid)  # a server may greet a viewer before it sends it events
+            viewers.rush(max(10, 200 // runs), window=8)
+        machine.settle(process.pid)
+        yield process, how, viewers.first
 
 
 def _idle_share(process: Running, seconds: float) -> float:
@@ -140,17 +128,21 @@ def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
     return round(min(MOST_EVENTS, max(FEWEST_EVENTS, events * seconds / max(seen.seconds, 1e-6))))
 
 
-def _best(process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, run: Callable[[], Seen]) -> Measured:
-    """The cheapest of the runs that were not disturbed, or the one that was disturbed least."""
-    done: list[Measured] = []
-    most = plan.rushes * plan.patience
-    while len(done) < plan.rushes or (len(done) < most and min(m.noise for m in done) > machine.QUIET):
-        done.append(_measured(process, viewers, run))
-    quiet = [m for m in done if m.noise <= machine.QUIET] or [min(done, key=lambda m: m.noise)]
-    best = min(quiet, key=lambda m: m.cpu_per_million)
-    outcome.noise = max(outcome.noise, best.noise)
-    outcome.limit = outcome.limit or _limit(best.seen)
-    return best
+def _best(
+    process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, run: Callable[[], Seen]
+) -> tuple[float, Seen]:
+    """CPU seconds for a million deliveries, and what was seen, of the run that was disturbed least."""
+
+    def measure() -> tuple[float, Seen]:
+        cpu = machine.cpu_seconds(process.pid)
+        seen = run()
+        return (machine.cpu_seconds(process.pid) - cpu) / max(1, seen.delivered) * 1e6, seen
+
+    pids, most = (process.pid, viewers.pid), plan.rushes * plan.patience
+    found, noise = machine.least_disturbed(measure, *pids, enough=plan.rushes, most=most)
+    outcome.noise = max(outcome.noise, noise)
+    outcome.limit = outcome.limit or _limit(found[1])
+    return found
 
 
 def _limit(seen: Seen) -> str:
@@ -158,11 +150,3 @@ def _limit(seen: Seen) -> str:
         return f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
     is_paced = seen.p50_ms > 0  # by a generator that polls, and is always busy
     return "sent as much as the generator can read" if seen.busy > SATURATED and not is_paced else ""
-
-
-def _measured(process: Running, viewers: Viewers, run: Callable[[], Seen]) -> Measured:
-    pids = process.pid, viewers.pid
-    load, cpu = machine.load(*pids), machine.cpu_seconds(process.pid)
-    seen = run()
-    spent = machine.cpu_seconds(process.pid) - cpu
-    return Measured(seen, spent, machine.load(*pids).others_since(load))

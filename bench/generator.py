@@ -4,16 +4,13 @@ import json
 import os
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 from bench import build, machine
 from bench.build import Unmeasurable
 from bench.servers import Running, Watching
-
-# The generator sleeps so long between two rounds of reads. Else each event would wake it, at the server's cost.
-NAP_US = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +52,14 @@ class Viewers:
 
     def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
         """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
-        return self._run(events, window=window, nap_us=NAP_US if window > 1 else 0, stalled=stalled, silence=20)
+        return self._run(events, window, 0, 1, stalled, 0)
 
-    def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: float = 0) -> Seen:
+    def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: int = 0) -> Seen:
         """`rate` events a second. The generator polls without sleeping, so that it is never late.
 
         Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
         """
-        options = {"rate": rate, "spin": 1, "silence": 10 + 2 / rate, "parts": parts, "late_pause_ms": late_pause_ms}
-        return self._run(events, **options)
+        return self._run(events, 0, rate, parts, 0, late_pause_ms)
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -73,14 +69,10 @@ class Viewers:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _run(self, events: int, **options: float) -> Seen:
+    def _run(self, events: int, *options: float) -> Seen:
         assert self.process.stdin is not None
-        words = " ".join(f"{name}={value}" for name, value in options.items())
-        try:
-            self.process.stdin.write(f"run events={events} {words}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, so its answer is missing, too
+        with suppress(BrokenPipeError):  # it has ended, so its answer is missing, too
+            print(events, *options, file=self.process.stdin, flush=True)
         seen = self.answer()
         self.first += events
         faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
@@ -92,11 +84,8 @@ class Viewers:
 @contextmanager
 def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
     """`count` attached viewers of a running server. `first` is the number of its next event."""
-    command = [build.program("viewers"), "--port", server.port, "--control-port", how.control_port]
-    command += ["--viewers", count, "--transport", server.server.transport, "--first", first]
-    command += ["--control", how.control, "--late", how.late, "--late-events", how.late_events]
-    for option, texts in (("--request", how.requests), ("--greeting", how.greetings)):
-        command += [part for text in texts for part in (option, text)]
+    command = [build.program("viewers"), server.port, count, first, how.control]
+    command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
     process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {machine.cores()[1]})
     try:

@@ -94,19 +94,18 @@ def markdown(table: Table) -> str:
     better = f"; {table.better} is better" if table.better else ""
     lines = [f"### {table.title}", "", f"{table.unit}{better}.", ""]
     lines += ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {row.case} | {' | '.join(_cells(row, columns, table))} |" for row in table.rows]
+    lines += [
+        f"| {row.case} | {' | '.join(_cell(row, name, columns[0], table) for name in columns)} |" for row in table.rows
+    ]
     if table.notes:
         lines += ["", *(f"- {note}" for note in dict.fromkeys(table.notes))]
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row, columns: Sequence[str], table: Table) -> Iterable[str]:
-    ours = row.figures.get(columns[0])
-    for name in columns:
-        value = row.figures.get(name)
-        text = "" if value is None else f"{value:,.{row.digits}f}"
-        has_ratio = table.better and name != columns[0] and ours is not None and value is not None and value > 0
-        yield f"{text} ({ratio(ours / value)})" if has_ratio and ours is not None and value else text
+def _cell(row: Row, name: str, ours: str, table: Table) -> str:
+    value, own = row.figures.get(name), row.figures.get(ours)
+    times = f" ({ratio(own / value)})" if table.better and name != ours and own is not None and value else ""
+    return "" if value is None else f"{value:,.{row.digits}f}{times}"
 
 
 def ratio(times: float) -> str:

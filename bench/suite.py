@@ -1,6 +1,5 @@
 """Which servers are measured beside each other, and how outcomes become rows of a table."""
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from bench.servers import BARE, FLOOR, Checkout, Server, Transport
 
 TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 
-Case: TypeAlias = tuple[Transport, int]
-Outcomes: TypeAlias = Mapping[Case, Mapping[str, Outcome]]
+Outcomes: TypeAlias = Mapping[tuple[Transport, int], Mapping[str, Outcome]]
 """For each transport and number of viewers an outcome of each server."""
 Take: TypeAlias = Callable[[Outcome], float]
+Takes: TypeAlias = Mapping[tuple[str, str], Take]
+"""For each figure: what follows the case's name, and the goal's first word."""
 
 NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +37,22 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def contenders(scope: Scope, transport: Transport, *, plain: bool = False, bare: bool = False) -> list[Server]:
+def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
     """Ours first, then that of the other checkout, then our other ways with `plain`, then the peers."""
-    found = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
-    if plain:
-        found += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
-    if transport == "websocket":
-        return [*found, servers.SEND_TEXT, servers.WEBSOCKETS]
-    found += [servers.SSE_STARLETTE] if build.has_packages() else []
-    return [*found, *([BARE] if bare else [servers.STREAMING])]
+    found: dict[Transport, list[Server]] = {}
+    for transport in TITLES:
+        found[transport] = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
+        if plain:
+            found[transport] += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
+    found["sse"] += [servers.SSE_STARLETTE] if build.packages().exists() else []
+    found["sse"] += [BARE if bare else servers.STREAMING]
+    found["websocket"] += [servers.SEND_TEXT]
+    return found
 
 
 def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """Its outcome. A failure of any kind is an outcome, too, and the other servers are measured all the same."""
     say(f"{server.name}, {TITLES[server.transport]}, {count:,} viewers of {runs:,} run{'s' if runs > 1 else ''}")
-    try:
-        return fanout.measure(server, count, plan, runs=runs)
-    except Exception as problem:
-        log.exception("%s could not be measured", server.name)
-        return Outcome(failure=f"{type(problem).__name__}: {problem}")
+    return fanout.measure(server, count, plan, runs=runs)
 
 
 def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, runs: int = 1) -> Outcomes:
@@ -69,15 +64,8 @@ def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, r
     }
 
 
-def table(
-    found: Outcomes,
-    title: str,
-    unit: str,
-    takes: Mapping[tuple[str, str], Take],
-    *,
-    of: str = "viewers",
-) -> Table:
-    """A row for each case and each of `takes`: (what follows the case's name, the goal's first word) and the figure."""
+def table(found: Outcomes, title: str, unit: str, takes: Takes, *, of: str) -> Table:
+    """A row for each case and each of `takes`."""
     result = Table(title, unit, notes=list(_notes(found)))
     for (transport, count), outcomes in found.items():
         for (suffix, goal), take in takes.items():
@@ -92,12 +80,11 @@ def growth(found: Outcomes, title: str, goal: str, take: Take) -> Table:
     counts = [count for _, count in found]
     near, far = min(counts), max(counts)
     result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
-    for transport, case in TITLES.items():
-        small, large = found.get((transport, near), {}), found.get((transport, far), {})
+    for transport, case in TITLES.items() if near != far else ():
+        small, large = found[transport, near], found[transport, far]
         both = [name for name in small if name in large and take(small[name]) and take(large[name])]
-        if near != far and both:
-            figures = {name: take(large[name]) / take(small[name]) for name in both}
-            result.rows.append(Row(case, figures, goal=goal, of=case))
+        figures = {name: take(large[name]) / take(small[name]) for name in both}
+        result.rows.append(Row(case, figures, goal=goal, of=case))
     return result
 
 

@@ -1,18 +1,14 @@
 """The journal: how many events it accepts, and how fast a late viewer reads from it."""
 
 import asyncio
-import json
 import os
 import socket
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import orjson
 import uvloop
@@ -31,7 +27,7 @@ from bench.suite import TITLES, Scope, say
 RUNS = 500
 REPLAYED = 10_000
 # Between the end of one replay and the start of the next: replays fill a good part of the time, but not all of it.
-PAUSE_MS = 100.0
+PAUSE_MS = 100
 
 
 # ---- appends -----------------------------------------------------------------------------------------------
@@ -41,26 +37,27 @@ def journal(scope: Scope) -> Iterator[Table]:
     """Appends from many runs at once, in this process; and what SQLite itself accepts."""
     say(f"journal, {RUNS} runs")
     events = 200 if scope.is_full else 40
-    ours = machine.least_disturbed(partial(_rate, events), os.getpid())
-    bare = machine.least_disturbed(partial(_bare_rate, events), os.getpid())
+    entries = [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(events)]
+    ours, _ = machine.least_disturbed(partial(_rate, entries), os.getpid())
+    bare, _ = machine.least_disturbed(partial(_bare_rate, entries), os.getpid())
     result = Table(f"Durable events, {RUNS} runs at once", "Events a second", better="more")
     result.rows.append(Row("appended", {OURS: ours, SQLITE: bare}, 0, "journal"))
     yield result
 
 
-def _rate(events: int) -> float:
-    """Each run waits for its last event to be durable before the next."""
-    with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
-        path = Path(folder, "journal.db")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_appends(path, _entries(events)))
+def _rate(entries: list[Entry]) -> float:
+    with servers.folder() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        seconds = runner.run(_appends(f"sqlite:///{folder / 'journal.db'}", entries))
+    return RUNS * len(entries) / seconds
 
 
-async def _appends(path: Path, entries: Sequence[Entry]) -> float:
-    journal = open_journal(f"sqlite:///{path}", synchronous="normal")
+async def _appends(address: str, entries: list[Entry]) -> float:
+    """Seconds, without those in which the runs are created."""
+    journal = open_journal(address, synchronous="normal")
+    names = list(map(str, range(RUNS)))
     records = [
-        RunRecord(run_id=str(n), principal="bench", session_id=str(n), question="?", model="none", created_at=0.0)
-        for n in range(RUNS)
+        RunRecord(run_id=name, principal="bench", session_id=name, question="?", model="none", created_at=0.0)
+        for name in names
     ]
     for record in records:
         await journal.create(record, [])
@@ -70,27 +67,20 @@ async def _appends(path: Path, entries: Sequence[Entry]) -> float:
             group.create_task(_append(journal, record, entries))
     seconds = time.perf_counter() - began
     await journal.close()
-    return RUNS * len(entries) / seconds
+    return seconds
 
 
-async def _append(journal: Journal, record: RunRecord, entries: Sequence[Entry]) -> None:
+async def _append(journal: Journal, record: RunRecord, entries: list[Entry]) -> None:
+    """A run waits for its last event to be durable before the next."""
     for entry in entries:
         await journal.append(record.head._replace(last_id=entry.id), [entry])
 
 
-def _entries(count: int) -> list[Entry]:
-    return [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(count)]
-
-
-def _bare_rate(events: int) -> float:
+def _bare_rate(entries: list[Entry]) -> float:
     """The same lines from one thread, RUNS of them in each transaction."""
-    entries = _entries(events)
-    with (
-        tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder,
-        closing(sqlite3.connect(Path(folder, "bare.db"), isolation_level=None)) as database,
-    ):
-        for setting in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = normal"):
-            database.execute(setting)
+    with servers.folder() as folder, closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = normal")
         database.execute("CREATE TABLE events (run, id, line, PRIMARY KEY (run, id)) WITHOUT ROWID")
         began = time.perf_counter()
         for entry in entries:
@@ -98,7 +88,7 @@ def _bare_rate(events: int) -> float:
             rows = [(str(run), entry.id, entry.line) for run in range(RUNS)]
             database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
             database.execute("COMMIT")
-        return RUNS * events / (time.perf_counter() - began)
+        return RUNS * len(entries) / (time.perf_counter() - began)
 
 
 # ---- replays -----------------------------------------------------------------------------------------------
@@ -110,8 +100,8 @@ def replay(scope: Scope) -> Iterator[Table]:
     others = Table("Live viewers while late ones read one after another", "Milliseconds from publish to socket")
     floor = _floor()
     cases: list[tuple[Transport, int]] = [("sse", 100), *([("websocket", 1000)] if scope.is_full else [])]
-    kinds: list[tuple[str, Literal["memory", "sqlite"]]] = [("memory", "memory"), ("SQLite", "sqlite")]
-    for kept, kind in kinds:
+    kinds: Mapping[str, servers.Journal] = {"memory": "memory", "SQLite": "sqlite"}
+    for kept, kind in kinds.items():
         for transport, live in cases:
             case = f"from {kept}, {live:,} live {TITLES[transport]} viewers"
             say(f"replay {case}")
@@ -125,11 +115,7 @@ def replay(scope: Scope) -> Iterator[Table]:
 
 
 def replays(
-    transport: Transport,
-    kind: Literal["memory", "sqlite"],
-    live: int,
-    seconds: float,
-    extra: Mapping[str, str] | None = None,
+    transport: Transport, kind: servers.Journal, live: int, seconds: float, extra: Mapping[str, str] | None = None
 ) -> tuple[float, Seen, Seen]:
     """MB/s of a late viewer alone; what `live` viewers see without late viewers, and with them."""
     ours = servers.ours(transport, journal=kind)
@@ -138,26 +124,25 @@ def replays(
         alone, first = _alone(process, how, first=REPLAYED)
         with watching(process, how, live, first=first) as viewers:
             machine.settle(process.pid)
-            rate = fanout.paced_rate(live)
+            rate, pids = fanout.paced_rate(live), (process.pid, viewers.pid)
             pace = partial(viewers.pace, max(10, round(seconds * rate)), rate=rate)
-            quiet = machine.least_disturbed(pace, process.pid, viewers.pid)
-            beside = machine.least_disturbed(partial(pace, late_pause_ms=PAUSE_MS), process.pid, viewers.pid)
+            quiet, _ = machine.least_disturbed(pace, *pids)
+            beside, _ = machine.least_disturbed(partial(pace, late_pause_ms=PAUSE_MS), *pids)
     return alone, quiet, beside
 
 
 def _floor() -> float:
     """The C loop: the same bytes from its memory with as few system calls as possible."""
     with servers.running(FLOOR) as process:
-        how = process.server.prepare(process.port, 1)
-        return _alone(process, replace(how, late=_request("/late", process.port), late_events=REPLAYED), first=0)[0]
+        return _alone(process, _late("/late", process, process.server.prepare(process.port, 1)), first=0)[0]
 
 
 def _alone(process: Running, how: Watching, *, first: int) -> tuple[float, int]:
     """One replay after another beside one event a second. MB a second, and the number of the next event."""
     with watching(process, how, 1, first=first) as viewers:
         machine.settle(process.pid)
-        pace = partial(viewers.pace, 2, rate=1, late_pause_ms=PAUSE_MS / 5)
-        return machine.least_disturbed(pace, process.pid, viewers.pid).replay_mb_s, viewers.first
+        pace = partial(viewers.pace, 2, rate=1, late_pause_ms=PAUSE_MS // 5)
+        return machine.least_disturbed(pace, process.pid, viewers.pid)[0].replay_mb_s, viewers.first
 
 
 def _ended_run(process: Running, how: Watching) -> Watching:
@@ -165,16 +150,18 @@ def _ended_run(process: Running, how: Watching) -> Watching:
     [run_id] = servers.start_runs(process.port, 1, REPLAYED)
     with socket.create_connection(("127.0.0.1", process.port)) as control:
         line = f"upto {REPLAYED:07d}.00\n"
-        head = f"POST {CONTROL_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(line)}\r\n\r\n"
-        control.sendall(f"{head}{line}".encode())
+        control.sendall(
+            (servers.head("POST", CONTROL_PATH, process.port, f"Content-Length: {len(line)}") + line).encode()
+        )
         control.recv(1024)
     for _ in range(600):
-        if json.load(servers.request(process.port, f"/runs/{run_id}"))["state"] == "completed":
+        if servers.state(process.port, run_id) == "completed":
             machine.settle(process.pid)
-            return replace(how, late=_request(f"/runs/{run_id}/events", process.port), late_events=REPLAYED)
+            return _late(f"/runs/{run_id}/events", process, how)
         time.sleep(0.1)
     raise Unmeasurable("the run to be replayed did not end within a minute")
 
 
-def _request(path: str, port: int) -> str:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+def _late(path: str, process: Running, how: Watching) -> Watching:
+    request = servers.head("GET", path, process.port, "Connection: close")
+    return replace(how, late=request, late_events=REPLAYED)

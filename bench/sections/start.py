@@ -1,26 +1,19 @@
 """Start-up: the first answer of /health, the first question after it, and `--help`."""
 
-import http.client
-import statistics
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench import servers
 from bench.build import Unmeasurable
 from bench.goals import IMPORT, PYTHON, STARLETTE
 from bench.report import Row, Table
-from bench.servers import ROOT, STREAMING, Checkout
+from bench.servers import LOOK_SECONDS, STREAMING, Checkout, Server
 from bench.suite import Scope, say
-from bench.writers import QUESTION
+from bench.writers import QUESTION, quantiles
 
-_LONGEST = 60.0
-# Between two looks whether the server answers: short beside what is measured, and cheap for a server that starts.
-_LOOK = 0.01
 _LIBRARIES = "import autogen_agentchat.agents, autogen_agentchat.teams, autogen_ext.models.openai"
 _FOLDERS = ("empty folder", "used folder")
 HEALTH, TURN, MEANWHILE, HELP = "health", "cold", "meanwhile", "help"
@@ -48,13 +41,15 @@ def start(scope: Scope) -> Iterator[Table]:
 
 def _round(scope: Scope) -> dict[tuple[str, str, str], float]:
     """Who, what, in which folder: seconds, and milliseconds for /health meanwhile."""
-    found = {(STARLETTE, "", ""): _starlette(), (PYTHON, "", ""): _run(servers.python("-c", "pass"))}
+    found = {(PYTHON, "", ""): _run(servers.python("-c", "pass"))}
     found[IMPORT, "", ""] = _run(servers.python("-c", _LIBRARIES)) - found[PYTHON, "", ""]
+    with servers.running(STREAMING, is_up=servers.answers, on_one_core=False) as peer:
+        found[STARLETTE, "", ""] = peer.start_seconds
     for checkout in scope.checkouts:
         found[checkout.name, HELP, ""] = _run([str(checkout.program("askstream")), "--help"])
-        with tempfile.TemporaryDirectory(prefix="askstream-bench-") as data:
+        with servers.folder() as data:
             for folder in _FOLDERS:
-                figures = _first_question(checkout, Path(data))
+                figures = _first_question(checkout, data)
                 keys = [(checkout.name, key, folder) for key in (HEALTH, TURN, MEANWHILE)]
                 found |= dict(zip(keys, figures, strict=True))
     return found
@@ -66,34 +61,26 @@ def _run(command: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def _starlette() -> float:
-    """The smallest peer, from exec to its first answer."""
-    port = servers.free_port()
-    with _started(STREAMING.command(port, Path()), port, STREAMING.environment, ROOT) as seconds:
-        return seconds
-
-
 def _first_question(checkout: Checkout, data: Path) -> tuple[float, float, float]:
     """Seconds to the first answer of /health, seconds from a question to its first turn, /health meanwhile in ms."""
-    port = servers.free_port()
-    command = [str(checkout.program("askstream")), "serve", "--port", str(port), "--data", str(data)]
-    with _started(command, port, {}, checkout.root) as health:
+    server = Server(name=checkout.name, command=checkout.serve(), root=checkout.root)
+    with servers.running(server, data=data, is_up=servers.answers, on_one_core=False) as process:
         answered: list[float] = []
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(port, done, answered))
+        watcher = threading.Thread(target=_watch, args=(process.port, done, answered))
         watcher.start()
         began = time.perf_counter()
-        _await_first_turn(port)
+        _await_first_turn(process.port)
         first_turn = time.perf_counter() - began
         done.set()
         watcher.join()
-    return health, first_turn, statistics.quantiles(answered, n=100)[98] * 1e3
+    return process.start_seconds, first_turn, quantiles(answered)[1] * 1e3
 
 
 def _watch(port: int, done: threading.Event, took: list[float]) -> None:
-    while not done.wait(_LOOK) or len(took) < 2:
+    while not done.wait(LOOK_SECONDS) or len(took) < 2:
         began = time.perf_counter()
-        if _answers(port):
+        if servers.answers(port):
             took.append(time.perf_counter() - began)
 
 
@@ -103,27 +90,3 @@ def _await_first_turn(port: int) -> None:
             if line.startswith(b"data:") and b'"event_type":"started"' not in line:
                 return
     raise Unmeasurable("the first question's stream ended before its first turn")
-
-
-@contextmanager
-def _started(command: Sequence[str], port: int, extra: Mapping[str, str], root: Path) -> Generator[float]:
-    """A process, and the seconds until its /health answered."""
-    began, null = time.perf_counter(), subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=root, env=servers.environment(extra), stdin=null, stdout=null, stderr=null)
-    try:
-        while not _answers(port):
-            if process.poll() is not None or time.perf_counter() - began > _LONGEST:
-                raise Unmeasurable(f"{command[0]} does not answer")
-            time.sleep(_LOOK)
-        yield time.perf_counter() - began
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with servers.request(port, "/health") as answer:
-            return answer.status == 200
-    except (OSError, http.client.HTTPException):
-        return False

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from bench.fanout import Outcome, Plan
 from bench.report import Row, Table
-from bench.servers import OURS, Server, Transport
-from bench.suite import TITLES, Outcomes, Scope, Take, compared, contenders, growth, measured, table
+from bench.servers import OURS, Transport
+from bench.suite import TITLES, Outcomes, Scope, Takes, compared, contenders, growth, measured, table
 
 _CPU = "CPU seconds of the server for a million deliveries"
 _BRIEF = Plan(seconds=0.6, single_seconds=0.4, paced_seconds=1.2)
@@ -29,12 +29,13 @@ def fanout(scope: Scope) -> Iterator[Table]:
     plans = {10: _LONG, 100: _LONG, 1000: _LONG, 5000: _VAST} if scope.is_full else {100: _BRIEF, 1000: _BRIEF}
     found: dict[tuple[Transport, int], Mapping[str, Outcome]] = {}
     for count, plan in plans.items():
-        found |= compared(count, plan, _everybody(scope, plain=scope.is_full or count == 100))
-    yield table(found, "Fan-out, as fast as the viewers read", _CPU, {("", "rush"): _rush})
+        found |= compared(count, plan, contenders(scope, plain=scope.is_full or count == 100))
+    yield table(found, "Fan-out, as fast as the viewers read", _CPU, {("", "rush"): _rush}, of="viewers")
     goal = "rush flat" if scope.is_full else ""
     yield growth(found, "How the cost of a delivery grows with the viewers", goal, _rush)
-    yield table(found, "Fan-out, one event in flight at a time", _CPU, {("", "single"): lambda o: o.single_cpu})
-    yield _latency(found, "Latency from publish to the viewer's socket, at a steady pace", "")
+    single: Takes = {("", "single"): lambda o: o.single_cpu}
+    yield table(found, "Fan-out, one event in flight at a time", _CPU, single, of="viewers")
+    yield _latency(found, "Latency from publish to the viewer's socket, at a steady pace", "", of="viewers")
 
 
 def lonely(scope: Scope) -> Iterator[Table]:
@@ -42,8 +43,9 @@ def lonely(scope: Scope) -> Iterator[Table]:
     plan = Plan(paced_seconds=3, rate=10, patience=3) if scope.is_full else Plan(paced_seconds=1.5, rate=10)
     found: dict[tuple[Transport, int], Mapping[str, Outcome]] = {}
     for count in (1, 10, 100, 1000) if scope.is_full else (1000,):
-        found |= compared(count, plan, _everybody(scope, bare=True), runs=count)
-    cost = table(found, "A viewer for each run, 10 events a second in each", _CPU, {("", "lonely"): _paced}, of="runs")
+        found |= compared(count, plan, contenders(scope, bare=True), runs=count)
+    paced: Takes = {("", "lonely"): _paced}
+    cost = table(found, "A viewer for each run, 10 events a second in each", _CPU, paced, of="runs")
     cost.notes.append("The runs take turns within a tick, like runs that know nothing of each other.")
     yield cost
     yield growth(found, "How the cost of a delivery grows with the runs", "lonely flat", _paced)
@@ -56,7 +58,7 @@ def waiting(scope: Scope) -> Iterator[Table]:
     connect = Table(f"{WAITING:,} viewers connect", "Seconds")
     idle = Table(f"{WAITING:,} viewers wait", "Percent of a core")
     seconds = 20 if scope.is_full else 3
-    for transport, servers in _everybody(scope, plain=scope.is_full).items():
+    for transport, servers in contenders(scope, plain=scope.is_full).items():
         found = {s.name: measured(s, WAITING, Plan(idle_seconds=seconds if s.name == OURS else 0)) for s in servers}
         case = TITLES[transport]
         memory.rows.append(Row(case, {name: o.memory_kb or None for name, o in found.items()}, 1, "memory", case))
@@ -70,13 +72,6 @@ def waiting(scope: Scope) -> Iterator[Table]:
     yield from (memory, connect, idle)
 
 
-def _everybody(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
-    return {transport: contenders(scope, transport, plain=plain, bare=bare) for transport in TITLES}
-
-
-def _latency(found: Outcomes, title: str, goal: str, *, of: str = "viewers") -> Table:
-    takes: Mapping[tuple[str, str], Take] = {
-        (", p50", f"{goal}p50"): lambda outcome: outcome.p50,
-        (", p99", f"{goal}p99"): lambda outcome: outcome.p99,
-    }
+def _latency(found: Outcomes, title: str, goal: str, *, of: str) -> Table:
+    takes: Takes = {(", p50", f"{goal}p50"): lambda o: o.p50, (", p99", f"{goal}p99"): lambda o: o.p99}
     return replace(table(found, title, "Milliseconds", takes, of=of), notes=[])
