@@ -6,11 +6,12 @@ The default takes about five minutes, --full about thirty, on a machine with not
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from bench import build, goals, machine, report
 from bench.report import Results, Section, Table
-from bench.sections import journal, stalled, start, teams, viewers, waits
+from bench.sections import journal, start, teams, viewers, waits
 from bench.servers import OTHER, Checkout
 from bench.suite import Scope, say
 
@@ -20,7 +21,7 @@ SECTIONS: Mapping[str, Callable[[Scope], Iterator[Table]]] = {
     "waiting": viewers.waiting,
     "journal": journal.journal,
     "replay": journal.replay,
-    "stalled": stalled.stalled,
+    "stalled": viewers.stalled,
     "teams": teams.teams,
     "start": start.start,
     "waits": waits.waits,
@@ -32,9 +33,9 @@ EXTRAS = ("waits",)
 def main() -> int:
     options = _options()
     # What needs the network is made while there is one.
-    problems = [build.attempt(make) for make in (build.install, build.programs, machine.raise_descriptor_limit)]
-    for problem in filter(None, [*problems, machine.enter_own_network()]):
-        say(problem)
+    for make in (build.install, partial(build.program, "viewers"), partial(build.program, "floor")):
+        say(build.attempt(make))
+    say(machine.prepare())
     other = Checkout(OTHER, options.server.absolute()) if options.server else None
     found = _all(Scope(options.full, other), options)
     print(f"\n{report.text(found, goals.standing(found.rows))}")

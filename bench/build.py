@@ -48,10 +48,6 @@ def program(name: str) -> Path:
     return made
 
 
-def programs() -> list[Path]:
-    return [program("viewers"), program("floor")]
-
-
 def install() -> None:
     """Install the peers that aren't packages of the project, by their hashes. Raises Unmeasurable."""
     if packages().exists():

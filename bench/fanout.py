@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from bench import build, machine
@@ -38,24 +38,18 @@ class Plan:
     patience: int = 1
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Outcome:
-    """CPU in seconds of the server for a million deliveries, or for all connections (`connect_cpu`); times in ms;
-    memory in KB for each viewer.
+    """`rush`, `single` and `paced` are the server's CPU in seconds for a million deliveries, `p50` and `p99` ms.
+
+    For waiting viewers: `memory` in KB for each of them, seconds to `connect` them all and the server's CPU seconds for
+    it, `connect CPU`, and percent of a core while it is `idle`.
 
     `noise` is the share of the cores' time that other programs used in the worst of the runs that count. `failure`
     says why the rest is missing. `limit` names what else than the server has determined a figure.
     """
 
-    cpu: float = 0
-    single_cpu: float = 0
-    paced_cpu: float = 0
-    p50: float = 0
-    p99: float = 0
-    memory_kb: float = 0
-    connect_seconds: float = 0
-    connect_cpu: float = 0
-    idle_share: float = 0
+    figures: dict[str, float] = field(default_factory=dict[str, float])
     noise: float = 0
     failure: str = ""
     limit: str = ""
@@ -69,29 +63,56 @@ def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome
 
 
 def _measure(server: Server, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    found = outcome.figures
     with warm(server, runs) as (process, how, first):
         before, cpu = machine.memory_kb(process.pid), machine.cpu_seconds(process.pid)
         with watching(process, how, count, first=first) as viewers:
             machine.settle(process.pid)
-            outcome.connect_cpu = machine.cpu_seconds(process.pid) - cpu
-            outcome.memory_kb = max(0.0, machine.memory_kb(process.pid) - before) / count
-            outcome.connect_seconds = viewers.connect_seconds
-            outcome.idle_share = _idle_share(process, plan.idle_seconds)
+            found["connect CPU"] = machine.cpu_seconds(process.pid) - cpu
+            found["memory"] = max(0.0, machine.memory_kb(process.pid) - before) / count
+            found["connect"] = viewers.connect_seconds
+            if plan.idle_seconds:
+                cpu = machine.cpu_seconds(process.pid)
+                time.sleep(plan.idle_seconds)
+                found["idle"] = (machine.cpu_seconds(process.pid) - cpu) / plan.idle_seconds * 100
             _drive(process, viewers, count, runs, plan, outcome)
 
 
 def _drive(process: Running, viewers: Viewers, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
     best = partial(_best, process, viewers, plan, outcome)
     if plan.seconds:
-        outcome.cpu, _ = best(partial(viewers.rush, events_of(viewers.rush, count, plan.seconds)))
+        best("rush", partial(viewers.rush, events_of(viewers.rush, count, plan.seconds)))
     if plan.single_seconds:
         single = partial(viewers.rush, window=1)
-        outcome.single_cpu, _ = best(partial(single, events_of(single, count, plan.single_seconds)))
+        best("single", partial(single, events_of(single, count, plan.single_seconds)))
     if plan.paced_seconds:
         rate = plan.rate or paced_rate(count)
         events = max(10, round(plan.paced_seconds * rate))
-        outcome.paced_cpu, seen = best(partial(viewers.pace, events, rate=rate, parts=min(runs, PARTS)))
-        outcome.p50, outcome.p99 = seen.p50_ms, seen.p99_ms
+        seen = best("paced", partial(viewers.pace, events, rate=rate, parts=min(runs, PARTS)))
+        outcome.figures |= {"p50": seen.p50_ms, "p99": seen.p99_ms}
+
+
+def _best(
+    process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, figure: str, run: Callable[[], Seen]
+) -> Seen:
+    """Keep the CPU of the run that was disturbed least. Returns what its viewers saw."""
+
+    def measure() -> tuple[float, Seen]:
+        cpu = machine.cpu_seconds(process.pid)
+        seen = run()
+        return machine.cpu_seconds(process.pid) - cpu, seen
+
+    most = plan.rushes * plan.patience
+    (cpu, seen), noise = machine.least_disturbed(
+        measure, process.pid, viewers.process.pid, enough=plan.rushes, most=most
+    )
+    outcome.figures[figure] = cpu / max(1, seen.delivered) * 1e6
+    outcome.noise = max(outcome.noise, noise)
+    if seen.late_ms > LATE_MS:
+        outcome.limit = f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
+    elif seen.busy > SATURATED and not seen.p50_ms:  # a generator that paces polls, and is always busy
+        outcome.limit = "sent as much as the generator can read"
+    return seen
 
 
 @contextmanager
@@ -107,13 +128,6 @@ def warm(server: Server, runs: int) -> Generator[tuple[Running, Watching, int]]:
         yield process, how, viewers.first
 
 
-def _idle_share(process: Running, seconds: float) -> float:
-    """The share of a core that the server uses while nothing happens but heartbeats."""
-    cpu = machine.cpu_seconds(process.pid)
-    time.sleep(seconds)
-    return (machine.cpu_seconds(process.pid) - cpu) / seconds if seconds else 0
-
-
 def paced_rate(count: int) -> float:
     """Events a second at which even a slow server keeps up."""
     return 100 if count <= 200 else 10 if count <= 2000 else 2
@@ -126,27 +140,3 @@ def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
         events *= 4
     return round(min(MOST_EVENTS, max(FEWEST_EVENTS, events * seconds / max(seen.seconds, 1e-6))))
-
-
-def _best(
-    process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, run: Callable[[], Seen]
-) -> tuple[float, Seen]:
-    """CPU seconds for a million deliveries, and what was seen, of the run that was disturbed least."""
-
-    def measure() -> tuple[float, Seen]:
-        cpu = machine.cpu_seconds(process.pid)
-        seen = run()
-        return (machine.cpu_seconds(process.pid) - cpu) / max(1, seen.delivered) * 1e6, seen
-
-    pids, most = (process.pid, viewers.pid), plan.rushes * plan.patience
-    found, noise = machine.least_disturbed(measure, *pids, enough=plan.rushes, most=most)
-    outcome.noise = max(outcome.noise, noise)
-    outcome.limit = outcome.limit or _limit(found[1])
-    return found
-
-
-def _limit(seen: Seen) -> str:
-    if seen.late_ms > LATE_MS:
-        return f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
-    is_paced = seen.p50_ms > 0  # by a generator that polls, and is always busy
-    return "sent as much as the generator can read" if seen.busy > SATURATED and not is_paced else ""

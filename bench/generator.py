@@ -18,7 +18,7 @@ class Seen:
     """What all viewers together saw of one run: every event, once, in order. Times of a paced run in ms; else 0.
 
     `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
-    most by which it let an event go later than the pace. Late viewers read their run `replays` times, at so many MB/s.
+    most by which it let an event go later than the pace. Late viewers read `replay_mb_s`.
     """
 
     delivered: int
@@ -27,28 +27,19 @@ class Seen:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     late_ms: float = 0.0
-    replays: int = 0
     replay_mb_s: float = 0.0
-
-
-class Incomplete(Unmeasurable):
-    """Viewers did not see all events, or saw one twice: what this server costs is of no interest."""
 
 
 @dataclass(slots=True)
 class Viewers:
     """`first` is the number of the next event, `connect_seconds` the time in which all viewers connected.
 
-    `rush` and `pace` raise Incomplete.
+    `rush` and `pace` raise Unmeasurable where viewers did not see all events, or saw one twice.
     """
 
     process: subprocess.Popen[str]
     first: int
     connect_seconds: float
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
     def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
         """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
@@ -77,7 +68,7 @@ class Viewers:
         self.first += events
         faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
         if faults:
-            raise Incomplete(f"of {seen['delivered'] + seen['lost']:,} deliveries: {faults}")
+            raise Unmeasurable(f"of {seen['delivered'] + seen['lost']:,} deliveries: {faults}")
         return Seen(**{field.name: seen[field.name] for field in fields(Seen) if field.name in seen})
 
 

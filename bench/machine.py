@@ -17,10 +17,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# The places of idle time and of waits for a disk in a line of /proc/stat.
-_IDLE = (3, 4)
 _TICK = os.sysconf("SC_CLK_TCK")
-_DESCRIPTORS = 65536
 # A round counts as disturbed when other programs used more than this share of the two cores.
 QUIET = 0.06
 _CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
@@ -51,14 +48,10 @@ def settle(pid: int, *, longest: float = 30.0) -> None:
     while time.monotonic() < deadline:
         before = cpu_seconds(pid)
         time.sleep(0.3)
-        if cpu_seconds(pid) - before < 0.006 and not _is_held_up(pid):
+        stats = [stat.read_text().rpartition(")")[2].split() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        # A thread that is ready to run, or waits for a disk, is only held up by other programs.
+        if cpu_seconds(pid) - before < 0.006 and all(stat[0] not in "RD" for stat in stats):
             return
-
-
-def _is_held_up(pid: int) -> bool:
-    """Whether a thread is ready to run, or waits for a disk: other programs may keep it from working."""
-    stats = (folder / "stat" for folder in Path(f"/proc/{pid}/task").iterdir())
-    return any(stat.read_text().rpartition(")")[2].split()[0] in "RD" for stat in stats)
 
 
 def with_noise(measure: Callable[[], T], *pids: int) -> tuple[T, float]:
@@ -71,10 +64,12 @@ def with_noise(measure: Callable[[], T], *pids: int) -> tuple[T, float]:
 
 def _others_seconds(pids: tuple[int, ...]) -> float:
     """Busy seconds of the two cores without those of the measured processes."""
-    stat = Path("/proc/stat").read_text()
-    lines = [re.findall(rf"^cpu{core} (.*)$", stat, re.MULTILINE)[0] for core in set(cores())]
-    ticks = [int(figure) for line in lines for at, figure in enumerate(line.split()[:8]) if at not in _IDLE]
-    return sum(ticks) / _TICK - sum(map(cpu_seconds, pids))
+    ticks = 0
+    for core in set(cores()):
+        figures = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)[0].split()[:8]
+        user, nice, system, _idle, _disk, *interrupts = map(int, figures)
+        ticks += user + nice + system + sum(interrupts)
+    return ticks / _TICK - sum(map(cpu_seconds, pids))
 
 
 def least_disturbed(measure: Callable[[], T], *pids: int, enough: int = 2, most: int = 5) -> tuple[T, float]:
@@ -91,27 +86,20 @@ def least_disturbed(measure: Callable[[], T], *pids: int, enough: int = 2, most:
 def description() -> str:
     """The machine, without its name or its owner."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    processor = ", ".join([platform.machine(), *([model[1].strip()] if model else [])])
+    processor = f"{platform.machine()}, {model[1].strip()}" if model else platform.machine()
     kernel = ".".join(platform.release().split(".")[:2])
-    python, sqlite = platform.python_version(), sqlite3.sqlite_version
-    return f"{os.cpu_count()} cores ({processor}), Linux {kernel}, Python {python}, SQLite {sqlite}"
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores ({processor}), Linux {kernel}, Python {python}, SQLite {sqlite3.sqlite_version}"
 
 
-def raise_descriptor_limit() -> None:
-    """As far as this user may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, max(hard, _DESCRIPTORS)))
-    except (ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def enter_own_network() -> str:
-    """Move this process into a network namespace of its own. Returns what was not possible, if anything.
+def prepare() -> str:
+    """Allow as many descriptors as possible, and enter a network namespace. Returns what was not possible, if anything.
 
     In it nobody else's packets are counted, all ports are free, and congestion control is `reno`: one that paces
     (`bbr`, a common default) makes small writes on loopback wait for its timer.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     system, user = ctypes.CDLL(None), os.getuid()
     if system.unshare(_NEW_NETWORK) != 0:
         if system.unshare(_NEW_USER | _NEW_NETWORK) != 0:  # where any user may have one

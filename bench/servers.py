@@ -33,6 +33,7 @@ ENDLESS = 9_000_000
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL", "PYTHONDONTWRITEBYTECODE")
 # Between two looks whether a server is up: short beside a start, and cheap for a server that starts.
 LOOK_SECONDS = 0.01
+_CHUNKED = "Transfer-Encoding: chunked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,6 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """`start_seconds` are those from exec until it was up."""
-
     server: Server
     process: subprocess.Popen[bytes]
     port: int
@@ -117,11 +116,13 @@ def running(
 ) -> Generator[Running]:
     """Start it, and stop it at the end. Its data is kept only if `data` is given. Raises Unmeasurable."""
     with folder() as own:
-        port = free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
         command, variables = server.command(port, data or own), environment(server.environment)
         with (own / "log").open("wb") as log:
-            began, none = time.perf_counter(), subprocess.DEVNULL
-            process = subprocess.Popen(command, cwd=server.root, env=variables, stdin=none, stdout=log, stderr=log)
+            began = time.perf_counter()
+            process = subprocess.Popen(command, cwd=server.root, env=variables, stdout=log, stderr=log)
         try:
             if on_one_core:
                 os.sched_setaffinity(process.pid, {machine.cores()[0]})
@@ -136,16 +137,6 @@ def running(
             process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-# ---- what is sent to them ----------------------------------------------------------------------------------
-
-
 def head(method: str, path: str, port: int, *headers: str) -> str:
     """The head of a request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers, "", ""])
@@ -156,10 +147,6 @@ def _watch(transport: Transport, path: str, port: int) -> str:
         return head("GET", path, port, "Accept: text/event-stream")
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3; nobody checks that it is random
     return head("GET", path, port, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key)
-
-
-def _control(path: str, port: int) -> str:
-    return head("POST", path, port, "Transfer-Encoding: chunked")
 
 
 def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http.client.HTTPResponse:
@@ -181,8 +168,6 @@ def state(port: int, run_id: str) -> str:
     """The state of a run in our server."""
     return str(json.load(request(port, f"/runs/{run_id}"))["state"])
 
-
-# ---- ours --------------------------------------------------------------------------------------------------
 
 OURS, PLAIN, OTHER = "askstream", "askstream, plain ASGI", "other checkout"
 MEMORY = "askstream, journal in memory"
@@ -240,12 +225,12 @@ def ours(
 
     def prepare(port: int, runs: int) -> Watching:
         ids = start_runs(port, runs, ENDLESS)
-        if transport == "sse":
-            requests, greetings = [_watch("sse", f"/runs/{run}/events?after=latest", port) for run in ids], list[str]()
-        else:
-            greetings = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
-            requests = [_watch("websocket", "/ws", port)]
-        return Watching(requests=requests, greetings=greetings, control=_control(CONTROL_PATH, port))
+        is_sse = transport == "sse"
+        paths = [f"/runs/{run}/events?after=latest" for run in ids] if is_sse else ["/ws"]
+        requests = [_watch(transport, path, port) for path in paths]
+        subscribe = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
+        greetings = [] if is_sse else subscribe
+        return Watching(requests=requests, greetings=greetings, control=head("POST", CONTROL_PATH, port, _CHUNKED))
 
     return Server(
         name=PLAIN if plain else MEMORY if journal == "memory" else checkout.name,
@@ -257,13 +242,10 @@ def ours(
     )
 
 
-# ---- peers -------------------------------------------------------------------------------------------------
-
-
 def _peer(name: str, path: str, transport: Transport = "sse", command: Command | None = None) -> Server:
     def prepare(port: int, runs: int) -> Watching:
         requests = [_watch(transport, f"/{path}/{run}", port) for run in range(runs)]
-        return Watching(requests=requests, control=_control("/control", port))
+        return Watching(requests=requests, control=head("POST", "/control", port, _CHUNKED))
 
     variables = {"PYTHONPATH": str(build.packages())}
     return Server(name=name, transport=transport, command=command or _uvicorn, prepare=prepare, environment=variables)

@@ -1,7 +1,7 @@
 """Which servers are measured beside each other, and how outcomes become rows of a table."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,11 +12,8 @@ from bench.servers import BARE, FLOOR, Checkout, Server, Transport
 
 TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 
-Outcomes: TypeAlias = Mapping[tuple[Transport, int], Mapping[str, Outcome]]
+Outcomes: TypeAlias = dict[tuple[Transport, int], Mapping[str, Outcome]]
 """For each transport and number of viewers an outcome of each server."""
-Take: TypeAlias = Callable[[Outcome], float]
-Takes: TypeAlias = Mapping[tuple[str, str], Take]
-"""For each figure: what follows the case's name, and the goal's first word."""
 
 NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
 
@@ -34,7 +31,8 @@ class Scope:
 
 
 def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    if text:
+        print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
@@ -64,37 +62,40 @@ def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, r
     }
 
 
-def table(found: Outcomes, title: str, unit: str, takes: Takes, *, of: str) -> Table:
-    """A row for each case and each of `takes`."""
-    result = Table(title, unit, notes=list(_notes(found)))
+def each(outcomes: Mapping[str, Outcome], figure: str) -> Mapping[str, float | None]:
+    """The figure of each server."""
+    return {name: outcome.figures.get(figure) for name, outcome in outcomes.items()}
+
+
+def table(found: Outcomes, title: str, unit: str, rows: Mapping[str, tuple[str, str]], *, of: str) -> Table:
+    """For each case and each of `rows` a row: what follows the case's name; its figure and its goal's first words."""
+    result = Table(title, unit, notes=notes(found))
     for (transport, count), outcomes in found.items():
-        for (suffix, goal), take in takes.items():
-            figures = {name: take(outcome) or None for name, outcome in outcomes.items()}
+        for suffix, (figure, goal) in rows.items():
             case = f"{TITLES[transport]}, {count:,} {of}{suffix}"
-            result.rows.append(Row(case, figures, goal=f"{goal} {count}", of=TITLES[transport]))
+            result.rows.append(Row(case, each(outcomes, figure), goal=f"{goal} {count}", of=TITLES[transport]))
     return result
 
 
-def growth(found: Outcomes, title: str, goal: str, take: Take) -> Table:
+def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
     """The figure at the largest number beside that at the smallest; 1 is flat."""
     counts = [count for _, count in found]
     near, far = min(counts), max(counts)
     result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
     for transport, case in TITLES.items() if near != far else ():
-        small, large = found[transport, near], found[transport, far]
-        both = [name for name in small if name in large and take(small[name]) and take(large[name])]
-        figures = {name: take(large[name]) / take(small[name]) for name in both}
+        small, large = each(found[transport, near], figure), each(found[transport, far], figure)
+        figures = {name: more / less for name, less in small.items() if less and (more := large.get(name))}
         result.rows.append(Row(case, figures, goal=goal, of=case))
     return result
 
 
-def _notes(found: Outcomes) -> Iterator[str]:
+def notes(found: Outcomes) -> list[str]:
+    """What a reader must know of the figures."""
+    result: list[str] = []
     for (transport, count), outcomes in found.items():
         for name, outcome in outcomes.items():
             case = f"{name}, {TITLES[transport]}, {count:,}"
-            if outcome.failure:
-                yield f"{case}: failed, {outcome.failure}."
-            if outcome.noise > machine.QUIET:
-                yield NOISY
-            elif outcome.limit:
-                yield f"{case}: {outcome.limit}."
+            result += [f"{case}: failed, {outcome.failure}."] if outcome.failure else []
+            result += [NOISY] if outcome.noise > machine.QUIET else []
+            result += [f"{case}: {outcome.limit}."] if outcome.limit and outcome.noise <= machine.QUIET else []
+    return result

@@ -32,7 +32,7 @@
 enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64 };
 enum { CONTROL = 1 << 30, COMMANDS };   /* in the epoll set, beside the viewers' numbers */
 enum { CLOSE = 8, PING = 9, PONG = 0x8a, TEXT = 0x81 };
-enum { MOMENT = 200000000 };            /* ns between two looks whether the server has fallen silent */
+enum { SECOND = 1000000000, MOMENT = SECOND / 5 };  /* MOMENT: between two looks whether the server has fallen silent */
 /* The generator sleeps so long between two rounds of reads. Else each event would wake it, at the server's cost. */
 enum { NAP = 500000 };
 
@@ -52,19 +52,18 @@ static char **requests, **greetings, *late_request, read_buffer[READ_BYTES + 1];
 
 static uint64_t first, events, completed, allowed;     /* completed: all viewers have them */
 static uint64_t delivered, gaps, repeats, closed, open_viewers, bytes_in;
-static uint64_t notices, is_released;                  /* notices of what a viewer misses */
 static uint32_t *seen;                                 /* viewers that have event first + i */
 static uint32_t *latencies;                            /* in 0.1 us */
 static uint64_t latency_count, read_at;
 static double rate;                                    /* above 0 while a paced run polls without sleeping */
 static uint64_t began, parts, ticks, delayed, idle_ns;
 static uint64_t late_events, late_due, late_began, late_pause;  /* late_due 0: it is reading, or unwanted */
-static uint64_t late_bytes, replays, replay_bytes, replay_ns;
+static uint64_t late_bytes, replay_bytes, replay_ns;
 
 static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
 static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
@@ -74,8 +73,6 @@ static void *zeros(uint64_t count, size_t bytes) {
     if (!memory) errx(1, "out of memory");
     return memory;
 }
-
-/* ---- events ------------------------------------------------------------------------------------------------- */
 
 static uint64_t digits(const char *text, int count) {
     uint64_t value = 0;
@@ -120,8 +117,6 @@ static void scan(viewer *v, const char *p, size_t n) {
     }
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------- */
-
 static void watch(int fd, int who) {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)who};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) err(1, "epoll_ctl");
@@ -154,7 +149,6 @@ static void end(viewer *v) {
     late_due = now() + late_pause;
     replay_ns += now() - late_began;
     replay_bytes += late_bytes;
-    replays++;
 }
 
 /* A masked frame, as clients must send them; the mask is 0, so that the payload stays readable. */
@@ -204,14 +198,8 @@ static void take(viewer *v) {
     }
     *(v == late ? &late_bytes : &bytes_in) += (uint64_t)n;
     if (rate > 0) read_at = now();
-    if (is_released) notices += memmem(read_buffer, (size_t)n, "\"gap\"", 5) != NULL;
     if (is_websocket && v != late) take_frames(v, read_buffer, (size_t)n);
     else scan(v, read_buffer, (size_t)n);
-}
-
-static void on_control(void) {
-    ssize_t n = recv(control, read_buffer, READ_BYTES, 0);
-    errx(1, "the control connection was answered: %.*s", (int)n, read_buffer);
 }
 
 /* Always 16 bytes, so that it is one chunk of a chunked request too, as which HTTP servers read it. */
@@ -223,22 +211,20 @@ static void allow(uint64_t number, uint64_t part) {
 }
 
 /* Handles what has come, or comes within the time; -1 waits for ever. Returns whether a command is there. */
-static int pump(int64_t timeout_ns) {
+static int pump(long timeout_ns) {
     static struct epoll_event ready[1024];
-    struct timespec wait = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     uint64_t start = now();
-    int count = epoll_pwait2(epoll, ready, 1024, timeout_ns < 0 ? NULL : &wait, NULL), has_command = 0;
+    int count = epoll_pwait2(epoll, ready, 1024, timeout_ns < 0 ? NULL : &(struct timespec){0, timeout_ns}, NULL);
+    int has_command = 0;
     if (rate > 0 && count == 0) idle_ns += now() - start;
     for (int i = 0; i < count; i++) {
         int who = (int)ready[i].data.u64;
-        if (who == CONTROL) on_control();
+        if (who == CONTROL) errx(1, "the server refused or closed the control connection");
         else if (who == COMMANDS) has_command = 1;
         else take(&viewers[who]);
     }
     return has_command;
 }
-
-/* ---- one run ------------------------------------------------------------------------------------------------ */
 
 static int compare(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -254,8 +240,7 @@ static void report(uint64_t expected, double seconds, double busy) {
         double p50 = latencies[(latency_count - 1) / 2], p99 = latencies[(uint64_t)((double)(latency_count - 1) * .99)];
         printf(",\"p50_ms\":%.4f,\"p99_ms\":%.4f", p50 / 1e4, p99 / 1e4);
     }
-    if (replays)
-        printf(",\"replays\":%lu,\"replay_mb_s\":%.2f", replays, (double)replay_bytes * 1e3 / (double)replay_ns);
+    if (replay_ns) printf(",\"replay_mb_s\":%.2f", (double)replay_bytes * 1e3 / (double)replay_ns);
     puts("}");
     fflush(stdout);
 }
@@ -264,16 +249,13 @@ static void report(uint64_t expected, double seconds, double busy) {
 static void release(int stalled) {
     uint64_t before = delivered, was_closed = closed, last = now(), last_bytes = bytes_in;
     for (int i = 0; i < stalled; i++) watch(viewers[i].fd, i);
-    notices = 0;
-    is_released = 1;
-    while (now() - last < 2000000000u) {
+    while (now() - last < 2ull * SECOND) {
         pump(MOMENT);
         if (bytes_in != last_bytes) last = now();
         last_bytes = bytes_in;
     }
-    is_released = 0;
-    printf("{\"caught_up\":%lu,\"of\":%lu,\"closed\":%lu,\"notices\":%lu}\n",
-           delivered - before, (uint64_t)stalled * events, closed - was_closed, notices);
+    printf("{\"caught_up\":%lu,\"of\":%lu,\"closed\":%lu}\n",
+           delivered - before, (uint64_t)stalled * events, closed - was_closed);
     fflush(stdout);
 }
 
@@ -301,8 +283,8 @@ static void refill(uint64_t window) {
 
 /* Until all have everything; or an event has gone amiss, or nothing has come for a while, which is no result. */
 static uint64_t run_all(uint64_t reading, uint64_t window) {
-    uint64_t last = began, last_delivered = 0, silence = (uint64_t)((rate > 0 ? 10 + 2 / rate : 20) * 1e9);
-    while (completed < events && now() - last < silence && !gaps && !repeats && !closed) {
+    uint64_t last = began, last_delivered = 0;
+    while (completed < events && now() - last < 20ull * SECOND && !gaps && !repeats && !closed) {
         if (rate > 0) tick();
         else refill(window);
         pump(rate > 0 ? 0 : MOMENT);
@@ -322,7 +304,7 @@ static void run(const char *line) {
     free(latencies);
     seen = zeros(events, sizeof *seen);
     latencies = zeros(rate > 0 ? events * (uint64_t)viewer_count : 1, sizeof *latencies);
-    delivered = gaps = repeats = closed = completed = latency_count = replays = replay_bytes = replay_ns = 0;
+    delivered = gaps = repeats = closed = completed = latency_count = replay_bytes = replay_ns = 0;
     idle_ns = ticks = delayed = 0;
     for (int i = 0; i < stalled; i++) epoll_ctl(epoll, EPOLL_CTL_DEL, viewers[i].fd, NULL);
     uint64_t expected = open_viewers - (uint64_t)stalled, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
@@ -339,8 +321,6 @@ static void run(const char *line) {
     if (stalled) release(stalled);
     first += events;
 }
-
-/* ---- start -------------------------------------------------------------------------------------------------- */
 
 /* Reads the head of the response and nothing else, and sends the greeting. */
 static void greet(int who) {

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import uvloop
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Team
 from autogen_agentchat.messages import ModelClientStreamingChunkEvent
@@ -94,16 +95,9 @@ async def _run(took: list[float]) -> None:
             took += delays(item.content)
 
 
-def main() -> None:
+if __name__ == "__main__":
     first = sys.argv.pop(1)
     if first == "stream":
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(stream(*map(int, sys.argv[1:])))
+        uvloop.run(stream(*map(int, sys.argv[1:])))
     else:
         serve(first)
-
-
-if __name__ == "__main__":
-    main()

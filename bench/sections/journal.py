@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ from bench.build import Unmeasurable
 from bench.events import AGENT, envelope
 from bench.generator import Seen, watching
 from bench.goals import SQLITE, UNDISTURBED
-from bench.ours import CONTROL_PATH
 from bench.report import Row, Table
 from bench.servers import FLOOR, OURS, Running, Transport, Watching
 from bench.suite import TITLES, Scope, say
@@ -28,9 +26,6 @@ RUNS = 500
 REPLAYED = 10_000
 # Between the end of one replay and the start of the next: replays fill a good part of the time, but not all of it.
 PAUSE_MS = 100
-
-
-# ---- appends -----------------------------------------------------------------------------------------------
 
 
 def journal(scope: Scope) -> Iterator[Table]:
@@ -46,19 +41,15 @@ def journal(scope: Scope) -> Iterator[Table]:
 
 
 def _rate(entries: list[Entry]) -> float:
-    with servers.folder() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        seconds = runner.run(_appends(f"sqlite:///{folder / 'journal.db'}", entries))
-    return RUNS * len(entries) / seconds
+    with servers.folder() as folder:
+        return RUNS * len(entries) / uvloop.run(_appends(f"sqlite:///{folder / 'journal.db'}", entries))
 
 
 async def _appends(address: str, entries: list[Entry]) -> float:
     """Seconds, without those in which the runs are created."""
     journal = open_journal(address, synchronous="normal")
-    names = list(map(str, range(RUNS)))
-    records = [
-        RunRecord(run_id=name, principal="bench", session_id=name, question="?", model="none", created_at=0.0)
-        for name in names
-    ]
+    record = RunRecord(run_id="", principal="bench", session_id="", question="?", model="none", created_at=0.0)
+    records = [replace(record, run_id=str(run), session_id=str(run)) for run in range(RUNS)]
     for record in records:
         await journal.create(record, [])
     began = time.perf_counter()
@@ -91,9 +82,6 @@ def _bare_rate(entries: list[Entry]) -> float:
         return RUNS * len(entries) / (time.perf_counter() - began)
 
 
-# ---- replays -----------------------------------------------------------------------------------------------
-
-
 def replay(scope: Scope) -> Iterator[Table]:
     """A late viewer reads a run that has ended, alone and while others watch a live one."""
     speed = Table(f"A late viewer reads {REPLAYED:,} events over HTTP", "MB a second", better="more")
@@ -121,45 +109,40 @@ def replays(
     ours = servers.ours(transport, journal=kind)
     with servers.running(replace(ours, environment={**ours.environment, **(extra or {})})) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
-        alone, first = _alone(process, how, first=REPLAYED)
-        with watching(process, how, live, first=first) as viewers:
-            machine.settle(process.pid)
-            rate, pids = fanout.paced_rate(live), (process.pid, viewers.pid)
-            pace = partial(viewers.pace, max(10, round(seconds * rate)), rate=rate)
-            quiet, _ = machine.least_disturbed(pace, *pids)
-            beside, _ = machine.least_disturbed(partial(pace, late_pause_ms=PAUSE_MS), *pids)
-    return alone, quiet, beside
+        alone, first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
+        quiet, first = _paced(process, how, live, first, seconds, 0)
+        beside, _ = _paced(process, how, live, first, seconds, PAUSE_MS)
+    return alone.replay_mb_s, quiet, beside
+
+
+def _paced(process: Running, how: Watching, live: int, first: int, seconds: float, pause_ms: int) -> tuple[Seen, int]:
+    """Live viewers, and late ones if there is a pause between them. Also the number of the next event.
+
+    A single live viewer gets one event a second, so that a late one is as good as alone.
+    """
+    rate = fanout.paced_rate(live) if live > 1 else 1
+    with watching(process, how, live, first=first) as viewers:
+        machine.settle(process.pid)
+        pace = partial(viewers.pace, max(2, round(seconds * rate)), rate=rate, late_pause_ms=pause_ms)
+        return machine.least_disturbed(pace, process.pid, viewers.process.pid)[0], viewers.first
 
 
 def _floor() -> float:
     """The C loop: the same bytes from its memory with as few system calls as possible."""
     with servers.running(FLOOR) as process:
-        return _alone(process, _late("/late", process, process.server.prepare(process.port, 1)), first=0)[0]
-
-
-def _alone(process: Running, how: Watching, *, first: int) -> tuple[float, int]:
-    """One replay after another beside one event a second. MB a second, and the number of the next event."""
-    with watching(process, how, 1, first=first) as viewers:
-        machine.settle(process.pid)
-        pace = partial(viewers.pace, 2, rate=1, late_pause_ms=PAUSE_MS // 5)
-        return machine.least_disturbed(pace, process.pid, viewers.pid)[0].replay_mb_s, viewers.first
+        how = _late("/late", process, process.server.prepare(process.port, 1))
+        return _paced(process, how, 1, 0, 2, PAUSE_MS // 5)[0].replay_mb_s
 
 
 def _ended_run(process: Running, how: Watching) -> Watching:
     """Let the live run and one more publish REPLAYED events; the other one ends with them."""
     [run_id] = servers.start_runs(process.port, 1, REPLAYED)
-    with socket.create_connection(("127.0.0.1", process.port)) as control:
-        line = f"upto {REPLAYED:07d}.00\n"
-        control.sendall(
-            (servers.head("POST", CONTROL_PATH, process.port, f"Content-Length: {len(line)}") + line).encode()
-        )
-        control.recv(1024)
-    for _ in range(600):
-        if servers.state(process.port, run_id) == "completed":
-            machine.settle(process.pid)
-            return _late(f"/runs/{run_id}/events", process, how)
-        time.sleep(0.1)
-    raise Unmeasurable("the run to be replayed did not end within a minute")
+    with watching(process, how, 1) as viewers:
+        viewers.rush(REPLAYED)
+    machine.settle(process.pid)
+    if servers.state(process.port, run_id) != "completed":
+        raise Unmeasurable("the run to be replayed did not end")
+    return _late(f"/runs/{run_id}/events", process, how)
 
 
 def _late(path: str, process: Running, how: Watching) -> Watching:

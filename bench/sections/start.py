@@ -3,7 +3,8 @@
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import servers
@@ -16,42 +17,41 @@ from bench.writers import QUESTION, quantiles
 
 _LIBRARIES = "import autogen_agentchat.agents, autogen_agentchat.teams, autogen_ext.models.openai"
 _FOLDERS = ("empty folder", "used folder")
-HEALTH, TURN, MEANWHILE, HELP = "health", "cold", "meanwhile", "help"
 
 
 def start(scope: Scope) -> Iterator[Table]:
     """All starts take turns, so that a busy minute hits each of them."""
     say("start-up")
     rounds = [_round(scope) for _ in range(8 if scope.is_full else 4)][1:]  # the first one compiles
-    best = {key: min(found[key] for found in rounds) for key in rounds[0]}  # what disturbs a start only adds to it
-    names = [checkout.name for checkout in scope.checkouts]
-    table = Table("Start-up", "Seconds")
-    turns = Table("A question that is asked as soon as /health answers", "Seconds until the first agent's turn")
-    meanwhile = Table("/health while the first question waits", "Milliseconds, p99")
-    for folder in _FOLDERS:
-        at = {key: {name: best[name, key, folder] for name in names} for key in (HEALTH, TURN, MEANWHILE)}
-        case = f"`askstream serve` until /health answers, {folder}"
-        table.rows.append(Row(case, {**at[HEALTH], STARLETTE: best[STARLETTE, "", ""]}, 2, HEALTH, folder))
-        turns.rows.append(Row(folder, {**at[TURN], IMPORT: best[IMPORT, "", ""]}, 2, TURN, folder))
-        meanwhile.rows.append(Row(folder, at[MEANWHILE], 1, MEANWHILE, folder))
-    helped = {**{name: best[name, HELP, ""] for name in names}, PYTHON: best[PYTHON, "", ""]}
-    table.rows.append(Row("`askstream --help`", helped, 2, HELP))
-    yield from (table, turns, meanwhile)
+    tables = {
+        "health": Table("`askstream serve` until /health answers", "Seconds"),
+        "cold": Table("A question that is asked as soon as /health answers", "Seconds until the first agent's turn"),
+        "meanwhile": Table("/health while the first question waits", "Milliseconds, p99"),
+        "help": Table("`askstream --help`", "Seconds"),
+    }
+    for (key, folder), figures in rounds[0].items():
+        # What disturbs a start only adds to it.
+        best = {name: min(found[key, folder][name] for found in rounds) for name in figures}
+        tables[key].rows.append(Row(folder, best, 2, key, folder))
+    yield from tables.values()
 
 
-def _round(scope: Scope) -> dict[tuple[str, str, str], float]:
-    """Who, what, in which folder: seconds, and milliseconds for /health meanwhile."""
-    found = {(PYTHON, "", ""): _run(servers.python("-c", "pass"))}
-    found[IMPORT, "", ""] = _run(servers.python("-c", _LIBRARIES)) - found[PYTHON, "", ""]
-    with servers.running(STREAMING, is_up=servers.answers, on_one_core=False) as peer:
-        found[STARLETTE, "", ""] = peer.start_seconds
+def _round(scope: Scope) -> Mapping[tuple[str, str], dict[str, float]]:
+    """For what was measured in which folder the figure of each server."""
+    found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for checkout in scope.checkouts:
-        found[checkout.name, HELP, ""] = _run([str(checkout.program("askstream")), "--help"])
+        found["help", ""][checkout.name] = _run([str(checkout.program("askstream")), "--help"])
         with servers.folder() as data:
             for folder in _FOLDERS:
                 figures = _first_question(checkout, data)
-                keys = [(checkout.name, key, folder) for key in (HEALTH, TURN, MEANWHILE)]
-                found |= dict(zip(keys, figures, strict=True))
+                for key, figure in zip(("health", "cold", "meanwhile"), figures, strict=True):
+                    found[key, folder][checkout.name] = figure
+    found["help", ""][PYTHON] = python = _run(servers.python("-c", "pass"))
+    imports = _run(servers.python("-c", _LIBRARIES)) - python
+    with servers.running(STREAMING, is_up=servers.answers, on_one_core=False) as peer:
+        for folder in _FOLDERS:
+            found["health", folder][STARLETTE] = peer.start_seconds
+            found["cold", folder][IMPORT] = imports
     return found
 
 
@@ -74,14 +74,14 @@ def _first_question(checkout: Checkout, data: Path) -> tuple[float, float, float
         first_turn = time.perf_counter() - began
         done.set()
         watcher.join()
-    return process.start_seconds, first_turn, quantiles(answered)[1] * 1e3
+    return process.start_seconds, first_turn, quantiles(answered)[1]
 
 
 def _watch(port: int, done: threading.Event, took: list[float]) -> None:
     while not done.wait(LOOK_SECONDS) or len(took) < 2:
         began = time.perf_counter()
         if servers.answers(port):
-            took.append(time.perf_counter() - began)
+            took.append((time.perf_counter() - began) * 1e3)
 
 
 def _await_first_turn(port: int) -> None:

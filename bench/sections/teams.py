@@ -64,18 +64,15 @@ def teams(scope: Scope) -> Iterator[Table]:
     delay = Table("How long a piece of text is on its way", "Milliseconds")
     spoken = Shape(runs=10 if scope.is_full else 3, agents=3, pieces=50)
     found = compared(scope.checkouts, spoken, rounds=3)
-    cost.rows.append(Row(f"3 agents, 50 pieces each, {spoken.runs} runs", _each(found, lambda c: c.cpu), goal="run"))
+    cpu = {name: each.cpu for name, each in found.items()}
+    cost.rows.append(Row(f"3 agents, 50 pieces each, {spoken.runs} runs", cpu, goal="run"))
     written = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
     found = compared(scope.checkouts, written, rounds=1)
-    case = f"200 pieces, 20 a second, {written.runs} runs"
-    cost.rows.append(Row(case, _each(found, lambda c: c.cpu), goal="written"))
-    delay.rows.append(Row(f"{case}, p50", _each(found, lambda c: c.p50)))
-    delay.rows.append(Row(f"{case}, p99", _each(found, lambda c: c.p99), goal="delay" if scope.is_full else ""))
+    case, goal = f"200 pieces, 20 a second, {written.runs} runs", "delay" if scope.is_full else ""
+    cost.rows.append(Row(case, {name: each.cpu for name, each in found.items()}, goal="written"))
+    delay.rows.append(Row(f"{case}, p50", {name: each.p50 for name, each in found.items()}))
+    delay.rows.append(Row(f"{case}, p99", {name: each.p99 for name, each in found.items()}, goal=goal))
     yield from (cost, delay, _first_events(scope))
-
-
-def _each(found: Mapping[str, Cost], take: Callable[[Cost], float]) -> Mapping[str, float]:
-    return {name: take(cost) for name, cost in found.items()}
 
 
 def compared(checkouts: Iterable[Checkout], shape: Shape, *, rounds: int) -> Mapping[str, Cost]:
@@ -123,9 +120,6 @@ def _in_process(shape: Shape, rounds: int) -> list[Cost]:
     if process.returncode:
         raise Unmeasurable("AutoGen's process failed; its reason is on standard error")
     return [shape.cost(*json.loads(line)) for line in lines]
-
-
-# ---- first events ------------------------------------------------------------------------------------------
 
 
 def _first_events(scope: Scope) -> Table:

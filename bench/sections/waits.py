@@ -54,11 +54,11 @@ def _server(extra: Mapping[str, str], journal: Journal = "sqlite") -> Server:
 
 def _lonely(seconds: float, extra: Mapping[str, str]) -> float:
     plan = Plan(paced_seconds=2 * seconds, rate=10, rushes=2, patience=2)
-    return measured(_server(extra), 1000, plan, runs=1000).paced_cpu
+    return measured(_server(extra), 1000, plan, runs=1000).figures["paced"]
 
 
 def _rush(seconds: float, viewers: int, journal: Journal, extra: Mapping[str, str]) -> float:
-    return measured(_server(extra, journal), viewers, Plan(seconds=seconds, rushes=2, patience=2)).cpu
+    return measured(_server(extra, journal), viewers, Plan(seconds=seconds, rushes=2, patience=2)).figures["rush"]
 
 
 def _live_p99(seconds: float, extra: Mapping[str, str]) -> float:
