@@ -21,8 +21,6 @@ from bench.events import PARTS, Allowance, envelope
 
 # Seconds between two transactions, as in our journal.
 PACE = 0.002
-# As our server has it.
-BACKLOG = 2048
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TABLE = "CREATE TABLE events (place INTEGER PRIMARY KEY, run INTEGER, id INTEGER, line BLOB)"
 
@@ -38,16 +36,9 @@ class Log:
         self._free_at = 0.0
         self.allowance = Allowance()
         self.viewers: dict[int, list[asyncio.Transport]] = {}
-        self._publishing: set[asyncio.Task[None]] = set()
+        self.publishing: list[asyncio.Task[None]] = []
 
-    def watch(self, run: int, viewer: asyncio.Transport) -> None:
-        """The run begins when it is watched for the first time."""
-        if run not in self.viewers:
-            self.viewers[run] = []
-            self._publishing.add(asyncio.create_task(self._publish(run)))
-        self.viewers[run].append(viewer)
-
-    async def _publish(self, run: int) -> None:
+    async def publish(self, run: int) -> None:
         async for number in self.allowance.numbers(run % PARTS):
             self._rows.append((run, number + 1, orjson.dumps(envelope(number))))
             if len(self._rows) == 1:
@@ -67,11 +58,11 @@ class Log:
 
 
 class Client(asyncio.Protocol):
-    """Watches a run, or is the control connection."""
+    """Watches a run, which begins with its first viewer; or is the control connection."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._run: int | None = None
+        self._watched: list[asyncio.Transport] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -80,18 +71,22 @@ class Client(asyncio.Protocol):
         if not data.startswith(b"GET /watch/"):
             self._log.allowance.feed(data)
             return
-        self._run = int(data.split(b" ", 2)[1].rpartition(b"/")[2])
+        run = int(data.split(b" ", 2)[1].rpartition(b"/")[2])
+        if run not in self._log.viewers:
+            self._log.viewers[run] = []
+            self._log.publishing.append(asyncio.create_task(self._log.publish(run)))
+        self._watched = self._log.viewers[run]
+        self._watched.append(self._transport)
         self._transport.write(_HEAD)
-        self._log.watch(self._run, self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._run is not None:
-            self._log.viewers[self._run].remove(self._transport)
+        if self._watched:
+            self._watched.remove(self._transport)
 
 
 async def main(port: int, folder: Path) -> None:
     log = Log(folder / "bare.db")
-    server = await asyncio.get_running_loop().create_server(lambda: Client(log), "127.0.0.1", port, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(lambda: Client(log), "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 

@@ -8,10 +8,11 @@
 #include <err.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,54 +60,52 @@ static void replay(int fd) {
         for (unsigned long i = 0; i < LATE_EVENTS; i++) n += (size_t)make_block(all + n, i);
     }
     for (ssize_t m; sent < n && (m = send(fd, all + sent, n - sent, MSG_NOSIGNAL)) > 0;) sent += (size_t)m;
-    shutdown(fd, SHUT_WR);
 }
 
-/* The generator sends each of its words at once, and loopback cuts none. */
+/* The request of a viewer, or of a late one. */
 static void take(int fd, const char *text) {
-    int run, part;
-    unsigned long limit;
-    if (!strncmp(text, "GET /late", 9)) replay(fd);
-    else if (sscanf(text, "GET /watch/%d", &run) == 1 && run >= 0 && run < MOST && count < MOST) {
+    int run;
+    if (sscanf(text, "GET /watch/%d", &run) == 1 && run >= 0 && run < MOST && count < MOST) {
         has_runs |= run > 0;
         viewers[count].run = run;
         viewers[count++].fd = fd;
         send(fd, HEAD, sizeof HEAD - 1, MSG_NOSIGNAL);
-    } else
-        while ((text = strstr(text, "upto ")) && sscanf(text, "upto %lu.%d", &limit, &part) == 2) {
-            allow(limit, part);
-            text++;
-        }
+        return;
+    }
+    if (!strncmp(text, "GET /late", 9)) replay(fd);
+    close(fd);
+}
+
+/* The generator sends each limit at once, and loopback cuts none. At the end all its viewers are gone, too. */
+static int on_control(int fd) {
+    static char text[65536];
+    unsigned long limit;
+    int part;
+    ssize_t n = recv(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    for (char *p = text; (p = strstr(p, "upto ")) && sscanf(p, "upto %lu.%d", &limit, &part) == 2; p++)
+        allow(limit, part);
+    if (n > 0) return fd;
+    while (count) close(viewers[--count].fd);
+    close(fd);
+    return -1;
 }
 
 int main(int argc, char **argv) {
-    static char text[65536];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    address.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 0));
-    int listening = socket(AF_INET, SOCK_STREAM, 0), one = 1, epoll = epoll_create1(0);
+    char text[4096];
+    struct sockaddr_in address = {AF_INET, htons((uint16_t)atoi(argv[argc - 1])), {htonl(INADDR_LOOPBACK)}, {0}};
+    int listening = socket(AF_INET, SOCK_STREAM, 0), one = 1;
     setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(listening, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  /* accepted sockets inherit it */
     if (bind(listening, (void *)&address, sizeof address) || listen(listening, 4096)) err(1, "listen");
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = listening}, ready[256];
-    epoll_ctl(epoll, EPOLL_CTL_ADD, listening, &event);
-    for (;;) {
-        int n = epoll_wait(epoll, ready, 256, -1);
-        for (int i = 0; i < n; i++) {
-            int fd = ready[i].data.fd;
-            if (fd == listening) {
-                event.data.fd = accept(listening, NULL, NULL);
-                epoll_ctl(epoll, EPOLL_CTL_ADD, event.data.fd, &event);
-                continue;
-            }
-            ssize_t got = recv(fd, text, sizeof text - 1, 0);
-            text[got > 0 ? got : 0] = 0;
-            if (got > 0) {
-                take(fd, text);
-                continue;
-            }
-            for (int v = 0; v < count; v++)
-                if (viewers[v].fd == fd) viewers[v] = viewers[--count];
-            close(fd);
-        }
+    for (struct pollfd ready[] = {{listening, POLLIN, 0}, {-1, POLLIN, 0}}; poll(ready, 2, -1) > 0;) {
+        if (ready[1].revents) ready[1].fd = on_control(ready[1].fd);
+        if (!ready[0].revents) continue;
+        int fd = accept(listening, NULL, NULL);
+        ssize_t n = recv(fd, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = 0;
+        if (!strncmp(text, "POST", 4)) ready[1].fd = fd;
+        else take(fd, text);
     }
+    return 0;
 }

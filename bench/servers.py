@@ -38,10 +38,7 @@ _CHUNKED = "Transfer-Encoding: chunked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """What the generator sends: viewer i sends `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it.
-
-    `late` is the request of a viewer that comes later and reads a run of `late_events` events that has ended.
-    """
+    """What the generator sends, as viewers.c describes it: viewer i sends `requests[i % n]` and `greetings[i % n]`."""
 
     requests: list[str]
     greetings: list[str] = field(default_factory=list[str])
@@ -85,7 +82,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def folder() -> Generator[Path]:
-    """A new folder. Nobody needs what is in it at the end."""
+    """A folder that is removed at the end."""
     path = Path(tempfile.mkdtemp(prefix="askstream-bench-"))
     try:
         yield path
@@ -153,8 +150,8 @@ def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http
     """The answer to a GET, or to a POST of `body`, over a connection of its own. Raises OSError, HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": "application/json", "Connection": "close"}
-    text = None if body is None else json.dumps(body)
-    connection.request("GET" if body is None else "POST", path, text, headers)
+    method, text = ("GET", None) if body is None else ("POST", json.dumps(body))
+    connection.request(method, path, text, headers)
     return connection.getresponse()
 
 

@@ -32,9 +32,9 @@
 enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64 };
 enum { CONTROL = 1 << 30, COMMANDS };   /* in the epoll set, beside the viewers' numbers */
 enum { CLOSE = 8, PING = 9, PONG = 0x8a, TEXT = 0x81 };
-enum { SECOND = 1000000000, MOMENT = SECOND / 5 };  /* MOMENT: between two looks whether the server has fallen silent */
-/* The generator sleeps so long between two rounds of reads. Else each event would wake it, at the server's cost. */
-enum { NAP = 500000 };
+/* ns. MOMENT is the time between two looks whether the server has fallen silent, NAP the generator's sleep between two
+ * rounds of reads: else each event would wake it, at the server's cost. */
+enum { SECOND = 1000000000, MOMENT = SECOND / 5, NAP = SECOND / 2000 };
 
 typedef struct {
     int fd;                             /* -1 when it is closed */
@@ -340,22 +340,18 @@ static void greet(int who) {
     send_frame(&viewers[who], TEXT, greeting, strlen(greeting));
 }
 
-/* The answer to the greeting is there: the viewer is attached. */
-static void await_answer(int who) {
-    char byte;
-    if (greeting_count && recv(viewers[who].fd, &byte, 1, MSG_PEEK) <= 0) errx(1, "no answer to the greeting");
-    watch(viewers[who].fd, who);
-    open_viewers++;
-}
-
-/* Each step of a viewer comes OPENING_AT_ONCE viewers after the step before, so that the server is never idle. */
+/* A viewer is greeted OPENING_AT_ONCE viewers after its request, so that the server is never idle. */
 static void open_all(void) {
     uint64_t start = now();
-    for (int i = 0; i < viewer_count + 2 * OPENING_AT_ONCE; i++) {
-        int second = i - OPENING_AT_ONCE, third = second - OPENING_AT_ONCE;
+    char byte;
+    for (int i = 0; i < viewer_count + OPENING_AT_ONCE; i++) {
         if (i < viewer_count) viewers[i] = (viewer){.fd = ask(i, requests[i % request_count]), .next = (uint32_t)first};
-        if (second >= 0 && second < viewer_count) greet(second);
-        if (third >= 0) await_answer(third);
+        if (i >= OPENING_AT_ONCE) greet(i - OPENING_AT_ONCE);
+    }
+    for (; open_viewers < (uint64_t)viewer_count; open_viewers++) {  /* it is attached when the greeting is answered */
+        int who = (int)open_viewers, fd = viewers[who].fd;
+        if (greeting_count && recv(fd, &byte, 1, MSG_PEEK) <= 0) errx(1, "no answer to the greeting");
+        watch(fd, who);
     }
     printf("{\"connect_s\":%.4f}\n", (double)(now() - start) / 1e9);
     fflush(stdout);
