@@ -64,7 +64,7 @@ def _all(scope: Scope, options: argparse.Namespace) -> Results:
     found = kept if kept.machine == here else Results(here)
     for name in options.section or [name for name in SECTIONS if options.full or name not in EXTRAS]:
         found.sections[name] = measured(name, SECTIONS[name], scope)
-        found = found.ordered(list(SECTIONS))
+        found.sections = {name: found.sections[name] for name in SECTIONS if name in found.sections}
         if options.write:
             report.write(found, goals.standing(found.rows))
     return found

@@ -55,15 +55,12 @@ class Allowance:
         """Read bytes of the control connection, cut anywhere. What is no limit is ignored."""
         text = self._rest + data
         self._rest = text[-_LIMIT_BYTES + 1 :]
-        for found in _LIMIT.finditer(text):
-            self._raise(int(found[1]), int(found[2]))
-
-    def _raise(self, limit: int, first_parts: int) -> None:
-        for part, raised in enumerate(self._raised):
-            allowed = limit + (part < first_parts)
-            if allowed > self._limits[part]:
-                self._limits[part] = allowed
-                raised.set()
+        for limit, first_parts in _LIMIT.findall(text):
+            for part, raised in enumerate(self._raised):
+                allowed = int(limit) + (part < int(first_parts))
+                if allowed > self._limits[part]:
+                    self._limits[part] = allowed
+                    raised.set()
 
     async def control(self, request: Request) -> Response:
         """Serve the control connection: a request whose body goes on for as long as the generator measures."""

@@ -1,14 +1,21 @@
-"""One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs."""
+"""One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs.
 
+viewers.c is the generator. It opens the viewers, runs one measurement after another, and says what the viewers saw.
+"""
+
+import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any
 
 from bench import build, machine
+from bench.build import Unmeasurable
 from bench.events import PARTS
-from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
 
 # Deliveries of the first of the runs that only find out how fast a server is.
@@ -18,6 +25,81 @@ FEWEST_EVENTS, MOST_EVENTS = 8, 20_000
 SATURATED = 0.95
 # Events that are let go later than this are not at the stated pace.
 LATE_MS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What all viewers together saw of one run: every event, once, in order. Times of a paced run in ms; else 0.
+
+    `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
+    most by which it let an event go later than the pace. Late viewers read `replay_mb_s`.
+    """
+
+    delivered: int
+    seconds: float
+    busy: float
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    late_ms: float = 0.0
+    replay_mb_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Viewers:
+    """`first` is the number of the next event, `connect_seconds` the time in which all viewers connected.
+
+    `rush` and `pace` raise Unmeasurable where viewers did not see all events, or saw one twice.
+    """
+
+    process: subprocess.Popen[str]
+    first: int
+    connect_seconds: float
+
+    def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
+        """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
+        return self._run(events, window, 0, 1, stalled, 0)
+
+    def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: int = 0) -> Seen:
+        """`rate` events a second. The generator polls without sleeping, so that it is never late.
+
+        Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
+        """
+        return self._run(events, 0, rate, parts, 0, late_pause_ms)
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise Unmeasurable("the generator ended; its reason is on standard error")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _run(self, events: int, *options: float) -> Seen:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, so its answer is missing, too
+            print(events, *options, file=self.process.stdin, flush=True)
+        seen = self.answer()
+        self.first += events
+        faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
+        if faults:
+            raise Unmeasurable(f"of {seen['delivered'] + seen['lost']:,} deliveries: {faults}")
+        return Seen(**{field.name: seen[field.name] for field in fields(Seen) if field.name in seen})
+
+
+@contextmanager
+def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
+    """`count` attached viewers of a running server. `first` is the number of its next event."""
+    command = [build.program("viewers"), server.port, count, first, how.control]
+    command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
+    process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, {machine.cores()[1]})
+    try:
+        viewers = Viewers(process, first, 0.0)
+        viewers.connect_seconds = viewers.answer()["connect_s"]
+        yield viewers
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +122,9 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """`rush`, `single` and `paced` are the server's CPU in seconds for a million deliveries, `p50` and `p99` ms.
-
-    For waiting viewers: `memory` in KB for each of them, seconds to `connect` them all and the server's CPU seconds for
-    it, `connect CPU`, and percent of a core while it is `idle`.
+    """`rush`, `single` and `paced` are the server's CPU in seconds for a million deliveries, `p50` and `p99` are in ms.
+    All viewers `connect` in so many seconds, at `connect CPU`. A viewer has so many KB of `memory`. `idle` is in
+    percent of a core.
 
     `noise` is the share of the cores' time that other programs used in the worst of the runs that count. `failure`
     says why the rest is missing. `limit` names what else than the server has determined a figure.

@@ -51,10 +51,8 @@ class Transport:
         context.runs.stand_in(SPEAKER, Source(self._allowance))
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
-            Route(RUNS_PATH, self.start, methods=["POST"]),
-            Route(CONTROL_PATH, self._allowance.control, methods=["POST"]),
-        ]
+        paths = {RUNS_PATH: self.start, CONTROL_PATH: self._allowance.control}
+        return [Route(path, endpoint, methods=["POST"]) for path, endpoint in paths.items()]
 
     async def start(self, request: Request) -> Response:
         """Start `count` runs of `events` events each. Returns their ids."""

@@ -7,7 +7,6 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
@@ -77,13 +76,6 @@ async def health(_request: Request) -> Response:
     return Response(b"{}")
 
 
-@asynccontextmanager
-async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-    yield
-    for task in PUBLISHING:
-        task.cancel()
-
-
 app = Starlette(
     routes=[
         Route("/sse-starlette/{run:int}", sse_starlette),
@@ -91,6 +83,5 @@ app = Starlette(
         WebSocketRoute("/send-text/{run:int}", send_text),
         Route("/control", ALLOWANCE.control, methods=["POST"]),
         Route("/health", health),
-    ],
-    lifespan=lifespan,
+    ]
 )

@@ -1,6 +1,6 @@
 """Figures as tables, section by section: kept as JSON, and put into RESULTS.md with the goals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -55,9 +55,6 @@ class Results:
     @property
     def rows(self) -> Iterable[Row]:
         return (row for section in self.sections.values() for table in section.tables for row in table.rows)
-
-    def ordered(self, names: Sequence[str]) -> "Results":
-        return Results(self.machine, {name: self.sections[name] for name in names if name in self.sections})
 
 
 _RESULTS = TypeAdapter(Results)

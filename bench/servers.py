@@ -3,16 +3,15 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 from bench import build, machine
@@ -80,22 +79,19 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **extra}
 
 
-@contextmanager
-def folder() -> Generator[Path]:
-    """A folder that is removed at the end."""
-    path = Path(tempfile.mkdtemp(prefix="askstream-bench-"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+def folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="askstream-bench-", ignore_cleanup_errors=True)
 
 
 def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:
@@ -112,21 +108,18 @@ def running(
     server: Server, *, data: Path | None = None, is_up: Callable[[int], bool] = listens, on_one_core: bool = True
 ) -> Generator[Running]:
     """Start it, and stop it at the end. Its data is kept only if `data` is given. Raises Unmeasurable."""
-    with folder() as own:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        command, variables = server.command(port, data or own), environment(server.environment)
-        with (own / "log").open("wb") as log:
-            began = time.perf_counter()
-            process = subprocess.Popen(command, cwd=server.root, env=variables, stdout=log, stderr=log)
+    with folder() as own, Path(own, "log").open("w+b") as log:
+        port = _free_port()
+        command, variables = server.command(port, data or Path(own)), environment(server.environment)
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=server.root, env=variables, stdout=log, stderr=log)
         try:
             if on_one_core:
                 os.sched_setaffinity(process.pid, {machine.cores()[0]})
             while not is_up(port):
                 if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                    text = (own / "log").read_text(errors="replace")
-                    raise Unmeasurable(f"{server.name} does not start: {text[-1000:]}")
+                    log.seek(0)
+                    raise Unmeasurable(f"{server.name} does not start: {log.read().decode(errors='replace')[-1000:]}")
                 time.sleep(LOOK_SECONDS)
             yield Running(server, process, port, time.perf_counter() - began)
         finally:

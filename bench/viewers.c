@@ -51,7 +51,7 @@ static int viewer_count, is_websocket, epoll, control, server_port, request_coun
 static char **requests, **greetings, *late_request, read_buffer[READ_BYTES + 1];
 
 static uint64_t first, events, completed, allowed;     /* completed: all viewers have them */
-static uint64_t delivered, gaps, repeats, closed, open_viewers, bytes_in;
+static uint64_t delivered, gaps, repeats, closed, bytes_in;
 static uint32_t *seen;                                 /* viewers that have event first + i */
 static uint32_t *latencies;                            /* in 0.1 us */
 static uint64_t latency_count, read_at;
@@ -67,12 +67,6 @@ static uint64_t clock_ns(clockid_t clock) {
 }
 
 static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
-
-static void *zeros(uint64_t count, size_t bytes) {
-    void *memory = calloc(count, bytes);
-    if (!memory) errx(1, "out of memory");
-    return memory;
-}
 
 static uint64_t digits(const char *text, int count) {
     uint64_t value = 0;
@@ -141,7 +135,6 @@ static void end(viewer *v) {
     close(v->fd);
     v->fd = -1;
     if (v != late) {
-        open_viewers--;
         closed++;
         return;
     }
@@ -302,12 +295,12 @@ static void run(const char *line) {
         errx(1, "not a run: %s", line);
     free(seen);
     free(latencies);
-    seen = zeros(events, sizeof *seen);
-    latencies = zeros(rate > 0 ? events * (uint64_t)viewer_count : 1, sizeof *latencies);
+    seen = calloc(events, sizeof *seen);
+    latencies = calloc(rate > 0 ? events * (uint64_t)viewer_count : 1, sizeof *latencies);
     delivered = gaps = repeats = closed = completed = latency_count = replay_bytes = replay_ns = 0;
     idle_ns = ticks = delayed = 0;
     for (int i = 0; i < stalled; i++) epoll_ctl(epoll, EPOLL_CTL_DEL, viewers[i].fd, NULL);
-    uint64_t expected = open_viewers - (uint64_t)stalled, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t expected = (uint64_t)(viewer_count - stalled), cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     allowed = first;
     began = now();
     late_pause = pause_ms * 1000000;
@@ -348,10 +341,9 @@ static void open_all(void) {
         if (i < viewer_count) viewers[i] = (viewer){.fd = ask(i, requests[i % request_count]), .next = (uint32_t)first};
         if (i >= OPENING_AT_ONCE) greet(i - OPENING_AT_ONCE);
     }
-    for (; open_viewers < (uint64_t)viewer_count; open_viewers++) {  /* it is attached when the greeting is answered */
-        int who = (int)open_viewers, fd = viewers[who].fd;
-        if (greeting_count && recv(fd, &byte, 1, MSG_PEEK) <= 0) errx(1, "no answer to the greeting");
-        watch(fd, who);
+    for (int i = 0; i < viewer_count; i++) {  /* it is attached when the greeting is answered */
+        if (greeting_count && recv(viewers[i].fd, &byte, 1, MSG_PEEK) <= 0) errx(1, "no answer to the greeting");
+        watch(viewers[i].fd, i);
     }
     printf("{\"connect_s\":%.4f}\n", (double)(now() - start) / 1e9);
     fflush(stdout);
@@ -370,7 +362,7 @@ int main(int argc, char **argv) {
     greetings = requests + request_count;
     greeting_count = argc - 8 - request_count;
     is_websocket = strstr(requests[0], "Upgrade: websocket") != NULL;
-    viewers = zeros((uint64_t)viewer_count + 1, sizeof *viewers);
+    viewers = calloc((uint64_t)viewer_count + 1, sizeof *viewers);
     late = &viewers[viewer_count];
     late->fd = -1;
     epoll = epoll_create1(0);

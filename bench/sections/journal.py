@@ -13,10 +13,10 @@ import orjson
 import uvloop
 
 from askstream.server.journal import Entry, Journal, RunRecord, open_journal
-from bench import fanout, machine, servers
+from bench import machine, servers
 from bench.build import Unmeasurable
 from bench.events import AGENT, envelope
-from bench.generator import Seen, watching
+from bench.fanout import Seen, paced_rate, watching
 from bench.goals import SQLITE, UNDISTURBED
 from bench.report import Row, Table
 from bench.servers import FLOOR, OURS, Running, Transport, Watching
@@ -42,7 +42,7 @@ def journal(scope: Scope) -> Iterator[Table]:
 
 def _rate(entries: list[Entry]) -> float:
     with servers.folder() as folder:
-        return RUNS * len(entries) / uvloop.run(_appends(f"sqlite:///{folder / 'journal.db'}", entries))
+        return RUNS * len(entries) / uvloop.run(_appends(f"sqlite:///{folder}/journal.db", entries))
 
 
 async def _appends(address: str, entries: list[Entry]) -> float:
@@ -69,7 +69,7 @@ async def _append(journal: Journal, record: RunRecord, entries: list[Entry]) -> 
 
 def _bare_rate(entries: list[Entry]) -> float:
     """The same lines from one thread, RUNS of them in each transaction."""
-    with servers.folder() as folder, closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as database:
+    with servers.folder() as folder, closing(sqlite3.connect(f"{folder}/bare.db", isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = normal")
         database.execute("CREATE TABLE events (run, id, line, PRIMARY KEY (run, id)) WITHOUT ROWID")
@@ -120,7 +120,7 @@ def _paced(process: Running, how: Watching, live: int, first: int, seconds: floa
 
     A single live viewer gets one event a second, so that a late one is as good as alone.
     """
-    rate = fanout.paced_rate(live) if live > 1 else 1
+    rate = paced_rate(live) if live > 1 else 1
     with watching(process, how, live, first=first) as viewers:
         machine.settle(process.pid)
         pace = partial(viewers.pace, max(2, round(seconds * rate)), rate=rate, late_pause_ms=pause_ms)

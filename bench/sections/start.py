@@ -43,7 +43,7 @@ def _round(scope: Scope) -> Mapping[tuple[str, str], dict[str, float]]:
         found["help", ""][checkout.name] = _run([str(checkout.program("askstream")), "--help"])
         with servers.folder() as data:
             for folder in _FOLDERS:
-                figures = _first_question(checkout, data)
+                figures = _first_question(checkout, Path(data))
                 for key, figure in zip(("health", "cold", "meanwhile"), figures, strict=True):
                     found[key, folder][checkout.name] = figure
     found["help", ""][PYTHON] = python = _run(servers.python("-c", "pass"))

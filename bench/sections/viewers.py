@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from bench import build, machine
-from bench.fanout import Outcome, Plan, warm
-from bench.generator import Seen, watching
+from bench.fanout import Outcome, Plan, Seen, warm, watching
 from bench.goals import UNDISTURBED
 from bench.report import Row, Table
 from bench.servers import OURS, Server

@@ -8,8 +8,7 @@ import pytest
 
 from bench import build, fanout, machine, servers
 from bench.build import Unmeasurable
-from bench.fanout import Plan
-from bench.generator import Seen
+from bench.fanout import Plan, Seen
 from bench.sections import journal, teams, viewers
 from bench.servers import FLOOR, Checkout, Server, Transport
 from bench.writers import delays
