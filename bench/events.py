@@ -1,4 +1,4 @@
-"""What every server under test publishes: the same events, when the generator allows them."""
+"""The events that every server under test publishes when the generator allows them."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ def envelope(number: int) -> dict[str, Any]:
 
 
 class Allowance:
-    """How many events each run may publish. The generator raises it over its control connection.
+    """The number of events that each run may publish. The generator raises it over its control connection.
 
     A run belongs to one of PARTS parts. "upto 0000007.03" allows 7 events to all runs, and 8 to parts 0, 1 and 2.
     """

@@ -29,7 +29,7 @@ LATE_MS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What all viewers together saw of one run: every event, once, in order. Times of a paced run in ms; else 0.
+    """One run, as all viewers together saw it: every event, once, in order. Times of a paced run in ms; else 0.
 
     `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
     most by which it let an event go later than the pace. Late viewers read `replay_mb_s`.
@@ -104,7 +104,7 @@ def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> G
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How many seconds each kind of measurement lasts; 0 leaves it out.
+    """Seconds of each kind of measurement; 0 leaves it out.
 
     `seconds` is for as fast as the viewers read, `single_seconds` for one event in flight, `paced_seconds` for a
     steady `rate` of events a second in each run. Rate 0 is one at which even a slow server keeps up. A measurement is
@@ -215,8 +215,8 @@ def paced_rate(count: int) -> float:
 
 
 def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
-    """How many events last about so many seconds. Found by ever longer rushes: a server that joins events shows late
-    how fast it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
+    """The number of events that last about so many seconds. Found by ever longer rushes: a server that joins events
+    shows late how fast it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
     events = max(FEWEST_EVENTS, TRIAL_DELIVERIES // count)
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
         events *= 4

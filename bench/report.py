@@ -61,7 +61,7 @@ _RESULTS = TypeAdapter(Results)
 
 
 def load(path: Path = KEPT) -> Results:
-    """What has been kept; without a file nothing, of no machine."""
+    """The kept results; without a file none, of no machine."""
     return _RESULTS.validate_json(path.read_bytes()) if path.exists() else Results("nothing")
 
 

@@ -37,7 +37,7 @@ _CHUNKED = "Transfer-Encoding: chunked"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """What the generator sends, as viewers.c describes it: viewer i sends `requests[i % n]` and `greetings[i % n]`."""
+    """The generator's requests, as viewers.c describes them."""
 
     requests: list[str]
     greetings: list[str] = field(default_factory=list[str])
@@ -189,7 +189,7 @@ class Checkout:
 
     @property
     def package(self) -> str:
-        """What its modules' names begin with. There was no one package once."""
+        """The start of its modules' names. An old checkout has no package."""
         return "askstream." if (self.root / "src" / "askstream").is_dir() else ""
 
     def serve(self, *program: str) -> Command:

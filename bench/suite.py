@@ -1,4 +1,4 @@
-"""Which servers are measured beside each other, and how outcomes become rows of a table."""
+"""Choose the servers that are measured beside each other, and make their outcomes rows of a table."""
 
 import sys
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ NOISY = "Other programs used a share of the two cores meanwhile: the ratios say 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much to measure. `other` is a checkout whose server stands beside ours, such as that of an earlier commit."""
+    """The extent of a measurement. `other` is a checkout whose server stands beside ours."""
 
     is_full: bool = False
     other: Checkout | None = None
@@ -90,7 +90,7 @@ def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
 
 
 def notes(found: Outcomes) -> list[str]:
-    """What a reader must know of the figures."""
+    """Failures, noise and limits of the figures."""
     result: list[str] = []
     for (transport, count), outcomes in found.items():
         for name, outcome in outcomes.items():

@@ -116,16 +116,14 @@ static void watch(int fd, int who) {
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) err(1, "epoll_ctl");
 }
 
-/* Connects and sends the request. Several addresses of loopback: one has too few ports for thousands of viewers. */
-static int ask(int who, const char *request) {
-    struct sockaddr_in from = {AF_INET, 0, {htonl(INADDR_LOOPBACK + 1 + (uint32_t)who % 8)}, {0}};
+/* Connects and sends the request. */
+static int ask(const char *request) {
     struct sockaddr_in to = {AF_INET, htons((uint16_t)server_port), {htonl(INADDR_LOOPBACK)}, {0}};
     struct timeval longest = {120, 0};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
-    if (bind(fd, (void *)&from, sizeof from) || connect(fd, (void *)&to, sizeof to)) err(1, "connect");
+    if (connect(fd, (void *)&to, sizeof to)) err(1, "connect");
     if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) err(1, "send");
     return fd;
 }
@@ -258,7 +256,7 @@ static void tick(void) {
     if (late_due && t >= late_due) {
         late_began = t;
         late_due = late_bytes = 0;
-        *late = (viewer){.fd = ask(0, late_request)};
+        *late = (viewer){.fd = ask(late_request)};
         watch(late->fd, viewer_count);
     }
     if (ticks == events * parts || t < due) return;
@@ -338,7 +336,7 @@ static void open_all(void) {
     uint64_t start = now();
     char byte;
     for (int i = 0; i < viewer_count + OPENING_AT_ONCE; i++) {
-        if (i < viewer_count) viewers[i] = (viewer){.fd = ask(i, requests[i % request_count]), .next = (uint32_t)first};
+        if (i < viewer_count) viewers[i] = (viewer){.fd = ask(requests[i % request_count]), .next = (uint32_t)first};
         if (i >= OPENING_AT_ONCE) greet(i - OPENING_AT_ONCE);
     }
     for (int i = 0; i < viewer_count; i++) {  /* it is attached when the greeting is answered */
@@ -367,7 +365,7 @@ int main(int argc, char **argv) {
     late->fd = -1;
     epoll = epoll_create1(0);
     open_all();
-    control = ask(0, argv[4]);
+    control = ask(argv[4]);
     watch(control, CONTROL);
     watch(STDIN_FILENO, COMMANDS);
     for (;;) {  /* between two runs the sockets are read on: heartbeats come, and pings want an answer */

@@ -49,7 +49,7 @@ def lonely(scope: Scope) -> Iterator[Table]:
 
 
 def waiting(scope: Scope) -> Iterator[Table]:
-    """How long thousands of viewers need to connect, and what they need while nothing happens."""
+    """Thousands of viewers connect, and wait while nothing happens."""
     memory = Table(f"A viewer that only waits, one of {WAITING:,}", "KB of the server's own memory")
     connect = Table(f"{WAITING:,} viewers connect", "Seconds")
     idle = Table(f"{WAITING:,} viewers wait", "Percent of a core")

@@ -1,4 +1,4 @@
-"""What each wait between a model's chunk and a viewer's socket buys: the same measurement with it and without it."""
+"""The gain of each wait between a model's chunk and a viewer's socket: the same measurement with and without it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace

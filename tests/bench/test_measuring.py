@@ -1,4 +1,4 @@
-"""What is measured is whole: every viewer has seen every event, or there is no figure."""
+"""A measurement is whole: every viewer has seen every event, or there is no figure."""
 
 import time
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_peers_are_measured_in_the_same_way(server: Server, runs: int) -> None:
 
 
 def test_our_plain_way_is_another_one() -> None:
-    """The same server, told not to write to its connections itself."""
+    """The same server, which does not write to its connections itself."""
     plain = servers.ours("sse", plain=True)
     assert plain.name != servers.ours("sse").name
     assert not fanout.measure(plain, 2, Plan(seconds=0.01)).failure
@@ -111,12 +111,12 @@ def test_a_checkout_without_an_environment_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"), [("skip", "gaps"), ("repeat", "repeats"), ("close", "closed"), ("none", "")]
+    ("fault", "reason"), [("skip", "gaps"), ("repeat", "repeats"), ("close", "closed"), ("none", "")]
 )
-def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, told: str) -> None:
+def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, reason: str) -> None:
     """The generator's own proof: one event amiss among hundreds is noticed, and the failure says what it was."""
     outcome = fanout.measure(faulty(fault), 5, Plan(seconds=0.01))
-    assert told in outcome.failure
+    assert reason in outcome.failure
     assert bool(outcome.failure) == bool(fault != "none")
     assert ("rush" in outcome.figures) == (fault == "none")
 
