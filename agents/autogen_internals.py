@@ -48,12 +48,12 @@ PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
 
 # The coroutine in which an agent runs its tools. Nobody looks at how it ends: should it die, because a tool raised
 # CancelledError or a handoff was called with arguments that are no object, its agent waits on a queue for ever.
-VITAL = frozenset({"_execute_tool_calls"})
+VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
 
 # What a team says when it stopped for nothing else than the limit of one turn that a step sets.
 ONE_TURN = "Maximum number of turns 1 reached."
 
-_ONE_END = "askstream.one_end"
+_TOOL_END = "askstream.one_end"
 
 # Who reads the console: what a `UserProxyAgent` does when nothing else was said, and what the tutorials say.
 _CONSOLE = (UserProxyAgent("nobody").input_func, input)
@@ -80,14 +80,14 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
-def alone(agent: ChatAgent) -> RoundRobinGroupChat:
+def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     """A team of one agent, which takes one turn."""
     kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
     types: list[type[BaseAgentEvent | BaseChatMessage]] | None = [StructuredMessage[kind]] if kind else None
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     """Has `begins` awaited, with the agent's name and description, before each of its turns, and names the speaker
     to the tap for as long as the turn lasts.
 
@@ -100,18 +100,18 @@ def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     takes_turn = agent.on_messages_stream
     speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
 
-    async def announced(
+    async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
         await begins(agent.name, agent.description)
         async for message in takes_turn(messages, cancellation_token):
-            yield _without_ends(message) if isinstance(message, Response) else message
+            yield _without_tool_ends(message) if isinstance(message, Response) else message
 
-    cast(Any, agent).on_messages_stream = announced
+    cast(Any, agent).on_messages_stream = reported
 
 
-def take_inputs(team: Team, ask: Ask) -> frozenset[str]:
+def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
     """Has `ask` awaited wherever a person's stand-in would read the server's console; the names of those agents.
 
     One with a function of its own for its input keeps it: that function answers. Raises RunFailed `team_unavailable`
@@ -134,7 +134,7 @@ def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Aw
     return answer
 
 
-def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def force_first_speaker(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Gives the first turn after `state` to `name`, who had it before; the state to load. The team must not have run.
 
     Only a selector team's model would have to be asked again, and might say something else: the other kinds choose
@@ -161,42 +161,42 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
     return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
 
 
-def announce_ends(agent: ChatAgent) -> None:
-    """Has the end of each of an agent's tool calls told when it comes, by an event `tells_one_end` knows.
+def report_tool_ends(agent: ChatAgent) -> None:
+    """Has the end of each of an agent's tool calls told when it comes, by an event `is_tool_end` knows.
 
     AutoGen tells the ends of all calls of one round together, when the last of them is there.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
-            cast(Any, bench).call_tool_stream = _telling_ends(bench.call_tool_stream)
+            cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
 
 
-def tells_one_end(message: object) -> bool:
-    """Whether a message was put in by `announce_ends`: to be told, and no part of the conversation."""
-    return isinstance(message, ToolCallExecutionEvent) and _ONE_END in message.metadata
+def is_tool_end(message: object) -> bool:
+    """Whether a message was put in by `report_tool_ends`: to be told, and no part of the conversation."""
+    return isinstance(message, ToolCallExecutionEvent) and _TOOL_END in message.metadata
 
 
-def _telling_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
-    async def telling(
+def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def reporting(
         name: str,
         arguments: Mapping[str, Any] | None = None,
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
-        async for told in calls(name, arguments, cancellation_token, call_id):
+        async for item in calls(name, arguments, cancellation_token, call_id):
             speaker = speaking.get()
-            if isinstance(told, ToolResult) and call_id is not None and speaker is not None:
+            if isinstance(item, ToolResult) and call_id is not None and speaker is not None:
                 result = FunctionExecutionResult(
-                    content=told.to_text(), name=name, call_id=call_id, is_error=told.is_error
+                    content=item.to_text(), name=name, call_id=call_id, is_error=item.is_error
                 )
-                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_ONE_END: call_id})
-            yield told
+                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_TOOL_END: call_id})
+            yield item
 
-    return telling
+    return reporting
 
 
-def _without_ends(response: Response) -> Response:
-    inner = [message for message in response.inner_messages or () if not tells_one_end(message)]
+def _without_tool_ends(response: Response) -> Response:
+    inner = [message for message in response.inner_messages or () if not is_tool_end(message)]
     return replace(response, inner_messages=inner)
 
 
@@ -207,10 +207,10 @@ def can_step(team: Team) -> bool:
         return False
     if type(team).run_stream is not BaseGroupChat.run_stream:
         return False
-    return not isinstance(team, GraphFlow) or _is_line(getattr(team, _GRAPH))
+    return not isinstance(team, GraphFlow) or _is_straight(getattr(team, _GRAPH))
 
 
-def _is_line(graph: DiGraph) -> bool:
+def _is_straight(graph: DiGraph) -> bool:
     """Elsewhere a saved state lacks which of several edges have been walked."""
     targets = [edge.target for node in graph.nodes.values() for edge in node.edges]
     return (
@@ -230,10 +230,10 @@ class Termination:
     @classmethod
     def of(cls, team: BaseGroupChat) -> "Termination":
         """Takes it from a team that has not run yet, which from now on stops after each turn."""
-        rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
+        termination = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
         setattr(team, _TERMINATION, None)
         setattr(team, _MAX_TURNS, 1)
-        return rule
+        return termination
 
     async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
         """Whether the team has ended with these, which are those that came since the last call."""

@@ -13,7 +13,7 @@ from askstream.server.events.errors import RunFailed
 # Raised whenever a run that was saved before can't be understood any more.
 VERSION = 2
 
-Kind: TypeAlias = Literal["question", "review", "input", "handoff"]
+WaitReason: TypeAlias = Literal["question", "review", "input", "handoff"]
 """The reason to ask a person: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
 handoff to somebody who isn't in the team."""
 
@@ -31,13 +31,13 @@ class ExternalMessage:
 class Waiting:
     """The question to a person that a run waits on before its next turn."""
 
-    kind: Kind
+    kind: WaitReason
     agent_name: str
     prompt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class TeamCheckpoint:
     """The team's own `state`, and beside it what that lacks. `state` is empty before the first turn and after the
     last, and None where the team's couldn't be saved.
 
@@ -70,19 +70,19 @@ class Checkpoint:
     unanswered: bool = False
 
 
-_CHECKPOINT: Final = TypeAdapter(Checkpoint)
+_ADAPTER: Final = TypeAdapter(TeamCheckpoint)
 
 
-def dump(checkpoint: Checkpoint) -> bytes:
+def dump(checkpoint: TeamCheckpoint) -> bytes:
     return orjson.dumps({"version": VERSION, "checkpoint": checkpoint})
 
 
-def load(saved: bytes) -> Checkpoint:
+def load(saved: bytes) -> TeamCheckpoint:
     """Raises RunFailed `interrupted` for what `dump` of this version didn't write."""
     try:
         values = orjson.loads(saved)
         if values["version"] != VERSION:
             raise ValueError("another version")
-        return _CHECKPOINT.validate_python(values["checkpoint"])
+        return _ADAPTER.validate_python(values["checkpoint"])
     except (ValueError, TypeError, LookupError) as problem:
         raise RunFailed("interrupted", "The run was interrupted, and what was saved of it can't be read.") from problem

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from askstream.agents import loading, models
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import Factory
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
 from askstream.server.events.errors import RunFailed
@@ -47,10 +47,10 @@ async def open_orchestrator(
     `team_unavailable`, for settings that no run could succeed with.
     """
     model.check()
-    source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
+    source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
         name, connect = model.name, models.connect
-        if isinstance(source, Own) and source.factory.client == "none":
+        if isinstance(source, CustomTeam) and source.factory.client == "none":
             name = f"chosen by {source.factory.spec}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
@@ -59,12 +59,12 @@ async def open_orchestrator(
             model=name, client=lambda: connect(model), source=source, max_messages=max_messages
         )
         stack.push_async_callback(orchestrator.close)
-        if isinstance(source, Own):
+        if isinstance(source, CustomTeam):
             await orchestrator.try_team()
         yield orchestrator
 
 
-class Bundled:
+class BundledTeam:
     """The Business Insights team over a SQLite file."""
 
     def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
@@ -77,10 +77,10 @@ class Bundled:
         self._kit: Mapping[str, FunctionTool] = {}
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         from askstream.agents.insights import team as insights
 
-        return insights.CUSTOMS
+        return insights.PROFILE
 
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
@@ -108,12 +108,12 @@ class Bundled:
         return insights.team(client, self._kit, max_messages=self._max_messages)
 
 
-class Own:
+class CustomTeam:
     """Somebody's own team."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: LoadedFactory) -> None:
         self.factory = factory
-        self.customs = TeamProfile()
+        self.profile = TeamProfile()
 
     async def prepare(self) -> None:
         """It has done what it does at import."""
@@ -122,10 +122,10 @@ class Own:
         return await self.factory.team(client)
 
 
-async def _own(team: str | Callable[..., Any]) -> Own:
+async def _custom_team(team: str | Callable[..., Any]) -> CustomTeam:
     if isinstance(team, str):
-        return Own(await asyncio.to_thread(loading.load, team))
-    return Own(loading.given(team))
+        return CustomTeam(await asyncio.to_thread(loading.load, team))
+    return CustomTeam(loading.from_callable(team))
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:

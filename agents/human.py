@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from askstream.agents import checkpoint
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Kind, Waiting
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting, WaitReason
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
@@ -21,12 +21,12 @@ MOST_QUESTIONS = 2
 # Rounds of review; the report that the last of them asks for is final.
 MOST_REVIEWS = 3
 
-REVIEW = "REVIEW:"
+REVIEW_PREFIX = "REVIEW:"
 ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
 )
-NOBODY = "Nobody answered in time. Go on with a sensible assumption, and state it."
+NO_REPLY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
 _NO_REMARK = "it was sent back without a remark. Check it again, and correct what is wrong or unclear."
 _APPROVE = (
@@ -35,7 +35,7 @@ _APPROVE = (
 )
 
 _SENTENCE: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1}
-_SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
+_SCHEMAS: Final[Mapping[WaitReason, Mapping[str, Any]]] = {
     "question": _SENTENCE,
     "input": _SENTENCE,
     "handoff": _SENTENCE,
@@ -61,7 +61,7 @@ class TeamProfile:
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
 
 
-def inquiry(at: Checkpoint) -> Inquiry:
+def inquiry(at: TeamCheckpoint) -> Inquiry:
     """The inquiry of a run that waits at `at`."""
     assert at.waiting is not None
     return Inquiry(
@@ -72,7 +72,7 @@ def inquiry(at: Checkpoint) -> Inquiry:
     )
 
 
-def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
+def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> TeamCheckpoint:
     """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
     handed to somebody who isn't in the team, `review` that the answer needs approval."""
     said = at.final_response or ""
@@ -80,7 +80,7 @@ def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: b
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
     if at.ended:
         return _reviewed(at) if review else at
-    prompt = customs.asks(at.agent_name, said)
+    prompt = profile.asks(at.agent_name, said)
     if prompt is None or at.asked > MOST_QUESTIONS:
         return at
     if at.asked == MOST_QUESTIONS:
@@ -88,7 +88,7 @@ def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: b
     return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
 
 
-def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint:
+def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
     """`at`, and that a person's stand-in waits for input in the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
@@ -96,26 +96,26 @@ def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint
     return _reviewed(ended) if review else ended
 
 
-def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
+def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
     """The checkpoint from which a run goes on after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
-    text = str(reply.value) if reply.answered else NOBODY
+    text = str(reply.value) if reply.answered else NO_REPLY
     match waiting.kind:
         case "question":
             return replace(going_on, unheard=(_user(text),))
         case "input":
             return replace(going_on, speaker=waiting.agent_name, replies=(*at.replies, text))
         case "handoff":
-            return _again(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
+            return _restart(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
         case "review" if not reply.answered:
             return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
         case "review":
             remark = _remark(reply.value)
-            return going_on if remark is None else _again(going_on, _user(f"{REVIEW} {remark}"))
+            return going_on if remark is None else _restart(going_on, _user(f"{REVIEW_PREFIX} {remark}"))
 
 
-def _reviewed(at: Checkpoint) -> Checkpoint:
+def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:
     if at.reviews >= MOST_REVIEWS or at.final_response is None:
         return at
     waiting = Waiting(kind="review", agent_name=at.agent_name, prompt=_APPROVE)
@@ -133,7 +133,7 @@ def _remark(value: object) -> str | None:
             return _NO_REMARK
 
 
-def _again(at: Checkpoint, said: ExternalMessage) -> Checkpoint:
+def _restart(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
     """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 

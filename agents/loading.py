@@ -20,7 +20,7 @@ _CLIENT = "model_client"
 
 
 @dataclass(frozen=True, slots=True)
-class Factory:
+class LoadedFactory:
     """A team's factory, sync or async. `client` says how it takes the configured model client, if it does."""
 
     spec: str
@@ -50,7 +50,7 @@ class Factory:
                 return self.make()
 
 
-def load(spec: str) -> Factory:
+def load(spec: str) -> LoadedFactory:
     """The factory that `spec` names, looked for in the current folder too.
 
     Raises RunFailed `team_unavailable`, saying what was expected and what is there. Runs the module's code.
@@ -58,26 +58,26 @@ def load(spec: str) -> Factory:
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise _unavailable(spec, "it must read package.module:factory")
-    make = _found(spec)
+    make = _load_attribute(spec)
     if not callable(make):
         raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
-    return Factory(spec, make, _way_of_client(spec, make))
+    return LoadedFactory(spec, make, _client_parameter(spec, make))
 
 
-def given(make: Callable[..., Any]) -> Factory:
+def from_callable(make: Callable[..., Any]) -> LoadedFactory:
     """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
     name = getattr(make, "__qualname__", type(make).__qualname__)
-    return Factory(name, make, _way_of_client(name, make))
+    return LoadedFactory(name, make, _client_parameter(name, make))
 
 
-def _found(spec: str) -> Any:
+def _load_attribute(spec: str) -> Any:
     try:
         return plugins.load(spec)
     except ValueError as problem:
         raise _unavailable(spec, str(problem)) from problem
 
 
-def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
+def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
     try:
         parameters = inspect.signature(make).parameters.values()
     except ValueError:  # something built in, whose parameters nobody wrote down
@@ -94,13 +94,13 @@ def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "f
 def _as_team(made: object, spec: str) -> "Team":
     from autogen_agentchat.base import ChatAgent, Team
 
-    from askstream.agents.autogen_internals import alone
+    from askstream.agents.autogen_internals import single_agent_team
 
     match made:
         case Team():
             return made
         case ChatAgent():
-            return alone(made)
+            return single_agent_team(made)
         case _:
             raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
 

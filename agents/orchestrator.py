@@ -15,7 +15,7 @@ from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
 
-    from askstream.agents.tap import Ledger
+    from askstream.agents.tap import ModelCalls
 
 log = logging.getLogger(__name__)
 
-_LEANED_ON = ("autogen-agentchat", "autogen-core", "autogen-ext")
+_PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
 class TeamSource(Protocol):
     """Makes teams."""
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         """The profile of its teams. Call `prepare` first."""
         ...
 
@@ -64,7 +64,7 @@ class AutoGenOrchestrator:
         self._connect = client
         self._source = source
         self._max_messages = max_messages
-        self._starts = StartGate()
+        self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
     @property
@@ -77,10 +77,12 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import take_inputs
-        from askstream.agents.tap import Ledger, Tap
+        from askstream.agents.autogen_internals import intercept_inputs
+        from askstream.agents.tap import ModelCalls, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), Ledger())), _never)
+        intercept_inputs(
+            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
+        )
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -90,9 +92,9 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL
+        from askstream.agents.autogen_internals import VITAL_COROUTINES
 
-        return await Scope(VITAL).run(self._answer(task, sink, client))
+        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
         """Lets go of the model client."""
@@ -114,44 +116,44 @@ class AutoGenOrchestrator:
 
     def _load(self) -> "ChatCompletionClient":
         importlib.import_module("askstream.agents.runner")  # and AutoGen with it, in this thread: the loop goes on
-        versions.warn({name: metadata.version(name) for name in _LEANED_ON})
+        versions.warn({name: metadata.version(name) for name in _PACKAGES})
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
-        from askstream.agents.tap import Ledger, Tap
+        from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
-        outlet = ChunkBuffer(sink)
-        ledger = Ledger(start.usage if start else None)
+        buffer = ChunkBuffer(sink)
+        model_calls = ModelCalls(start.usage if start else None)
         try:
-            await self._starts.enter()
-            team = await self._source.team(Tap(client, outlet, ledger))
+            await self._start_gate.enter()
+            team = await self._source.team(Tap(client, buffer, model_calls))
             names = [agent.name for agent in members(team)]
-            customs = self._source.customs
-            progress = _progress(customs, names, start.progress if start else 0)
-            drive = TeamRunner(outlet, ledger, progress, customs, max_messages=self._max_messages)
-            return await drive.run(team, task, start, sink.checkpoint)
+            profile = self._source.profile
+            progress = _progress(profile, names, start.progress if start else 0)
+            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
+            return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:
-            raise _told(problem, outlet, ledger, task.run_id) from problem
+            raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
         finally:
-            outlet.close()
+            buffer.close()
 
 
-def _progress(customs: TeamProfile, members: Collection[str], now: int) -> Progress:
-    return SpeakerProgress(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
+def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
+    return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
-def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
+def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
     """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
     model call, or the team's own."""
-    if outlet.problem is not None:
-        return outlet.problem
+    if buffer.problem is not None:
+        return buffer.problem
     head = str(problem).partition("\n")[0]
-    for cause in ledger.problems.values():
+    for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
             break
@@ -166,7 +168,7 @@ def _failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-class _Nobody:
+class _NullSink:
     """A sink for a team that never runs."""
 
     async def emit(self, draft: Draft) -> None: ...
@@ -174,8 +176,8 @@ class _Nobody:
     async def checkpoint(self, state: bytes) -> None: ...
 
 
-async def _never(_agent_name: str, _prompt: str) -> str:
+async def _never_asked(_agent_name: str, _prompt: str) -> str:
     raise AssertionError("a team that never runs asks for nothing")
 
 
-_NOBODY = _Nobody()
+_NULL_SINK = _NullSink()

@@ -24,7 +24,7 @@ from askstream.agents import failures
 from askstream.server.events.errors import RunFailed
 
 
-class _Watch:
+class _StreamCheck:
     """Follows the chunks of one answer, and says at its end whether it is whole."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class _Watch:
     def begun(self) -> bool:
         return self._chunks > 0
 
-    def see(self, chunk: ChatCompletionChunk) -> None:
+    def add(self, chunk: ChatCompletionChunk) -> None:
         self._chunks += 1
         for choice in chunk.choices[:1]:
             self._finish = choice.finish_reason or self._finish
@@ -59,49 +59,51 @@ class _Watch:
                 return
 
 
-async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
-    watch = _Watch()
+async def _checked(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
+    check = _StreamCheck()
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                watch.see(chunk)
+                check.add(chunk)
                 yield chunk
     except APITimeoutError:
         raise
     except APIConnectionError as problem:
-        if watch.begun:  # the connection died in the middle of the answer
+        if check.begun:  # the connection died in the middle of the answer
             raise failures.cut_short() from problem
         raise
-    watch.check()
+    check.check()
 
 
-def _chunk(said: object) -> ChatCompletionChunk:
+def _chunk(value: object) -> ChatCompletionChunk:
     """The chunk that a stream sent. Raises RunFailed for anything else.
 
     The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
     something else than they should.
     """
-    if not isinstance(said, dict):
+    if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
     try:
-        return ChatCompletionChunk.model_validate(said)
+        return ChatCompletionChunk.model_validate(value)
     except ValidationError:
-        return ChatCompletionChunk.construct(**cast("dict[str, Any]", said))
+        return ChatCompletionChunk.construct(**cast("dict[str, Any]", value))
 
 
-async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any]) -> AsyncStream[object]:
+async def _open_stream(
+    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any]
+) -> AsyncStream[object]:
     """The stream that answers a request, of JSON as it comes.
 
     The conversation and its tools go into the body as they are. Given as arguments, the library would look through
     them key by key for what is called otherwise on the wire: for nothing, and at more cost than all the rest.
     """
-    body: dict[str, Any] = {**talk, **(options.get("extra_body") or {})}
+    body: dict[str, Any] = {**conversation, **(options.get("extra_body") or {})}
     arguments: dict[str, Any] = {**options, "messages": (), "extra_body": body}
     answer: Any = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
     return answer.parse(to=AsyncStream[object])
 
 
-async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
+async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
     """The stream that `opening` opens. A cancel at the moment in which it opens closes it."""
     try:
         return await opening
@@ -113,21 +115,21 @@ async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStrea
 
 
 async def _chunks(
-    client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
+    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
 ) -> AsyncGenerator[ChatCompletionChunk]:
     """One answer's chunks. However it ends, its connection is let go at once.
 
     AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
     provider leak; and it makes a task of each chunk.
     """
-    opening = asyncio.ensure_future(_opened(client, talk, options))
+    opening = asyncio.ensure_future(_open_stream(client, conversation, options))
     if token is not None:
         token.link_future(opening)
-    async with await _awaited(opening) as stream:
-        async for said in stream:
+    async with await _await_stream(opening) as stream:
+        async for value in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield _chunk(said)
+            yield _chunk(value)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
@@ -140,15 +142,15 @@ class _Streams(BaseOpenAIChatCompletionClient):
         create_args: dict[str, Any],
         cancellation_token: CancellationToken | None,
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        talk: dict[str, Any] = {"messages": oai_messages}
+        conversation: dict[str, Any] = {"messages": oai_messages}
         if tool_params:
-            talk["tools"] = tool_params
-        return _watched(_chunks(self._client, talk, create_args, cancellation_token))
+            conversation["tools"] = tool_params
+        return _checked(_chunks(self._client, conversation, create_args, cancellation_token))
 
     def _create_stream_chunks_beta_client(
         self, *args: Any, **options: Any
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        return _watched(super()._create_stream_chunks_beta_client(*args, **options))
+        return _checked(super()._create_stream_chunks_beta_client(*args, **options))
 
 
 class OpenAIClient(_Streams, OpenAIChatCompletionClient):

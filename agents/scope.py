@@ -19,23 +19,23 @@ from askstream.server.events.errors import RunFailed
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_current: ContextVar["Scope | None"] = ContextVar("scope", default=None)
+_current: ContextVar["TaskScope | None"] = ContextVar("scope", default=None)
 
-# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every ROUND_SECONDS until
-# PATIENCE_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
-ROUND_SECONDS = 0.25
-PATIENCE_SECONDS = 3.0
+# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every RECANCEL_SECONDS until
+# CANCEL_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
+RECANCEL_SECONDS = 0.25
+CANCEL_SECONDS = 3.0
 _ANYIO = "TaskHandle._run_coro"
 
 
-class Scope:
+class TaskScope:
     """The tasks of one run. `vital` names coroutines whose death nobody inside notices: it ends the run."""
 
     def __init__(self, vital: frozenset[str] = frozenset()) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._vital = vital
         self._ended = False
-        self._stuck = asyncio.get_running_loop().create_future()
+        self._vital_task_died = asyncio.get_running_loop().create_future()
 
     @property
     def tasks(self) -> int:
@@ -46,33 +46,33 @@ class Scope:
         """Does `work` and ends everything that it has started, also when this call is cancelled.
 
         When it returns or raises, no task of the run is left, except one that went on ignoring its cancel for
-        PATIENCE_SECONDS; that one can start nothing any more.
+        CANCEL_SECONDS; that one can start nothing any more.
         """
         loop = asyncio.get_running_loop()
-        file_tasks(loop)
+        install_task_factory(loop)
         context = copy_context()
         context.run(_current.set, self)
         driver = loop.create_task(work, context=context)
         try:
-            await asyncio.wait((driver, self._stuck), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((driver, self._vital_task_died), return_when=asyncio.FIRST_COMPLETED)
             if driver.done() and not driver.cancelled():
                 return driver.result()
             raise RunFailed("team_failed", "A part of the team stopped in the middle of its work; ask again.")
         finally:
             await self._end()
 
-    def file(self, task: asyncio.Task[Any]) -> None:
+    def add(self, task: asyncio.Task[Any]) -> None:
         """Takes `task` in. Once the scope has ended a new task is cancelled before its first step."""
         self._tasks.add(task)
-        task.add_done_callback(self._leave)
+        task.add_done_callback(self._on_task_done)
         # An async generator's `aclose`, which the loop turns into a task when one is collected, may always run.
         if self._ended and isinstance(task.get_coro(), CoroutineType):
             _stop(task)
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if _died(task) and not self._ended and _name(task) in self._vital and not self._stuck.done():
-            self._stuck.set_result(None)
+        if _died(task) and not self._ended and _name(task) in self._vital and not self._vital_task_died.done():
+            self._vital_task_died.set_result(None)
 
     async def _end(self) -> None:
         self._ended = True
@@ -90,24 +90,24 @@ class Scope:
 
     async def _cancel_all(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_SECONDS
+        deadline = loop.time() + CANCEL_SECONDS
         while self._tasks and loop.time() < deadline:
             for task in self._tasks:
                 _stop(task)
-            await asyncio.wait(self._tasks, timeout=ROUND_SECONDS)
+            await asyncio.wait(self._tasks, timeout=RECANCEL_SECONDS)
         if self._tasks:
             names = sorted(_name(task) for task in self._tasks)
             log.warning("%d tasks of a run ignore that they were cancelled: %s", len(names), ", ".join(names))
 
 
-def file_tasks(loop: asyncio.AbstractEventLoop) -> None:
+def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
     """Makes `loop` file each new task with the scope that it is born under. A factory that is there goes on working."""
     present = loop.get_task_factory()
-    if not isinstance(present, _Filing):
-        loop.set_task_factory(_Filing(present))
+    if not isinstance(present, _ScopeTaskFactory):
+        loop.set_task_factory(_ScopeTaskFactory(present))
 
 
-class _Filing:
+class _ScopeTaskFactory:
     def __init__(self, inner: Any) -> None:
         self._make = inner or _plain_task
 
@@ -119,7 +119,7 @@ class _Filing:
         task = self._make(loop, coro, **options)
         scope = _current.get() if context is None else context.get(_current)
         if scope is not None:
-            scope.file(task)
+            scope.add(task)
         return task
 
 

@@ -43,7 +43,7 @@ class Speaker:
 speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
 
 
-class Ledger:
+class ModelCalls:
     """Records a run's model calls: their usage, their agents, and errors that no later call has made good."""
 
     def __init__(self, spent: Usage | None = None) -> None:
@@ -82,8 +82,8 @@ class Options(TypedDict, total=False):
 class Tap(ChatCompletionClient):
     """One for each run, around the client that all runs share. Closing it closes nothing."""
 
-    def __init__(self, client: ChatCompletionClient, outlet: ChunkBuffer, ledger: Ledger) -> None:
-        self._client, self._outlet, self._ledger = client, outlet, ledger
+    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, model_calls: ModelCalls) -> None:
+        self._client, self._buffer, self._model_calls = client, buffer, model_calls
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         return await self._listen(self._client.create_stream(messages, **options))
@@ -101,26 +101,26 @@ class Tap(ChatCompletionClient):
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        self._ledger.answered(speaker, "", _sound(piece))
+                        self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
                     yield piece
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
 
     async def _listen(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
         """Sends the pieces on as they come, and returns the whole."""
         speaker = speaking.get()
-        text = _Text(self._outlet, speaker.name) if speaker else None
+        text = _Text(self._buffer, speaker.name) if speaker else None
         whole: CreateResult | None = None
         try:
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        whole = _sound(piece)
+                        whole = _with_valid_arguments(piece)
                     elif text is not None:
                         await text.add(piece)
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
         finally:
             if text is not None:
@@ -129,14 +129,14 @@ class Tap(ChatCompletionClient):
             raise failures.cut_short()
         if text is not None and text.thought and isinstance(whole.content, str):
             whole.thought = text.thought  # AutoGen strips letters of "<think>" off both ends of it
-        self._ledger.answered(speaker, text.message_id if text else "", whole)
+        self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
 
     async def close(self) -> None:
         """The client belongs to the server, which closes it at its end."""
 
     def actual_usage(self) -> RequestUsage:
-        return RequestUsage(self._ledger.usage.prompt_tokens, self._ledger.usage.completion_tokens)
+        return RequestUsage(self._model_calls.usage.prompt_tokens, self._model_calls.usage.completion_tokens)
 
     def total_usage(self) -> RequestUsage:
         return self.actual_usage()
@@ -159,8 +159,8 @@ class Tap(ChatCompletionClient):
 class _Text:
     """The text of one model call. Its thoughts before the answer are a text of their own, with their own id."""
 
-    def __init__(self, outlet: ChunkBuffer, agent_name: str) -> None:
-        self._outlet, self._agent_name = outlet, agent_name
+    def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
+        self._buffer, self._agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
         self._thought_id = str(uuid.uuid4())
         self._thoughts: list[str] = []
@@ -173,7 +173,7 @@ class _Text:
     async def add(self, piece: str) -> None:
         match self._place:
             case "text":
-                await self._outlet.write(self._agent_name, self.message_id, piece)
+                await self._buffer.write(self._agent_name, self.message_id, piece)
             case "start":
                 self._place = "thought" if piece.startswith(_THINK) else "text"
                 await self.add(piece.removeprefix(_THINK))
@@ -181,23 +181,23 @@ class _Text:
                 head, done, tail = piece.partition(_THOUGHT)
                 if head:
                     self._thoughts.append(head)
-                    await self._outlet.write(self._agent_name, self._thought_id, head)
+                    await self._buffer.write(self._agent_name, self._thought_id, head)
                 if done:
                     self._place = "text"
-                    await self._outlet.end(self._thought_id)
+                    await self._buffer.end(self._thought_id)
                 if tail:
                     await self.add(tail)
 
     async def end(self) -> None:
-        await self._outlet.end(self._thought_id)
-        await self._outlet.end(self.message_id)
+        await self._buffer.end(self._thought_id)
+        await self._buffer.end(self.message_id)
 
 
 # How AutoGen's clients mark a reasoning model's thoughts among the pieces of a stream.
 _THINK, _THOUGHT = "<think>", "</think>"
 
 
-def _sound(result: CreateResult) -> CreateResult:
+def _with_valid_arguments(result: CreateResult) -> CreateResult:
     """`result`, its tool calls' arguments made to be a JSON object or not JSON at all.
 
     Some servers send nothing for a tool without parameters. Anything else that is JSON but no object hangs the

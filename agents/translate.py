@@ -33,7 +33,7 @@ from autogen_agentchat.messages import (
 from askstream.agents.progress import Progress
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
-Message: TypeAlias = BaseAgentEvent | BaseChatMessage
+TeamMessage: TypeAlias = BaseAgentEvent | BaseChatMessage
 MessageIds: TypeAlias = Callable[[str, str], str | None]
 """From an agent's name and a text of its to the id under which its pieces went out, None if none did."""
 
@@ -60,16 +60,16 @@ class Translator:
         self._usage: dict[str, Usage] = {}
         self._pieces: dict[str, str] = {}
 
-    def drafts(self, message: Message) -> list[Draft]:
+    def drafts(self, message: TeamMessage) -> list[Draft]:
         """The drafts that `message` makes, in order; none for what says nothing to a viewer."""
         self._count(message)
-        return list(_rule(type(message))(self, message))
+        return list(_translation(type(message))(self, message))
 
     def turn(self, agent_name: str, description: str) -> Draft:
         """The draft for the beginning of an agent's turn, which AutoGen has no message for."""
         return self._thinking(agent_name, description or "Takes its turn.")
 
-    def _count(self, message: Message) -> None:
+    def _count(self, message: TeamMessage) -> None:
         if spent := message.models_usage:
             usage = Usage(spent.prompt_tokens, spent.completion_tokens)
             self._usage[message.source] = self._usage.get(message.source, Usage()) + usage
@@ -144,7 +144,7 @@ class Translator:
         )
         return Draft(agent_name, f"Calls {call.tool_name}.", body)
 
-    def _ends(self, message: Message, call: _Call, result: Json, *, failed: bool) -> Draft:
+    def _ends(self, message: TeamMessage, call: _Call, result: Json, *, failed: bool) -> Draft:
         took = (message.created_at - call.began).total_seconds()
         body = ToolExecution(
             tool_name=call.tool_name,
@@ -159,7 +159,7 @@ class Translator:
 
 
 # The table. What stands for a whole family comes last, and catches what its own line doesn't name.
-RULES: Mapping[type[Message], Callable[[Translator, Any], Iterable[Draft]]] = {
+TRANSLATIONS: Mapping[type[TeamMessage], Callable[[Translator, Any], Iterable[Draft]]] = {
     TextMessage: Translator.said,
     MultiModalMessage: Translator.said,
     StructuredMessage: Translator.said,
@@ -181,8 +181,8 @@ RULES: Mapping[type[Message], Callable[[Translator, Any], Iterable[Draft]]] = {
 }
 
 
-def _rule(kind: type[Message]) -> Callable[[Translator, Any], Iterable[Draft]]:
-    return next(RULES[ancestor] for ancestor in kind.__mro__ if ancestor in RULES)
+def _translation(kind: type[TeamMessage]) -> Callable[[Translator, Any], Iterable[Draft]]:
+    return next(TRANSLATIONS[ancestor] for ancestor in kind.__mro__ if ancestor in TRANSLATIONS)
 
 
 def _parsed(text: str) -> Json:

@@ -20,13 +20,13 @@ import uvloop
 from bench.events import PARTS, Allowance, envelope
 
 # Seconds between two transactions, as in our journal.
-PACE = 0.002
+COMMIT_SECONDS = 0.002
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TABLE = "CREATE TABLE events (place INTEGER PRIMARY KEY, run INTEGER, id INTEGER, line BLOB)"
 
 
 class Log:
-    """Rows of all runs. Events of one PACE share a transaction; then they are written to the viewers."""
+    """Rows of all runs. Events of one COMMIT_SECONDS share a transaction; then they are written to the viewers."""
 
     def __init__(self, file: Path) -> None:
         self._db = sqlite3.connect(file, isolation_level=None)
@@ -46,7 +46,7 @@ class Log:
 
     def _commit(self) -> None:
         rows, self._rows = self._rows, []
-        self._free_at = monotonic() + PACE
+        self._free_at = monotonic() + COMMIT_SECONDS
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT INTO events (run, id, line) VALUES (?, ?, ?)", rows)
         self._db.execute("COMMIT")

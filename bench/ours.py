@@ -48,7 +48,7 @@ class Transport:
     def __init__(self, context: TransportContext) -> None:
         self._context = context
         self._allowance = Allowance()
-        context.runs.stand_in(SPEAKER, Source(self._allowance))
+        context.runs.add_orchestrator(SPEAKER, Source(self._allowance))
 
     def routes(self) -> Sequence[BaseRoute]:
         paths = {RUNS_PATH: self.start, CONTROL_PATH: self._allowance.control}
@@ -58,5 +58,5 @@ class Transport:
         """Start `count` runs of `events` events each. Returns their ids."""
         count, events = int(request.query_params["count"]), request.query_params["events"]
         questions = [Question(text=f"{events} {run % PARTS}", principal="anonymous") for run in range(count)]
-        started = [await self._context.runs.start(question, by=SPEAKER) for question in questions]
+        started = [await self._context.runs.start(question, orchestrator=SPEAKER) for question in questions]
         return Response(orjson.dumps([record.run_id for record, _ in started]))

@@ -203,11 +203,16 @@ def here() -> Checkout:
 
 
 def ours(
-    transport: Transport, *, checkout: Checkout | None = None, journal: Journal = "sqlite", plain: bool = False
+    transport: Transport,
+    *,
+    checkout: Checkout | None = None,
+    journal: Journal = "sqlite",
+    plain: bool = False,
+    extra: Mapping[str, str] | None = None,
 ) -> Server:
-    """The product's own command. Its runs are those of bench/ours.py."""
+    """The product's own command, with `extra` variables. Its runs are those of bench/ours.py."""
     checkout = checkout or here()
-    variables = {**LIMITS, "ASKSTREAM_TRANSPORTS": json.dumps(["sse", "websocket", "bench.ours:Transport"])}
+    variables = {**LIMITS, **(extra or {}), "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "bench.ours:Transport"]'}
     if journal == "memory":
         variables["ASKSTREAM_JOURNAL"] = "memory://"
     if plain:

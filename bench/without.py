@@ -6,19 +6,20 @@ wait.
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 VARIABLE = "BENCH_WITHOUT"
 
 
-def _constant(module: str, name: str) -> Callable[[], None]:
-    return lambda: setattr(importlib.import_module(f"askstream.{module}"), name, 0)
+def _constant(module: str, name: str, value: int = 0) -> Callable[[], None]:
+    return lambda: setattr(importlib.import_module(f"askstream.{module}"), name, value)
 
 
 def _commit_delay() -> None:
     writer: Any = importlib.import_module("askstream.server.journal.sqlite.group_writer").GroupWriter
-    writer.__init__.__kwdefaults__["pace"] = 0.0
+    writer.__init__.__kwdefaults__["commit_seconds"] = 0.0
 
 
 def _replay_gate() -> None:
@@ -31,7 +32,7 @@ def _replay_gate() -> None:
 WAITS: Mapping[str, Callable[[], None]] = {
     "joining of chunks": _constant("agents.chunk_buffer", "MERGE_SECONDS"),
     "commit delay": _commit_delay,
-    "fan-out delay": _constant("server.scheduling", "FANOUT_SECONDS"),
+    "fan-out delay": _constant("server.scheduling", "FEW_VIEWERS", sys.maxsize),
     "replay gate": _replay_gate,
     "start gate": _constant("server.scheduling", "START_ITERATIONS"),
     "first event first": _constant("server.runs.run", "FIRST_EVENT_ITERATIONS"),

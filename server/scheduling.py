@@ -12,9 +12,7 @@ from time import monotonic
 # Writes after which a delay is tried again, once a delay gained nothing: one delay in 17 writes is what it costs to
 # notice that events come together again.
 SKIPPED_WRITES = 16
-# Nobody sees a delay of that length, and a run of 100 events a second never meets it.
-FANOUT_SECONDS = 0.002
-# A pass over that many viewers takes less than FANOUT_SECONDS, so its cost is not measured.
+# A pass over that many viewers is too cheap to make the next one wait, so its cost is not measured.
 FEW_VIEWERS = 32
 # AutoGen takes seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
 # waits for something else, its factory's database say, is no reason to hold others up.
@@ -50,47 +48,48 @@ class AdaptiveDelay:
 
 @dataclass(slots=True)
 class FanoutScheduler:
-    """Decides when a channel writes to its viewers: at once after a quiet spell; several events together when they come
-    faster than they can be written.
+    """Decides when a channel writes to its viewers: at once, or, with many viewers, when the last pass has paid for
+    itself.
 
-    A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So an event that
-    comes during a pass over the viewers waits for the next pass, which begins FANOUT_SECONDS after the last one began,
-    or when that one has paid for itself: a pass that cost 5 ms is followed by 5 ms for everything else. `notify` writes
-    to all viewers and returns how many they may be.
+    A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So a pass over
+    many viewers that cost 5 ms is followed by 5 ms for everything else, and the events of that time are written
+    together. `notify` writes to all viewers and returns how many they may be.
     """
 
     notify: Callable[[], int]
     _free_at: float = 0.0
     _delay: AdaptiveDelay = field(default_factory=AdaptiveDelay)
-    _timer: asyncio.TimerHandle | None = None
-    _events: int = 0  # that the timer's pass will write
+    _next: asyncio.Handle | None = None
+    _events: int = 0  # that came since `_next` was set
 
     def schedule(self, events: int) -> None:
-        """New events are due. `notify` is called now, or within FANOUT_SECONDS or the cost of the last pass."""
-        if self._timer is not None:
+        """New events are due. `notify` is called now, or within the cost of the last pass."""
+        if self._next is not None:
             self._events += events
             return
-        now = monotonic()
-        wait = self._free_at - now
+        wait = self._free_at - monotonic()
         if wait <= 0 or not self._delay.should_wait(events):
-            self._pass(now)
+            self._pass()
         else:
-            self._timer, self._events = asyncio.get_running_loop().call_later(wait, self._waited), events
+            self._next, self._events = asyncio.get_running_loop().call_later(wait, self._waited), events
 
     def _waited(self) -> None:
-        self._timer = None
+        self._next = None
         self._delay.waited(self._events)
-        self._pass(monotonic())
+        self._pass()
 
-    def _pass(self, began: float) -> None:
-        self._free_at = began + FANOUT_SECONDS
+    def _pass(self) -> None:
+        began = monotonic()
         if self.notify() > FEW_VIEWERS:
             # uvloop writes at the end of the iteration, so the cost of the pass is known in the next one.
-            asyncio.get_running_loop().call_soon(self._measure, began)
+            self._next, self._events = asyncio.get_running_loop().call_soon(self._measure, began), 0
 
     def _measure(self, began: float) -> None:
         now = monotonic()
-        self._free_at = max(self._free_at, now + (now - began))
+        self._free_at = now + (now - began)
+        self._next = None
+        if self._events:
+            self.schedule(self._events)
 
 
 class ReplayGate:

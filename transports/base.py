@@ -83,7 +83,7 @@ class Transport(Protocol):
     def routes(self) -> Sequence[BaseRoute]: ...
 
 
-Factory: TypeAlias = Callable[[TransportContext], Transport]
+TransportFactory: TypeAlias = Callable[[TransportContext], Transport]
 
 TRANSPORTS = {
     "sse": "askstream.transports.sse:Sse",
@@ -91,6 +91,6 @@ TRANSPORTS = {
 }
 
 
-def factories(names: Iterable[str]) -> list[Factory]:
+def factories(names: Iterable[str]) -> list[TransportFactory]:
     """The factories of transports with these names. ValueError for one that is neither in the table nor importable."""
     return [plugins.named(name, TRANSPORTS, "a transport") for name in names]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from askstream.server.bus import Viewer
 from askstream.server.connections import Connection
-from askstream.transports.formats import Encoding
+from askstream.transports.formats import FramedFormat
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None] | None"]
 """Runs a task and deals with what it raises; None where the connection is being closed."""
@@ -28,7 +28,7 @@ class Delivery:
 
     viewer: Viewer
     connection: Connection
-    encoding: Encoding
+    encoding: FramedFormat
     spawn: Spawn
     done: Callable[[bool], None]
     _task: asyncio.Task[None] | None = None

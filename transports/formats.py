@@ -1,6 +1,6 @@
 """The wire formats of a batch: Server-Sent Events, lines of JSON, WebSocket messages.
 
-A format makes messages; the connection frames them. An `Encoding` is both together. Viewers with
+A format makes messages; the connection frames them. A `FramedFormat` is both together. Viewers with
 equal encodings share a broadcast: each batch is encoded once for all of them.
 """
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from askstream.server.bus import Batch
-from askstream.server.connections import Frame
+from askstream.server.connections import Framer
 from askstream.server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from askstream.server.journal import Entry
 from askstream.transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
@@ -24,20 +24,20 @@ Encode: TypeAlias = Callable[[str, Batch], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class WireFormat:
-    """`opening` comes first, `heartbeat` into each silence; empty means none."""
+    """`preamble` comes first, `heartbeat` into each silence; empty means none."""
 
     media_type: str
-    opening: bytes
+    preamble: bytes
     heartbeat: bytes
     encode: Encode
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
+class FramedFormat:
     """A format, framed for one kind of connection. It breaks silences of `heartbeat_seconds`, unless they are 0."""
 
     format: WireFormat
-    frame: Frame
+    frame: Framer
     heartbeat_seconds: float
 
     @property

@@ -32,7 +32,7 @@ def retry_block(milliseconds: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SseMessage:
     """One message of a stream. Resume with its `last_event_id`; '' before the first id."""
 
     data: str
@@ -58,7 +58,7 @@ class Decoder:
         self._event = ""
         self._id = ""
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes) -> list[SseMessage]:
         """The messages that `data` completes. What the end of the stream leaves incomplete is never dispatched."""
         text = self._text.decode(data)
         if text and not self._began:
@@ -81,7 +81,7 @@ class Decoder:
             self._tail.append(rest)
         return whole
 
-    def _line(self, line: str) -> Message | None:
+    def _line(self, line: str) -> SseMessage | None:
         if not line:
             return self._dispatch()
         field, _, value = line.partition(":")
@@ -99,11 +99,11 @@ class Decoder:
                 pass  # a comment, whose field is empty, or a field that the spec ignores
         return None
 
-    def _dispatch(self) -> Message | None:
+    def _dispatch(self) -> SseMessage | None:
         """The end of a block. Its id counts even where there is nothing to dispatch."""
         self.last_event_id = self._id
         data, self._data = self._data, []
         event, self._event = self._event, ""
         if not data:
             return None
-        return Message("\n".join(data), self.last_event_id, event or "message")
+        return SseMessage("\n".join(data), self.last_event_id, event or "message")

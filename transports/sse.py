@@ -16,11 +16,11 @@ from askstream.server import addresses
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewable
+from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import NDJSON, SSE, Encoding, WireFormat
+from askstream.transports.formats import NDJSON, SSE, FramedFormat, WireFormat
 
 log = logging.getLogger("__main__")
 
@@ -46,23 +46,23 @@ class Sse:
     async def ask_stream(self, request: Request) -> "RunStream":
         """Starts a run and streams it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        record, new = await self._context.runs.start(ask.question_of(EVERYBODY))
+        record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
         viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
-            on_disconnect = partial(self._context.runs.left, record.run_id, EVERYBODY)
+            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
         return RunStream(viewer, self._context, on_disconnect=on_disconnect)
 
     async def test_stream(self, request: Request) -> "RunStream":
         """A run of mock events, to see that streaming works from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._context.runs.start(question, by="mock")
+        record, _ = await self._context.runs.start(question, orchestrator="mock")
         return RunStream(await self._context.bus.attach(record.run_id), self._context)
 
     async def events(self, request: Request) -> "Response | RunStream":
         """Replays a run's log from a cursor, then goes on live."""
         record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
-        view, after = read_view(request), viewable(record, read_cursor(request, record.last_id))
+        view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
         wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE
@@ -116,10 +116,10 @@ class RunStream:
 
     def opened(self, connection: StreamConnection, /) -> None:
         self._connection = connection
-        if self.wire_format.opening:
-            connection.write(connection.frame([self.wire_format.opening]))
+        if self.wire_format.preamble:
+            connection.write(connection.frame([self.wire_format.preamble]))
         seconds = self.context.heartbeat_seconds if self.wire_format.heartbeat else 0
-        encoding = Encoding(self.wire_format, connection.frame, seconds)
+        encoding = FramedFormat(self.wire_format, connection.frame, seconds)
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
         self._delivery.begin()

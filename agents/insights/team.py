@@ -12,7 +12,7 @@ from autogen_agentchat.teams import SelectorGroupChat
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
-from askstream.agents.human import MOST_QUESTIONS, REVIEW, TeamProfile
+from askstream.agents.human import MOST_QUESTIONS, REVIEW_PREFIX, TeamProfile
 from askstream.agents.insights.tools import Tool
 from askstream.agents.memory import USER
 
@@ -53,8 +53,8 @@ If AnalysisAgent asks for more data, write only what is to be fetched in additio
 Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
 instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
 choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most.
-If a message begins with "{REVIEW}", a person has sent the report back with that remark: plan only what must be done
-anew or in another way to obey it, and say what of the earlier work still stands.""",
+If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
+be done anew or in another way to obey it, and say what of the earlier work still stands.""",
     DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
 Use compare_periods and run_sql; call several tools at once where they don't depend on each other. If a query fails,
@@ -82,7 +82,7 @@ Markdown and nothing else:
 - the assumptions made, and what the data can't tell;
 - "## SQL": each query that a figure came from, in ```sql blocks.
 Figures with units and thousands separators. Invent nothing: what the team didn't find isn't in the report.
-If a message began with "{REVIEW}", write the whole report again, so that it obeys the remark.""",
+If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
 }
 
 _DESCRIPTIONS: Mapping[str, str] = {
@@ -143,7 +143,7 @@ def _wants_more(text: str) -> bool:
 # Models like to set what they were told to write in bold.
 _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTALL)
 
-CUSTOMS = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
+PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
 
 
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:

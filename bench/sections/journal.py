@@ -64,7 +64,7 @@ async def _appends(address: str, entries: list[Entry]) -> float:
 async def _append(journal: Journal, record: RunRecord, entries: list[Entry]) -> None:
     """A run waits for its last event to be durable before the next."""
     for entry in entries:
-        await journal.append(record.head._replace(last_id=entry.id), [entry])
+        await journal.append(record.update._replace(last_id=entry.id), [entry])
 
 
 def _bare_rate(entries: list[Entry]) -> float:
@@ -106,8 +106,7 @@ def replays(
     transport: Transport, kind: servers.Journal, live: int, seconds: float, extra: Mapping[str, str] | None = None
 ) -> tuple[float, Seen, Seen]:
     """MB/s of a late viewer alone; what `live` viewers see without late viewers, and with them."""
-    ours = servers.ours(transport, journal=kind)
-    with servers.running(replace(ours, environment={**ours.environment, **(extra or {})})) as process:
+    with servers.running(servers.ours(transport, journal=kind, extra=extra)) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
         alone, first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
         quiet, first = _paced(process, how, live, first, seconds, 0)

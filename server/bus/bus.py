@@ -18,8 +18,8 @@ class Bus:
 
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
-        self.epoch = 0
-        self.replays = ReplayGate()
+        self.drain_count = 0
+        self.replay_gate = ReplayGate()
         self._channels: dict[str, Channel] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
 
@@ -66,7 +66,7 @@ class Bus:
 
     def drain(self) -> None:
         """Send away all present viewers. Later ones are served, until the next call."""
-        self.epoch += 1
+        self.drain_count += 1
         for channel in list(self._channels.values()):
             channel.wake()
 
@@ -74,7 +74,7 @@ class Bus:
         """Stop following; viewers of runs that are written elsewhere learn that no more comes."""
         for run_id in list(self._followers):
             self._stop_following(run_id)
-            self._channels[run_id].cut()
+            self._channels[run_id].abandon()
 
     @property
     def channels(self) -> int:
@@ -86,13 +86,13 @@ class Bus:
 
     def _follow(self, channel: Channel) -> None:
         if channel.run_id not in self._followers:
-            task = self._group.create_task(self._relay(channel), name=f"follow {channel.run_id}")
+            task = self._group.create_task(self._follow_journal(channel), name=f"follow {channel.run_id}")
             self._followers[channel.run_id] = task
 
-    async def _relay(self, channel: Channel) -> None:
+    async def _follow_journal(self, channel: Channel) -> None:
         try:
             async for entries in self._journal.watch(channel.run_id, channel.last_id):
                 channel.extend(entries)
         except Exception:
             log.exception("run=%s can't be followed", channel.run_id)
-            channel.cut()
+            channel.abandon()

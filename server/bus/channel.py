@@ -57,12 +57,12 @@ class Broadcast:
     cursor: int
     wrote_at: float = field(default_factory=monotonic)
     subscribers: dict[Subscriber, Write] = field(default_factory=dict[Subscriber, Write])
-    _heart: asyncio.TimerHandle | None = None
+    _heartbeat_timer: asyncio.TimerHandle | None = None
 
     def add(self, subscriber: Subscriber, write: Write) -> None:
         self.subscribers[subscriber] = write
-        if self._heart is None and (seconds := self.encoding.heartbeat_seconds):
-            self._heart = asyncio.get_running_loop().call_later(seconds, self._beat)
+        if self._heartbeat_timer is None and (seconds := self.encoding.heartbeat_seconds):
+            self._heartbeat_timer = asyncio.get_running_loop().call_later(seconds, self._send_heartbeat)
 
     def remove(self, subscriber: Subscriber) -> None:
         self.subscribers.pop(subscriber, None)
@@ -101,18 +101,18 @@ class Broadcast:
                 self.remove(subscriber)
                 subscriber.on_detached(before, ended=False)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         left = self.wrote_at + self.encoding.heartbeat_seconds - monotonic()
         if left <= 0:
             self._write(self.encoding.heartbeat, self.cursor)
             left = self.encoding.heartbeat_seconds
         if self.subscribers:
-            self._heart = asyncio.get_running_loop().call_later(left, self._beat)
+            self._heartbeat_timer = asyncio.get_running_loop().call_later(left, self._send_heartbeat)
 
     def _stop(self) -> None:
-        if self._heart is not None:
-            self._heart.cancel()
-            self._heart = None
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+            self._heartbeat_timer = None
 
 
 @dataclass(slots=True)
@@ -172,7 +172,7 @@ class Channel:
             return self.entries[start:]  # the usual case: one event more
         return first_bytes(self.entries, start)
 
-    def cut(self) -> None:
+    def abandon(self) -> None:
         """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
         self.ended = True
         self.wake()

@@ -33,14 +33,14 @@ class Viewer:
     """Made by `Bus.attach`, given back with `close`."""
 
     __slots__ = (
-        "_broadcast", "_bus", "_channel", "_cursor", "_epoch", "_handler", "_is_behind", "_journal", "is_closed",
+        "_broadcast", "_bus", "_channel", "_cursor", "_drain_count", "_handler", "_is_behind", "_journal", "is_closed",
         "run_id", "wanted",
     )  # fmt: skip
 
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
         self.run_id, self._cursor, self.wanted = channel.run_id, cursor, wanted
-        self._epoch = bus.epoch
+        self._drain_count = bus.drain_count
         self._broadcast: Broadcast | None = None
         self._handler: ViewerHandler | None = None
         self._is_behind = False  # by more than the last read gave
@@ -72,10 +72,10 @@ class Viewer:
 
     async def step(self, seconds: float | None = None) -> Batch:
         """As `next`, but it returns as soon as the cursor has moved or may, also where there is no news."""
-        if self._epoch != self._bus.epoch:
+        if self._drain_count != self._bus.drain_count:
             return Batch([], self._cursor, drained=True)
         if self._is_behind:
-            await self._bus.replays.enter()
+            await self._bus.replay_gate.enter()
         found = await self._pull()
         if found:
             batch = batch_of(found, self._cursor, self.wanted)
@@ -98,7 +98,7 @@ class Viewer:
         channel = self._channel
         found = channel.after(self._cursor)
         is_behind = found is None or self._cursor + len(found) != channel.base + len(channel.entries)
-        if found is None or is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
+        if found is None or is_behind or channel.ended or self.is_closed or self._drain_count != self._bus.drain_count:
             return False
         batch = batch_of(found, self._cursor, self.wanted) if found else None
         # Encoded before it subscribes: an encoding that fails must not leave a subscriber that lacks these events.

@@ -6,18 +6,18 @@ The way is chosen here, below the transports, once: direct where our server runs
 from askstream.server.connections.base import (
     Connection,
     ConnectionHandler,
-    Frame,
+    Framer,
     MessageHandler,
     SocketConnection,
     StreamConnection,
     StreamHandler,
 )
-from askstream.server.connections.opening import SocketRoute, serve_stream
+from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
     "Connection",
     "ConnectionHandler",
-    "Frame",
+    "Framer",
     "MessageHandler",
     "SocketConnection",
     "SocketRoute",

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
+Framer: TypeAlias = Callable[[Sequence[bytes]], Any]
 """Turns messages, whole lines or blocks of a wire format, into what `Connection.write` accepts."""
 
 
@@ -60,7 +60,7 @@ class Write(Protocol):
 
 class Connection(Protocol):
     @property
-    def frame(self) -> Frame: ...
+    def frame(self) -> Framer: ...
 
     @property
     def is_paused(self) -> bool: ...
@@ -146,7 +146,7 @@ class BaseConnection(ABC, Generic[H]):
             if not one.done():
                 one.set_result(None)
 
-    def _lose(self) -> None:
+    def _set_lost(self) -> None:
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.lost()
@@ -155,25 +155,25 @@ class BaseConnection(ABC, Generic[H]):
     def _watch(self) -> None:
         if self._stall_timer is None:
             loop = asyncio.get_running_loop()
-            self._stall_timer = loop.call_later(self._send_seconds, self._look, self._progress())
+            self._stall_timer = loop.call_later(self._send_seconds, self._check_stall, self._progress())
 
     def _stop_watching(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
 
-    def _look(self, before: object) -> None:
+    def _check_stall(self, before: object) -> None:
         self._stall_timer = None
         now = self._progress()
         if now is None:
             return
         if now == before:
             self._has_stalled = True
-            self._stalled()
+            self._on_stalled()
         else:
             self._watch()
 
-    def _stalled(self) -> None:
+    def _on_stalled(self) -> None:
         """Progress was the same for `send_seconds`."""
         if self._handler is not None:
             self._handler.stalled()

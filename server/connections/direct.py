@@ -37,16 +37,22 @@ LAST_CHUNK = b"0\r\n\r\n"
 class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
     """An asyncio protocol on a transport that belonged to another protocol before. Its maker calls `handler.opened`."""
 
-    __slots__ = ("_open", "_transport", "write")
+    __slots__ = ("_open_connections", "_transport", "write")
 
     def __init__(
-        self, transport: asyncio.Transport, open_ones: set[Any], handler: H, *, send_seconds: float, is_paused: bool
+        self,
+        transport: asyncio.Transport,
+        open_connections: set[Any],
+        handler: H,
+        *,
+        send_seconds: float,
+        is_paused: bool,
     ) -> None:
         self._handler, self.is_paused, self._waiting = handler, is_paused, []
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
-        self._transport, self._open = transport, open_ones
+        self._transport, self._open_connections = transport, open_connections
         self.write: Write = transport.write  # its own, so that a broadcast calls nothing of ours for each viewer
-        self._open.add(self)
+        self._open_connections.add(self)
         transport.set_protocol(self)
         if is_paused:
             self._watch()
@@ -71,9 +77,9 @@ class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
         self._wake_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
-        self._lose()
+        self._set_lost()
 
     def _progress(self) -> int | None:
         """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
@@ -89,12 +95,12 @@ class DirectStream(_DirectConnection[StreamHandler]):
     sent to find out.
     """
 
-    __slots__ = ("_ahead", "_eof", "_probe", "_release")
+    __slots__ = ("_eof", "_probe", "_read_ahead", "_release")
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: StreamHandler,
         *,
         release: Callable[[asyncio.Transport, bytes, bool], None] | None,
@@ -102,10 +108,10 @@ class DirectStream(_DirectConnection[StreamHandler]):
         send_seconds: float,
         is_paused: bool,
     ) -> None:
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
-        self._ahead = b""
+        self._read_ahead = b""
         self._eof = False
 
     @staticmethod
@@ -122,13 +128,13 @@ class DirectStream(_DirectConnection[StreamHandler]):
         if self._release is None or self._eof:
             self._transport.close()
             return
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
-        self._release(self._transport, self._ahead, self.is_paused)
+        self._release(self._transport, self._read_ahead, self.is_paused)
 
     def data_received(self, data: bytes) -> None:
-        self._ahead += data
-        if len(self._ahead) > READ_AHEAD_BYTES:
+        self._read_ahead += data
+        if len(self._read_ahead) > READ_AHEAD_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -160,7 +166,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: MessageHandler,
         conn: ServerProtocol,
         *,
@@ -170,7 +176,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._conn = conn
         self._message, self._is_text = bytearray(), True
         self._is_handled = True
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -200,7 +206,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._read_on()
 
     def close(self, code: int, reason: str) -> None:
-        self._lose()
+        self._set_lost()
         if self._transport.is_closing():
             return  # uvloop's would raise
         self.resume()  # for the answer
@@ -246,7 +252,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
-            self._lose()  # what came in the same packet behind it is not delivered
+            self._set_lost()  # what came in the same packet behind it is not delivered
             return
         self._is_handled = False
         self._transport.pause_reading()
@@ -254,11 +260,11 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def _flush(self) -> None:
         """Send the core's own frames: pongs and closes."""
-        said = b"".join(self._conn.data_to_send())
-        if said:
-            self.write(said)
+        frames = b"".join(self._conn.data_to_send())
+        if frames:
+            self.write(frames)
         if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
-            self._lose()
+            self._set_lost()
             self._transport.close()
 
 

@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
-from askstream.server.connections.opening import EXTENSION, SocketRoute
+from askstream.server.connections.selection import EXTENSION, SocketRoute
 
 # Header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's WebSocket
 # protocol, whose parser has limits of its own and refuses with 431.
@@ -33,13 +33,13 @@ _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_cl
 
 
 class Http(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `sockets` are the routes of WebSockets by path, all empty with `direct` False."""
+    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, all empty with `direct` False."""
 
     def __init__(
-        self, *args: Any, sockets: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
+        self, *args: Any, socket_routes: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        self._sockets: Mapping[bytes, SocketRoute] = sockets if direct and sockets else {}
+        self._socket_routes: Mapping[bytes, SocketRoute] = socket_routes if direct and socket_routes else {}
         self._direct = direct
         self._is_half_closed = self._upgrade_waits = False
         self._on_half_close: Callable[[], object] | None = None
@@ -49,7 +49,7 @@ class Http(HttpToolsProtocol):
         abort, count = self.transport.abort, partial(unread, self.transport)
         offered: dict[str, Any] = {"abort": abort, "unread": count, "on_half_close": self.on_half_close}
         if self._direct:
-            offered["take"] = self.take
+            offered["take_over"] = self.take_over
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
 
     def on_half_close(self, callback: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class Http(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self.handle_websocket_upgrade()
 
-    def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
+    def take_over(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
         """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
         body is still coming, and where the client has begun to send another request behind it."""
         cycle = self.cycle
@@ -93,7 +93,7 @@ class Http(HttpToolsProtocol):
             self.transport,
             cast(Any, self.connections),
             handler,
-            release=partial(_serve_next, cast(Any, again)) if cycle.keep_alive else None,
+            release=partial(_serve_next_request, cast(Any, again)) if cycle.keep_alive else None,
             probe=probe,
             send_seconds=send_seconds,
             is_paused=self.flow.write_paused,
@@ -108,13 +108,13 @@ class Http(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             self._upgrade_waits = True  # for the answers to the requests before it
             return
-        route = self._sockets.get(self.url.partition(b"?")[0])
-        if route is not None and self._may_accept():
+        route = self._socket_routes.get(self.url.partition(b"?")[0])
+        if route is not None and self._can_accept():
             self._accept(route)
         else:
             super().handle_websocket_upgrade()
 
-    def _may_accept(self) -> bool:
+    def _can_accept(self) -> bool:
         """Whether this is a `GET` in HTTP/1.1 of a usual size."""
         return (
             self.scope["method"] == "GET"
@@ -179,7 +179,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
 
-def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
+def _serve_next_request(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
     """Give a transport whose response is complete to a protocol of its own, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)

@@ -6,11 +6,11 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
 
-from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL, members
+from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.sample_teams import Recorder, orchestrator, task
 
 CLIENT = connect(ModelSettings(model="gpt-4o", api_key="x"))
 
@@ -36,7 +36,7 @@ def test_each_private_name_is_there(kind: type, names: tuple[str, ...]) -> None:
 def test_the_vital_coroutine_is_still_called_so() -> None:
     """The one in which an agent runs its tools."""
     source = inspect.getsource(AssistantAgent)
-    assert all(f"async def {name}(" in source for name in VITAL)
+    assert all(f"async def {name}(" in source for name in VITAL_COROUTINES)
 
 
 @pytest.mark.parametrize("client", [OpenAIClient, AzureClient])

@@ -21,7 +21,7 @@ from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import Draft
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 from tests.timing import GLANCE, MS, PATIENCE
 
 # A run must have ended 5 s after its cancel; what doesn't ignore it ends at once.

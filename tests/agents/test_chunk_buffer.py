@@ -6,7 +6,7 @@ import pytest
 
 from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, ChunkBuffer
 from askstream.server.events import AgentChunk, AgentResponse, Draft
-from tests.agents.stage import Recorder
+from tests.agents.sample_teams import Recorder
 from tests.timing import MS
 
 
@@ -29,9 +29,9 @@ async def test_the_first_piece_leaves_at_once() -> None:
 async def test_pieces_that_come_fast_leave_together() -> None:
     """What follows within the time to merge is one event, which comes by itself when that is over."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for piece in ("first", "se", "co", "nd"):
-        await outlet.write("A", "m", piece)
+        await buffer.write("A", "m", piece)
     assert deltas(sink) == ["first"]
     await asyncio.sleep(MERGE_SECONDS * 3)
     assert deltas(sink) == ["first", "second"]
@@ -41,9 +41,9 @@ async def test_pieces_that_come_fast_leave_together() -> None:
 async def test_much_text_does_not_wait() -> None:
     """At the size limit what is there leaves, however early."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for _ in range(3):
-        await outlet.write("A", "m", "x" * (MERGE_SIZE // 2))
+        await buffer.write("A", "m", "x" * (MERGE_SIZE // 2))
     assert [len(delta) for delta in deltas(sink)] == [MERGE_SIZE // 2, MERGE_SIZE]
 
 
@@ -60,11 +60,11 @@ async def test_no_event_is_larger_than_the_limit() -> None:
 async def test_an_agents_text_comes_before_its_next_event() -> None:
     """Flushed first, whatever the clock says; the texts of others wait their time."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for agent in ("A", "B"):
-        await outlet.write(agent, agent, "first ")
-        await outlet.write(agent, agent, "second")
-    await outlet.emit(response("A"))
+        await buffer.write(agent, agent, "first ")
+        await buffer.write(agent, agent, "second")
+    await buffer.emit(response("A"))
     told = [(draft.agent_name, draft.event_type) for draft in sink.drafts]
     assert told == [("A", "agent_chunk"), ("B", "agent_chunk"), ("A", "agent_chunk"), ("A", "agent_response")]
 
@@ -72,12 +72,12 @@ async def test_an_agents_text_comes_before_its_next_event() -> None:
 async def test_two_texts_at_once_keep_their_ids() -> None:
     """An agent may write two texts at a time; each piece carries the id of its own."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for piece in "abcdef":
-        await outlet.write("A", "one", piece)
-        await outlet.write("A", "two", piece.upper())
-    await outlet.end("one")
-    await outlet.end("two")
+        await buffer.write("A", "one", piece)
+        await buffer.write("A", "two", piece.upper())
+    await buffer.end("one")
+    await buffer.end("two")
     assert (sink.written("one"), sink.written("two")) == ("abcdef", "ABCDEF")
 
 
@@ -85,10 +85,10 @@ async def test_two_texts_at_once_keep_their_ids() -> None:
 async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
     """After `end` everything has left, and no timer goes off for it any more."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
-    await outlet.write("A", "m", "first ")
-    await outlet.write("A", "m", "second")
-    await outlet.end("m")
+    buffer = ChunkBuffer(sink)
+    await buffer.write("A", "m", "first ")
+    await buffer.write("A", "m", "second")
+    await buffer.end("m")
     assert deltas(sink) == ["first ", "second"]
     await asyncio.sleep(MERGE_SECONDS * 2)
     assert deltas(sink) == ["first ", "second"]
@@ -105,13 +105,13 @@ class Slow(Recorder):
 async def test_order_holds_when_the_sink_is_slow() -> None:
     """Who comes first is first in the log, though the sink makes everybody wait."""
     sink = Slow()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
 
     async def agent(name: str) -> None:
         for number in range(5):
-            await outlet.write(name, f"{name}{number}", f"{number}a")
-            await outlet.write(name, f"{name}{number}", f"{number}b")
-            await outlet.emit(response(name))
+            await buffer.write(name, f"{name}{number}", f"{number}a")
+            await buffer.write(name, f"{name}{number}", f"{number}b")
+            await buffer.emit(response(name))
 
     await asyncio.gather(agent("A"), agent("B"))
     for name in "AB":
@@ -124,12 +124,12 @@ async def test_order_holds_when_the_sink_is_slow() -> None:
 async def test_nothing_passes_after_the_close() -> None:
     """Who still speaks then is cancelled, and what has not left is dropped."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
-    await outlet.write("A", "m", "first")
-    await outlet.write("A", "m", "second")
-    outlet.close()
+    buffer = ChunkBuffer(sink)
+    await buffer.write("A", "m", "first")
+    await buffer.write("A", "m", "second")
+    buffer.close()
     with pytest.raises(asyncio.CancelledError):
-        await outlet.emit(response())
+        await buffer.emit(response())
     await asyncio.sleep(MERGE_SECONDS * 2)
     assert deltas(sink) == ["first"]
 
@@ -143,12 +143,12 @@ class Broken(Recorder):
         await super().emit(draft)
 
 
-async def test_what_the_sink_raises_is_kept() -> None:
+async def test_an_error_of_the_sink_is_kept() -> None:
     """Whoever speaks next learns of it."""
-    outlet = ChunkBuffer(Broken())
-    await outlet.write("A", "m", "first")
+    buffer = ChunkBuffer(Broken())
+    await buffer.write("A", "m", "first")
     with pytest.raises(OSError, match="disk full"):
-        await outlet.emit(response())
-    assert isinstance(outlet.problem, OSError)
+        await buffer.emit(response())
+    assert isinstance(buffer.problem, OSError)
     with pytest.raises(OSError, match="disk full"):
-        await outlet.emit(response("B"))
+        await buffer.emit(response("B"))

@@ -11,7 +11,7 @@ from askstream.agents.factory import WAREHOUSE, open_orchestrator
 from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 from tests.timing import PATIENCE
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")
@@ -96,7 +96,7 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "team_unavailable"
 
 
-async def test_a_model_that_no_client_can_be_made_for_is_told(tmp_path: Path) -> None:
+async def test_a_model_that_no_client_can_be_made_for_is_reported(tmp_path: Path) -> None:
     """Seen only when the libraries are there: the run fails, in words that repeat no setting."""
     broken = ModelSettings(api_key="x", base_url="http://[broken", model="m")
     async with open_orchestrator(model=broken, data=tmp_path) as orchestrator:

@@ -14,7 +14,7 @@ from openai import OpenAIError
 from askstream.server.events import AgentChunk
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 
 BROKEN = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"conte\n\n'
 NO_CHOICES = b'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'
@@ -85,7 +85,7 @@ async def test_a_provider_that_hangs_is_unavailable(reply: Reply) -> None:
     assert caught.value.code == "model_unavailable"
 
 
-async def test_what_was_written_before_the_cut_stays_visible() -> None:
+async def test_text_before_the_cut_stays_visible() -> None:
     """An answer that breaks off is no answer, but its pieces have been seen."""
     sink = Recorder()
     async with provider([Reply(text=["half ", "a "], cut=True)]) as fake, orchestrator(fake, agent) as team:

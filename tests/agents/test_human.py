@@ -26,15 +26,15 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.human import NOBODY, TeamProfile
+from askstream.agents.human import NO_REPLY, TeamProfile
 from askstream.agents.insights import team as insights
 from askstream.server.events import AgentThinking
 from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, provider
-from tests.agents.people import APPROVED, NOBODY_THERE, Play, bundled, insights_play, sent_back, staff
-from tests.agents.stage import Make, Recorder, agent, essence, forked, orchestrator, task
+from tests.agents.human_runs import APPROVED, NOBODY_THERE, HumanRun, bundled, insights_run, sent_back, staff
+from tests.agents.sample_teams import Make, Recorder, agent, comparable, forked, orchestrator, task
 
 # --- other teams -----------------------------------------------------------------------------------------------------
 
@@ -123,14 +123,14 @@ CASES: list[tuple[Make, bool, list[Reply]]] = [
 ]
 
 
-def asked_of(play: Play) -> list[tuple[str, str]]:
+def asked_of(play: HumanRun) -> list[tuple[str, str]]:
     return [(asked.agent_name, asked.prompt) for asked in play.inquiries]
 
 
 async def test_a_persons_stand_in_answers_with_the_reply() -> None:
     """In its own turn and words; the others hear it, and the team's condition sees it."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         answer = await play.run(task(), [YES, Reply(value="OK")])
         assert len(fake.requests) == 3
     assert asked_of(play) == [("U", "Enter your response:")] * 2
@@ -145,17 +145,17 @@ async def test_a_persons_stand_in_answers_with_the_reply() -> None:
 async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> None:
     """The team is told once; when it asks again, what an agent said last is the answer."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         answer = await play.run(task(), [NOBODY_THERE])
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A"]
-    assert play.sink.said()[1][1] == NOBODY
+    assert play.sink.said()[1][1] == NO_REPLY
     assert answer.final_response == play.sink.said()[-1][1]
 
 
 async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
     """It had chosen the person; the turn stays theirs, and counts as the model's choice, told once and paid for."""
     async with provider(counting) as fake:
-        play = Play(fake, person_chosen)
+        play = HumanRun(fake, person_chosen)
         answer = await play.run(task(), [YES, YES])
         assert answer.usage.prompt_tokens == 10 * len(fake.requests)
         choices = [str(body["messages"]) for body in fake.requests if chooses(body)]
@@ -166,7 +166,7 @@ async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
     assert "['A', 'B']" in choices[2]
 
 
-async def test_a_choice_that_was_told_before_the_question_is_not_told_again() -> None:
+async def test_a_choice_emitted_before_the_question_is_not_emitted_again() -> None:
     """Whether viewers hear who was chosen before the turn stops is a matter of chance; here they do."""
 
     class Patient(UserProxyAgent):
@@ -180,7 +180,7 @@ async def test_a_choice_that_was_told_before_the_question_is_not_told_again() ->
         return SelectorGroupChat(members, client, max_turns=2, emit_team_events=True)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task(), [YES])
     assert [draft.message for draft in play.sink.drafts if draft.message.startswith("Gives")] == [
         "Gives the turn to A.",
@@ -204,7 +204,7 @@ async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
         return RoundRobinGroupChat([agent(client, "A"), Thorough("U")], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task(), [Reply(value="yes"), Reply(value="no")])
         assert len(fake.requests) == 1
     assert asked_of(play) == [("U", "First?"), ("U", "Second?")]
@@ -214,7 +214,7 @@ async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
 async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
     """To who handed over, as a swarm wants it, and who remembers what it is about."""
     async with provider(counting) as fake:
-        play = Play(fake, hands_over)
+        play = HumanRun(fake, hands_over)
         answer = await play.run(task("Why so late?"), [Reply(value="no"), YES])
     assert all("Why so late?" in str(body["messages"]) for body in fake.requests)
     assert asked_of(play)[0][0] == "B"
@@ -225,7 +225,7 @@ async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
 async def test_a_handoff_that_nobody_takes_ends_the_team_the_second_time() -> None:
     """It was told that nobody answered, and handed over again."""
     async with provider(counting) as fake:
-        play = Play(fake, hands_over)
+        play = HumanRun(fake, hands_over)
         answer = await play.run(task(), [NOBODY_THERE])
     assert [name for name, _ in play.sink.said()] == ["A", "B", "B"]
     assert answer.agent_name == "B"
@@ -240,48 +240,48 @@ async def test_the_past_ends_no_team() -> None:
 
     async with provider(counting) as fake:
         now = replace(task(), history=(Exchange(question="Before?", answer="DONE"),) * 3)
-        answer = await Play(fake, make).run(now)
+        answer = await HumanRun(fake, make).run(now)
         told = [(m.get("name"), m["content"]) for m in fake.requests[0]["messages"][1:]]
     assert answer.total_messages == 2
     assert told == [("user", "Before?"), ("assistant", "DONE")] * 3 + [("user", "Why?")]
 
 
 @pytest.mark.parametrize(
-    ("make", "customs", "script", "review", "replies"),
+    ("make", "profile", "script", "review", "replies"),
     [
         *((make, None, counting, review, replies) for make, review, replies in CASES),
-        (bundled, insights.CUSTOMS, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
-        (bundled, insights.CUSTOMS, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
+        (bundled, insights.PROFILE, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
+        (bundled, insights.PROFILE, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
     ],
 )  # fmt: skip
 async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
-    make: Make, customs: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
+    make: Make, profile: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
 ) -> None:
     """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
     told twice, and what follows is what an undisturbed run gives."""
     now = replace(task(), review=review, history=(Exchange(question="Before?", answer="So."),))
     async with provider(script) as fake:
-        whole = Play(fake, make, customs)
+        whole = HumanRun(fake, make, profile)
         answer = await whole.run(now, replies)
-        asked, told = len(fake.requests), essence(whole.sink.drafts)
+        asked, told = len(fake.requests), comparable(whole.sink.drafts)
         waits = [saved.state for saved in whole.inquiries]
         assert len(whole.sink.checkpoints) >= len(waits)
         for number, saved in enumerate(whole.sink.checkpoints):
-            rest, before = Play(fake, make, customs), len(fake.requests)
+            rest, before = HumanRun(fake, make, profile), len(fake.requests)
             left = replies[sum(wait in whole.sink.checkpoints[:number] for wait in waits) :]
             again = await rest.run(replace(now, attempt=2, checkpoint=saved), left)
             assert again == answer
-            assert essence(rest.sink.drafts) == told[len(told) - len(essence(rest.sink.drafts)) :]
+            assert comparable(rest.sink.drafts) == told[len(told) - len(comparable(rest.sink.drafts)) :]
             repeated = fake.requests[before:]
             assert repeated == fake.requests[asked - len(repeated) : asked]
             if saved is whole.sink.checkpoints[-1] and not left:
                 assert repeated == []
 
 
-async def test_what_waits_was_saved_before_it_is_asked_for() -> None:
+async def test_a_waiting_run_was_saved_before_it_asks() -> None:
     """A server that dies before it has written the question down asks it again, and does no work for it."""
     async with provider(staff(questions=1)) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         first = await play.stretch(task())
         assert isinstance(first, Inquiry)
         again = await play.stretch(replace(task(checkpoint=play.sink.checkpoints[-1]), attempt=2))
@@ -306,7 +306,7 @@ async def test_a_team_that_cannot_wait_says_so_at_once(make: Make, review: bool)
     """Before any model call: otherwise it would be paid for, and then lost."""
     async with provider(counting) as fake:
         with pytest.raises(RunFailed) as caught:
-            await Play(fake, make).run(replace(task(), review=review))
+            await HumanRun(fake, make).run(replace(task(), review=review))
         assert fake.requests == []
     assert caught.value.code == "team_unavailable"
 
@@ -326,7 +326,7 @@ async def test_a_function_that_answers_by_itself_is_left_alone() -> None:
         return RoundRobinGroupChat([agent(client, "A"), person], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task())
     assert play.sink.said()[-1] == ("U", "Enter your response:  yes")
 
@@ -343,7 +343,7 @@ async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
         return RoundRobinGroupChat([Forgetful("A", client)], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task())
         with pytest.raises(RunFailed) as caught:
             await play.run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
@@ -354,10 +354,10 @@ async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
 async def test_a_team_that_has_changed_is_not_gone_on_with() -> None:
     """What was saved is of agents that are not there any more."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         assert isinstance(await play.stretch(task()), Inquiry)
         with pytest.raises(RunFailed) as caught:
-            await Play(fake, hands_over).run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
+            await HumanRun(fake, hands_over).run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
     assert caught.value.code == "interrupted"
 
 

@@ -95,7 +95,7 @@ async def test_a_server_without_a_key_is_reached_past_any_proxy(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("names", "name", "text"), [("field", "Ann", "x"), ("prefix", None, "Ann said:\nx"), ("none", None, "x")]
 )
-async def test_who_said_what_is_told_as_the_server_takes_it(names: str, name: str | None, text: str) -> None:
+async def test_speakers_are_named_as_the_provider_accepts_it(names: str, name: str | None, text: str) -> None:
     """In a field, which some servers reject, in the text, or not at all."""
     async with provider([Reply(text=["ok"])]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="local", names=names))  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ChatCompletionClient
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
-from askstream.agents.factory import Own
-from askstream.agents.loading import Factory
+from askstream.agents.factory import CustomTeam
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentThinking, Draft
 from askstream.server.runs.orchestrator import Answer
-from tests.agents.stage import Recorder, task
+from tests.agents.sample_teams import Recorder, task
 
 
 class Clients:
@@ -33,7 +33,7 @@ def orchestrator(clients: Clients) -> AutoGenOrchestrator:
     def make(client: ChatCompletionClient) -> object:
         return AssistantAgent("A", client)
 
-    return AutoGenOrchestrator(model="m", client=clients, source=Own(Factory("tests:make", make, "first")))
+    return AutoGenOrchestrator(model="m", client=clients, source=CustomTeam(LoadedFactory("tests:make", make, "first")))
 
 
 async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None:
@@ -51,7 +51,7 @@ async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None
     await one.close()
 
 
-async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:
+async def test_a_failed_warm_up_is_tried_again() -> None:
     """What was wrong then may have been put right."""
     clients = Clients(failures=1)
     one = orchestrator(clients)
@@ -84,7 +84,9 @@ async def test_of_runs_that_come_together_one_is_set_up_at_a_time() -> None:
         notes.append("made")
         return AssistantAgent("A", client)
 
-    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    one = AutoGenOrchestrator(
+        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
+    )
     await asyncio.gather(*(one.run(task(), Diary(notes)) for _ in range(5)))
     assert notes == ["made", "begun"] * 5
     await one.close()
@@ -101,7 +103,9 @@ async def test_a_run_that_waits_to_be_set_up_can_be_stopped() -> None:
         made.set()
         return AssistantAgent("A", client)
 
-    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    one = AutoGenOrchestrator(
+        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
+    )
     await one.warm()
     first, second, third = [asyncio.ensure_future(one.run(task(), Recorder())) for _ in range(3)]
     await made.wait()

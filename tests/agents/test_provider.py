@@ -178,7 +178,7 @@ async def test_a_request_is_the_one_that_autogens_own_client_sends() -> None:
     assert len(first["messages"]) == 4
 
 
-async def test_what_is_said_as_it_should_be_is_not_read_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_valid_chunks_are_not_read_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's own takes as much for a piece of text as all else that is done with it."""
 
     def long_way(**_values: Any) -> ChatCompletionChunk:
@@ -193,7 +193,7 @@ async def test_what_is_said_as_it_should_be_is_not_read_the_long_way(monkeypatch
         await client.close()
 
 
-async def test_what_is_no_chunk_is_an_error_of_its_own() -> None:
+async def test_anything_but_a_chunk_is_an_error_of_its_own() -> None:
     """JSON that is no object is told as what it is, and not as a mistake of ours."""
     async with provider([Reply(raw=b"data: 5\n\ndata: [DONE]\n\n")]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))

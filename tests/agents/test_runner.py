@@ -23,19 +23,19 @@ from askstream.agents.models import ModelSettings, connect
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,
     agents,
     answered,
-    essence,
+    comparable,
     graph,
     model,
     orchestrator,
     swarm,
     task,
-    undisturbed,
+    uninterrupted,
 )
 
 
@@ -86,7 +86,7 @@ KINDS = [
 async def test_stepping_changes_nothing(make: Make) -> None:
     """The same messages in the same order, and the same end, as the team's own `run`."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
         client = connect(ModelSettings(model="m", base_url=fake.base_url, names="field"))
         result: TaskResult = await make(client).run(task="Why?", output_task_messages=False)
         await client.close()
@@ -104,15 +104,15 @@ async def test_stepping_changes_nothing(make: Make) -> None:
 async def test_resumed_after_any_turn_it_equals_an_undisturbed_run(make: Make) -> None:
     """From every checkpoint a fresh process tells the rest, asks the model nothing twice, and ends the same."""
     async with provider(model) as fake:
-        answer, whole = await undisturbed(fake, make)
+        answer, whole = await uninterrupted(fake, make)
         asked = len(fake.requests)
         assert len(whole.checkpoints) >= 2
         for saved in whole.checkpoints:
             rest, before = Recorder(), len(fake.requests)
             async with orchestrator(fake, make) as team:
                 again = await team.run(replace(task(checkpoint=saved), attempt=2), rest)
-            told = essence(whole.drafts)
-            assert essence(rest.drafts) == told[len(told) - len(essence(rest.drafts)) :]
+            told = comparable(whole.drafts)
+            assert comparable(rest.drafts) == told[len(told) - len(comparable(rest.drafts)) :]
             assert again == answer
             repeated = fake.requests[before:]
             assert repeated == fake.requests[asked - len(repeated) : asked]
@@ -146,7 +146,7 @@ async def test_a_checkpoint_comes_after_all_events_of_its_turn() -> None:
 async def test_usage_and_count_go_on_from_the_checkpoint() -> None:
     """They are the run's, not the attempt's."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, round_robin)
+        answer, sink = await uninterrupted(fake, round_robin)
         saved = load(sink.checkpoints[2])
     assert (saved.messages, saved.turns) == (3, 3)
     assert saved.usage.prompt_tokens < answer.usage.prompt_tokens
@@ -246,7 +246,7 @@ async def test_fifty_runs_at_once_do_not_mix() -> None:
         assert not any(other in repr(draft) for draft in sink.drafts for other in others)
 
 
-async def test_a_factory_that_hands_out_the_same_agents_twice_is_told_so() -> None:
+async def test_a_factory_that_returns_the_same_agents_twice_is_refused() -> None:
     """Shared agents would mix what two runs say; AutoGen wouldn't notice."""
     kept: list[AssistantAgent] = []
 

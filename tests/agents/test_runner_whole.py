@@ -13,7 +13,7 @@ from autogen_core.models import ChatCompletionClient
 from askstream.agents.models import ModelSettings, connect
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,
@@ -24,7 +24,7 @@ from tests.agents.stage import (
     orchestrator,
     swarm,
     task,
-    undisturbed,
+    uninterrupted,
 )
 
 
@@ -55,7 +55,7 @@ def of_its_own(client: ChatCompletionClient) -> BaseGroupChat:
 async def test_a_team_that_cannot_be_resumed_runs_in_one_go(make: Make) -> None:
     """Everything is told, nothing is saved, and a second attempt says that it was interrupted."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
         async with orchestrator(fake, make) as team:
             with pytest.raises(RunFailed) as caught:
                 await team.run(replace(task(), attempt=2), Recorder())
@@ -74,20 +74,20 @@ async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
         done = {"reason": "all said", "answer": "is it" in str(body["messages"]) and len(body["messages"]) > 4}
         speaker = {"reason": "knows", "answer": "A"}
         no = {"reason": "no", "answer": False}
-        ledger = {
+        model_calls = {
             "is_request_satisfied": done,
             "is_in_loop": no,
             "is_progress_being_made": {"reason": "yes", "answer": True},
             "next_speaker": speaker,
             "instruction_or_question": {"reason": "ask", "answer": "How is it?"},
         }
-        return Reply(text=[orjson.dumps(ledger).decode()])
+        return Reply(text=[orjson.dumps(model_calls).decode()])
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return MagenticOneGroupChat([agent(client, "A")], client, max_turns=3)
 
     async with provider(leader) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
     assert answer.final_response
     assert {"A", "MagenticOneOrchestrator"} == {name for name, _ in sink.said()}
     assert {body.agent_name for body in sink.drafts if body.event_type == "agent_chunk"} == {"A"}

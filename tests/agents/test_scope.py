@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from askstream.agents.scope import Scope, file_tasks
+from askstream.agents.scope import TaskScope, install_task_factory
 from askstream.server.events.errors import RunFailed
 from tests.timing import PATIENCE
 
@@ -34,7 +34,7 @@ async def test_tasks_of_tasks_belong_to_the_scope() -> None:
         await all_born.wait()
         return "done"
 
-    scope = Scope()
+    scope = TaskScope()
     assert await scope.run(work()) == "done"
     assert [task.cancelled() for task in born] == [True] * 4
     assert scope.tasks == 0
@@ -43,7 +43,7 @@ async def test_tasks_of_tasks_belong_to_the_scope() -> None:
 async def test_tasks_of_others_are_left_alone() -> None:
     """What was born outside, or before, goes on."""
     outside = asyncio.ensure_future(sleep_forever())
-    await Scope().run(asyncio.sleep(0))
+    await TaskScope().run(asyncio.sleep(0))
     later = asyncio.ensure_future(sleep_forever())
     await asyncio.sleep(0)
     assert not outside.done()
@@ -54,7 +54,7 @@ async def test_tasks_of_others_are_left_alone() -> None:
 
 async def test_two_scopes_do_not_mix() -> None:
     """Each has its own tasks, at the same time in the same loop."""
-    first, second, gate = Scope(), Scope(), asyncio.Event()
+    first, second, gate = TaskScope(), TaskScope(), asyncio.Event()
 
     async def work(children: int) -> None:
         for _ in range(children):
@@ -77,7 +77,7 @@ async def test_an_error_comes_out_as_it_is() -> None:
         asyncio.ensure_future(sleep_forever())  # noqa: RUF006
         raise LookupError("mine")
 
-    scope = Scope()
+    scope = TaskScope()
     with pytest.raises(LookupError, match="mine"):
         await scope.run(fails())
     assert scope.tasks == 0
@@ -90,7 +90,7 @@ async def test_work_that_cancels_itself_is_not_taken_for_a_cancelled_run() -> No
         raise asyncio.CancelledError
 
     with pytest.raises(RunFailed):
-        await Scope().run(cancels())
+        await TaskScope().run(cancels())
 
 
 async def test_the_death_of_a_vital_task_ends_the_scope() -> None:
@@ -104,7 +104,7 @@ async def test_the_death_of_a_vital_task_ends_the_scope() -> None:
         await sleep_forever()
 
     with pytest.raises(RunFailed):
-        await asyncio.wait_for(Scope(frozenset({"vital"})).run(work()), 2)
+        await asyncio.wait_for(TaskScope(frozenset({"vital"})).run(work()), 2)
 
 
 async def test_a_factory_that_was_there_goes_on_working() -> None:
@@ -119,9 +119,9 @@ async def test_a_factory_that_was_there_goes_on_working() -> None:
     before = loop.get_task_factory()
     loop.set_task_factory(factory)
     try:
-        file_tasks(loop)
+        install_task_factory(loop)
         ours = loop.get_task_factory()
-        await Scope().run(sleep_a_little())
+        await TaskScope().run(sleep_a_little())
         assert loop.get_task_factory() is ours
     finally:
         loop.set_task_factory(before)
@@ -144,7 +144,7 @@ async def test_a_task_group_of_anyios_ends_without_a_complaint() -> None:
                 group.start_soon(sleep_forever)
 
     begun = asyncio.Event()
-    running = asyncio.ensure_future(Scope().run(work()))
+    running = asyncio.ensure_future(TaskScope().run(work()))
     await begun.wait()
     running.cancel()
     with warnings.catch_warnings(record=True) as complaints:
@@ -172,5 +172,5 @@ async def test_an_async_generator_left_open_may_close_itself() -> None:
         asyncio.get_running_loop().call_later(0.01, kept.clear)  # inside: the run's context, after its end
 
     kept: list[Any] = []
-    await Scope().run(work())
+    await TaskScope().run(work())
     await asyncio.wait_for(closed.wait(), 2)

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.models import ModelSettings, connect
-from askstream.agents.tap import Ledger, Speaker, Tap, speaking
+from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
 from askstream.server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 from tests.timing import FACTOR, MS
 
 Make = Callable[[ChatCompletionClient], object]
@@ -52,7 +52,7 @@ async def test_a_streaming_agent_is_spared_the_pieces() -> None:
     """AutoGen's own agents do without, and each piece through a team costs more than all else that is done to it."""
     async with provider([Reply(text=["a", "b", "c"])]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
-        tap = Tap(client, ChunkBuffer(Recorder()), Ledger())
+        tap = Tap(client, ChunkBuffer(Recorder()), ModelCalls())
         speaking.set(Speaker("Solo", takes_whole=True))
         got = [piece async for piece in tap.create_stream([UserMessage(content="x", source="user")])]
         await client.close()
@@ -210,7 +210,7 @@ class Assembling(BaseChatAgent):
 
 async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
     """They are then told through its own events, and only once."""
-    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("Own", client))
+    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("CustomTeam", client))
     assert answer.final_response == "abc"
     assert sink.written("own") == "abc"
     assert [body.message_id for body in sink.bodies(AgentResponse)] == ["own"]

@@ -34,7 +34,7 @@ from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
 from askstream.agents.progress import Progress
-from askstream.agents.translate import RULES, Message, Translator
+from askstream.agents.translate import TRANSLATIONS, TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -60,12 +60,12 @@ def translator() -> Translator:
     return Translator(Progress({"A": 25}))
 
 
-def only(message: Message) -> Draft:
+def only(message: TeamMessage) -> Draft:
     (draft,) = translator().drafts(message)
     return draft
 
 
-def concrete() -> list[type[Message]]:
+def concrete() -> list[type[TeamMessage]]:
     """All types in AutoGen's module that an instance can be made of, or that a generic one is."""
     kinds = [kind for _, kind in inspect.getmembers(messages, inspect.isclass)]
     return [k for k in kinds if issubclass(k, BaseChatMessage | BaseAgentEvent) and not inspect.isabstract(k)]
@@ -75,7 +75,7 @@ def test_no_type_is_missing_from_the_table() -> None:
     """An upgrade that brings a new type fails here, not at a viewer."""
     bases = {BaseChatMessage, BaseAgentEvent, BaseTextChatMessage}
     assert len(concrete()) >= 16
-    assert set(concrete()) - bases - set(RULES) == set()
+    assert set(concrete()) - bases - set(TRANSLATIONS) == set()
 
 
 SPEECHES: list[tuple[BaseChatMessage, str]] = [
@@ -90,7 +90,7 @@ SPEECHES: list[tuple[BaseChatMessage, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), SPEECHES, ids=lambda value: type(value).__name__)
-def test_what_an_agent_says_is_a_response(message: BaseChatMessage, text: str) -> None:
+def test_an_agents_message_is_a_response(message: BaseChatMessage, text: str) -> None:
     """Its whole text, never cut, and the step that is reached with it."""
     draft = only(message)
     assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
@@ -115,7 +115,7 @@ THOUGHTS: list[tuple[BaseAgentEvent, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), THOUGHTS, ids=lambda value: type(value).__name__)
-def test_what_an_agent_is_about_is_a_thought(message: BaseAgentEvent, text: str) -> None:
+def test_an_agents_other_events_are_thoughts(message: BaseAgentEvent, text: str) -> None:
     """And it completes no step."""
     assert only(message) == Draft("A", text, AgentThinking(progress=0))
 
@@ -189,7 +189,7 @@ def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) ->
     assert draft.body.result == result
 
 
-def test_an_end_is_told_once() -> None:
+def test_an_end_is_emitted_once() -> None:
     """A call that has ended by itself is not told again when the whole round has."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}"), ("2", "run", "{}")))

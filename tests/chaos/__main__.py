@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.season import Season
+from tests.chaos.scenario import Scenario
 
 
 def main() -> int:
@@ -21,13 +21,13 @@ def main() -> int:
     while True:
         print(f"seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            season = Season(Path(folder), seed, on_bundled=("kill", "stop", "kill"))
+            scenario = Scenario(Path(folder), seed, on_bundled=("kill", "stop", "kill"))
             try:
-                asyncio.run(season.run())
+                asyncio.run(scenario.run())
             except BaseException:
-                print(f"{season.output[-8000:]}\nfailed; again: python3 dev.py chaos --seed {seed} --minutes 0")
+                print(f"{scenario.output[-8000:]}\nfailed; again: python3 dev.py chaos --seed {seed} --minutes 0")
                 raise
-        print(season.report(), flush=True)
+        print(scenario.report(), flush=True)
         seed += 1
         if time.monotonic() >= end:
             return 0

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 from websockets.exceptions import WebSocketException
 
-from tests.chaos.gauge import Held
+from tests.chaos.resource_usage import ResourceUsage
 from tests.e2e.conftest import ServerProcess
 from tests.e2e.viewers import client_of
 from tests.timing import MS
@@ -27,7 +27,7 @@ SETTINGS = {
     "ASKSTREAM_ORPHAN_SECONDS": "3",
     "ASKSTREAM_HEARTBEAT_SECONDS": "0.3",
     "ASKSTREAM_ACTIVE_RUNS": "500",
-    "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "tests.chaos.gauge:Gauge"]',
+    "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "tests.chaos.resource_usage:UsageTransport"]',
     "LOG_LEVEL": "WARNING",
 }
 # What a stop may take: the drain, 5 s for a team that ignores its cancel, 3 s for connections, and a busy machine.
@@ -126,8 +126,8 @@ class Host:
             await asyncio.sleep(RETRY_SECONDS)
         return run
 
-    async def held(self) -> Held:
-        return Held.of(await self.get("/gauge"))
+    async def held(self) -> ResourceUsage:
+        return ResourceUsage.of(await self.get("/gauge"))
 
     async def get(self, path: str) -> Any:
         """JSON from the server; tried again as long as it is down."""

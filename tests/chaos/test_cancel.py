@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.chaos.host import RETRY_SECONDS, Host
-from tests.chaos.season import POOLED_THREADS, TEAM, settled
+from tests.chaos.scenario import POOLED_THREADS, TEAM, settled
 from tests.chaos.team import Plan
 from tests.e2e.viewers import client_of, socket, watch_sse
 from tests.timing import MS

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.season import Season
+from tests.chaos.scenario import Scenario
 
 SEED = 2026
-BRIEF: dict[str, Any] = {"blows": ("kill", "stop"), "on_bundled": ("kill",), "at_once": 4, "lull_runs": 4}
+BRIEF: dict[str, Any] = {"crashes": ("kill", "stop"), "on_bundled": ("kill",), "at_once": 4, "quiet_runs": 4}
 
 
 @pytest.mark.parametrize("measure", [BRIEF, pytest.param({}, marks=pytest.mark.long)], ids=["brief", "full"])
@@ -18,12 +18,12 @@ async def test_nothing_is_lost_doubled_or_left_behind_in_a_storm(
     """Killed and stopped, in full ten times and five, begun again under viewers that stall, vanish and hop, on both
     ways to a socket: every run ends once, every viewer that stayed has all of it, and the server holds no more than
     before."""
-    season = Season(tmp_path, SEED, **measure)
+    scenario = Scenario(tmp_path, SEED, **measure)
     try:
-        await season.run()
+        await scenario.run()
     except BaseException:
-        print(f"seed {SEED}; again: python3 dev.py chaos --seed {SEED} --minutes 0\n{season.output[-8000:]}")
+        print(f"seed {SEED}; again: python3 dev.py chaos --seed {SEED} --minutes 0\n{scenario.output[-8000:]}")
         raise
     with capsys.disabled():
-        print(f"\nchaos, seed {SEED}:\n{season.report()}")
-    assert season.tally.resumed
+        print(f"\nchaos, seed {SEED}:\n{scenario.report()}")
+    assert scenario.counts.resumed

@@ -28,7 +28,7 @@ SILENT_SECONDS = PATIENCE
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What a storm has been through."""
 
     connections: int = 0
@@ -44,7 +44,7 @@ class Tally:
     resumed: int = 0
     ends: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Counts") -> None:
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, mine + theirs if isinstance(mine, int) else _summed(mine, theirs))
@@ -60,7 +60,7 @@ class Watch:
 
     run_id: str
     tokens: bool
-    tally: Tally
+    counts: Counts
     lines: dict[int, str] = field(default_factory=dict[int, str])
     ended: bool = False
 
@@ -76,7 +76,7 @@ class Watch:
         event = json.loads(line)["event"]
         if "id" not in event:
             assert event["event_type"] == "drain", f"a notice that nothing gave reason for: {line}"
-            self.tally.drains += 1
+            self.counts.drains += 1
             return last
         number: int = event["id"]
         assert event["run_id"] == self.run_id
@@ -85,12 +85,12 @@ class Watch:
         assert self.lines.setdefault(number, line) == line, f"event {number} has changed: {line[:200]}"
         assert not self.ended or number <= self.cursor, f"event {number} came after the end"
         self.ended = self.ended or event["event_type"] in TERMINAL
-        self.tally.lines += 1
+        self.counts.lines += 1
         return number
 
 
 @dataclass(frozen=True, slots=True)
-class Mood:
+class Behaviour:
     """How a viewer behaves on one connection: after how many events it `leaves` or `stalls`; 0 never."""
 
     way: Way
@@ -99,7 +99,7 @@ class Mood:
     stalls: int = 0
 
     @classmethod
-    def by(cls, chance: Random, cursor: int) -> "Mood":
+    def by(cls, chance: Random, cursor: int) -> "Behaviour":
         way: Way = chance.choice(("sse", "websocket"))
         after = chance.choice((cursor, cursor, 0, chance.randint(0, cursor)))
         match chance.choices(("stays", "leaves", "stalls"), (5, 4, 1))[0]:
@@ -114,31 +114,31 @@ class Mood:
 async def watch(host: Host, seen: Watch, chance: Random) -> None:
     """Comes and goes until it has seen the run's end."""
     while not seen.ended:
-        mood = Mood.by(chance, seen.cursor)
-        seen.tally.connections += 1
+        behaviour = Behaviour.by(chance, seen.cursor)
+        seen.counts.connections += 1
         with contextlib.suppress(Lost):
-            await _visit(host, seen, mood, chance)
+            await _visit(host, seen, behaviour, chance)
         await asyncio.sleep(chance.choice((0, RETRY_SECONDS, chance.random())))
 
 
-async def _visit(host: Host, seen: Watch, mood: Mood, chance: Random) -> None:
-    opened = sse if mood.way == "sse" else websocket
-    last, count = mood.after, 0
-    async with aclosing(opened(await host.url(), seen.run_id, mood.after, seen.tokens, chance)) as lines:
+async def _visit(host: Host, seen: Watch, behaviour: Behaviour, chance: Random) -> None:
+    opened = sse if behaviour.way == "sse" else websocket
+    last, count = behaviour.after, 0
+    async with aclosing(opened(await host.url(), seen.run_id, behaviour.after, seen.tokens, chance)) as lines:
         try:
             async for line in lines:
                 last = seen.take(line, last)
                 count += 1
                 if seen.ended and last == seen.cursor:
                     return
-                if count == mood.leaves:
-                    seen.tally.vanished += 1
+                if count == behaviour.leaves:
+                    seen.counts.vanished += 1
                     return
-                if count == mood.stalls:
-                    seen.tally.stalled += 1
+                if count == behaviour.stalls:
+                    seen.counts.stalled += 1
                     await asyncio.sleep(chance.uniform(1, 3) * SEND_SECONDS)
         except Lost:
-            seen.tally.cut += mood.stalls > 0
+            seen.counts.cut += behaviour.stalls > 0
             raise
 
 

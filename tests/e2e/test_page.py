@@ -299,7 +299,7 @@ def hostile_socket(socket: WebSocketRoute) -> None:
 
 
 @BOTH
-def test_what_agents_say_is_never_run(tab: Tab, via: str) -> None:
+def test_text_of_agents_is_never_run(tab: Tab, via: str) -> None:
     """Markup in every text of every event, on the wire itself: none of it becomes more than text."""
     page = tab.page
     page.route("**/ask-stream", hostile_stream)

@@ -35,7 +35,7 @@ class Transport:
             self.is_paused = True
             self._protocol.pause_writing()
 
-    def take_some(self, size: int) -> None:
+    def client_reads(self, size: int) -> None:
         """The client has read so much, and more waits for it."""
         self._taken += size
 
@@ -68,7 +68,7 @@ class Transport:
         return self.closed
 
 
-class Line(Transport):
+class FakeTransport(Transport):
     """One that also brings something; while its reading is paused, that waits."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Line(Transport):
         while self._unread and self.reading and not self.closed:
             self._protocol.data_received(self._unread.pop(0))
 
-    def hear(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         self._unread.append(data)
         if self.reading:
             self.resume_reading()
@@ -112,7 +112,7 @@ class StreamClient(Protocol):
         """Sends a request, and returns when the stream has been opened."""
         ...
 
-    def take_some(self, size: int) -> None: ...
+    def client_reads(self, size: int) -> None: ...
 
     def drain(self) -> None:
         """Reads everything, and goes on to."""
@@ -127,7 +127,7 @@ class DirectClient(Transport):
     """Of a server that gives its connections away."""
 
     async def get(self, app: Callable[..., Awaitable[None]]) -> None:
-        await app(scope_of({"abort": self.abort, "take": self._take}), _silence, _only_head)
+        await app(scope_of({"abort": self.abort, "take_over": self._take}), _silence, _only_head)
 
     def _take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream:
         options: dict[str, Any] = {"probe": probe, "send_seconds": send_seconds, "is_paused": self.is_paused}
@@ -177,7 +177,7 @@ class PlainClient:
     def is_paused(self, paused: bool) -> None:
         self.full_after = -1 if paused else None
 
-    def take_some(self, size: int) -> None:
+    def client_reads(self, size: int) -> None:
         self._taken += size
         self._room.set()
 

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from askstream.transports.framing import HEARTBEAT, Decoder, Message, block, cursor_block, notice_block, retry_block
+from askstream.transports.framing import HEARTBEAT, Decoder, SseMessage, block, cursor_block, notice_block, retry_block
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 
 
-def by_the_book(stream: bytes) -> list[Message]:
+def by_the_book(stream: bytes) -> list[SseMessage]:
     """The spec's algorithm on a stream that is there as a whole."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = re.split("\r\n|\n|\r", text)[:-1]
-    found: list[Message] = []
+    found: list[SseMessage] = []
     data, event, last_id = "", "", ""
     for line in lines:
         if line == "":
             if data:
-                found.append(Message(data.removesuffix("\n"), last_id, event or "message"))
+                found.append(SseMessage(data.removesuffix("\n"), last_id, event or "message"))
             data, event = "", ""
         elif not line.startswith(":"):
             name, _, value = line.partition(":")
@@ -34,9 +34,9 @@ def by_the_book(stream: bytes) -> list[Message]:
     return found
 
 
-def fed(stream: bytes, cuts: list[int]) -> list[Message]:
+def fed(stream: bytes, cuts: list[int]) -> list[SseMessage]:
     decoder = Decoder()
-    found: list[Message] = []
+    found: list[SseMessage] = []
     at = 0
     for cut in [*sorted({min(cut, len(stream)) for cut in cuts}), len(stream)]:
         found += decoder.feed(stream[at:cut])
@@ -80,12 +80,12 @@ def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
         st.tuples(st.integers(1, 10**15), st.text(alphabet=st.characters(exclude_characters="\r\n\0"), min_size=1))
     )
 )
-def test_what_was_encoded_is_decoded(events: list[tuple[int, str]]) -> None:
+def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
     """Both ends of the wire use this module."""
     lines = [(number, text.encode("utf-8", "replace")) for number, text in events]
     stream = b"".join(block(number, line) for number, line in lines)
     assert fed(stream, list(range(0, len(stream), 7))) == [
-        Message(line.decode(), str(number)) for number, line in lines
+        SseMessage(line.decode(), str(number)) for number, line in lines
     ]
 
 
@@ -99,13 +99,13 @@ def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
     decoder = Decoder()
     assert decoder.feed(cursor_block(9)) == []
     assert decoder.last_event_id == "9"
-    assert decoder.feed(notice_block(b"{}")) == [Message("{}", "9")]
+    assert decoder.feed(notice_block(b"{}")) == [SseMessage("{}", "9")]
 
 
 def test_a_heartbeat_is_a_comment() -> None:
     """It dispatches nothing, and splits no block."""
     decoder = Decoder()
-    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [Message("x", "1")]
+    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [SseMessage("x", "1")]
 
 
 @pytest.mark.parametrize(("value", "milliseconds"), [(b"250", 250), (b"x", None), (b"-1", None), (b"", None)])
@@ -121,5 +121,5 @@ def test_retry_takes_digits_only(value: bytes, milliseconds: int | None) -> None
 def test_a_block_that_the_end_cuts_off_is_not_dispatched() -> None:
     """Half an event is no event; the reader resumes from the one before."""
     decoder = Decoder()
-    assert decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n") == [Message("a", "1")]
+    assert decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n") == [SseMessage("a", "1")]
     assert decoder.last_event_id == "1"

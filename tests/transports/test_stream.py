@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server.bus import Bus, Channel
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.events.errors import JournalError
@@ -17,7 +17,7 @@ from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
 from askstream.transports.base import TransportContext
 from askstream.transports.framing import Decoder
 from askstream.transports.sse import RunStream
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 from tests.transports.connections import LAST, DirectClient, PlainClient, StreamClient
 
 
@@ -48,7 +48,7 @@ class Run:
     async def add(self, *events: Entry) -> None:
         self.last_id = events[-1].id
         ended_at = 5.0 if events[-1].event_type == "completed" else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def publish(self, count: int = 1, *, size: int = 10) -> None:
@@ -126,7 +126,7 @@ async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> 
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
+async def test_a_client_that_pauses_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
     """Three viewers that fill up and drain by chance, while events of all sizes come, also far more than memory."""
     chance = random.Random(seed)
     await run.begin()
@@ -151,7 +151,7 @@ async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(ru
         assert ids(client) == list(range(2, run.last_id + 1))
 
 
-async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
+async def test_a_client_that_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
     """It leaves its group with the first bytes too many; what comes later is not kept for it."""
     await run.begin()
     stalled, reads = run.client(), run.client()
@@ -177,7 +177,7 @@ async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> No
     await run.view(slow, after=1)
     await run.publish()
     for _ in range(25):
-        slow.take_some(1)
+        slow.client_reads(1)
         await asyncio.sleep(run.context.send_seconds / 5)
     assert not slow.aborted
     slow.drain()
@@ -201,7 +201,7 @@ async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
     assert ids(late) == list(range(1, 43))
 
 
-async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -> None:
+async def test_a_client_that_leaves_closes_its_viewer_and_notifies_its_run(run: Run) -> None:
     """Level or behind, `on_disconnect` counts; once the log is complete it doesn't."""
     await run.begin()
     told: list[str] = []
@@ -235,7 +235,7 @@ async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run
         await run.publish(3, size=READ_BYTES)
         await asyncio.sleep(0.01)
 
-    await Scope().run(team())
+    await TaskScope().run(team())
     client.drain()
     await run.end()
     await _until(client)
@@ -257,7 +257,7 @@ async def test_silence_is_broken_and_only_silence(run: Run) -> None:
     assert all(client.at[place] - client.at[place - 1] >= silence * 0.95 for place in beats)
 
 
-async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_there(run: Run) -> None:
+async def test_a_caught_up_viewer_of_hidden_events_gets_heartbeats(run: Run) -> None:
     """An ordinary reconnect in the middle of a text: all that follows are chunks that this viewer doesn't want."""
     await run.begin()
     await run.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
@@ -305,7 +305,7 @@ async def test_filters_have_groups_of_their_own(run: Run) -> None:
     assert answers.body.endswith(b"id: 4\n\n")
 
 
-async def test_a_drain_tells_those_who_are_level(run: Run) -> None:
+async def test_a_drain_notifies_caught_up_viewers(run: Run) -> None:
     """They get the notice and the end of the response; the log says nothing of it."""
     await run.begin()
     client = run.client()

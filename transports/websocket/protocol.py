@@ -22,7 +22,7 @@ from askstream.server.events.errors import (
     TooManySubscriptions,
 )
 from askstream.server.journal import RunRecord
-from askstream.server.requests import Ask, Input, Token, View, validate
+from askstream.server.requests import Ask, Identifier, Input, View, validate
 
 SUBPROTOCOL = "askstream.v1"
 # Contract section 6. A person and a program that steers several runs both stay far below.
@@ -38,7 +38,7 @@ Ref: TypeAlias = Annotated[str, Field(max_length=REF_CHARACTERS)] | Annotated[in
 _REF: TypeAdapter[Ref] = TypeAdapter(Ref)
 
 
-class _Message(BaseModel):
+class _ClientMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     ref: Ref = Field(default=None)
 
@@ -51,32 +51,34 @@ class AskMessage(Ask):
 class SubscribeMessage(View):
     type: Literal["subscribe"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
     after: Literal["latest"] | int = 0
 
 
-class UnsubscribeMessage(_Message):
+class UnsubscribeMessage(_ClientMessage):
     type: Literal["unsubscribe"]
-    run_id: Token
+    run_id: Identifier
 
 
-class CancelMessage(_Message):
+class CancelMessage(_ClientMessage):
     type: Literal["cancel"]
-    run_id: Token
+    run_id: Identifier
 
 
 class InputMessage(Input):
     type: Literal["input"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
 
 
-class PingMessage(_Message):
+class PingMessage(_ClientMessage):
     type: Literal["ping"]
 
 
-Message: TypeAlias = AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | InputMessage | PingMessage
-MESSAGES: dict[str, type[Message]] = {
+ClientMessage: TypeAlias = (
+    AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | InputMessage | PingMessage
+)
+MESSAGE_TYPES: dict[str, type[ClientMessage]] = {
     "ask": AskMessage,
     "subscribe": SubscribeMessage,
     "unsubscribe": UnsubscribeMessage,
@@ -87,14 +89,14 @@ MESSAGES: dict[str, type[Message]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SendReply:
     """Send this text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartRun:
     """Start a run and watch it from its first event."""
 
     ref: Ref
@@ -119,7 +121,7 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelRun:
     """Stop a run."""
 
     ref: Ref
@@ -127,7 +129,7 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SubmitInput:
     """Give a human's answer."""
 
     ref: Ref
@@ -137,18 +139,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseSocket:
     """Close the socket."""
 
     code: int
     reason: str
 
 
-Effect: TypeAlias = Reply | Start | Subscribe | Unsubscribe | Cancel | Answer | Close
+Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun | SubmitInput | CloseSocket
 
 
 @dataclass(slots=True)
-class Conversation:
+class SocketProtocol:
     """One socket's side of the protocol. `watching` are the runs it subscribes to."""
 
     question_characters: int
@@ -168,39 +170,39 @@ class Conversation:
         except Refused as refusal:
             return [self.refused(ref, refusal)]
 
-    def started(self, ref: Ref, record: RunRecord) -> Reply:
-        """The run of a `Start` exists; it is watched from now on, if it wasn't already."""
+    def started(self, ref: Ref, record: RunRecord) -> SendReply:
+        """The run of a `StartRun` exists; it is watched from now on, if it wasn't already."""
         self.watching.add(record.run_id)
         return _reply(ref, {"run_id": record.run_id, "session_id": record.session_id, "state": record.state})
 
-    def subscribed(self, ref: Ref, record: RunRecord, after: int) -> Reply:
+    def subscribed(self, ref: Ref, record: RunRecord, after: int) -> SendReply:
         return _reply(ref, {"run_id": record.run_id, "after": after, "last_id": record.last_id, "state": record.state})
 
-    def acknowledged(self, ref: Ref, record: RunRecord) -> Reply:
+    def acknowledged(self, ref: Ref, record: RunRecord) -> SendReply:
         """A cancel or an answer was accepted; `record` is the run as it stands."""
         return _reply(ref, {"run_id": record.run_id, "state": record.state})
 
-    def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> Reply:
+    def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> SendReply:
         """The command failed. `run_id` names a subscription that is undone."""
         self.watching.discard(run_id or "")
         error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
         if refusal.retry_after is not None:
             error["retry_after"] = refusal.retry_after
-        return Reply(orjson.dumps({"reply": {"ref": ref, "ok": False, "error": error}}).decode())
+        return SendReply(orjson.dumps({"reply": {"ref": ref, "ok": False, "error": error}}).decode())
 
     def finished(self, run_id: str) -> None:
         """A subscription has come to its end: the viewer has the run's terminal event."""
         self.watching.discard(run_id)
 
-    def heartbeat(self) -> Reply:
+    def heartbeat(self) -> SendReply:
         """For a socket that has been silent: browsers can't see protocol pings."""
-        return Reply('{"reply":{"type":"heartbeat"}}')
+        return SendReply('{"reply":{"type":"heartbeat"}}')
 
-    def _handled(self, message: Message) -> list[Effect]:
+    def _handled(self, message: ClientMessage) -> list[Effect]:
         match message:
             case AskMessage(ref=ref):
-                self._check_room()
-                return [Start(ref, message.within(self.question_characters))]
+                self._check_subscriptions()
+                return [StartRun(ref, message.check_question(self.question_characters))]
             case SubscribeMessage(ref=ref, run_id=run_id):
                 return [self._subscribe(message)]
             case UnsubscribeMessage(ref=ref, run_id=run_id):
@@ -209,23 +211,23 @@ class Conversation:
                 self.watching.discard(run_id)
                 return [Unsubscribe(run_id), _reply(ref, {"run_id": run_id})]
             case CancelMessage(ref=ref, run_id=run_id):
-                return [Cancel(ref, run_id)]
+                return [CancelRun(ref, run_id)]
             case InputMessage():
-                return [Answer(message.ref, message.run_id, message.request_id, message.value)]
+                return [SubmitInput(message.ref, message.run_id, message.request_id, message.value)]
             case PingMessage(ref=ref):
                 return [_reply(ref, {"type": "pong"})]
 
     def _subscribe(self, message: SubscribeMessage) -> Effect:
         if message.run_id in self.watching:
             raise AlreadySubscribed("Unsubscribe first to watch that run from another cursor or with another filter.")
-        self._check_room()
+        self._check_subscriptions()
         after = None if message.after == "latest" else message.after
         if after is not None and not 0 <= after < 2**63:
             raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
         self.watching.add(message.run_id)
         return Subscribe(message.ref, message.run_id, after, message.wanted)
 
-    def _check_room(self) -> None:
+    def _check_subscriptions(self) -> None:
         if len(self.watching) >= SUBSCRIPTIONS:
             raise TooManySubscriptions(f"One socket can watch {SUBSCRIPTIONS} runs; unsubscribe from one.")
 
@@ -242,7 +244,7 @@ class Conversation:
     def _rate_refused(self, text: str | bytes) -> list[Effect]:
         self._refusals += 1
         if self._refusals > RATE_REFUSALS:
-            return [Close(RATE_CLOSE, "too many messages")]
+            return [CloseSocket(RATE_CLOSE, "too many messages")]
         return [
             self.refused(
                 _ref(_object(text)), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1)
@@ -250,11 +252,11 @@ class Conversation:
         ]
 
 
-def _model(raw: dict[str, Any]) -> type[Message]:
+def _model(raw: dict[str, Any]) -> type[ClientMessage]:
     kind = raw.get("type")
-    if not isinstance(kind, str) or kind not in MESSAGES:
-        raise InvalidMessage(f"Send a JSON object whose `type` is one of {', '.join(MESSAGES)}.")
-    return MESSAGES[kind]
+    if not isinstance(kind, str) or kind not in MESSAGE_TYPES:
+        raise InvalidMessage(f"Send a JSON object whose `type` is one of {', '.join(MESSAGE_TYPES)}.")
+    return MESSAGE_TYPES[kind]
 
 
 def _ref(raw: dict[str, Any]) -> Ref:
@@ -274,5 +276,5 @@ def _object(text: str | bytes) -> dict[str, Any]:
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
-def _reply(ref: Ref, fields: dict[str, Any]) -> Reply:
-    return Reply(orjson.dumps({"reply": {"ref": ref, "ok": True, **fields}}).decode())
+def _reply(ref: Ref, fields: dict[str, Any]) -> SendReply:
+    return SendReply(orjson.dumps({"reply": {"ref": ref, "ok": True, **fields}}).decode())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from autogen_agentchat.messages import TextMessage, ToolCallRequestEvent
 
-from askstream.agents.factory import Bundled
+from askstream.agents.factory import BundledTeam
 from askstream.agents.insights import team as insights
 from askstream.agents.insights import warehouse
 from askstream.agents.insights.team import ANALYST, ASK_USER, DATA, MORE_DATA, ORDER, PLANNER, REPORTER, next_speaker
@@ -15,7 +15,7 @@ from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentResponse, AgentThinking, ToolExecution
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 
 
 def said(source: str, text: str = "...") -> TextMessage:
@@ -104,7 +104,7 @@ def model(body: Body, _: int) -> Reply:
 
 async def run(base_url: str, database: Path, sink: Recorder, max_messages: int = 40) -> str:
     settings = ModelSettings(model="fake", base_url=base_url, names="field", max_retries=0)
-    source = Bundled(database.parent, database, max_messages)
+    source = BundledTeam(database.parent, database, max_messages)
     team = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         return answered(await team.run(task(), sink)).final_response

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from askstream.agents.human import ASSUME, MOST_QUESTIONS, NOBODY, UNREVIEWED
+from askstream.agents.human import ASSUME, MOST_QUESTIONS, NO_REPLY, UNREVIEWED
 from askstream.agents.insights import team as insights
 from askstream.agents.insights.team import ANALYST, DATA, PLANNER, REPORTER
 from askstream.server.events import AgentResponse
 from askstream.server.runs.orchestrator import Exchange, Reply
 from tests.agents.fake_provider import Provider, provider
-from tests.agents.people import APPROVED, NOBODY_THERE, insights_play, sent_back, staff
-from tests.agents.stage import task
+from tests.agents.human_runs import APPROVED, NOBODY_THERE, insights_run, sent_back, staff
+from tests.agents.sample_teams import task
 
 
 def heard_by(fake: Provider, agent: str, nth: int = -1) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def heard_by(fake: Provider, agent: str, nth: int = -1) -> list[tuple[str, str]]
 async def test_the_planner_asks_and_goes_on_with_the_answer() -> None:
     """The team stops with the question; the answer is the next thing that is said, and the planner's turn follows."""
     async with provider(staff(questions=1)) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         answer = await play.run(task(), [Reply(value="Revenue")])
         assert heard_by(fake, PLANNER)[-1] == ("user", "Revenue")
         assert len(fake.requests) == 5
@@ -41,14 +41,14 @@ async def test_the_planner_asks_and_goes_on_with_the_answer() -> None:
 async def test_where_nobody_answers_the_team_assumes() -> None:
     """It is told so, in the words that the offline analyst knows."""
     async with provider(staff(questions=1)) as fake:
-        await insights_play(fake).run(task(), [NOBODY_THERE])
-        assert heard_by(fake, PLANNER)[-1] == ("user", NOBODY)
+        await insights_run(fake).run(task(), [NOBODY_THERE])
+        assert heard_by(fake, PLANNER)[-1] == ("user", NO_REPLY)
 
 
 async def test_a_run_asks_twice_at_most() -> None:
     """The third question is answered with a request to assume; what comes instead of a plan then goes on."""
     async with provider(staff(questions=9)) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         await play.run(task(), [Reply(value="One"), Reply(value="Two")])
         assert heard_by(fake, PLANNER)[-1] == ("user", ASSUME)
     assert len(play.inquiries) == MOST_QUESTIONS
@@ -75,7 +75,7 @@ def test_a_question_is_a_line_that_begins_so(text: str, question: str | None) ->
 async def test_an_approved_report_is_the_answer() -> None:
     """Approval costs no model call and changes nothing in it."""
     async with provider(staff()) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [APPROVED])
         assert len(fake.requests) == 4
     assert play.inquiries[0].agent_name == REPORTER
@@ -88,7 +88,7 @@ async def test_an_approved_report_is_the_answer() -> None:
 async def test_a_remark_makes_the_team_work_again() -> None:
     """It reaches the planner as a person's message, and the new report is reviewed in its turn."""
     async with provider(staff()) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [sent_back("Shorter."), APPROVED])
         assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW: Shorter.")
     assert [name for name, _ in play.sink.said()] == [PLANNER, DATA, ANALYST, REPORTER] * 2
@@ -98,14 +98,14 @@ async def test_a_remark_makes_the_team_work_again() -> None:
 async def test_a_report_sent_back_without_a_remark_is_checked_again() -> None:
     """The team is told that there was none."""
     async with provider(staff()) as fake:
-        await insights_play(fake).run(replace(task(), review=True), [Reply(value={"approve": False}), APPROVED])
+        await insights_run(fake).run(replace(task(), review=True), [Reply(value={"approve": False}), APPROVED])
         assert "without a remark" in heard_by(fake, PLANNER)[-1][1]
 
 
 async def test_after_three_rounds_the_report_is_final() -> None:
     """The last remark is obeyed; nobody is asked again."""
     async with provider(staff()) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [sent_back(f"No {i}") for i in range(3)])
     assert answer.final_response == "ReportAgent on REVIEW: No 2"
     assert answer.total_messages == 16
@@ -114,7 +114,7 @@ async def test_after_three_rounds_the_report_is_final() -> None:
 async def test_a_report_that_nobody_reviewed_says_so() -> None:
     """It is the answer all the same."""
     async with provider(staff()) as fake:
-        answer = await insights_play(fake).run(replace(task(), review=True), [NOBODY_THERE])
+        answer = await insights_run(fake).run(replace(task(), review=True), [NOBODY_THERE])
         assert len(fake.requests) == 4
     assert answer.final_response == "ReportAgent on Why?" + UNREVIEWED
 
@@ -122,7 +122,7 @@ async def test_a_report_that_nobody_reviewed_says_so() -> None:
 async def test_a_question_and_a_review_in_one_run() -> None:
     """Asked twice, sent back, asked no more than that: each wait is counted for the whole run."""
     async with provider(staff(questions=2)) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         replies = [Reply(value="a"), Reply(value="b"), sent_back("c"), APPROVED]
         answer = await play.run(replace(task(), review=True), replies)
     assert answer.final_response == "ReportAgent on REVIEW: c"
@@ -133,7 +133,7 @@ async def test_the_past_comes_before_the_question() -> None:
     """As messages of the person and of the reporter; that the reporter spoke in them doesn't end this run."""
     history = (Exchange(question="Before?", answer="# So."),)
     async with provider(staff()) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         answer = await play.run(replace(task("And?"), history=history))
         before = [("user", "Before?"), ("ReportAgent", "# So."), ("user", "And?")]
         assert heard_by(fake, PLANNER) == before

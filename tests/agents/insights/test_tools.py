@@ -100,7 +100,7 @@ async def test_a_breakdown_begins_with_the_whole(path: Path, measure: str) -> No
     assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(whole["change"], abs=0.05)
 
 
-async def test_what_moved_unlike_the_rest_comes_first(path: Path) -> None:
+async def test_the_most_unusual_part_comes_first(path: Path) -> None:
     """The lost customer heads the list, before larger ones that went with the season."""
     found = await call(
         path, "break_down", measure="revenue", dimension="customer", current="2026-02", previous="2026-01", limit=3

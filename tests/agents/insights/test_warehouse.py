@@ -164,7 +164,7 @@ HAPPENED = {
 
 
 @pytest.mark.parametrize(("query", "expected"), HAPPENED.values(), ids=HAPPENED.keys())
-def test_what_happened_shows_in_the_rows(data: sqlite3.Connection, query: str, expected: float) -> None:
+def test_the_built_in_stories_show_in_the_rows(data: sqlite3.Connection, query: str, expected: float) -> None:
     """Each planted cause is there to be found."""
     assert one(data, query) == expected
 

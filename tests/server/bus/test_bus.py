@@ -10,7 +10,7 @@ import pytest
 from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
 from askstream.server.events import Filter, Gap
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Log:
         assert self.channel is not None
         self.last_id = events[-1].id
         ended_at = 5.0 if ended else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def end(self) -> None:
@@ -80,7 +80,7 @@ async def test_viewers_who_attach_at_any_moment_see_every_event_once(log: Log) -
         assert await task == list(range(after + 1, 61))
 
 
-async def test_who_is_further_behind_than_memory_reads_the_journal(log: Log) -> None:
+async def test_a_viewer_behind_the_channels_memory_reads_the_journal(log: Log) -> None:
     """A late viewer of a long run gets the old from the journal and the new from memory, without a seam."""
     await log.begin(1)
     size = RECENT_BYTES // 100
@@ -113,7 +113,7 @@ async def test_a_lagging_viewer_gets_what_it_lacks_in_large_pieces(log: Log) -> 
 
 
 @pytest.mark.parametrize("log", ["prompt"], indirect=True)
-async def test_who_catches_up_gives_way_after_each_piece(log: Log) -> None:
+async def test_a_viewer_that_catches_up_yields_after_each_piece(log: Log) -> None:
     """A log that is in memory needs no waiting: without giving way it would go out in one turn of the event loop, and
     of five viewers at once as much each. Only the first piece is there at once."""
     await log.begin(1)
@@ -200,7 +200,7 @@ async def test_hidden_events_move_the_cursor(log: Log) -> None:
     viewer.close()
 
 
-async def test_hidden_chunks_alone_tell_nothing(log: Log) -> None:
+async def test_hidden_chunks_alone_send_nothing(log: Log) -> None:
     """They come by the hundred; who doesn't want them isn't bothered."""
     await log.begin(1)
     viewer = await log.bus.attach("r", after=1, wanted=Filter())
@@ -235,7 +235,7 @@ async def test_a_writer_that_leaves_without_an_end_leaves_its_viewers_to_the_jou
     await asyncio.sleep(0.01)
     assert log.channel is not None
     log.bus.release(log.channel, writer=True)
-    await log.journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
+    await log.journal.append(update(last_id=2, ended_at=5.0), [entry(2, "completed")])
     assert await watching == [1, 2]
 
 
@@ -255,7 +255,7 @@ async def test_events_that_are_gone_are_announced_as_a_gap(log: Log) -> None:
     viewer.close()
 
 
-async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log: Log) -> None:
+async def test_a_viewer_without_chunks_misses_nothing_when_they_are_dropped(log: Log) -> None:
     """Compaction takes chunks alone, so only viewers of tokens are told of a gap."""
     events = [entry(2, "agent_chunk"), entry(3, "agent_chunk"), entry(4, "agent_response"), entry(5, "completed")]
     await log.begin(1)
@@ -271,7 +271,7 @@ async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log
     tokens.close()
 
 
-async def test_a_drain_sends_away_who_views_now_and_nobody_who_comes_later(log: Log) -> None:
+async def test_a_drain_sends_away_present_viewers_only(log: Log) -> None:
     """A viewer that waits is woken; one that was behind resumes elsewhere from its cursor."""
     await log.begin(1)
     waits = await log.bus.attach("r", after=1)

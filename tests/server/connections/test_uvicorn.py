@@ -53,7 +53,7 @@ class Streams:
     handler: Handler = field(default_factory=Handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take"].__self__))
+        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take_over"].__self__))
         await serve_stream(scope, receive, send, self.handler, headers=self.headers, probe=b":\n", send_seconds=15)
 
     @property
@@ -73,7 +73,7 @@ class Streams:
 async def serving(
     application: Application, route: SocketRoute | None = None, *, direct: bool = True, **options: Any
 ) -> AsyncGenerator[int]:
-    http = cast(Any, partial(Http, sockets={b"/": route} if route else None, direct=direct))
+    http = cast(Any, partial(Http, socket_routes={b"/": route} if route else None, direct=direct))
     config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()
@@ -195,7 +195,7 @@ async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
         await handler.gone.wait()
 
 
-async def test_what_is_read_ahead_is_bounded() -> None:
+async def test_read_ahead_is_bounded() -> None:
     """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
     application = Streams()
     async with serving(application) as port:
@@ -211,7 +211,7 @@ async def test_what_is_read_ahead_is_bounded() -> None:
         assert sent < 32 * 2**20
         connection = application.opened[0]
         assert isinstance(connection, DirectStream)
-        assert len(connection._ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._read_ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
         writer.transport.abort()
 
 
@@ -505,7 +505,7 @@ async def test_a_bad_handshake_is_refused_by_the_library(asked: bytes, answer: b
     ],
     ids=["another path", "no GET", "too long"],
 )
-async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
+async def test_other_paths_are_left_to_uvicorn(asked: bytes, answer: bytes) -> None:
     """It knows what may be had, and how to refuse the rest; nobody is left without an answer."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route) as port:

@@ -18,7 +18,7 @@ from askstream.server.connections import SocketRoute
 from askstream.server.connections.direct import DirectSocket
 from askstream.transports.base import TransportContext
 from askstream.transports.websocket.endpoint import WebSockets
-from tests.transports.connections import Line
+from tests.transports.connections import FakeTransport
 
 
 def route_of(context: TransportContext) -> SocketRoute:
@@ -62,7 +62,7 @@ class Client:
             await asyncio.sleep(0.001)
         return self.texts
 
-    async def told_to_close(self) -> int:
+    async def received_close(self) -> int:
         while (code := self.close_code) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         return code
@@ -76,7 +76,7 @@ class DirectClient(Client):
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
         self._core = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
-        self.line = Line()
+        self.line = FakeTransport()
         self._read = 0
 
     def open(self) -> None:
@@ -88,13 +88,13 @@ class DirectClient(Client):
     def say_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self._core.send_text(json.dumps(message).encode())
-        self.line.hear(b"".join(self._core.data_to_send()))
+        self.line.receive_data(b"".join(self._core.data_to_send()))
 
     async def leave(self) -> None:
         while not self.line.reading:  # noqa: ASYNC110 - the fake has no events of its own
             await asyncio.sleep(0)
         self._core.send_close(1001)
-        self.line.hear(b"".join(self._core.data_to_send()))
+        self.line.receive_data(b"".join(self._core.data_to_send()))
 
     def look(self) -> list[dict[str, Any]]:
         new = b"".join(self.line.written)[self._read :]
@@ -122,7 +122,7 @@ class AsgiLine:
         self._incoming.put_nowait({"type": "websocket.connect"})
         self._room = asyncio.Event()
 
-    def hear(self, message: Message) -> None:
+    def receive_data(self, message: Message) -> None:
         self._incoming.put_nowait(message)
 
     def drain(self) -> None:
@@ -131,7 +131,7 @@ class AsgiLine:
 
     def lose(self) -> None:
         self.closed = True
-        self.hear({"type": "websocket.disconnect", "code": 1006})
+        self.receive_data({"type": "websocket.disconnect", "code": 1006})
 
     def abort(self) -> None:
         self.aborted = True
@@ -179,7 +179,7 @@ class PlainClient(Client):
 
     def say_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
-            self.line.hear({"type": "websocket.receive", "text": json.dumps(message)})
+            self.line.receive_data({"type": "websocket.receive", "text": json.dumps(message)})
 
     async def leave(self) -> None:
         self.line.lose()

@@ -76,7 +76,7 @@ def _said(messages: Iterable[dict[str, Any]], *, then_gone: bool = True) -> list
 
 
 @pytest.mark.parametrize("last", [[], [{"type": "unsubscribe"}], [{"type": "unsubscribe"}, {"type": "subscribe"}]])
-async def test_who_subscribes_and_goes_at_once_leaves_no_viewer(
+async def test_a_client_that_subscribes_and_leaves_at_once_leaves_no_viewer(
     context: TransportContext, last: list[dict[str, Any]]
 ) -> None:
     """Also where the relay is stopped before its first step: a viewer that stayed would keep the run from being

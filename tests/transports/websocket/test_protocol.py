@@ -13,13 +13,13 @@ from askstream.transports.websocket.protocol import (
     BURST,
     RATE_CLOSE,
     SUBSCRIPTIONS,
-    Answer,
-    Cancel,
-    Close,
-    Conversation,
+    CancelRun,
+    CloseSocket,
     Effect,
-    Reply,
-    Start,
+    SendReply,
+    SocketProtocol,
+    StartRun,
+    SubmitInput,
     Subscribe,
     Unsubscribe,
 )
@@ -27,33 +27,33 @@ from tests.conformance.journals import record
 
 
 @pytest.fixture
-def conversation() -> Conversation:
-    return Conversation(question_characters=100)
+def conversation() -> SocketProtocol:
+    return SocketProtocol(question_characters=100)
 
 
-def said(conversation: Conversation, now: float = 0.0, **message: Any) -> list[Effect]:
+def said(conversation: SocketProtocol, now: float = 0.0, **message: Any) -> list[Effect]:
     return conversation.received(json.dumps(message), now)
 
 
 def reply(effects: list[Effect]) -> dict[str, Any]:
     """The only effect, which has to be a reply."""
     (effect,) = effects
-    assert isinstance(effect, Reply)
+    assert isinstance(effect, SendReply)
     told: dict[str, Any] = json.loads(effect.text)["reply"]
     return told
 
 
-def test_ask_starts_a_run_and_watches_it(conversation: Conversation) -> None:
+def test_ask_starts_a_run_and_watches_it(conversation: SocketProtocol) -> None:
     """The reply names the run; what follows are its events."""
     (effect,) = said(conversation, type="ask", ref="1", question="why?", tokens=True)
-    assert isinstance(effect, Start)
+    assert isinstance(effect, StartRun)
     assert (effect.ref, effect.ask.question, effect.ask.wanted) == ("1", "why?", Filter(tokens=True))
     told = reply([conversation.started("1", record("r"))])
     assert told == {"ref": "1", "ok": True, "run_id": "r", "session_id": "s", "state": "running"}
     assert conversation.watching == {"r"}
 
 
-def test_subscribe_watches_a_run_from_a_cursor(conversation: Conversation) -> None:
+def test_subscribe_watches_a_run_from_a_cursor(conversation: SocketProtocol) -> None:
     """`latest` is told as None; filters go along."""
     assert said(conversation, type="subscribe", ref=1, run_id="r", after=3, include=["error"]) == [
         Subscribe(1, "r", 3, Filter(include=frozenset({"error"})))
@@ -63,7 +63,7 @@ def test_subscribe_watches_a_run_from_a_cursor(conversation: Conversation) -> No
     assert told == {"ref": 1, "ok": True, "run_id": "r", "after": 3, "last_id": 9, "state": "running"}
 
 
-def test_a_run_is_watched_once_by_one_socket(conversation: Conversation) -> None:
+def test_a_run_is_watched_once_by_one_socket(conversation: SocketProtocol) -> None:
     """Until it is unsubscribed, its log has ended, or the subscription was refused."""
     for off in (
         lambda: said(conversation, type="unsubscribe", run_id="r"),
@@ -76,7 +76,7 @@ def test_a_run_is_watched_once_by_one_socket(conversation: Conversation) -> None
     assert conversation.watching == set()
 
 
-def test_unsubscribe_stops_and_confirms(conversation: Conversation) -> None:
+def test_unsubscribe_stops_and_confirms(conversation: SocketProtocol) -> None:
     """In that order; what isn't watched can't be left."""
     said(conversation, type="subscribe", run_id="r")
     stop, told = said(conversation, type="unsubscribe", ref="x", run_id="r")
@@ -85,7 +85,7 @@ def test_unsubscribe_stops_and_confirms(conversation: Conversation) -> None:
     assert reply(said(conversation, type="unsubscribe", run_id="r"))["error"]["code"] == "not_subscribed"
 
 
-def test_one_socket_watches_so_many_runs(conversation: Conversation) -> None:
+def test_one_socket_watches_so_many_runs(conversation: SocketProtocol) -> None:
     """One more is refused, asking included; the others go on."""
     for number in range(SUBSCRIPTIONS):
         said(conversation, number * 1.0, type="subscribe", run_id=f"r{number}")
@@ -94,9 +94,9 @@ def test_one_socket_watches_so_many_runs(conversation: Conversation) -> None:
     assert len(conversation.watching) == SUBSCRIPTIONS
 
 
-def test_cancel_and_ping(conversation: Conversation) -> None:
+def test_cancel_and_ping(conversation: SocketProtocol) -> None:
     """A ping is answered by the conversation itself."""
-    assert said(conversation, type="cancel", ref=7, run_id="r") == [Cancel(7, "r")]
+    assert said(conversation, type="cancel", ref=7, run_id="r") == [CancelRun(7, "r")]
     assert reply([conversation.acknowledged(7, record("r"))]) == {
         "ref": 7,
         "ok": True,
@@ -107,10 +107,10 @@ def test_cancel_and_ping(conversation: Conversation) -> None:
 
 
 @pytest.mark.parametrize("value", ["yes", None, {"approve": True}, [1, 2.5], False])
-def test_an_answer_of_any_json_is_handed_on(conversation: Conversation, value: Any) -> None:
+def test_an_answer_of_any_json_is_handed_on(conversation: SocketProtocol, value: Any) -> None:
     """What it should look like is the request's own business."""
     effects = said(conversation, type="input", ref=1, run_id="r", request_id="q", value=value)
-    assert effects == [Answer(1, "r", "q", value)]
+    assert effects == [SubmitInput(1, "r", "q", value)]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_answer_of_any_json_is_handed_on(conversation: Conversation, value: A
     ],
 )
 def test_a_bad_message_is_refused_with_a_code_and_the_conversation_goes_on(
-    conversation: Conversation, message: str, code: str
+    conversation: SocketProtocol, message: str, code: str
 ) -> None:
     """The sentence says what to do, and nothing is watched because of it."""
     told = reply(conversation.received(message, 0.0))
@@ -155,7 +155,7 @@ def test_a_bad_message_is_refused_with_a_code_and_the_conversation_goes_on(
     assert reply(said(conversation, type="ping"))["ok"] is True
 
 
-def test_a_refusal_carries_the_ref_of_what_it_refuses(conversation: Conversation) -> None:
+def test_a_refusal_carries_the_ref_of_what_it_refuses(conversation: SocketProtocol) -> None:
     """Where the client gave one that can be told; a list or a novel can't."""
     assert reply(said(conversation, type="shout", ref="mine"))["ref"] == "mine"
     assert reply(said(conversation, type="ask", ref="mine"))["ref"] == "mine"
@@ -163,7 +163,7 @@ def test_a_refusal_carries_the_ref_of_what_it_refuses(conversation: Conversation
     assert reply(said(conversation, type="ask", ref="x" * 129))["ref"] is None
 
 
-def test_the_rate_is_limited_and_recovers(conversation: Conversation) -> None:
+def test_the_rate_is_limited_and_recovers(conversation: SocketProtocol) -> None:
     """A burst is fine, the twenty-first in a second isn't, and a pause makes good again."""
     for _ in range(int(BURST)):
         assert reply(said(conversation, 5.0, type="ping"))["ok"] is True
@@ -173,17 +173,17 @@ def test_the_rate_is_limited_and_recovers(conversation: Conversation) -> None:
     assert reply(said(conversation, 5.07, type="ping"))["ok"] is False
 
 
-def test_who_never_slows_down_is_closed(conversation: Conversation) -> None:
+def test_a_client_that_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
     """With a code that says to come back later."""
     for _ in range(int(BURST) + 100):
         said(conversation, 5.0, type="ping")
-    assert said(conversation, 5.0, type="ping") == [Close(RATE_CLOSE, "too many messages")]
+    assert said(conversation, 5.0, type="ping") == [CloseSocket(RATE_CLOSE, "too many messages")]
 
 
 @given(st.lists(st.one_of(st.text(max_size=40), st.binary(max_size=40)), max_size=20))
-def test_whatever_comes_the_answer_is_an_effect(messages: list[str | bytes]) -> None:
+def test_any_message_gets_an_effect(messages: list[str | bytes]) -> None:
     """No message raises."""
-    conversation = Conversation(question_characters=100)
+    conversation = SocketProtocol(question_characters=100)
     for number, message in enumerate(messages):
         for effect in conversation.received(message, float(number)):
-            assert isinstance(effect, Reply)
+            assert isinstance(effect, SendReply)

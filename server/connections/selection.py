@@ -2,7 +2,7 @@
 
 Our server offers its connections to applications as an ASGI extension in the scope:
 
-    take(handler, probe, send_seconds)   the connection itself, to be written to directly; None if that can't be
+    take_over(handler, probe, send_seconds)   the connection itself, to be written to directly; None if that can't be
     abort()                              cuts the connection
     unread()                             how many bytes the client has yet to read
     on_half_close(callback)              called once the client has closed its sending side; it may still be reading
@@ -44,17 +44,17 @@ async def serve_stream(
     `probe` is a message of the stream's format that says nothing, empty where there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    possible: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
-    direct = possible["take"](handler, probe, send_seconds) if "take" in possible else None
+    extension: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
+    direct = extension["take_over"](handler, probe, send_seconds) if "take_over" in extension else None
     if direct is not None:
         handler.opened(direct)
         return
     plain = PlainStream(
-        handler, abort=possible.get("abort"), unread=possible.get("unread"), probe=probe, send_seconds=send_seconds
+        handler, abort=extension.get("abort"), unread=extension.get("unread"), probe=probe, send_seconds=send_seconds
     )
     handler.opened(plain)
-    if "on_half_close" in possible:
-        possible["on_half_close"](plain.begin_probing)
+    if "on_half_close" in extension:
+        extension["on_half_close"](plain.begin_probing)
     await plain.serve(receive, send)
 
 
@@ -71,9 +71,9 @@ class SocketRoute(WebSocketRoute):
     async def _accept(self, websocket: WebSocket) -> None:
         names = websocket.scope.get("subprotocols", [])
         await websocket.accept(self.subprotocol if self.subprotocol in names else None)
-        handler, possible = self.make_handler(), offered(websocket.scope)
+        handler, extension = self.make_handler(), offered(websocket.scope)
         plain = PlainSocket(
-            handler, abort=possible.get("abort"), unread=possible.get("unread"), send_seconds=self.send_seconds
+            handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
         )
         handler.opened(plain)
         # ASGI's own callables: what Starlette checks on each message is in order by construction.

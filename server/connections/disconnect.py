@@ -6,32 +6,32 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope
 
-from askstream.server.connections.opening import offered
-from askstream.server.connections.plain import disconnected
+from askstream.server.connections.plain import until_disconnected
+from askstream.server.connections.selection import offered
 
 T = TypeVar("T")
 
 
-class ClientLeft(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before the work for it was done; the work has been cancelled."""
 
 
-async def unless_left(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. Raises ClientLeft if the client leaves first.
+async def unless_disconnected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. Raises ClientDisconnected if the client leaves first.
 
     The request's body must have been read. A client that closes its sending side counts as gone: nothing has been sent
     yet that would show it is still there.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(disconnected(receive))
+    disconnecting = asyncio.ensure_future(until_disconnected(receive))
     if (on_half_close := offered(scope).get("on_half_close")) is not None:
-        on_half_close(leaving.cancel)
+        on_half_close(disconnecting.cancel)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientLeft
+            raise ClientDisconnected
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
-        await asyncio.wait({working, leaving})
+        disconnecting.cancel()
+        await asyncio.wait({working, disconnecting})

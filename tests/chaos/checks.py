@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.asking import Asked
+from tests.chaos.commands import Asked
 from tests.chaos.host import Host
-from tests.chaos.viewers import Tally, Watch
+from tests.chaos.viewers import Counts, Watch
 from tests.e2e.viewers import TERMINAL, client_of, watch_sse, watch_ws
 
 _STATES = {"completed": "completed", "error": "failed", "cancelled": "cancelled"}
@@ -31,7 +31,7 @@ class Log:
         return {event["id"]: line for line, event in pairs if tokens or event["event_type"] != "agent_chunk"}
 
 
-async def of_run(host: Host, asked: Asked, tally: Tally) -> Log:
+async def of_run(host: Host, asked: Asked, counts: Counts) -> Log:
     """One run's log, after all that a single run promises has been checked. Raises AssertionError."""
     url, tokens = await host.url(), {"tokens": True}
     lines, ws = await asyncio.gather(
@@ -47,7 +47,7 @@ async def of_run(host: Host, asked: Asked, tally: Tally) -> Log:
     kind = f"error {last['data']['error']}" if last["event_type"] == "error" else last["event_type"]
     kind += f" {last['data']['reason']}" if kind == "cancelled" else ""
     resumed = sum(event["event_type"] == "resumed" for event in log.events)
-    tally.add(Tally(runs=1, events=len(lines), resumed=resumed, ends={kind: 1}))
+    counts.add(Counts(runs=1, events=len(lines), resumed=resumed, ends={kind: 1}))
     return log
 
 

@@ -11,9 +11,9 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Swarm
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.factory import Own
+from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import Factory
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
@@ -30,11 +30,11 @@ class Recorder:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.checkpoints: list[bytes] = []
-        self._told = asyncio.Event()
+        self._emitted = asyncio.Event()
 
     async def emit(self, draft: Draft) -> None:
         self.drafts.append(draft)
-        self._told.set()
+        self._emitted.set()
 
     async def checkpoint(self, state: bytes) -> None:
         self.checkpoints.append(state)
@@ -45,8 +45,8 @@ class Recorder:
             for draft in self.drafts:
                 if wanted(draft):
                     return draft
-            self._told.clear()
-            await asyncio.wait_for(self._told.wait(), 10)
+            self._emitted.clear()
+            await asyncio.wait_for(self._emitted.wait(), 10)
 
     def bodies(self, kind: type[B]) -> list[B]:
         return [draft.body for draft in self.drafts if isinstance(draft.body, kind)]
@@ -68,7 +68,7 @@ async def orchestrator(
     max_messages: int = 40,
     max_retries: int = 0,
     patience: float = 10.0,
-    customs: TeamProfile | None = None,
+    profile: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` makes of a model client."""
     settings = ModelSettings(
@@ -79,8 +79,8 @@ async def orchestrator(
         timeout_seconds=patience,
         info={"structured_output": True},
     )
-    source = Own(Factory("tests:make", make, "first"))
-    source.customs = customs or source.customs
+    source = CustomTeam(LoadedFactory("tests:make", make, "first"))
+    source.profile = profile or source.profile
     made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         yield made
@@ -151,13 +151,13 @@ def model(body: Body, _: int) -> Reply:
     return Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
 
 
-async def undisturbed(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
+async def uninterrupted(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
     sink = Recorder()
     async with orchestrator(fake, make) as team:
         return answered(await team.run(task(), sink)), sink
 
 
-def essence(drafts: list[Draft]) -> list[Any]:
+def comparable(drafts: list[Draft]) -> list[Any]:
     """What must be equal between two runs of the same: all but chunks' borders, ids made by chance, and time."""
     told: list[Any] = []
     for draft in drafts:

@@ -1,4 +1,4 @@
-"""A transport of the tests' own, `tests.chaos.gauge:Gauge`: what a server holds, read from inside it."""
+"""`tests.chaos.resource_usage:UsageTransport`, a transport that reports the resources of its server."""
 
 import _sqlite3
 import asyncio
@@ -47,7 +47,7 @@ class _MallInfo(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ResourceUsage:
     """What a server process holds at one moment, `rss` and `heap` in KiB. The heap is all that was allocated, without
     SQLite's: its caches grow with the journal, up to bounds of their own."""
 
@@ -59,7 +59,7 @@ class Held:
     channels: int
     runs: int
 
-    def quiet(self, before: "Held | None") -> bool:
+    def quiet(self, before: "ResourceUsage | None") -> bool:
         """Whether nothing goes on: no run, nobody who watches one, and no more tasks and files than `before`."""
         idle = not self.channels and not self.runs
         if before is None:
@@ -71,7 +71,7 @@ class Held:
         return cls(**{f.name: raw[f.name] for f in fields(cls)})
 
 
-class Aloud(logging.Filter):
+class PrintTracebacks(logging.Filter):
     """Prints the traceback that a server keeps to itself: whoever looks at a storm's failure needs it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -80,13 +80,13 @@ class Aloud(logging.Filter):
         return True
 
 
-class Gauge:
+class UsageTransport:
     """A `Transport` that carries no events."""
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
         for name in ("uvicorn.error", "asyncio"):
-            logging.getLogger(name).addFilter(Aloud())
+            logging.getLogger(name).addFilter(PrintTracebacks())
 
     def routes(self) -> Sequence[BaseRoute]:
         return [Route("/gauge", self.read)]
@@ -97,8 +97,8 @@ class Gauge:
             LIBC.malloc_trim(0)
         return JSONResponse(asdict(self._held()), headers={"Connection": "close"})
 
-    def _held(self) -> Held:
-        return Held(
+    def _held(self) -> ResourceUsage:
+        return ResourceUsage(
             heap=_heap_kb(),
             rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_KB,
             files=len(list(Path("/proc/self/fd").iterdir())),

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.chaos.gauge import Held
 from tests.chaos.host import RETRY_SECONDS, Host
-from tests.chaos.storm import Blow, Storm, business, plans
-from tests.chaos.viewers import Tally
+from tests.chaos.load import Crash, Load, bundled_questions, plans
+from tests.chaos.resource_usage import ResourceUsage
+from tests.chaos.viewers import Counts
 from tests.timing import PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
 # How events reach a socket: straight to its transport, or through ASGI's `send` as under any other server.
 WAYS = {"direct": "true", "plain": "false"}
 # What falls on the team's two storms together.
-BLOWS: tuple[Blow, ...] = ("kill",) * 10 + ("stop",) * 5
+CRASHES: tuple[Crash, ...] = ("kill",) * 10 + ("stop",) * 5
 # Runs of each of the two lulls before a storm.
-LULL_RUNS = 20
+QUIET_RUNS = 20
 # How long connections that were cut, and threads at work for runs that were stopped, may take to be gone.
 SETTLE_SECONDS = PATIENCE
 # Two lulls alike, one after the other, may hold a little more on the heap: a leak of one connection's buffers or one
@@ -32,18 +32,18 @@ POOLED_THREADS = 80
 
 
 @dataclass(slots=True)
-class Season:
-    """`blows` fall on the team's two storms, in an order of the seed's; `on_bundled` on the bundled team's."""
+class Scenario:
+    """`crashes` fall on the team's two storms, in an order of the seed's; `on_bundled` on the bundled team's."""
 
     data: Path
     seed: int
-    blows: Sequence[Blow] = BLOWS
-    on_bundled: Sequence[Blow] = ("kill",)
+    crashes: Sequence[Crash] = CRASHES
+    on_bundled: Sequence[Crash] = ("kill",)
     at_once: int = 10
-    lull_runs: int = LULL_RUNS
-    tally: Tally = field(default_factory=Tally)
+    quiet_runs: int = QUIET_RUNS
+    counts: Counts = field(default_factory=Counts)
     took: dict[str, float] = field(default_factory=dict[str, float])
-    held: dict[str, Held] = field(default_factory=dict[str, Held])
+    held: dict[str, ResourceUsage] = field(default_factory=dict[str, ResourceUsage])
     _hosts: list[Host] = field(default_factory=list[Host])
 
     @property
@@ -55,35 +55,35 @@ class Season:
         """What it has been through, a line each."""
         kills, stops = (sum(getattr(host, name) for host in self._hosts) for name in ("kills", "stops"))
         stop = max(host.slowest_stop for host in self._hosts)
-        figures = {**asdict(self.tally), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
+        figures = {**asdict(self.counts), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
         figures |= {f"seconds of {name}": f"{seconds:.0f}" for name, seconds in self.took.items()} | self.held
         return "\n".join(f"  {name}: {value}" for name, value in figures.items())
 
     async def run(self) -> None:
         """Raises AssertionError, alone or in a group, for whatever must never happen."""
         chance = Random(self.seed)
-        blows = chance.sample(self.blows, len(self.blows))
+        crashes = chance.sample(self.crashes, len(self.crashes))
         async with asyncio.TaskGroup() as group:
             for number, way in enumerate(WAYS):
-                group.create_task(self._on_team(way, Random(chance.random()), blows[number :: len(WAYS)]))
+                group.create_task(self._on_team(way, Random(chance.random()), crashes[number :: len(WAYS)]))
             group.create_task(self._on_bundled(Random(chance.random())))
 
-    async def _on_team(self, way: str, chance: Random, blows: Sequence[Blow]) -> None:
+    async def _on_team(self, way: str, chance: Random, crashes: Sequence[Crash]) -> None:
         async with self._host(way, *TEAM, ASKSTREAM_DIRECT=WAYS[way]) as host:
-            storm = Storm(host, chance, plans, self.at_once, self.tally)
-            await self._calm(way, host, storm)
-            await storm.blow(blows)
+            load = Load(host, chance, plans, self.at_once, self.counts)
+            await self._calm(way, host, load)
+            await load.run_through(crashes)
 
     async def _on_bundled(self, chance: Random) -> None:
         async with self._host("bundled") as host:
-            await Storm(host, chance, business, 3, self.tally).blow(self.on_bundled)
+            await Load(host, chance, bundled_questions, 3, self.counts).run_through(self.on_bundled)
 
-    async def _calm(self, way: str, host: Host, storm: Storm) -> None:
+    async def _calm(self, way: str, host: Host, load: Load) -> None:
         """Without blows one process lives through two lulls; it must hold no more after the second."""
         at_rest = await settled(host, None)
-        await storm.lull(self.lull_runs)
+        await load.run_quietly(self.quiet_runs)
         before = await settled(host, at_rest)
-        await storm.lull(self.lull_runs)
+        await load.run_quietly(self.quiet_runs)
         after = await settled(host, before)
         self.held |= {f"held before, {way}": before, f"held after, {way}": after}
         assert after.heap - before.heap < HEAP_KB, self.held
@@ -104,7 +104,7 @@ class Season:
             self.took[name] = time.monotonic() - began
 
 
-async def settled(host: Host, before: Held | None) -> Held:
+async def settled(host: Host, before: ResourceUsage | None) -> ResourceUsage:
     """What the server holds once nothing goes on in it. Raises AssertionError where more stays than `before`."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while not (held := await host.held()).quiet(before):
