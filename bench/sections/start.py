@@ -32,7 +32,7 @@ def start(scope: Scope) -> Iterator[Table]:
     for (key, folder), figures in rounds[0].items():
         # What disturbs a start only adds to it.
         best = {name: min(found[key, folder][name] for found in rounds) for name in figures}
-        tables[key].rows.append(Row(folder, best, 2, key, folder))
+        tables[key].rows.append(Row(folder or "from exec to exit", best, 2, key, folder))
     yield from tables.values()
 
 
