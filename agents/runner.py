@@ -167,9 +167,7 @@ class TeamRunner:
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if (
-            message.models_usage and message.source not in self._model_calls.callers
-        ):  # an agent with a client of its own
+        if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
             spent = message.models_usage
             self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
         for draft in self._translator.drafts(message):

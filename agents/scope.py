@@ -3,7 +3,7 @@
 AutoGen's own ways to cancel don't: a token cancelled during a tool call leaves the team waiting for ever, and
 closing `run_stream` waits until the rest of the run has been paid for. So a context variable names the run's scope,
 and the loop's task factory adds each task that is created under it. Ending a run cancels these tasks, including those
-of nested teams and tools, whoever created them.
+of nested teams and tools.
 """
 
 import asyncio

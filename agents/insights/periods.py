@@ -103,7 +103,7 @@ class Period:
 
 
 def parse(text: str) -> Period:
-    """Read the notation. Raises ValueError with what was expected and what came."""
+    """Read the notation. Raises ValueError with what was expected and found."""
     first, dots, last = text.strip().partition("..")
     start = _point(first, text)
     end = _point(last, text) if dots else start

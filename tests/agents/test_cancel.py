@@ -1,4 +1,4 @@
-"""A cancelled run ends in time and leaves nothing behind, at whatever moment the cancel comes."""
+"""A cancelled run ends in time and leaves nothing behind at any moment."""
 
 import asyncio
 import contextlib

@@ -57,7 +57,7 @@ async def test_no_event_is_larger_than_the_limit() -> None:
 
 @pytest.mark.serial
 async def test_an_agents_text_comes_before_its_next_event() -> None:
-    """Its text is sent first, whatever the clock says; the texts of others wait on."""
+    """Its text is sent first, before MERGE_SECONDS are over; the texts of others wait."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     for agent in ("A", "B"):

@@ -113,7 +113,7 @@ async def test_a_custom_team_is_made_once_when_the_server_starts(tmp_path: Path)
     assert caught.value.code == "team_unavailable"
 
 
-async def test_runs_that_come_while_it_warms_wait_for_the_same(tmp_path: Path) -> None:
+async def test_runs_that_start_while_it_warms_wait_for_it(tmp_path: Path) -> None:
     """One client is made, also if the first run that waited is cancelled."""
     async with provider([Reply(text=["ok"])]) as fake:
         model = ModelSettings(base_url=fake.base_url, model="fake", names="field")

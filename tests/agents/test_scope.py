@@ -70,7 +70,7 @@ async def test_two_scopes_do_not_mix() -> None:
     assert (first.tasks, second.tasks) == (0, 0)
 
 
-async def test_an_error_comes_out_as_it_is() -> None:
+async def test_an_error_is_raised_unchanged() -> None:
     """And the other tasks end."""
 
     async def fails() -> None:

@@ -29,7 +29,7 @@ SILENT_SECONDS = PATIENCE
 
 @dataclass(slots=True)
 class Counts:
-    """What happened in a scenario, in numbers."""
+    """Counts over a scenario."""
 
     connections: int = 0
     lines: int = 0

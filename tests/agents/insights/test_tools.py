@@ -109,7 +109,7 @@ async def test_the_most_unusual_part_comes_first(path: Path) -> None:
     assert len(found["parts"]) == 3
 
 
-async def test_excluding_takes_a_member_out(path: Path, data: sqlite3.Connection) -> None:
+async def test_excluding_removes_a_member(path: Path, data: sqlite3.Connection) -> None:
     """The result is the whole less the excluded member."""
     arguments: dict[str, Any] = {"measure": "units", "current": "2026-05", "previous": "2026-04"}
     whole = await call(path, "compare_periods", **arguments)
@@ -221,8 +221,8 @@ async def test_a_file_that_is_no_database_is_named_so(tmp_path: Path, content: b
     assert path.exists() == (content is not None)
 
 
-async def test_the_schema_of_the_warehouse_names_what_one_may_ask(path: Path) -> None:
-    """Last day, measures, dimensions, and the names to filter by."""
+async def test_the_schema_of_the_warehouse_lists_measures_and_dimensions(path: Path) -> None:
+    """Last day, measures, dimensions, and the members to filter by."""
     found = await call(path, "describe_schema")
     assert (found["first_day"], found["last_day"]) == ("2024-11-01", "2026-10-31")
     assert {"revenue", "orders", "units", "margin"} <= set(found["measures"])
@@ -247,7 +247,7 @@ async def test_a_description_ends_at_its_deadline(tmp_path: Path) -> None:
 # --- charts ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_chart_goes_out_as_it_came_in(path: Path) -> None:
+async def test_a_chart_is_returned_unchanged(path: Path) -> None:
     """The page draws from this alone."""
     spec: dict[str, Any] = {
         "type": "line",

@@ -36,7 +36,7 @@ def test_it_has_eight_tables_and_about_fifty_thousand_lines_over_24_months(data:
     assert one(data, "SELECT COUNT(DISTINCT substr(ordered_on, 1, 7)) FROM orders") == 24
 
 
-def test_every_reference_leads_somewhere(data: sqlite3.Connection) -> None:
+def test_every_reference_has_its_row(data: sqlite3.Connection) -> None:
     """No line without its order, no order without its customer, and the view neither loses nor doubles rows."""
     assert data.execute("PRAGMA foreign_key_check").fetchall() == []
     plain = one(data, "SELECT SUM(quantity * unit_price * (1 - discount)) FROM order_lines")
@@ -122,7 +122,7 @@ def test_orders_follow_the_season(data: sqlite3.Connection) -> None:
         assert counts[0] > 1.25 * counts[1]
 
 
-# The incidents, each with a query over the tables alone that shows it.
+# The incidents, each with a query that shows it.
 HAPPENED = {
     "a best-seller is out of stock, and isn't sold": (
         "SELECT COUNT(*) FROM inventory JOIN products USING (product_id)"
