@@ -60,7 +60,7 @@ class TeamCheckpoint:
     agent_name: str = ""
     ended: bool = False  # only the answer is left, unless `waiting` is set
     waiting: Waiting | None = None
-    asked: int = 0  # questions to a person
+    asked: int = 0  # agents' questions, without inputs and handoffs
     reviews: int = 0
     unanswered: bool = False  # the last question got no reply
 

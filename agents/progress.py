@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-# The most percent before the end for a team without named steps, which may always have more to do.
+# The maximum before the end for a team without named steps, which may always have more to do.
 MOST_OF_UNKNOWN = 90
 
 

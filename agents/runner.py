@@ -176,7 +176,7 @@ class TeamRunner:
             raise self._limit_exceeded()
 
     def _is_repeated(self, message: TeamMessage) -> bool:
-        """Whether viewers have `message` already: as the choice before a person was asked, or as the inquiry itself."""
+        """Whether viewers get `message` otherwise: as a choice emitted before the inquiry, or as the inquiry itself."""
         match message:
             case UserInputRequestedEvent():
                 return message.source in self._inputs
