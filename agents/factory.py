@@ -1,4 +1,4 @@
-"""Puts an orchestrator together from plain arguments, for whoever holds the settings."""
+"""Makes an orchestrator from plain arguments."""
 
 import asyncio
 import importlib
@@ -39,12 +39,12 @@ async def open_orchestrator(
     team: str | Callable[..., Any] | None = None,
     max_messages: int = 40,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """The orchestrator of a server, closed at the end of the block, when no run may be left.
+    """A server's orchestrator, closed at the end of the block. No run may be active then.
 
     `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
-    `team` is a factory or its `package.module:factory`; the bundled team answers without. `warm` imports AutoGen,
-    or the first run does; with a `team` it is imported at once, to look at it. Raises BadModelSettings, and RunFailed
-    `team_unavailable`, for settings that no run could succeed with.
+    `team` is a factory or its `package.module:factory`; the default is the bundled team. `warm` or the first run
+    imports AutoGen; with a `team` it is imported at once, to check the team. Raises BadModelSettings, or RunFailed
+    `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
     source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
@@ -86,7 +86,7 @@ class BundledTeam:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        """The database is made by another process while this one imports AutoGen: either needs a core for a second."""
+        """Make the database in another process while this one imports AutoGen: each needs a core for a second."""
         from askstream.agents.insights import warehouse
 
         try:
@@ -109,14 +109,14 @@ class BundledTeam:
 
 
 class CustomTeam:
-    """Somebody's own team."""
+    """The teams of a factory that the operator names."""
 
     def __init__(self, factory: LoadedFactory) -> None:
         self.factory = factory
         self.profile = TeamProfile()
 
     async def prepare(self) -> None:
-        """It has done what it does at import."""
+        """Do nothing: the factory's module is imported."""
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         return await self.factory.team(client)
@@ -129,7 +129,7 @@ async def _custom_team(team: str | Callable[..., Any]) -> CustomTeam:
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:
-    """Starts the offline analyst, and points the model client to it."""
+    """Start the offline analyst. Return settings that name it."""
     from askstream.agents.insights import offline
 
     endpoint = await stack.enter_async_context(offline.serve())
@@ -137,7 +137,7 @@ async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSe
 
 
 def _connect_offline(model: ModelSettings) -> "OpenAIClient | AzureClient":
-    """The analyst is imported with the client's libraries, in the same thread: no request waits for it in the loop."""
+    """Import the analyst in the thread that imports the client's libraries, so that it doesn't block the loop."""
     from askstream.agents.insights import offline
 
     offline.load()

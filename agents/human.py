@@ -1,10 +1,10 @@
 """A team's questions to a person, and the replies that it gets. Pure.
 
-    turn -> wanted: does the run wait? -> Checkpoint with `waiting` -> Inquiry ... Reply -> replied -> next turn
+    turn -> after_turn -> TeamCheckpoint with `waiting` -> inquiry ... reply -> after_reply -> next turn
 
-Where nobody replies the run goes on: a question is answered with a request to assume, a report stands without
-approval. A team of one's own is told once that nobody answered; should it turn to a person again, it has ended with
-what it said last, since otherwise it might wait for ever for somebody who is gone.
+If nobody replies, the run continues: a question is answered with a request to assume, a report becomes final without
+approval. A custom team is notified once that nobody answered. If it asks a person again, it ends with its last
+message: otherwise it might wait for ever for somebody who is gone.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
-# A team that must ask a third time has been given a question that should be put anew.
+# If a team needs a third answer, the user should ask a clearer question.
 MOST_QUESTIONS = 2
 # Rounds of review; the report that the last of them asks for is final.
 MOST_REVIEWS = 3
@@ -52,8 +52,8 @@ _SCHEMAS: Final[Mapping[WaitReason, Mapping[str, Any]]] = {
 class TeamProfile:
     """Facts about a team beyond those that AutoGen has. The defaults fit any team.
 
-    `steps` gives what is reached, in percent, when the agent of that name has finished. `answerer` is by whom earlier
-    answers were said. `asks` takes an agent's name and its message, and gives the question to a person that is in it.
+    `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
+    answers. `asks` returns the question to a person that an agent's message holds, given its name and text, or None.
     """
 
     steps: Mapping[str, int] | None = None
@@ -73,8 +73,8 @@ def inquiry(at: TeamCheckpoint) -> Inquiry:
 
 
 def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> TeamCheckpoint:
-    """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
-    handed to somebody who isn't in the team, `review` that the answer needs approval."""
+    """Return `at`, the end of a turn, with what the run waits for there, if anything. `handed_over`: the turn was
+    handed to a name that isn't in the team. `review`: the answer needs approval."""
     said = at.final_response or ""
     if at.ended and handed_over and not at.unanswered:
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
@@ -89,7 +89,7 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, r
 
 
 def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
-    """`at`, and that a person's stand-in waits for input in the turn that follows it."""
+    """Return `at` with a `UserProxyAgent`'s question from the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
     ended = replace(at, ended=True)
@@ -97,7 +97,7 @@ def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCh
 
 
 def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
-    """The checkpoint from which a run goes on after `reply`."""
+    """The checkpoint from which a run continues after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
     text = str(reply.value) if reply.answered else NO_REPLY
@@ -123,7 +123,7 @@ def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:
 
 
 def _remark(value: object) -> str | None:
-    """Why a report is sent back, None if it is approved."""
+    """The reason to send a report back, None if it is approved."""
     match value:
         case {"approve": True}:
             return None
@@ -134,7 +134,7 @@ def _remark(value: object) -> str | None:
 
 
 def _restart(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
-    """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
+    """Continue an ended team with `said`. As in AutoGen, its condition and its turns start from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 
 

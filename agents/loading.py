@@ -1,4 +1,4 @@
-"""Teams of one's own: `package.module:factory` names a function that makes an AutoGen team, anew for each run."""
+"""Custom teams: `package.module:factory` names a function that makes a new AutoGen team for each run."""
 
 import inspect
 import logging
@@ -21,14 +21,14 @@ _CLIENT = "model_client"
 
 @dataclass(frozen=True, slots=True)
 class LoadedFactory:
-    """A team's factory, sync or async. `client` says how it takes the configured model client, if it does."""
+    """A team's factory, sync or async. `client` says how it accepts the configured model client, if it does."""
 
     spec: str
     make: Callable[..., Any]
     client: Literal["keyword", "first", "none"]
 
     async def team(self, client: "ChatCompletionClient | None") -> "Team":
-        """A fresh team. Raises RunFailed `team_unavailable` if the factory fails or makes something else."""
+        """Make a fresh team. Raises RunFailed `team_unavailable` if the factory fails or returns anything else."""
         try:
             made = self._call(client)
             if inspect.isawaitable(made):
@@ -51,9 +51,9 @@ class LoadedFactory:
 
 
 def load(spec: str) -> LoadedFactory:
-    """The factory that `spec` names, looked for in the current folder too.
+    """Import the factory that `spec` names, from the current folder too. This runs the module's code.
 
-    Raises RunFailed `team_unavailable`, saying what was expected and what is there. Runs the module's code.
+    Raises RunFailed `team_unavailable`, with what was expected and what was found.
     """
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
@@ -65,7 +65,7 @@ def load(spec: str) -> LoadedFactory:
 
 
 def from_callable(make: Callable[..., Any]) -> LoadedFactory:
-    """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
+    """Wrap a factory. Raises RunFailed `team_unavailable` if it needs more than the model client."""
     name = getattr(make, "__qualname__", type(make).__qualname__)
     return LoadedFactory(name, make, _client_parameter(name, make))
 
@@ -80,7 +80,7 @@ def _load_attribute(spec: str) -> Any:
 def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
     try:
         parameters = inspect.signature(make).parameters.values()
-    except ValueError:  # something built in, whose parameters nobody wrote down
+    except ValueError:  # a builtin without a signature
         return "none"
     if any(p.name == _CLIENT and p.kind is not p.POSITIONAL_ONLY for p in parameters):
         return "keyword"

@@ -6,13 +6,13 @@ from dataclasses import replace
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint
 from askstream.server.runs.orchestrator import Exchange, Task
 
-# Characters, about four to a token. Every call of every agent's model reads all of it again, some twenty times a run:
-# 12,000 are 3,000 tokens a call, less than the tools return. A question may have 4,000, so the last exchange always
-# fits whole, and mostly the last four.
+# Characters, about four to a token. Every model call of a run, some twenty, reads all of it: 12,000 are 3,000 tokens a
+# call, less than the tools return. A question may have 4,000, so the last exchange always fits, and mostly the last
+# four.
 MEMORY_CHARACTERS = 12_000
-# Of one answer: its findings and figures come first, and the SQL behind them, which the team can write again, last.
+# The maximum for one answer. Its findings and figures come first; its SQL, which the team can write again, last.
 ANSWER_CHARACTERS = 3_000
-# How much of its end stays: there it says how the question was understood.
+# The part of its end that stays: there it says how the question was understood.
 END_CHARACTERS = 600
 
 USER = "user"
@@ -21,14 +21,14 @@ _CUT = "\n\n[...]\n\n"
 
 
 def first_checkpoint(task: Task, answerer: str) -> TeamCheckpoint:
-    """The first checkpoint of a run: remembered messages, then the question, none of them heard yet."""
+    """The first checkpoint of a run: its first turn begins with the remembered messages, then the question."""
     earlier = remembered(task.history, answerer)
     question = ExternalMessage(source=USER, text=task.question)
     return TeamCheckpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 
 def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMessage, ...]:
-    """The latest exchanges, oldest first, as many as fit into MEMORY_CHARACTERS. Answers are said by `answerer`."""
+    """The latest exchanges that fit into MEMORY_CHARACTERS, oldest first. `answerer` is the source of the answers."""
     kept: list[Exchange] = []
     left = MEMORY_CHARACTERS
     for exchange in reversed(history):

@@ -1,6 +1,6 @@
 """Answers questions with AutoGen teams: an `Orchestrator`, many runs at once, a fresh team for each.
 
-Nothing here imports AutoGen before `warm`, which takes seconds: a server that starts answers at once.
+Don't import AutoGen here before `warm`: it takes seconds, and a starting server must respond at once.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class TeamSource(Protocol):
         ...
 
     async def prepare(self) -> None:
-        """Does what must be done once before the first team. May take long, may be called again."""
+        """Do once what the first team needs. May take seconds; calling it again is allowed."""
         ...
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
@@ -51,13 +51,13 @@ class TeamSource(Protocol):
 
 
 class ClientSource(Protocol):
-    """Makes the one model client. Called in a thread; raises only AskstreamError."""
+    """Makes the one model client. It is called in a thread and raises only AskstreamError."""
 
     def __call__(self) -> "ChatCompletionClient": ...
 
 
 class AutoGenOrchestrator:
-    """An `Orchestrator`. `model` is the name that viewers are told; close it when no run is left."""
+    """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
     def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
         self._model = model
@@ -72,11 +72,11 @@ class AutoGenOrchestrator:
         return self._model
 
     async def warm(self) -> None:
-        """Does early what the first run would have to wait for. Runs that come meanwhile wait for the same."""
+        """Import AutoGen and make the model client before the first run. Runs that start meanwhile wait for it."""
         await self._client()
 
     async def try_team(self) -> None:
-        """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
+        """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
         from askstream.agents.autogen_internals import intercept_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
@@ -97,7 +97,7 @@ class AutoGenOrchestrator:
         return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
-        """Lets go of the model client."""
+        """Close the model client."""
         warming = self._warming
         if warming is None:
             return
@@ -106,16 +106,16 @@ class AutoGenOrchestrator:
             await warming.result().close()
 
     async def _client(self) -> "ChatCompletionClient":
-        if self._warming is None or _failed(self._warming):  # the cause of the failure may have gone
+        if self._warming is None or _failed(self._warming):  # a failure may have been temporary
             self._warming = asyncio.get_running_loop().create_task(self._warmed())
-        return await asyncio.shield(self._warming)  # one waiter's cancel must not cancel it for the others
+        return await asyncio.shield(self._warming)  # one waiter's cancel must not reach the others
 
     async def _warmed(self) -> "ChatCompletionClient":
         await self._source.prepare()
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("askstream.agents.runner")  # and AutoGen with it, in this thread: the loop goes on
+        importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
         versions.warn({name: metadata.version(name) for name in _PACKAGES})
         return self._connect()
 
@@ -148,8 +148,8 @@ def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progr
 
 
 def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
-    """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
-    model call, or the team's own."""
+    """The cause of an error of which AutoGen kept only the text: the sink's error, that of a failed model call, or the
+    team's own."""
     if buffer.problem is not None:
         return buffer.problem
     head = str(problem).partition("\n")[0]

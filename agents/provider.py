@@ -1,8 +1,7 @@
-"""The real model clients, made to notice what AutoGen's let pass: an answer that broke off, and a refusal.
+"""AutoGen's model clients, with two more errors: for an answer that broke off, and for a refusal.
 
-A stream that ends cleanly but early is silent success to AutoGen, and a refusal an empty answer. Both can be told
-only from the chunks as they come, so `_create_stream_chunks`, which yields them, is watched here. It is AutoGen's
-own method and no promise of theirs: the tests of this file fail should an upgrade move it.
+AutoGen takes a stream that ends cleanly but early for a whole answer, and a refusal for an empty one. Only the chunks
+show the difference, so two private methods that yield chunks are overridden. Tests fail if an upgrade moves them.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from askstream.server.events.errors import RunFailed
 
 
 class _StreamCheck:
-    """Follows the chunks of one answer, and says at its end whether it is whole."""
+    """Checks, from the chunks of one answer, that it is whole."""
 
     def __init__(self) -> None:
         self._chunks = 0
@@ -43,7 +42,7 @@ class _StreamCheck:
             self._refused = self._refused or bool(choice.delta.refusal)
 
     def check(self) -> None:
-        """Raises RunFailed unless the answer came to its end."""
+        """Raise RunFailed unless the answer is whole. Call it after the last chunk."""
         if not self._chunks:
             raise RunFailed("model_bad_response", failures.NO_STREAM)
         if self._refused:
@@ -76,10 +75,10 @@ async def _checked(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerato
 
 
 def _chunk(value: object) -> ChatCompletionChunk:
-    """The chunk that a stream sent. Raises RunFailed for anything else.
+    """Parse one item of a stream. Raises RunFailed if it is no JSON object.
 
-    The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
-    something else than they should.
+    The library's own `construct` costs twenty times as much and accepts everything: it is only for servers that
+    deviate from the API.
     """
     if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
@@ -92,10 +91,10 @@ def _chunk(value: object) -> ChatCompletionChunk:
 async def _open_stream(
     client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any]
 ) -> AsyncStream[object]:
-    """The stream that answers a request, of JSON as it comes.
+    """Send a request and return the answer's stream of JSON values.
 
-    The conversation and its tools go into the body as they are. Given as arguments, the library would look through
-    them key by key for what is called otherwise on the wire: for nothing, and at more cost than all the rest.
+    The conversation and its tools go into the body directly. As arguments, the library would search them for keys to
+    rename, of which there are none, at more cost than all the rest.
     """
     body: dict[str, Any] = {**conversation, **(options.get("extra_body") or {})}
     arguments: dict[str, Any] = {**options, "messages": (), "extra_body": body}
@@ -104,7 +103,7 @@ async def _open_stream(
 
 
 async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
-    """The stream that `opening` opens. A cancel at the moment in which it opens closes it."""
+    """Return the stream of `opening`. A cancel just as it opens closes it."""
     try:
         return await opening
     except BaseException:
@@ -117,10 +116,10 @@ async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> Async
 async def _chunks(
     client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
 ) -> AsyncGenerator[ChatCompletionChunk]:
-    """One answer's chunks. However it ends, its connection is let go at once.
+    """One answer's chunks. Its connection is released as soon as reading stops.
 
-    AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
-    provider leak; and it makes a task of each chunk.
+    AutoGen's own method leaves an unfinished stream to the garbage collector, so connections to the provider leak; and
+    it makes a task for each chunk.
     """
     opening = asyncio.ensure_future(_open_stream(client, conversation, options))
     if token is not None:
@@ -133,7 +132,7 @@ async def _chunks(
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
-    """Shared by both kinds of client: AutoGen's two ways to stream, for free text and for structured output."""
+    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients."""
 
     def _create_stream_chunks(
         self,
@@ -154,7 +153,7 @@ class _Streams(BaseOpenAIChatCompletionClient):
 
 
 class OpenAIClient(_Streams, OpenAIChatCompletionClient):
-    """For OpenAI, and for whoever speaks its API."""
+    """For OpenAI, and for servers with the same API."""
 
 
 class AzureClient(_Streams, AzureOpenAIChatCompletionClient):

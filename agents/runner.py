@@ -1,8 +1,8 @@
-"""Drives a team through one run: turn by turn where its kind allows it, else in one go.
+"""Drives a team through one run: turn by turn if its kind allows it, else in one go.
 
-Turn by turn means one `run_stream` a turn, the team's state saved in between and its termination condition asked
-here: that is exactly resumable, while a state saved during a run is a race. At the same places a run stops to wait
-for a person: `TeamRunner.run` returns, and another one, with a fresh team, goes on from what was saved.
+Turn by turn means one `run_stream` a turn; in between the team's state is saved and its termination condition called
+here. Such a run can be resumed exactly, while a state saved during `run_stream` is a race. Between turns a run also
+stops to wait for a person: `TeamRunner.run` returns, and another one, with a fresh team, resumes from the checkpoint.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ Save = Callable[[bytes], Awaitable[None]]
 
 
 class TeamRunner:
-    """One run of one team from `start` to its end, or to where it waits for a person. The team must be fresh and is
-    used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
+    """One run of one team from `start` to its end, or until it waits for a person. The team must be fresh and can't be
+    used again. The run's scope must end the tasks that it leaves behind."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TeamRunner:
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
 
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
-        """Raises RunFailed, or what AutoGen raises, which is anything."""
+        """Run the team. Raises RunFailed, or any error that AutoGen raises."""
         self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
         self._inputs = autogen_internals.intercept_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
@@ -100,7 +100,7 @@ class TeamRunner:
         return self._answer()
 
     async def _restore(self, team: BaseGroupChat, termination: autogen_internals.Termination) -> None:
-        """Puts a fresh team, and what ends it, where the run has come to."""
+        """Bring a fresh team and its termination to the state of the checkpoint."""
         at = self._checkpoint
         if at.state is None:
             raise _interrupted("its team's state couldn't be saved")
@@ -112,7 +112,7 @@ class TeamRunner:
             await team.load_state(state)
             messages = autogen_internals.thread(team, state)
         except Exception as problem:
-            log.warning("the team doesn't take the state that it saved (%s)", type(problem).__name__)
+            log.warning("the team can't load the state that it saved (%s)", type(problem).__name__)
             raise _interrupted("its team has changed since") from problem
         for message in messages[at.remembered :]:
             if isinstance(message, BaseChatMessage):
@@ -120,7 +120,7 @@ class TeamRunner:
         await termination.replay(messages[at.skipped :], at.shown)
 
     async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
-        """Takes the run a turn further, or to where it waits for a person in the middle of it."""
+        """Run one turn, or the part of it before it waits for a person."""
         before = self._checkpoint
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
@@ -147,10 +147,10 @@ class TeamRunner:
         self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
-        """Lets the team go on until it stops: with `words`, or from where it was if there are none."""
+        """Run the team until it stops: with `words`, or from its last turn if there are none."""
         result = TaskResult(messages=[])
         token = CancellationToken()
-        sent_ids = {message.id for message in words}  # MagenticOne says the question again, though it was told not to
+        sent_ids = {message.id for message in words}  # MagenticOne repeats the question despite the option below
         stream = team.run_stream(task=words or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
@@ -159,7 +159,7 @@ class TeamRunner:
                 elif message.id not in sent_ids:
                     await self._handle(message)
         finally:
-            token.cancel()  # for a tool in a thread, which can't be cancelled but may look at it
+            token.cancel()  # a tool's thread can't be cancelled, but may check the token
         return result
 
     async def _handle(self, message: TeamMessage) -> None:
@@ -167,9 +167,7 @@ class TeamRunner:
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if (
-            message.models_usage and message.source not in self._model_calls.callers
-        ):  # an agent with a client of its own
+        if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
             spent = message.models_usage
             self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
         for draft in self._translator.drafts(message):
@@ -178,7 +176,7 @@ class TeamRunner:
             raise self._limit_exceeded()
 
     def _is_repeated(self, message: TeamMessage) -> bool:
-        """Whether it is of a turn that began before a person was asked, or is told as the asking itself."""
+        """Whether viewers get `message` otherwise: as a choice emitted before the inquiry, or as the inquiry itself."""
         match message:
             case UserInputRequestedEvent():
                 return message.source in self._inputs
@@ -190,7 +188,7 @@ class TeamRunner:
 
     def _count(self, message: BaseChatMessage) -> None:
         self._checkpoint = replace(self._checkpoint, messages=self._checkpoint.messages + 1)
-        if message.source not in self._inputs:  # a person's words are no answer to a person
+        if message.source not in self._inputs:  # a person's text can't be the answer
             self._checkpoint = replace(self._checkpoint, final_response=message.to_text(), agent_name=message.source)
 
     async def _emit(self, draft: Draft) -> None:
@@ -204,9 +202,9 @@ class TeamRunner:
                 await self._buffer.emit(draft)
 
     async def _emit_held(self) -> None:
-        """Tells the response that was held back: the last of a turn goes out together with the turn's checkpoint.
+        """Emit the held response: a turn's last one is emitted together with the turn's checkpoint.
 
-        Told before, a server that dies in between would do a turn again whose result viewers have seen.
+        If it were emitted earlier and the server died in between, a turn whose result viewers have seen would repeat.
         """
         held, self._held_response = self._held_response, None
         if held is not None:
@@ -217,7 +215,7 @@ class TeamRunner:
             await self._buffer.emit(self._translator.turn(agent_name, description))
 
     async def _ask(self, agent_name: str, prompt: str) -> str:
-        """The person's answer to `prompt`. Never returns if there is none yet: the run stops here."""
+        """Return the person's answer to `prompt`. Without one it never returns: the run stops here."""
         if self._replies:
             return self._replies.pop(0)
         if not self._asked.done():
@@ -225,8 +223,8 @@ class TeamRunner:
         return await asyncio.get_running_loop().create_future()
 
     async def _checkpoint_after(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
-        """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
-        do but to answer: nobody will ask for the team's state, the largest of the run."""
+        """The checkpoint after a turn that began with `heard` messages. A `final` one has no team state, the largest of
+        the run: only the answer is left."""
         at = replace(
             self._checkpoint,
             turns=self._checkpoint.turns + 1,
@@ -245,8 +243,8 @@ class TeamRunner:
             said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - heard
             whole = replace(at, state=state, shown=(*at.shown, *((heard,) if heard else ()), said))
             checkpoint.dump(whole)
-        except Exception as problem:  # noqa: BLE001 - a member's own code, which may do anything
-            log.warning("the team's state can't be saved (%s): this run would not survive a restart", type(problem))
+        except Exception as problem:  # noqa: BLE001 - a member's own code may raise anything
+            log.warning("the team's state can't be saved (%s): this run can't be resumed after a crash", type(problem))
             return replace(at, state=None)
         return whole
 
@@ -257,7 +255,7 @@ class TeamRunner:
 
     def _answer(self) -> Answer:
         if self._checkpoint.final_response is None:
-            raise RunFailed("team_failed", "The team came to an end without an answer. Put the question another way.")
+            raise RunFailed("team_failed", "The team ended without an answer. Put the question another way.")
         return Answer(
             final_response=self._checkpoint.final_response,
             total_messages=self._checkpoint.messages,
@@ -268,7 +266,7 @@ class TeamRunner:
     def _limit_exceeded(self) -> RunFailed:
         return RunFailed(
             "message_limit",
-            f"The team didn't come to an end within {self._limit} messages. Ask for less, or raise the limit.",
+            f"The team didn't end within {self._limit} messages. Ask for less, or raise the limit.",
         )
 
 
@@ -287,13 +285,13 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
 
 
 def _handed_to(messages: Sequence[TeamMessage]) -> str | None:
-    """To whom the turn was handed at last, None if it wasn't."""
+    """The target if the last message is a handoff, else None."""
     last = next((message for message in reversed(messages) if isinstance(message, BaseChatMessage)), None)
     return last.target if isinstance(last, HandoffMessage) else None
 
 
 def _of_thread(messages: Sequence[TeamMessage]) -> list[TeamMessage]:
-    """The messages that count as the conversation; the manager's own, on the next speaker, don't."""
+    """The messages of the conversation, without the manager's own on the next speaker and without tool ends."""
     return [
         message
         for message in messages

@@ -1,9 +1,9 @@
-"""Everything that a run starts belongs to it, so that cancelling it ends it, whatever is going on inside.
+"""A scope owns every task that a run starts, so that cancelling the run ends all of them.
 
-Cancelling AutoGen's own way doesn't: a token cancelled during a tool call leaves the team waiting for ever, and
-closing `run_stream` waits until the rest of the run has been paid for. So a run's work happens under a context
-variable, and the loop's task factory files each task that is born under it with the run's scope. To end a run is
-then to cancel its tasks, nested teams and tools included, without knowing anything about who made them.
+AutoGen's own ways to cancel don't: a token cancelled during a tool call leaves the team waiting for ever, and
+closing `run_stream` waits until the rest of the run has been paid for. So a context variable names the run's scope,
+and the loop's task factory adds each task that is created under it. Ending a run cancels these tasks, including those
+of nested teams and tools.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _current: ContextVar["TaskScope | None"] = ContextVar("scope", default=None)
 
-# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every RECANCEL_SECONDS until
-# CANCEL_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
+# A task may ignore its cancel, or clean up for a while: it is cancelled again every RECANCEL_SECONDS, for
+# CANCEL_SECONDS in all. A run must have ended 5 s after its cancel, so there is a margin.
 RECANCEL_SECONDS = 0.25
 CANCEL_SECONDS = 3.0
 _ANYIO = "TaskHandle._run_coro"
 
 
 class TaskScope:
-    """The tasks of one run. `vital` names coroutines whose death nobody inside notices: it ends the run."""
+    """The tasks of one run. `vital` names coroutines on which others wait for ever if they die: that ends the run."""
 
     def __init__(self, vital: frozenset[str] = frozenset()) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -39,14 +39,14 @@ class TaskScope:
 
     @property
     def tasks(self) -> int:
-        """How many tasks of the run are alive."""
+        """The number of tasks that have not ended."""
         return len(self._tasks)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does `work` and ends everything that it has started, also when this call is cancelled.
+        """Await `work`, then end all tasks that it has started, also if this call is cancelled.
 
-        When it returns or raises, no task of the run is left, except one that went on ignoring its cancel for
-        CANCEL_SECONDS; that one can start nothing any more.
+        After it returns or raises, no task of the run is left, except one that ignores its cancel for CANCEL_SECONDS;
+        that one can't start tasks any more.
         """
         loop = asyncio.get_running_loop()
         install_task_factory(loop)
@@ -62,10 +62,10 @@ class TaskScope:
             await self._end()
 
     def add(self, task: asyncio.Task[Any]) -> None:
-        """Takes `task` in. Once the scope has ended a new task is cancelled before its first step."""
+        """Own `task`. After the scope has ended, a new task is cancelled before its first step."""
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
-        # An async generator's `aclose`, which the loop turns into a task when one is collected, may always run.
+        # Never cancel an async generator's `aclose`, which the loop runs as a task when it collects one.
         if self._ended and isinstance(task.get_coro(), CoroutineType):
             _stop(task)
 
@@ -83,7 +83,7 @@ class TaskScope:
         while not ending.done():
             try:
                 await asyncio.shield(ending)
-            except asyncio.CancelledError as second:  # asked to hurry: the tasks are being ended as fast as can be
+            except asyncio.CancelledError as second:  # a second cancel can't make it faster
                 again = second
         if again is not None:
             raise again
@@ -97,11 +97,11 @@ class TaskScope:
             await asyncio.wait(self._tasks, timeout=RECANCEL_SECONDS)
         if self._tasks:
             names = sorted(_name(task) for task in self._tasks)
-            log.warning("%d tasks of a run ignore that they were cancelled: %s", len(names), ", ".join(names))
+            log.warning("%d tasks of a run ignore their cancellation: %s", len(names), ", ".join(names))
 
 
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
-    """Makes `loop` file each new task with the scope that it is born under. A factory that is there goes on working."""
+    """Make `loop` add each new task to the scope that it is created under. An earlier task factory stays in use."""
     present = loop.get_task_factory()
     if not isinstance(present, _ScopeTaskFactory):
         loop.set_task_factory(_ScopeTaskFactory(present))
@@ -128,8 +128,8 @@ def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> a
 
 
 def _stop(task: asyncio.Task[Any]) -> None:
-    """Cancels `task`, which takes no further step. One of anyio's that has not begun may take its first one, which
-    awaits the coroutine that it wraps: Python would complain about one that was never awaited."""
+    """Cancel `task`. One of anyio's that has not begun is cancelled after its first step, which awaits the coroutine
+    that it wraps: otherwise Python warns that it was never awaited."""
     coro = task.get_coro()
     if isinstance(coro, CoroutineType) and coro.__qualname__ == _ANYIO and getcoroutinestate(coro) == CORO_CREATED:
         task.get_loop().call_soon(task.cancel)
@@ -138,7 +138,7 @@ def _stop(task: asyncio.Task[Any]) -> None:
 
 
 def _died(task: asyncio.Task[Any]) -> bool:
-    """Whether it was cancelled or failed. Asking for the exception keeps asyncio from logging it with a traceback."""
+    """Whether it was cancelled or failed. Reading the exception keeps asyncio from logging it with a traceback."""
     return task.cancelled() or task.exception() is not None
 
 

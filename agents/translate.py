@@ -1,6 +1,6 @@
 """Translates AutoGen's messages and events into drafts: one table, with a row for each type.
 
-A type that isn't in the table, a custom one say, is treated as its nearest ancestor that is.
+A type that isn't in the table, such as a custom one, is translated as its nearest ancestor that is.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,9 +35,9 @@ from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Dr
 
 TeamMessage: TypeAlias = BaseAgentEvent | BaseChatMessage
 MessageIds: TypeAlias = Callable[[str, str], str | None]
-"""From an agent's name and a text of its to the id under which its pieces went out, None if none did."""
+"""From an agent's name and text to the id of the chunks that were sent of it, or None."""
 
-# What an agent that writes and runs code does has no name and no id in AutoGen; one at a time, so one key is enough.
+# AutoGen has no name and no id for the code that an agent runs. An agent runs one piece at a time: one key is enough.
 _CODE = "execute_code"
 
 
@@ -52,7 +52,7 @@ class _Call:
 
 
 class Translator:
-    """Follows one run; agents may speak in any order and at once. Time is that of the messages themselves."""
+    """Translates one run; agents may speak in any order and at once. Times are those of the messages."""
 
     def __init__(self, progress: Progress, message_id: MessageIds = lambda _name, _text: None) -> None:
         self._progress, self._message_id = progress, message_id
@@ -61,7 +61,7 @@ class Translator:
         self._pieces: dict[str, str] = {}
 
     def drafts(self, message: TeamMessage) -> list[Draft]:
-        """The drafts that `message` makes, in order; none for what says nothing to a viewer."""
+        """The drafts for `message`, in order; empty if it has nothing for viewers."""
         self._count(message)
         return list(_translation(type(message))(self, message))
 
@@ -116,12 +116,12 @@ class Translator:
 
     def called(self, message: ToolCallExecutionEvent) -> Iterable[Draft]:
         for result in message.content:
-            # A call may be told to have ended by itself before the whole round is: the first time counts.
+            # A call's end may be reported alone and again with its round: only the first is emitted.
             if begun := self._calls.pop((message.source, result.call_id), None):
                 yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
 
     def codes(self, message: CodeGenerationEvent) -> Iterable[Draft]:
-        if not message.code_blocks:  # the agent says how it will correct itself; the code follows
+        if not message.code_blocks:  # the agent explains its correction; the code follows
             yield self._thinking(message.source, message.content)
             return
         blocks: Json = [{"language": block.language, "code": block.code} for block in message.code_blocks]
@@ -158,7 +158,7 @@ class Translator:
         return Draft(message.source, f"{call.tool_name} {'failed' if failed else 'has finished'}.", body)
 
 
-# The table. What stands for a whole family comes last, and catches what its own line doesn't name.
+# The table. The base classes come last; they translate the types without a row.
 TRANSLATIONS: Mapping[type[TeamMessage], Callable[[Translator, Any], Iterable[Draft]]] = {
     TextMessage: Translator.said,
     MultiModalMessage: Translator.said,

@@ -1,4 +1,4 @@
-"""Runs in which a person is wanted, and the bundled team with a model that plays its four agents."""
+"""Runs that need a person, and the bundled team with a model that plays its four agents."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,8 +26,8 @@ def sent_back(remark: str) -> Reply:
 
 
 class HumanRun:
-    """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
-    each play has an orchestrator of its own, as if in another process."""
+    """A run that continues in a new orchestrator after each inquiry, with nothing but the checkpoint's bytes, as if in
+    another process."""
 
     def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None) -> None:
         self.fake, self._make, self._profile = fake, make, profile
@@ -35,7 +35,7 @@ class HumanRun:
         self.inquiries: list[Inquiry] = []
 
     async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
-        """Asks `first` and gives the replies one after the other; all of them must be asked for."""
+        """Ask `first` and give the replies in order; the team must ask for all of them."""
         left, now = list(replies), first
         async with orchestrator(self.fake, self._make, profile=self._profile) as team:
             while isinstance(outcome := await team.run(now, self.sink), Inquiry):
@@ -57,7 +57,7 @@ def bundled(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def staff(*, questions: int = 0) -> fake_provider.Script:
-    """Plays the four. Each says what a person said last; the planner asks as often as it was told to."""
+    """Play the four agents. Each repeats the person's last text; the planner asks `questions` times."""
 
     def model(body: Body, _: int) -> fake_provider.Reply:
         messages = body["messages"]

@@ -1,4 +1,4 @@
-"""Where teams play in tests: some teams and a model for them, a sink that keeps what it is given, an orchestrator."""
+"""Teams for tests and a model for them, a sink that records, an orchestrator."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -25,7 +25,7 @@ B = TypeVar("B", AgentChunk, AgentResponse, AgentThinking, ToolExecution)
 
 
 class Recorder:
-    """A Sink that keeps everything, and can be waited on."""
+    """A sink that records everything, and can be waited on."""
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
@@ -40,7 +40,7 @@ class Recorder:
         self.checkpoints.append(state)
 
     async def until(self, wanted: Callable[[Draft], bool]) -> Draft:
-        """Waits for the first draft of that kind."""
+        """Wait for the first such draft."""
         while True:
             for draft in self.drafts:
                 if wanted(draft):
@@ -52,7 +52,7 @@ class Recorder:
         return [draft.body for draft in self.drafts if isinstance(draft.body, kind)]
 
     def said(self) -> list[tuple[str, str]]:
-        """Who answered what, in order."""
+        """Each response's agent and text, in order."""
         return [(draft.agent_name, draft.message) for draft in self.drafts if isinstance(draft.body, AgentResponse)]
 
     def written(self, message_id: str | None) -> str:
@@ -70,7 +70,7 @@ async def orchestrator(
     patience: float = 10.0,
     profile: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """An orchestrator of the team that `make` makes of a model client."""
+    """An orchestrator of the team that `make` returns for a model client."""
     settings = ModelSettings(
         model="fake",
         base_url=fake.base_url,
@@ -89,7 +89,7 @@ async def orchestrator(
 
 
 def answered(outcome: Answer | Inquiry) -> Answer:
-    """What a run came to that needed nobody."""
+    """The answer of a run that needed no human."""
     assert isinstance(outcome, Answer)
     return outcome
 
@@ -107,7 +107,7 @@ def agents(client: ChatCompletionClient, names: str = "ABC") -> list[Any]:
 
 
 def forked(members: list[Any]) -> BaseGroupChat:
-    """A graph whose first member is followed by all others at once."""
+    """A graph in which all others follow the first member at once."""
     first, *rest = members
     built = DiGraphBuilder()
     for member in members:
@@ -135,7 +135,7 @@ def graph(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def model(body: Body, _: int) -> Reply:
-    """A model without memory: what it says follows from what it is shown alone, as does what it costs."""
+    """A model without memory: its text and usage follow from the request alone."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     size = (len(messages), 1)
     if not system.startswith("You are "):
@@ -158,7 +158,7 @@ async def uninterrupted(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
 
 
 def comparable(drafts: list[Draft]) -> list[Any]:
-    """What must be equal between two runs of the same: all but chunks' borders, ids made by chance, and time."""
+    """The drafts without the parts that differ between two equal runs: chunks, random ids and durations."""
     told: list[Any] = []
     for draft in drafts:
         match draft.body:

@@ -1,4 +1,4 @@
-"""Pieces of text are joined without ever coming late, out of order or under another's name."""
+"""Pieces of text are joined, and none is late, out of order or under another agent's name."""
 
 import asyncio
 
@@ -19,7 +19,6 @@ def deltas(sink: Recorder) -> list[str]:
 
 
 async def test_the_first_piece_leaves_at_once() -> None:
-    """Nobody waits for the beginning of a text."""
     sink = Recorder()
     await ChunkBuffer(sink).write("A", "m", "first")
     assert deltas(sink) == ["first"]
@@ -27,7 +26,7 @@ async def test_the_first_piece_leaves_at_once() -> None:
 
 @pytest.mark.serial
 async def test_pieces_that_come_fast_leave_together() -> None:
-    """What follows within the time to merge is one event, which comes by itself when that is over."""
+    """The pieces within MERGE_SECONDS are one event, which is sent when they are over."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     for piece in ("first", "se", "co", "nd"):
@@ -39,7 +38,7 @@ async def test_pieces_that_come_fast_leave_together() -> None:
 
 @pytest.mark.serial
 async def test_much_text_does_not_wait() -> None:
-    """At the size limit what is there leaves, however early."""
+    """At the size limit the pieces are sent, however early."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     for _ in range(3):
@@ -48,7 +47,7 @@ async def test_much_text_does_not_wait() -> None:
 
 
 async def test_no_event_is_larger_than_the_limit() -> None:
-    """A piece that is larger than an event may be is cut up, and nothing of it is lost."""
+    """A larger piece is split, and nothing of it is lost."""
     sink = Recorder()
     text = "".join(chr(97 + i % 26) for i in range(MERGE_SIZE * 2 + 7))
     await ChunkBuffer(sink).write("A", "m", text)
@@ -58,7 +57,7 @@ async def test_no_event_is_larger_than_the_limit() -> None:
 
 @pytest.mark.serial
 async def test_an_agents_text_comes_before_its_next_event() -> None:
-    """Flushed first, whatever the clock says; the texts of others wait their time."""
+    """Its text is sent first, before MERGE_SECONDS are over; the texts of others wait."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     for agent in ("A", "B"):
@@ -70,7 +69,7 @@ async def test_an_agents_text_comes_before_its_next_event() -> None:
 
 
 async def test_two_texts_at_once_keep_their_ids() -> None:
-    """An agent may write two texts at a time; each piece carries the id of its own."""
+    """An agent may write two texts at a time; each piece has the id of its own."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     for piece in "abcdef":
@@ -83,7 +82,7 @@ async def test_two_texts_at_once_keep_their_ids() -> None:
 
 @pytest.mark.serial
 async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
-    """After `end` everything has left, and no timer goes off for it any more."""
+    """After `end` all pieces are sent, and no timer fires for them."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     await buffer.write("A", "m", "first ")
@@ -95,7 +94,7 @@ async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
 
 
 class Slow(Recorder):
-    """A sink that takes its time, so that others come up meanwhile."""
+    """A sink that is slow enough for several agents to wait for it."""
 
     async def emit(self, draft: Draft) -> None:
         await asyncio.sleep(2 * MS)
@@ -103,7 +102,7 @@ class Slow(Recorder):
 
 
 async def test_order_holds_when_the_sink_is_slow() -> None:
-    """Who comes first is first in the log, though the sink makes everybody wait."""
+    """Each agent's pieces and events stay in the order of its calls."""
     sink = Slow()
     buffer = ChunkBuffer(sink)
 
@@ -122,7 +121,7 @@ async def test_order_holds_when_the_sink_is_slow() -> None:
 
 @pytest.mark.serial
 async def test_nothing_passes_after_the_close() -> None:
-    """Who still speaks then is cancelled, and what has not left is dropped."""
+    """A task that still emits is cancelled, and pending text is dropped."""
     sink = Recorder()
     buffer = ChunkBuffer(sink)
     await buffer.write("A", "m", "first")
@@ -135,7 +134,7 @@ async def test_nothing_passes_after_the_close() -> None:
 
 
 class Broken(Recorder):
-    """A sink whose log is gone after the first event."""
+    """A sink whose log fails after the first event."""
 
     async def emit(self, draft: Draft) -> None:
         if self.drafts:
@@ -144,7 +143,7 @@ class Broken(Recorder):
 
 
 async def test_an_error_of_the_sink_is_kept() -> None:
-    """Whoever speaks next learns of it."""
+    """The next write or event raises it."""
     buffer = ChunkBuffer(Broken())
     await buffer.write("A", "m", "first")
     with pytest.raises(OSError, match="disk full"):

@@ -1,4 +1,4 @@
-"""A team that needs a person stops, and goes on in another process as if it had never stopped."""
+"""A team that needs a person stops, and continues in another process as if it had never stopped."""
 
 import asyncio
 import re
@@ -40,12 +40,12 @@ from tests.agents.sample_teams import Make, Recorder, agent, comparable, forked,
 
 
 def chooses(body: Body) -> bool:
-    """Whether a selector team's model is asked who speaks next."""
+    """Whether the call asks a selector team's model for the next speaker."""
     return "role play" in str(body["messages"][0]["content"])
 
 
 def counting(body: Body, _: int) -> fake_provider.Reply:
-    """A model without memory: what it says follows from what it is shown."""
+    """A model without memory: its text follows from the messages that it gets."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     if chooses(body):
         spoken = len(re.findall("^(?:A|B|U): ", system.partition("following conversation")[2], re.MULTILINE))
@@ -127,8 +127,8 @@ def asked_of(play: HumanRun) -> list[tuple[str, str]]:
     return [(asked.agent_name, asked.prompt) for asked in play.inquiries]
 
 
-async def test_a_persons_stand_in_answers_with_the_reply() -> None:
-    """In its own turn and words; the others hear it, and the team's condition sees it."""
+async def test_a_user_proxy_answers_with_the_reply() -> None:
+    """In its own turn; the other agents get the text, and the team's condition sees it."""
     async with provider(counting) as fake:
         play = HumanRun(fake, with_person)
         answer = await play.run(task(), [YES, Reply(value="OK")])
@@ -137,13 +137,13 @@ async def test_a_persons_stand_in_answers_with_the_reply() -> None:
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A", "U"]
     assert play.sink.said()[2][1] == "B has spoken after 'enough' in 4"
     assert answer.total_messages == 5
-    assert answer.agent_name == "A"  # what a person says is no answer to a person
+    assert answer.agent_name == "A"  # a person's text is no answer to a person
     begun = [draft.agent_name for draft in play.sink.drafts if isinstance(draft.body, AgentThinking)]
     assert begun == ["A", "U", "B", "A", "U"]
 
 
-async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> None:
-    """The team is told once; when it asks again, what an agent said last is the answer."""
+async def test_a_user_proxy_without_a_reply_is_not_waited_for_again() -> None:
+    """The team is notified once; if it asks again, the last text of an agent is the answer."""
     async with provider(counting) as fake:
         play = HumanRun(fake, with_person)
         answer = await play.run(task(), [NOBODY_THERE])
@@ -152,8 +152,8 @@ async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> N
     assert answer.final_response == play.sink.said()[-1][1]
 
 
-async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
-    """It had chosen the person; the turn stays theirs, and counts as the model's choice, told once and paid for."""
+async def test_a_selectors_model_is_not_asked_again_for_the_speaker() -> None:
+    """It chose the person, who keeps the turn. The choice counts as the model's, emitted once and paid for once."""
     async with provider(counting) as fake:
         play = HumanRun(fake, person_chosen)
         answer = await play.run(task(), [YES, YES])
@@ -167,7 +167,7 @@ async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
 
 
 async def test_a_choice_emitted_before_the_question_is_not_emitted_again() -> None:
-    """Whether viewers hear who was chosen before the turn stops is a matter of chance; here they do."""
+    """Whether the choice is emitted before the turn stops is a matter of chance; here it is."""
 
     class Patient(UserProxyAgent):
         async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
@@ -189,7 +189,7 @@ async def test_a_choice_emitted_before_the_question_is_not_emitted_again() -> No
 
 
 class Thorough(UserProxyAgent):
-    """Wants two answers in one turn."""
+    """Asks for two inputs in one turn."""
 
     async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
         assert callable(self.input_func)
@@ -197,8 +197,8 @@ class Thorough(UserProxyAgent):
         yield Response(chat_message=TextMessage(content=" and ".join(answers), source=self.name))
 
 
-async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
-    """Each answer is asked for once, and the turn goes on with all of them."""
+async def test_a_user_proxy_may_ask_more_than_once_in_a_turn() -> None:
+    """Each reply is asked for once, and the turn continues with all of them."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat([agent(client, "A"), Thorough("U")], max_turns=2)
@@ -212,7 +212,7 @@ async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
 
 
 async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
-    """To who handed over, as a swarm wants it, and who remembers what it is about."""
+    """To the agent that handed over, as a swarm requires; it has the context."""
     async with provider(counting) as fake:
         play = HumanRun(fake, hands_over)
         answer = await play.run(task("Why so late?"), [Reply(value="no"), YES])
@@ -222,8 +222,8 @@ async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
     assert answer.final_response.startswith("B has spoken after 'enough'")
 
 
-async def test_a_handoff_that_nobody_takes_ends_the_team_the_second_time() -> None:
-    """It was told that nobody answered, and handed over again."""
+async def test_a_second_handoff_without_a_reply_ends_the_team() -> None:
+    """The team was notified that nobody answered, and handed over again."""
     async with provider(counting) as fake:
         play = HumanRun(fake, hands_over)
         answer = await play.run(task(), [NOBODY_THERE])
@@ -231,8 +231,8 @@ async def test_a_handoff_that_nobody_takes_ends_the_team_the_second_time() -> No
     assert answer.agent_name == "B"
 
 
-async def test_the_past_ends_no_team() -> None:
-    """Its condition sees this run only, and counts from its question."""
+async def test_earlier_messages_end_no_team() -> None:
+    """The condition sees this run only, and counts from its question."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         ends = TextMentionTermination("DONE") | MaxMessageTermination(3)
@@ -254,11 +254,11 @@ async def test_the_past_ends_no_team() -> None:
         (bundled, insights.PROFILE, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
     ],
 )  # fmt: skip
-async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
+async def test_resumed_from_any_checkpoint_it_equals_an_undisturbed_run(
     make: Make, profile: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
 ) -> None:
-    """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
-    told twice, and what follows is what an undisturbed run gives."""
+    """From each checkpoint before, while or after it waited: no call of a finished turn is repeated, no event is
+    emitted twice, and the rest equals that of an undisturbed run."""
     now = replace(task(), review=review, history=(Exchange(question="Before?", answer="So."),))
     async with provider(script) as fake:
         whole = HumanRun(fake, make, profile)
@@ -279,7 +279,7 @@ async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
 
 
 async def test_a_waiting_run_was_saved_before_it_asks() -> None:
-    """A server that dies before it has written the question down asks it again, and does no work for it."""
+    """A server that dies before the question is stored asks it again, without repeating any work."""
     async with provider(staff(questions=1)) as fake:
         play = insights_run(fake)
         first = await play.stretch(task())
@@ -289,7 +289,7 @@ async def test_a_waiting_run_was_saved_before_it_asks() -> None:
         assert len(fake.requests) == 1
 
 
-# --- what can't be had -----------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 def nested_person(client: ChatCompletionClient) -> BaseGroupChat:
@@ -302,8 +302,8 @@ def parallel(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 @pytest.mark.parametrize(("make", "review"), [(nested_person, False), (parallel, True)])
-async def test_a_team_that_cannot_wait_says_so_at_once(make: Make, review: bool) -> None:
-    """Before any model call: otherwise it would be paid for, and then lost."""
+async def test_a_team_that_cannot_wait_fails_at_once(make: Make, review: bool) -> None:
+    """Before any model call, which would be paid for and lost."""
     async with provider(counting) as fake:
         with pytest.raises(RunFailed) as caught:
             await HumanRun(fake, make).run(replace(task(), review=review))
@@ -312,14 +312,14 @@ async def test_a_team_that_cannot_wait_says_so_at_once(make: Make, review: bool)
 
 
 async def test_a_server_does_not_start_with_a_team_that_cannot_wait() -> None:
-    """The factory's team is looked at when the server starts."""
+    """The factory's team is checked when the server starts."""
     async with provider(counting) as fake, orchestrator(fake, nested_person) as team:
         with pytest.raises(RunFailed, match="U asks a person"):
             await team.try_team()
 
 
-async def test_a_function_that_answers_by_itself_is_left_alone() -> None:
-    """Only who would read the server's console is answered for."""
+async def test_an_input_function_that_answers_by_itself_is_kept() -> None:
+    """Only functions that read the server's console are replaced."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         person = UserProxyAgent("U", input_func=lambda prompt: f"{prompt} yes")
@@ -337,7 +337,7 @@ class Forgetful(AssistantAgent):
 
 
 async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
-    """What it had done would be done twice: the run ends as interrupted."""
+    """Its work would be done twice: the run ends as interrupted."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat([Forgetful("A", client)], max_turns=2)
@@ -351,8 +351,8 @@ async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
     assert caught.value.code == "interrupted"
 
 
-async def test_a_team_that_has_changed_is_not_gone_on_with() -> None:
-    """What was saved is of agents that are not there any more."""
+async def test_a_run_is_not_resumed_with_a_changed_team() -> None:
+    """The saved state names agents that don't exist any more."""
     async with provider(counting) as fake:
         play = HumanRun(fake, with_person)
         assert isinstance(await play.stretch(task()), Inquiry)
@@ -362,8 +362,8 @@ async def test_a_team_that_has_changed_is_not_gone_on_with() -> None:
 
 
 async def test_waiting_leaves_nothing_behind() -> None:
-    """No task of the team outlives its question, also when it stops in the middle of a turn: all that is left is the
-    saved state."""
+    """No task of the team outlives its question, also if it stops in the middle of a turn: only the saved state is
+    left."""
     async with provider(counting) as fake, orchestrator(fake, with_person) as team:
         assert isinstance(await team.run(task(), Recorder()), Inquiry)
         before = asyncio.all_tasks()

@@ -17,7 +17,7 @@ from tests.agents.sample_teams import Recorder, task
 
 
 class Clients:
-    """Where the client comes from. The first `failures` times it can't be made."""
+    """A `ClientSource` that fails the first `failures` times."""
 
     def __init__(self, failures: int = 0) -> None:
         self.asked, self._failures = 0, failures
@@ -36,8 +36,8 @@ def orchestrator(clients: Clients) -> AutoGenOrchestrator:
     return AutoGenOrchestrator(model="m", client=clients, source=CustomTeam(LoadedFactory("tests:make", make, "first")))
 
 
-async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None:
-    """No longer than the import takes, however many they are; and none of them spoils it by giving up."""
+async def test_runs_that_start_during_the_warm_up_wait_for_it() -> None:
+    """One client is made for all of them, also if one is cancelled."""
     clients = Clients()
     one = orchestrator(clients)
     warming = asyncio.ensure_future(one.warm())
@@ -52,7 +52,7 @@ async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None
 
 
 async def test_a_failed_warm_up_is_tried_again() -> None:
-    """What was wrong then may have been put right."""
+    """The cause may be temporary."""
     clients = Clients(failures=1)
     one = orchestrator(clients)
     with pytest.raises(OSError, match="no disk"):
@@ -75,9 +75,9 @@ class Diary(Recorder):
         await super().emit(draft)
 
 
-async def test_of_runs_that_come_together_one_is_set_up_at_a_time() -> None:
-    """Else those that speak already would wait for all the others' set-ups. The loop turns as often as AutoGen needs
-    until an agent's turn begins."""
+async def test_runs_that_start_together_are_set_up_one_at_a_time() -> None:
+    """Otherwise the first run's events would wait for all set-ups. Each set-up lasts as many loop iterations as AutoGen
+    needs until an agent's turn begins."""
     notes: list[str] = []
 
     def make(client: ChatCompletionClient) -> object:
@@ -92,8 +92,7 @@ async def test_of_runs_that_come_together_one_is_set_up_at_a_time() -> None:
     await one.close()
 
 
-async def test_a_run_that_waits_to_be_set_up_can_be_stopped() -> None:
-    """At once, and without a team."""
+async def test_a_run_that_waits_for_its_set_up_can_be_cancelled() -> None:
     teams = 0
     made = asyncio.Event()
 

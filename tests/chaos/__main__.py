@@ -1,4 +1,4 @@
-"""`dev.py chaos`: the storm of the tests, for as long as one likes."""
+"""`dev.py chaos`: the tests' crash scenario, for any length of time."""
 
 import argparse
 import asyncio
@@ -13,8 +13,8 @@ from tests.chaos.scenario import Scenario
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="what all chance comes from")
-    parser.add_argument("--minutes", type=float, default=5.0, help="storms follow each other for so long")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of all random choices")
+    parser.add_argument("--minutes", type=float, default=5.0, help="repeat the scenario for so long")
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60
     seed: int = options.seed

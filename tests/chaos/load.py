@@ -1,7 +1,6 @@
-"""A storm over a server: runs that are watched, stopped and answered at random while it is killed and restarted.
+"""A random load: runs that are watched, cancelled and answered while their server is killed and restarted.
 
-All chance comes from one seed. What the machine does in between is its own, so a seed repeats a storm's plan and not
-each of its moments.
+All random choices come from one seed. A seed repeats the plan, but not the exact timing.
 """
 
 import asyncio
@@ -19,19 +18,18 @@ from tests.chaos.viewers import Counts, Watch, watch
 from tests.timing import MS
 
 Crash: TypeAlias = Literal["kill", "stop"]
-# A question for the run with that number, and the other fields of the request.
+# From a run's number to its question and the other fields of its request.
 Questions: TypeAlias = Callable[[Random, int], tuple[str, dict[str, Any]]]
-# How long runs may go on after the last blow. They take a few seconds; what takes this long will never end.
+# The time limit for runs after the last crash. They last a few seconds; a run that lasts this long will never end.
 END_SECONDS = 90_000 * MS
-# How long a server is up before the next blow, in seconds: it may still be taking up what was left, or be well into
-# something new.
+# Seconds that a server is up before the next crash: it may still be resuming old runs, or have started new ones.
 PAUSE = (0.2, 1.5)
-# How long a run's steps take in all, in seconds. The longest outlive several servers.
+# Seconds that a run's steps last in all. The longest outlive several servers.
 SPANS = (0.1, 0.5, 1.5, 3.0)
 
 
 def plans(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
-    """Runs of the storm's own team."""
+    """Runs of the chaos team."""
     turns, chunks = chance.randint(1, 6), chance.randint(0, 12)
     heavy = chance.random() < 0.1  # more than the buffers between two processes hold
     plan = Plan(
@@ -70,14 +68,11 @@ class Load:
     _watching: list[Watch] = field(default_factory=list[Watch])
 
     async def run_quietly(self, runs: int) -> None:
-        """Asks so many questions; all must end well.
-
-        Raises AssertionError, alone or in a group, for whatever must never happen.
-        """
+        """Ask so many questions; all runs must keep their promises. Raises AssertionError, alone or in a group."""
         await self._go_through(range(runs), ())
 
     async def run_through(self, crashes: Sequence[Crash]) -> None:
-        """Asks until all of `crashes` have fallen, then all must end well, as after a lull."""
+        """Ask until all of `crashes` have happened; all runs must keep their promises, as in `run_quietly`."""
         await self._go_through(itertools.count(), crashes)
 
     async def _go_through(self, numbers: Iterable[int], crashes: Sequence[Crash]) -> None:
@@ -107,7 +102,7 @@ class Load:
             await self.host.begin()
 
     async def _keeps_asking(self, wanted: Iterable[int]) -> None:
-        """One run after the other, each with its company."""
+        """Start one run after the other, each with random viewers and commands."""
         chance = Random(self.chance.random())
         for _ in wanted:
             number = len(self._asked)
@@ -135,7 +130,7 @@ class Load:
         self.counts.cancels += 1
 
     async def _answers(self, asked: Asked, chance: Random) -> None:
-        """Looks whether the run asks for something, until it has ended."""
+        """Answer the run's input requests until it has ended."""
         while (run := await self._state(asked))["ended_at"] is None:
             pending = run["pending_input"]
             if pending is not None:
@@ -147,6 +142,6 @@ class Load:
         return await self.host.get(f"/runs/{asked.run_id}")
 
     async def _calm(self) -> None:
-        """Returns when every run has ended."""
+        """Wait until every run has ended."""
         for asked in self._asked:
             await self.host.ended(asked.run_id)

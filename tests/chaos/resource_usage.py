@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from askstream.transports.base import TransportContext
 
-# What the journal's two readers open when they are needed first: the database, its WAL and its index each.
+# The journal's two readers open on first use, with three files each: the database, its WAL and its index.
 POOLED_FILES = 6
 LIBC = ctypes.CDLL(None)
 SQLITE = ctypes.CDLL(_sqlite3.__file__)
@@ -48,8 +48,8 @@ class _MallInfo(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """What a server process holds at one moment, `rss` and `heap` in KiB. The heap is all that was allocated, without
-    SQLite's: its caches grow with the journal, up to bounds of their own."""
+    """A server process's resources at one moment, `rss` and `heap` in KiB. The heap is all allocated memory except
+    SQLite's, whose caches grow with the journal up to their own bounds."""
 
     rss: int
     heap: int
@@ -60,7 +60,7 @@ class ResourceUsage:
     runs: int
 
     def quiet(self, before: "ResourceUsage | None") -> bool:
-        """Whether nothing goes on: no run, nobody who watches one, and no more tasks and files than `before`."""
+        """Whether the server is idle: no run, no viewer, and no more tasks and files than `before`."""
         idle = not self.channels and not self.runs
         if before is None:
             return idle
@@ -72,7 +72,7 @@ class ResourceUsage:
 
 
 class PrintTracebacks(logging.Filter):
-    """Prints the traceback that a server keeps to itself: whoever looks at a storm's failure needs it."""
+    """Prints the tracebacks that a server otherwise drops: they explain a failure."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[0]:
@@ -93,7 +93,7 @@ class UsageTransport:
 
     async def read(self, request: Request) -> Response:
         gc.collect()
-        if hasattr(LIBC, "malloc_trim"):  # glibc's: gives back what is free, so that what is left is what is held
+        if hasattr(LIBC, "malloc_trim"):  # glibc returns free memory, so that `rss` counts only memory in use
             LIBC.malloc_trim(0)
         return JSONResponse(asdict(self._held()), headers={"Connection": "close"})
 
@@ -110,7 +110,7 @@ class UsageTransport:
 
 
 def _heap_kb() -> int:
-    """What `malloc` has given out, in all its arenas and in mappings. 0 where the libraries don't tell."""
+    """The memory that `malloc` has handed out, in all arenas and mappings. 0 if the libraries can't report it."""
     if not hasattr(LIBC, "mallinfo2") or not hasattr(SQLITE, "sqlite3_memory_used"):
         return 0
     LIBC.mallinfo2.restype, SQLITE.sqlite3_memory_used.restype = _MallInfo, ctypes.c_int64

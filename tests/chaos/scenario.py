@@ -1,4 +1,4 @@
-"""All that `tests/chaos` does: the tests' own team on both ways to a socket, and the bundled team, all at once."""
+"""The whole chaos test: its own team over direct and plain connections, and the bundled team, all at once."""
 
 import asyncio
 import time
@@ -15,17 +15,17 @@ from tests.chaos.viewers import Counts
 from tests.timing import PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
-# How events reach a socket: straight to its transport, or through ASGI's `send` as under any other server.
+# Events are written directly to the transport, or with ASGI's `send`, as under any other server.
 WAYS = {"direct": "true", "plain": "false"}
-# What falls on the team's two storms together.
+# For the chaos team's two servers together.
 CRASHES: tuple[Crash, ...] = ("kill",) * 10 + ("stop",) * 5
-# Runs of each of the two lulls before a storm.
+# Runs of each of the two quiet phases before the crashes.
 QUIET_RUNS = 20
-# How long connections that were cut, and threads at work for runs that were stopped, may take to be gone.
+# The time in which cut connections, and threads of cancelled runs, must end.
 SETTLE_SECONDS = PATIENCE
-# Two lulls alike, one after the other, may hold a little more on the heap: a leak of one connection's buffers or one
-# run's log a run would be more. What the system counts is coarser: SQLite's cache and the allocator's spare are in it.
-# Threads belong to pools, which grow to their bound and stay.
+# The heap may grow a little from one quiet phase to the next: a leak of one connection's buffers or of one run's log
+# for each run would be more. `rss` is coarser: it has SQLite's cache and the allocator's free memory in it. Threads
+# belong to pools, which grow to their bound and stay.
 HEAP_KB = 2 * 1024
 GROWTH_KB = 24 * 1024
 POOLED_THREADS = 80
@@ -33,7 +33,7 @@ POOLED_THREADS = 80
 
 @dataclass(slots=True)
 class Scenario:
-    """`crashes` fall on the team's two storms, in an order of the seed's; `on_bundled` on the bundled team's."""
+    """`crashes` hit the chaos team's two servers, in an order from the seed; `on_bundled` the bundled team's."""
 
     data: Path
     seed: int
@@ -48,11 +48,11 @@ class Scenario:
 
     @property
     def output(self) -> str:
-        """What its servers said."""
+        """The output of its servers."""
         return "\n".join(host.output for host in self._hosts)
 
     def report(self) -> str:
-        """What it has been through, a line each."""
+        """Its counts and figures, a line each."""
         kills, stops = (sum(getattr(host, name) for host in self._hosts) for name in ("kills", "stops"))
         stop = max(host.slowest_stop for host in self._hosts)
         figures = {**asdict(self.counts), "kills": kills, "stops": stops, "slowest stop": f"{stop:.1f} s"}
@@ -60,7 +60,7 @@ class Scenario:
         return "\n".join(f"  {name}: {value}" for name, value in figures.items())
 
     async def run(self) -> None:
-        """Raises AssertionError, alone or in a group, for whatever must never happen."""
+        """Raise AssertionError, alone or in a group, if a promise is broken."""
         chance = Random(self.seed)
         crashes = chance.sample(self.crashes, len(self.crashes))
         async with asyncio.TaskGroup() as group:
@@ -79,7 +79,7 @@ class Scenario:
             await Load(host, chance, bundled_questions, 3, self.counts).run_through(self.on_bundled)
 
     async def _calm(self, way: str, host: Host, load: Load) -> None:
-        """Without blows one process lives through two lulls; it must hold no more after the second."""
+        """Run twice without crashes in one process, which must hold no more after the second time."""
         at_rest = await settled(host, None)
         await load.run_quietly(self.quiet_runs)
         before = await settled(host, at_rest)
@@ -105,9 +105,9 @@ class Scenario:
 
 
 async def settled(host: Host, before: ResourceUsage | None) -> ResourceUsage:
-    """What the server holds once nothing goes on in it. Raises AssertionError where more stays than `before`."""
+    """The server's resources once it is idle. Raises AssertionError if it holds more than `before`."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while not (held := await host.held()).quiet(before):
-        assert time.monotonic() < deadline, f"everything has ended, and the server holds {held}, not {before}"
+        assert time.monotonic() < deadline, f"the server is idle and holds {held}, not {before}"
         await asyncio.sleep(RETRY_SECONDS)
     return held
