@@ -50,7 +50,7 @@ class FanoutScheduler:
     """Decides when a channel writes to its viewers: at once, or, with many viewers, after a pause as long as the last
     pass.
 
-    A write to a socket costs ten times as much as making its bytes, however many events are in it. So a pass over many
+    A write to a socket costs ten times as much as making its bytes, for any number of events. So a pass over many
     viewers that cost 5 ms is followed by 5 ms for everything else, and the events of that time are written together.
     `notify` writes to all viewers and returns at most how many there are.
     """
@@ -114,7 +114,7 @@ class StartGate:
     """Starts runs one after the other, so that many questions at once don't delay the runs that are streaming.
 
     AutoGen needs milliseconds to set a team up, a slice in each of several loop iterations. Three hundred set-ups at
-    once make an iteration of 300 slices; one at a time, an iteration has one slice, and all of them take no longer.
+    once make an iteration of 300 slices; one at a time, an iteration has one slice, and all of them need no more time.
     """
 
     __slots__ = ("_lock",)

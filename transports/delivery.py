@@ -10,7 +10,7 @@ needs no task. `Delivery` switches between the two. Its states differ in what ex
     state      task   broadcast   who has the cursor
     pulling    yes    no          the viewer
     live       no     yes         the broadcast, once for all of its viewers
-    done       no     no          nobody: the viewer is closed
+    done       no     no          none: the viewer is closed
 
 A connection is paused while its client has enough to read. A paused delivery is always pulling, and its task waits in
 `Connection.writable`: nothing is kept for a slow client but its cursor.

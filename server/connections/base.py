@@ -104,10 +104,10 @@ class SocketConnection(Connection, Protocol):
         ...
 
 
-# When to probe a client after it has closed its sending side: a peer that is gone answers the first probe with a reset,
-# which the second one finds.
+# Seconds from a client's half-close to each probe: a peer that is gone answers the first one with a reset, which the
+# second one finds.
 PROBE_SECONDS = (0.0, 1.0)
-# How long a stalled client may take to read our close frame.
+# Seconds for a stalled client to read our close frame.
 CUT_SECONDS = 1.0
 
 

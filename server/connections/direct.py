@@ -26,7 +26,7 @@ from askstream.server.connections.base import (
     Write,
 )
 
-# How many seconds a client has to answer our close frame.
+# Seconds for a client to answer our close frame.
 CLOSE_SECONDS = 5.0
 # Bytes of a client's next requests that are kept while it reads a response.
 READ_AHEAD_BYTES = 64 * 1024
@@ -222,7 +222,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._conn.parser.close()  # the two are a reference cycle
+        self._conn.parser.close()  # breaks a reference cycle
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server stops. The connection stays open while its client has something to read."""
