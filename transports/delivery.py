@@ -21,11 +21,12 @@ A connection is paused while its client has enough to read. A paused delivery is
     pulling    pulling    the task has written one batch                          the task
     pulling    live       the client reads, and `subscribe` succeeds              the task
     live       pulling    the connection is paused                                transport: `pause`
-    live       pulling    the write or the encoding failed, the channel dropped   broadcast: `on_detached`
-                          what follows the cursor or was abandoned, or the
-                          server drains
+    live       pulling    the write or the encoding failed; the channel dropped   broadcast: `on_detached`
+                          events after the cursor; the server drains, or can't
+                          follow the run
     live       done       the terminal event has been written                     broadcast: `on_ended`
-    pulling    done       the log is complete, or the server drains; written      the task
+    pulling    done       the batch written says that the log is complete,        the task
+                          or that the server drains
     any        done       the client disconnected or unsubscribed                 transport: `stop`
 
 `subscribe` fails if the viewer lacks more than one read of the channel's memory, the log has ended, or the server
