@@ -1,6 +1,6 @@
-"""A client's connection: one protocol that transports write to, and the two ways that move its bytes.
+"""A client's connection: one protocol that transports write to, in two implementations.
 
-The way is chosen here, below the transports, once: direct where our server runs, plain under any other.
+The choice is made here, below the transports, once: direct under our server, plain under any other.
 """
 
 from askstream.server.connections.base import (

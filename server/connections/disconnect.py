@@ -1,4 +1,4 @@
-"""Notices that a client leaves before its answer is ready. ASGI reports that only to an application that receives."""
+"""Ends a request's work when its client disconnects. ASGI reports that only to an application that calls `receive`."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -19,8 +19,8 @@ class ClientDisconnected(Exception):
 async def unless_disconnected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`. Raises ClientDisconnected if the client leaves first.
 
-    The request's body must have been read. A client that closes its sending side counts as gone: nothing has been sent
-    yet that would show it is still there.
+    The request's body must have been read. A client that closes its sending side counts as gone: nothing is being
+    sent that could show whether it still reads.
     """
     working = asyncio.ensure_future(work)
     disconnecting = asyncio.ensure_future(until_disconnected(receive))

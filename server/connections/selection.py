@@ -2,13 +2,13 @@
 
 Our server offers its connections to applications as an ASGI extension in the scope:
 
-    take_over(handler, probe, send_seconds)   the connection itself, to be written to directly; None if that can't be
-    abort()                              cuts the connection
-    unread()                             how many bytes the client has yet to read
-    on_half_close(callback)              called once the client has closed its sending side; it may still be reading
+    take_over(handler, probe, send_seconds)   the connection itself, to be written to directly; None if impossible
+    abort()                                   cuts the connection
+    unread()                                  how many bytes the client has yet to read
+    on_half_close(callback)                   called once the client has closed its sending side; it may still read
 
-Other servers offer nothing of this. A middleware that changes bodies on their way, one that compresses say, must take
-the extension out of the scope.
+Other servers don't offer it. A middleware that changes bodies, one that compresses for example, must remove the
+extension from the scope.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ EXTENSION = "askstream.connection"
 
 
 def offered(scope: Scope) -> dict[str, Any]:
-    """The extension, empty under another server."""
+    """Return the extension, empty under another server."""
     return scope.get("extensions", {}).get(EXTENSION, {})
 
 
@@ -39,9 +39,9 @@ async def serve_stream(
     probe: bytes,
     send_seconds: float,
 ) -> None:
-    """Answer a request with a stream, status 200. A direct connection goes on when this has returned.
+    """Answer a request with a stream, status 200. A direct connection stays open when this has returned.
 
-    `probe` is a message of the stream's format that says nothing, empty where there is none.
+    `probe` is a message of the stream's format without effect, empty if there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     extension: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
@@ -59,8 +59,8 @@ async def serve_stream(
 
 
 class SocketRoute(WebSocketRoute):
-    """The address of WebSockets, each with a handler of its own. Our server accepts them itself; for others there is
-    the endpoint."""
+    """The address of WebSockets, each with a handler of its own. Our server accepts them itself; others call the
+    endpoint."""
 
     def __init__(
         self, path: str, make_handler: Callable[[], MessageHandler], *, subprotocol: str, send_seconds: float
@@ -76,6 +76,6 @@ class SocketRoute(WebSocketRoute):
             handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
         )
         handler.opened(plain)
-        # ASGI's own callables: what Starlette checks on each message is in order by construction.
+        # ASGI's own callables: Starlette's checks of each message can't fail here.
         receive, send = websocket._receive, websocket._send  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         await plain.serve(receive, send)

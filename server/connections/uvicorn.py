@@ -2,8 +2,7 @@
 
 An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new `Http`
 when the response is complete, for the client's next request. A WebSocket is accepted here, by the websockets library
-on the headers that uvicorn has parsed, and needs no request at all. Another server offers neither;
-plain ASGI always works.
+on the headers that uvicorn has parsed, and needs no request at all. Plain ASGI works without either.
 
 Uses private names of uvicorn; pyproject.toml bounds its version.
 """
@@ -24,8 +23,8 @@ from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
 from askstream.server.connections.selection import EXTENSION, SocketRoute
 
-# Header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's WebSocket
-# protocol, whose parser has limits of its own and refuses with 431.
+# Most header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's
+# WebSocket protocol, whose parser has its own limits and refuses with 431.
 HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
 # The parts of a request refer to each other. Without these references they are freed at once, not by the garbage
 # collector.
@@ -33,7 +32,7 @@ _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_cl
 
 
 class Http(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, all empty with `direct` False."""
+    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`."""
 
     def __init__(
         self, *args: Any, socket_routes: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
@@ -58,7 +57,7 @@ class Http(HttpToolsProtocol):
             callback()
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio reads what it returns
-        """The client has closed its sending side. A complete request is answered all the same."""
+        """The client has closed its sending side. A complete request is still answered."""
         if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
             return False  # closes the connection
         self._is_half_closed = True
@@ -68,7 +67,7 @@ class Http(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._on_half_close = None  # it was this request's; the next one hasn't begun to run
+        self._on_half_close = None  # of this request; the next one hasn't begun
         if not self.cycle or not self.cycle.response_complete or self.transport.is_closing():
             return
         if self._is_half_closed:
@@ -78,8 +77,8 @@ class Http(HttpToolsProtocol):
             self.handle_websocket_upgrade()
 
     def take_over(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
-        """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
-        body is still coming, and where the client has begun to send another request behind it."""
+        """Return the rest of the present response. None if its head hasn't been sent or has a length, if the request's
+        body is still coming, or if the client has begun to send its next request."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
@@ -100,13 +99,13 @@ class Http(HttpToolsProtocol):
         )
         if self._is_half_closed:
             stream.eof_received()
-        cycle.disconnected = True  # lets the application return without having completed its response
+        cycle.disconnected = True  # lets the application return before its response is complete
         self.__dict__.update(_FREED)
         return stream
 
     def handle_websocket_upgrade(self) -> None:
         if self.cycle and not self.cycle.response_complete:
-            self._upgrade_waits = True  # for the answers to the requests before it
+            self._upgrade_waits = True  # for the responses to earlier requests
             return
         route = self._socket_routes.get(self.url.partition(b"?")[0])
         if route is not None and self._can_accept():
@@ -166,7 +165,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def handle_ping(self) -> None:
-        """A client that reads nothing gets no answers: they would gather in memory."""
+        """Send no pongs to a client that reads nothing: they would fill memory."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -180,7 +179,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
 
 def _serve_next_request(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
-    """Give a transport whose response is complete to a protocol of its own, with the bytes that were read ahead."""
+    """Give a transport whose response is complete to a new protocol, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)
     protocol.connection_made(transport)

@@ -1,4 +1,4 @@
-"""A viewer of a stream, direct or plain: whatever it reads and whenever, it gets every event once and in order."""
+"""A viewer of a stream, direct or plain: it gets every event once and in order, however it reads."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.transports.connections import LAST, DirectClient, PlainClient, Stream
 
 @dataclass
 class Run:
-    """A run's writer, and what its viewers are given."""
+    """A run's writer, and the context of its viewers."""
 
     journal: Journal
     bus: Bus
@@ -34,7 +34,7 @@ class Run:
     clients: list[StreamClient] = field(default_factory=list[StreamClient])
 
     def client(self, *, full_after: int | None = None) -> StreamClient:
-        """One that has yet to ask."""
+        """A client that has sent no request yet."""
         client = self.kind()
         client.full_after = full_after
         self.clients.append(client)
@@ -92,7 +92,7 @@ async def _until(client: StreamClient) -> None:
 
 @direct_only
 async def test_a_viewer_that_is_caught_up_is_written_to_without_a_task(run: Run) -> None:
-    """The request is over, nobody waits, and the event is there as soon as it is published."""
+    """The request is over, no task waits, and an event is written when it is published."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -107,8 +107,8 @@ async def test_a_viewer_that_is_caught_up_is_written_to_without_a_task(run: Run)
     assert not run.channel.viewers
 
 
-async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> None:
-    """Between the history and the group there is no hole, and no overlap."""
+async def test_viewers_that_attach_at_any_moment_get_every_event_once(run: Run) -> None:
+    """Between the history and the broadcast there is no gap and no overlap."""
     await run.begin(3)
     watching: list[tuple[int, StreamClient]] = []
     async with asyncio.TaskGroup() as group:
@@ -127,7 +127,7 @@ async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_client_that_pauses_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
-    """Three viewers that fill up and drain by chance, while events of all sizes come, also far more than memory."""
+    """Three viewers pause and read at random while events of all sizes come, also far more than memory holds."""
     chance = random.Random(seed)
     await run.begin()
     run.context = TransportContext(runs=cast(Any, None), bus=run.bus, tasks=run.context.tasks, send_seconds=15)
@@ -152,7 +152,7 @@ async def test_a_client_that_pauses_at_any_moment_misses_nothing(run: Run, seed:
 
 
 async def test_a_client_that_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
-    """It leaves its group with the first bytes too many; what comes later is not kept for it."""
+    """It leaves its broadcast when its buffer is full; later events are not kept for it."""
     await run.begin()
     stalled, reads = run.client(), run.client()
     stalled.full_after = 100
@@ -170,7 +170,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_is_cut(run: Run) ->
 
 @direct_only
 async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> None:
-    """Five times the seconds in which a client must read something pass; it reads a byte in each. ASGI can't tell."""
+    """It reads a byte five times per deadline, for five deadlines. Plain ASGI can't notice that."""
     await run.begin()
     slow = run.client()
     slow.full_after = 0
@@ -186,8 +186,8 @@ async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> No
     assert ids(slow) == [2, 3]
 
 
-async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
-    """However long the log is, it is read piece by piece, each when the one before has been sent."""
+async def test_a_late_viewer_gets_no_more_than_it_reads(run: Run) -> None:
+    """A long log is read piece by piece, each after the one before has been sent."""
     await run.begin()
     await run.publish(40, size=READ_BYTES // 2)
     late = run.client()
@@ -202,30 +202,30 @@ async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
 
 
 async def test_a_client_that_leaves_closes_its_viewer_and_notifies_its_run(run: Run) -> None:
-    """Level or behind, `on_disconnect` counts; once the log is complete it doesn't."""
+    """Caught up or behind, `on_disconnect` is called; once the log is complete it isn't."""
     await run.begin()
-    told: list[str] = []
+    disconnected: list[str] = []
 
     async def left(name: str) -> None:
-        told.append(name)
+        disconnected.append(name)
 
     level, behind, late = run.client(), run.client(full_after=0), run.client()
     for name, client in (("level", level), ("behind", behind), ("late", late)):
         await run.view(client, after=1, on_disconnect=lambda name=name: left(name))
     level.lose()
     behind.lose()
-    while len(told) < 2:  # noqa: ASYNC110 - the fake has no events of its own
+    while len(disconnected) < 2:  # noqa: ASYNC110 - the fake has no events of its own
         await asyncio.sleep(0)
     assert run.channel.viewers == 1
     await run.end()
     await _until(late)
     late.lose()
     await asyncio.sleep(0)
-    assert sorted(told) == ["behind", "level"]
+    assert sorted(disconnected) == ["behind", "level"]
 
 
 async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run: Run) -> None:
-    """The end of a run cancels all that was begun in its context. The task that pulls for a slow viewer is not."""
+    """The end of a run cancels all tasks of its context, but not the task that pulls for a slow viewer."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -243,7 +243,7 @@ async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run
 
 
 async def test_silence_is_broken_and_only_silence(run: Run) -> None:
-    """A comment comes when nothing else has come for so long, to all of a group."""
+    """A comment comes when nothing else has come for `heartbeat_seconds`."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -258,7 +258,7 @@ async def test_silence_is_broken_and_only_silence(run: Run) -> None:
 
 
 async def test_a_caught_up_viewer_of_hidden_events_gets_heartbeats(run: Run) -> None:
-    """An ordinary reconnect in the middle of a text: all that follows are chunks that this viewer doesn't want."""
+    """A reconnect in the middle of a text: only chunks follow, which this viewer doesn't want."""
     await run.begin()
     await run.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
     client = run.client()
@@ -269,10 +269,10 @@ async def test_a_caught_up_viewer_of_hidden_events_gets_heartbeats(run: Run) -> 
 
 
 @pytest.mark.parametrize("size", range(140))
-async def test_wherever_a_client_stops_reading_the_end_comes_once(
+async def test_a_client_that_stops_reading_anywhere_gets_the_end_once(
     run: Run, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also in the last bytes, when nothing is left to be done for it. The deadline isn't looked at."""
+    """Also in the last bytes, when everything has been written for it. The deadline is far."""
     run.context = TransportContext(runs=run.context.runs, bus=run.bus, tasks=run.context.tasks, send_seconds=15)
     await run.begin()
     client = run.client()
@@ -290,8 +290,8 @@ async def test_wherever_a_client_stops_reading_the_end_comes_once(
     assert not caplog.records
 
 
-async def test_filters_have_groups_of_their_own(run: Run) -> None:
-    """Who wants less gets less, and where the newest is hidden its cursor moves."""
+async def test_each_filter_has_its_own_broadcast(run: Run) -> None:
+    """A filter hides events, and if the newest is hidden the viewer gets its cursor."""
     await run.begin()
     whole, answers = run.client(), run.client()
     await run.view(whole, after=1)
@@ -306,7 +306,7 @@ async def test_filters_have_groups_of_their_own(run: Run) -> None:
 
 
 async def test_a_drain_notifies_caught_up_viewers(run: Run) -> None:
-    """They get the notice and the end of the response; the log says nothing of it."""
+    """They get the notice and the end of the response; the log doesn't have the notice."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -318,10 +318,10 @@ async def test_a_drain_notifies_caught_up_viewers(run: Run) -> None:
 
 
 @pytest.mark.parametrize("problem", [JournalError("no disk"), RuntimeError("a bug")])
-async def test_a_journal_that_fails_costs_the_viewer_its_connection_and_nobody_else(
+async def test_a_journal_that_fails_cuts_only_the_viewers_that_need_it(
     run: Run, problem: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who is far behind needs the journal; without it the client is cut, and may come back. It isn't it that left."""
+    """A viewer that is far behind needs the journal; its client is cut and may reconnect. That is no disconnect."""
     await run.begin()
 
     class Failing(Yielding):

@@ -1,7 +1,7 @@
-"""WebSocket: many runs over one socket, commands one way and the same envelopes as everywhere the other way.
+"""WebSocket: many runs over one socket. Commands come in; the same envelopes as on every transport go out.
 
 The shell around protocol.py: it passes the client's messages in, performs the effects, and passes their results back.
-It has a task only while there is something to do.
+It has a task only while there is something to do. protocol.py has the order of these steps.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ from askstream.transports.websocket.protocol import (
 log = logging.getLogger("__main__")
 
 INTERNAL, TOO_SLOW, DRAIN = 1011, 4008, 4012
-# Heartbeats of many sockets go out together, this often in the span that one of them covers: a process that is woken
-# for each of thousands spends most of its time on waking up.
+# Steps in each heartbeat interval. Heartbeats of many sockets go out together in one step: a process that is woken for
+# each of thousands spends most of its time on waking up.
 HEARTBEAT_STEPS = 32
 
 
@@ -190,7 +190,7 @@ class Endpoint:
         await self._send(self._protocol.acknowledged(ref, record))
 
     async def _refuse(self, ref: Ref, problem: AskstreamError, run_id: str | None = None) -> None:
-        """A refusal is replied; any other error of ours closes the socket, and the client may come back."""
+        """Reply a refusal; raise any other error, which closes the socket. The client may reconnect."""
         if not isinstance(problem, Refused):
             raise problem
         await self._send(self._protocol.refused(ref, problem, run_id))
@@ -212,7 +212,7 @@ class Endpoint:
             self._deliveries.pop(run_id, None)
 
     def _send_heartbeat(self) -> None:
-        """Break a silence; goes on by itself."""
+        """Break a silence, and schedule the next call."""
         wrote_at = [delivery.viewer.wrote_at for delivery in self._deliveries.values()]
         silent = monotonic() - max(self._sent_at, *wrote_at, 0.0)
         seconds = self._context.heartbeat_seconds

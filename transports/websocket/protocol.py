@@ -1,8 +1,56 @@
 """The WebSocket conversation as a pure state machine: messages in, effects out. Time is an argument, in seconds.
 
 Nothing here waits or touches a socket, a run or a clock. The shell, endpoint.py, passes the client's messages in and
-performs the effects. It passes their results back (`started`, `subscribed`, `acknowledged`, `refused`), and sends the
-replies that it gets for them.
+performs the effects. It passes their results back, and sends the replies that it gets for them.
+
+The state of a run on one socket
+================================
+
+A socket can follow many runs. For each of them it is in one of two states: the run is `watching` or it isn't. Every
+message is allowed in both; the state decides what comes back.
+
+    message       not watching                          watching
+    subscribe     `Subscribe`  -> watching              refused: already_subscribed
+    unsubscribe   refused: not_subscribed               `Unsubscribe`, reply  -> not watching
+    ask           `StartRun`: the run's id is not known yet
+    cancel        `CancelRun`                           the same
+    input         `SubmitInput`                         the same
+    ping          reply `pong`: concerns no run
+
+    result        not watching                          watching
+    started       reply  -> watching                    reply: an idempotency key joined a run
+    subscribed    impossible                            reply
+    acknowledged  reply                                 reply
+    refused       error reply                           error reply; with `run_id`  -> not watching
+    finished      impossible                            -> not watching; the client has the terminal event
+
+`subscribe` counts as watching before the shell has found the run, so that the limit of SUBSCRIPTIONS holds at any
+moment. If the run can't be found, the shell undoes that by `refused` with its `run_id`.
+
+A message is checked in this order, and the first failure is the only reply:
+
+1. rate: a token bucket. Without a token the message is refused with rate_limited, and only its `ref` is read. More than
+   RATE_REFUSALS in a row give `CloseSocket`; one message with a token starts the count anew.
+2. form: a JSON object with a known `type`, else invalid_message. Then its fields, else invalid_request.
+3. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
+   question that is empty or too long.
+4. the run, by the shell: run_not_found, too_many_runs, input_conflict and so on.
+
+A refused message never closes the socket, except for the rate. The shell closes it with 1011 if the journal or our
+code fails, 4008 if the client reads nothing, and 4012 in a drain. The connection closes it with 1002 for a broken
+frame, 1007 for text that isn't UTF-8, 1009 for a message that is too large, and 1012 if the server stops.
+
+The shell must keep this order:
+
+1. It passes in one message at a time, and performs all of its effects before the next one.
+2. It performs effects in their order: `Unsubscribe` stops the events before the reply confirms it.
+3. It sends the reply to `StartRun` or `Subscribe` before it attaches a viewer, so that the reply precedes the events.
+4. It looks at `watching` before it calls `started`, and attaches no second viewer to a run that is watched.
+5. It calls `finished` once everything of a run has been written.
+6. When the connection is lost it goes on with the messages that it has, without replies and without viewers.
+
+A failure without 4: a client asks with an idempotency key, gets no reply in time, and asks again on the same socket.
+The second `StartRun` joins the same run. With a second viewer the client would get every event of the run twice.
 """
 
 from dataclasses import dataclass, field
@@ -25,11 +73,11 @@ from askstream.server.journal import RunRecord
 from askstream.server.requests import Ask, Identifier, Input, View, validate
 
 SUBPROTOCOL = "askstream.v1"
-# Contract section 6. A person and a program that steers several runs both stay far below.
+# A person stays far below these limits, and so does a program that steers several runs.
 SUBSCRIPTIONS = 32
 MESSAGES_A_SECOND = 20.0
 BURST = 40.0
-# A client that is refused this often without a pause won't stop by itself.
+# A client that is refused this often in a row won't stop by itself.
 RATE_REFUSALS = 100
 RATE_CLOSE = 4029
 REF_CHARACTERS = 128
@@ -105,7 +153,7 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Watch a run. `after` is None for only what comes next."""
+    """Watch a run. `after` is None for new events only."""
 
     ref: Ref
     run_id: str
@@ -130,7 +178,7 @@ class CancelRun:
 
 @dataclass(frozen=True, slots=True)
 class SubmitInput:
-    """Give a human's answer."""
+    """Submit a human's answer."""
 
     ref: Ref
     run_id: str
@@ -151,7 +199,7 @@ Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun |
 
 @dataclass(slots=True)
 class SocketProtocol:
-    """One socket's side of the protocol. `watching` are the runs it subscribes to."""
+    """One socket's conversation. `watching` are the runs that it subscribes to."""
 
     question_characters: int
     watching: set[str] = field(default_factory=set[str])
@@ -160,7 +208,7 @@ class SocketProtocol:
     _refusals: int = 0
 
     def received(self, text: str | bytes, now: float) -> list[Effect]:
-        """The effects of a client's message. The conversation goes on, even after a bad one."""
+        """Return the effects of a client's message. A bad message is refused; none raises."""
         if not self._allowed(now):
             return self._rate_refused(text)
         raw = _object(text)
@@ -171,7 +219,7 @@ class SocketProtocol:
             return [self.refused(ref, refusal)]
 
     def started(self, ref: Ref, record: RunRecord) -> SendReply:
-        """The run of a `StartRun` exists; it is watched from now on, if it wasn't already."""
+        """The run of a `StartRun` exists; it is watched from now on."""
         self.watching.add(record.run_id)
         return _reply(ref, {"run_id": record.run_id, "session_id": record.session_id, "state": record.state})
 
@@ -179,11 +227,11 @@ class SocketProtocol:
         return _reply(ref, {"run_id": record.run_id, "after": after, "last_id": record.last_id, "state": record.state})
 
     def acknowledged(self, ref: Ref, record: RunRecord) -> SendReply:
-        """A cancel or an answer was accepted; `record` is the run as it stands."""
+        """A cancel or an input was accepted; `record` is the run's newest."""
         return _reply(ref, {"run_id": record.run_id, "state": record.state})
 
     def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> SendReply:
-        """The command failed. `run_id` names a subscription that is undone."""
+        """The command failed. `run_id` names a subscription to undo."""
         self.watching.discard(run_id or "")
         error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
         if refusal.retry_after is not None:
@@ -191,11 +239,11 @@ class SocketProtocol:
         return SendReply(orjson.dumps({"reply": {"ref": ref, "ok": False, "error": error}}).decode())
 
     def finished(self, run_id: str) -> None:
-        """A subscription has come to its end: the viewer has the run's terminal event."""
+        """End a subscription: the client has the run's terminal event."""
         self.watching.discard(run_id)
 
     def heartbeat(self) -> SendReply:
-        """For a socket that has been silent: browsers can't see protocol pings."""
+        """Return a heartbeat for a silent socket: browsers can't see protocol pings."""
         return SendReply('{"reply":{"type":"heartbeat"}}')
 
     def _handled(self, message: ClientMessage) -> list[Effect]:
@@ -260,7 +308,7 @@ def _model(raw: dict[str, Any]) -> type[ClientMessage]:
 
 
 def _ref(raw: dict[str, Any]) -> Ref:
-    """The message's `ref`, if it has a valid one: a refusal names it, too."""
+    """Return the message's `ref` if it is valid: a refusal names it, too."""
     ref = raw.get("ref")
     try:
         return _REF.validate_python(ref, strict=True)

@@ -22,10 +22,9 @@ from tests.transports.connections import FakeTransport
 
 @dataclass
 class Handler:
-    heard: list[str | bytes] = field(default_factory=list[str | bytes])
+    messages: list[str | bytes] = field(default_factory=list[str | bytes])
     pauses: int = 0
     losses: int = 0
-
     stalls: int = 0
 
     def opened(self, connection: Any, /) -> None: ...
@@ -34,7 +33,7 @@ class Handler:
         self.stalls += 1
 
     def received(self, text: str | bytes) -> None:
-        self.heard.append(text)
+        self.messages.append(text)
 
     def paused(self) -> None:
         self.pauses += 1
@@ -54,8 +53,8 @@ class SocketPair:
         line: Any = self.line
         self.socket = DirectSocket(line, self.open, self.handler, conn, send_seconds=send_seconds, is_paused=False)
 
-    def say(self, *, cut: int = 10_000) -> None:
-        """Brings what the client wants to send, in pieces of so many bytes."""
+    def transfer(self, *, cut: int = 10_000) -> None:
+        """Deliver the client's data to the server, in pieces of `cut` bytes."""
         data = b"".join(self.client.data_to_send())
         for start in range(0, len(data), cut):
             self.socket.data_received(data[start : start + cut])
@@ -68,7 +67,7 @@ class SocketPair:
 
 @given(texts=st.lists(st.text(max_size=300), min_size=1, max_size=5), cut=st.integers(1, 50), parts=st.integers(1, 4))
 def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, parts: int) -> None:
-    """By the network, and by the client into fragments, at any byte; control frames may come in between."""
+    """Cut by the network or into fragments by the client, at any byte; control frames may come in between."""
     pair = SocketPair(max_size=10_000)
     for text in texts:
         data = text.encode()
@@ -78,8 +77,8 @@ def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, 
         pair.client.send_ping(b"?")
         for number, piece in enumerate(pieces[1:], 2):
             pair.client.send_continuation(piece, fin=number == len(pieces))
-    pair.say(cut=cut)
-    assert pair.handler.heard == texts
+    pair.transfer(cut=cut)
+    assert pair.handler.messages == texts
     assert [event.opcode for event in pair.answers()] == [Opcode.PONG] * len(texts)
 
 
@@ -87,7 +86,7 @@ async def test_the_next_message_waits_for_resume() -> None:
     """A client that floods fills its own buffers, not ours."""
     pair = SocketPair()
     pair.client.send_text(b"one")
-    pair.say()
+    pair.transfer()
     assert not pair.line.reading
     pair.socket.resume()
     assert pair.line.reading
@@ -103,41 +102,41 @@ async def test_the_next_message_waits_for_resume() -> None:
     ids=["too large", "not UTF-8", "no frame"],
 )
 async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> None:
-    """The handler learns that nothing may follow, before anything could."""
+    """The handler is notified before anything could follow."""
     pair = SocketPair()
     pair.socket.data_received(data)
     assert pair.answers()[-1].opcode is Opcode.CLOSE
     assert pair.client.close_rcvd is not None
     assert pair.client.close_rcvd.code == code
-    assert (pair.handler.heard, pair.handler.losses, pair.line.closed) == ([], 1, True)
+    assert (pair.handler.messages, pair.handler.losses, pair.line.closed) == ([], 1, True)
 
 
 async def test_nothing_behind_a_broken_message_is_delivered() -> None:
-    """In the same packet: the connection has been failed."""
+    """In the same packet: the connection has failed."""
     pair = SocketPair()
     good, bad = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"ask", b"\xff"))
     pair.socket.data_received(bad + good)
-    assert (pair.handler.heard, pair.handler.losses, pair.line.closed) == ([], 1, True)
+    assert (pair.handler.messages, pair.handler.losses, pair.line.closed) == ([], 1, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65_535, 65_536, 70_000])
-def test_a_frame_is_what_the_library_makes_of_it(size: int) -> None:
-    """Its length is written in three ways."""
+def test_a_frame_equals_the_librarys(size: int) -> None:
+    """For each of the three encodings of a length."""
     assert text_frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
 
 
-async def test_a_close_of_the_clients_is_answered_and_is_the_last() -> None:
-    """Whatever is due for it later: its handler doesn't write any more."""
+async def test_a_close_from_the_client_is_answered_and_is_the_last() -> None:
+    """The handler writes nothing after it."""
     pair = SocketPair()
     pair.client.send_close(1000, "bye")
-    pair.say()
+    pair.transfer()
     assert pair.client.close_rcvd is None
     assert [event.opcode for event in pair.answers()] == [Opcode.CLOSE]
     assert (pair.handler.losses, pair.line.closed) == (1, True)
 
 
-async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
-    """Behind what was written; a second reason comes too late, and messages are heard no more."""
+async def test_a_close_from_the_server_waits_for_the_answer_and_happens_once() -> None:
+    """After earlier writes; a second close has no effect, and no more messages are delivered."""
     pair = SocketPair()
     pair.socket.write(text_frame(b"last"))
     pair.socket.close(4012, "away")
@@ -147,13 +146,13 @@ async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
     assert pair.client.close_rcvd is not None
     assert pair.client.close_rcvd.code == 4012
     assert not pair.line.closed
-    pair.say()
+    pair.transfer()
     assert pair.line.closed
-    assert (pair.handler.heard, pair.handler.losses) == ([], 1)
+    assert (pair.handler.messages, pair.handler.losses) == ([], 1)
 
 
-async def test_a_close_of_ours_may_come_too_late() -> None:
-    """The client has gone in the same moment; to write to it now would be an error."""
+async def test_a_close_from_the_server_may_come_too_late() -> None:
+    """The client has gone meanwhile; a write would be an error."""
     pair = SocketPair()
     pair.line.lose()
     pair.socket.close(4012, "going away")
@@ -161,8 +160,8 @@ async def test_a_close_of_ours_may_come_too_late() -> None:
     assert pair.handler.losses == 1
 
 
-async def test_a_server_that_stops_says_so() -> None:
-    """uvicorn asks each of its open connections to end."""
+async def test_a_server_that_stops_sends_a_close_code() -> None:
+    """uvicorn calls `shutdown` on each of its open connections."""
     pair = SocketPair()
     assert pair.open == {pair.socket}
     pair.socket.shutdown()
@@ -173,10 +172,10 @@ async def test_a_server_that_stops_says_so() -> None:
 
 
 async def test_a_lost_connection_leaves_nothing_behind() -> None:
-    """No circle keeps it until somebody looks for garbage: thousands may go at once."""
+    """No reference cycle keeps it until the garbage collector runs: thousands may go at once."""
     pair = SocketPair()
     pair.client.send_text(b"hello")
-    pair.say()
+    pair.transfer()
     left = [weakref.ref(pair.handler), weakref.ref(pair.socket._conn)]  # pyright: ignore[reportPrivateUsage]
     gc.disable()
     try:
@@ -189,7 +188,7 @@ async def test_a_lost_connection_leaves_nothing_behind() -> None:
 
 
 async def test_a_stopping_server_lets_a_client_read_what_was_written() -> None:
-    """Its handler ends it in good order, and the server waits for that as long as it waits for anybody."""
+    """Its handler closes it later, and uvicorn waits for that as for any connection."""
     pair = SocketPair()
     pair.socket.pause_writing()
     pair.socket.shutdown()
@@ -198,28 +197,28 @@ async def test_a_stopping_server_lets_a_client_read_what_was_written() -> None:
 
 
 async def test_empty_fragments_cost_no_memory() -> None:
-    """Empty fragments count towards no limit of size, so nothing may be kept of them."""
+    """Empty fragments count towards no limit of size, so none may be kept."""
     pair = SocketPair()
     pair.client.send_text(b"a", fin=False)
     for _ in range(1000):
         pair.client.send_continuation(b"", fin=False)
-    pair.say()
+    pair.transfer()
     slots = [getattr(pair.socket, name) for name in DirectSocket.__slots__]
     assert not [kept for kept in slots if isinstance(kept, list) and kept]
     pair.client.send_continuation(b"b", fin=True)
-    pair.say()
-    assert pair.handler.heard == ["ab"]
+    pair.transfer()
+    assert pair.handler.messages == ["ab"]
 
 
 async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
-    """Its pings would be answered into memory. A message that is being dealt with keeps its own pause."""
+    """Pongs for it would fill memory. A message that is being handled keeps its own pause."""
     pair = SocketPair()
     pair.socket.pause_writing()
     assert not pair.line.reading
     pair.socket.resume_writing()
     assert pair.line.reading
     pair.client.send_text(b"one")
-    pair.say()
+    pair.transfer()
     pair.socket.pause_writing()
     pair.socket.resume_writing()
     assert not pair.line.reading
@@ -227,21 +226,21 @@ async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
     assert pair.line.reading
 
 
-async def test_the_answer_to_a_close_of_ours_is_read_whatever_was_going_on() -> None:
-    """Also in the middle of a message: the socket is closed when the client agrees, not seconds later."""
+async def test_the_answer_to_a_close_from_the_server_is_always_read() -> None:
+    """Also while a message is being handled: the socket is closed when the client answers, not seconds later."""
     pair = SocketPair()
     pair.client.send_text(b"one")
-    pair.say()
+    pair.transfer()
     assert not pair.line.reading
     pair.socket.close(4029, "enough")
     pair.answers()
-    pair.say()
+    pair.transfer()
     assert pair.line.closed
 
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_a_client_has_stalled_when_it_reads_nothing_at_all(reads: bool) -> None:
-    """One that reads a byte now and then hasn't, however long it takes."""
+    """One that reads a byte now and then hasn't, even if it needs long."""
     pair = SocketPair(send_seconds=0.05)
     pair.line.full_after = 0
     pair.socket.write(text_frame(b"much"))
@@ -266,7 +265,7 @@ async def test_a_stalled_client_gets_a_close_code_and_is_cut(monkeypatch: pytest
 
 
 async def test_waiting_to_write_ends_with_the_connection() -> None:
-    """And nothing is written then."""
+    """Nothing is written then."""
     pair = SocketPair()
     pair.line.full_after = 0
     pair.socket.write(text_frame(b"much"))

@@ -1,4 +1,4 @@
-"""A WebSocket's client, played at the edge: on a direct connection, and by the ASGI messages of any server."""
+"""Fakes of a WebSocket's client: on a direct connection, and by the ASGI messages of any server."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def route_of(context: TransportContext) -> SocketRoute:
 
 
 class Client:
-    """One socket's client. It reads nothing while `line.full_after` says so."""
+    """One socket's client. It stops reading after `line.full_after` bytes."""
 
     def __init__(self, context: TransportContext) -> None:
         self._route = route_of(context)
@@ -38,19 +38,19 @@ class Client:
     def open(self) -> None:
         raise NotImplementedError
 
-    def say(self, **message: Any) -> None:
-        self.say_together(message)
+    def send(self, **message: Any) -> None:
+        self.send_together(message)
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
-        """In one packet, where there is such a thing."""
+    def send_together(self, *messages: dict[str, Any]) -> None:
+        """Send all in one packet, on a direct connection."""
         raise NotImplementedError
 
     async def leave(self) -> None:
-        """Closes in good order."""
+        """Close the socket with a close frame, if there is one."""
         raise NotImplementedError
 
     def look(self) -> list[dict[str, Any]]:
-        """All that has come so far."""
+        """Return all texts that have come so far."""
         raise NotImplementedError
 
     @property
@@ -85,7 +85,7 @@ class DirectClient(Client):
         handler = self._route.make_handler()
         handler.opened(DirectSocket(self.line, set(), handler, core, send_seconds=seconds, is_paused=is_paused))
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
+    def send_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self._core.send_text(json.dumps(message).encode())
         self.line.receive_data(b"".join(self._core.data_to_send()))
@@ -111,7 +111,7 @@ class DirectClient(Client):
 
 
 class AsgiLine:
-    """What a server does between an application and its client."""
+    """A server between an application and its client."""
 
     def __init__(self) -> None:
         self.written: list[Message] = []
@@ -177,7 +177,7 @@ class PlainClient(Client):
         finally:
             self.line.closed = True
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
+    def send_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self.line.receive_data({"type": "websocket.receive", "text": json.dumps(message)})
 

@@ -1,4 +1,4 @@
-"""A socket's endpoint, over both ways: many runs, commands and replies, and nothing left behind at its end."""
+"""A socket's endpoint, direct and plain: many runs, commands and replies, and no viewer or task after its end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ SIZE = 300
 
 
 class Speaks:
-    """An Orchestrator whose team says as many things as the question says, each when it is let."""
+    """An Orchestrator whose team emits as many events as the question says, each after a release of `may`."""
 
     model = "speaks"
 
@@ -45,7 +45,7 @@ direct_only = pytest.mark.parametrize("harness", ["direct-prompt", "direct-yield
 
 @dataclass
 class Harness:
-    """What an endpoint is given, and clients for it."""
+    """An endpoint's context, and clients for it."""
 
     context: TransportContext
     kind: type[DirectClient | PlainClient]
@@ -77,17 +77,17 @@ async def harness(request: pytest.FixtureRequest, team: Speaks) -> AsyncIterator
         bus.close()
 
 
-async def _run(harness: Harness, says: int = 1) -> RunRecord:
-    record, _ = await harness.runs.start(Question(text=str(says), principal="anonymous"))
+async def _run(harness: Harness, events: int = 1) -> RunRecord:
+    record, _ = await harness.runs.start(Question(text=str(events), principal="anonymous"))
     return record
 
 
 async def _watching(harness: Harness, *records: RunRecord) -> Client:
-    """A socket that has been told of each of these runs that it watches it, and its first event."""
+    """Return a client that has the reply to its subscription of each run, and each run's first event."""
     client = harness.client()
     client.open()
     for record in records:
-        client.say(type="subscribe", run_id=record.run_id)
+        client.send(type="subscribe", run_id=record.run_id)
     await client.until(2 * len(records))
     return client
 
@@ -101,7 +101,7 @@ async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(harness: Harn
     record = await _run(harness, 3)
     client = harness.client()
     client.open()
-    client.say(type="subscribe", run_id=record.run_id, ref=1)
+    client.send(type="subscribe", run_id=record.run_id, ref=1)
     await client.until(2)
     assert client.texts[0]["reply"]["ref"] == 1
     for number in range(3):
@@ -109,15 +109,15 @@ async def test_a_run_is_watched_to_its_end_and_the_socket_lives_on(harness: Harn
         await client.until(3 + number)
     assert _ids(await client.until(6)) == [1, 2, 3, 4, 5]
     assert not harness.bus.viewers(record.run_id)
-    client.say(type="ping", ref=2)
+    client.send(type="ping", ref=2)
     assert (await client.until(7))[-1]["reply"]["type"] == "pong"
-    client.say(type="subscribe", run_id=record.run_id, ref=3, after=4)
+    client.send(type="subscribe", run_id=record.run_id, ref=3, after=4)
     assert _ids(await client.until(9)) == [1, 2, 3, 4, 5, 5]
 
 
 @direct_only
-async def test_a_socket_that_only_listens_needs_no_task(harness: Harness) -> None:
-    """Nor does its heartbeat, while the client takes what it is sent."""
+async def test_a_socket_without_commands_needs_no_task(harness: Harness) -> None:
+    """Its heartbeat needs none either, while the client reads."""
     before = asyncio.all_tasks()
     client = harness.client()
     client.open()
@@ -128,7 +128,7 @@ async def test_a_socket_that_only_listens_needs_no_task(harness: Harness) -> Non
 
 @direct_only
 async def test_heartbeats_of_many_sockets_go_out_together(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whenever they came: the process is woken for all of them, not for each."""
+    """Sockets that opened at different times share a timer's time: the process is woken for all of them at once."""
     loop, due = asyncio.get_running_loop(), list[float]()
     call_at = loop.call_at
 
@@ -145,8 +145,8 @@ async def test_heartbeats_of_many_sockets_go_out_together(harness: Harness, monk
     assert len(set(due)) <= 2 + took / (harness.context.heartbeat_seconds / HEARTBEAT_STEPS)
 
 
-async def test_a_client_that_goes_leaves_nothing_at_work(harness: Harness, team: Speaks) -> None:
-    """Its viewers are gone before anything else could be written to them, and so are its tasks."""
+async def test_a_client_that_disconnects_leaves_no_viewer_and_no_task(harness: Harness, team: Speaks) -> None:
+    """Its viewers are closed before anything else could be written to them, and its tasks end."""
     records = [await _run(harness) for _ in range(3)]
     client = await _watching(harness, *records)
     await client.leave()
@@ -163,21 +163,21 @@ async def test_a_client_that_goes_leaves_nothing_at_work(harness: Harness, team:
 
 
 async def test_a_run_that_is_tied_to_its_socket_ends_with_it(harness: Harness) -> None:
-    """`on_disconnect: cancel`, whoever closes."""
+    """`on_disconnect: cancel`."""
     client = harness.client()
     client.open()
-    client.say(type="ask", question="5", on_disconnect="cancel")
+    client.send(type="ask", question="5", on_disconnect="cancel")
     run_id = (await client.until(2))[0]["reply"]["run_id"]
     client.line.lose()
     assert (await harness.runs.outcome(run_id)).event_type == "cancelled"
 
 
-async def test_commands_sent_before_a_disconnect_are_done(harness: Harness) -> None:
-    """A run that it asked for begins, and ends with it where it said so; a cancel is carried out. Nobody watches."""
+async def test_commands_sent_before_a_disconnect_are_performed(harness: Harness) -> None:
+    """A run that it asked for begins, and `on_disconnect` cancels it; a cancel works; no viewer stays."""
     running, watched = await _run(harness), await _run(harness)
     client = harness.client()
     client.open()
-    client.say_together(
+    client.send_together(
         {"type": "subscribe", "run_id": watched.run_id},
         {"type": "cancel", "run_id": running.run_id},
         {"type": "ask", "question": "7", "on_disconnect": "cancel"},
@@ -192,7 +192,7 @@ async def test_commands_sent_before_a_disconnect_are_done(harness: Harness) -> N
 
 
 async def test_a_client_that_reads_nothing_gets_a_close_code_and_is_cut(harness: Harness, team: Speaks) -> None:
-    """4008 is the last that it gets, once, however many runs it watches; other viewers get everything."""
+    """It gets 4008 once, as the last frame; other viewers get everything."""
     record = await _run(harness, 40)
     stalled, reads = await _watching(harness, record), await _watching(harness, record)
     stalled.line.full_after = 0
@@ -219,7 +219,7 @@ async def test_a_client_that_resumes_in_time_gets_what_it_lacks(harness: Harness
 
 
 async def test_a_drain_closes_the_socket_behind_its_notice(harness: Harness) -> None:
-    """4012, however many runs it watches."""
+    """Once, with 4012, also if it watches several runs."""
     records = [await _run(harness) for _ in range(3)]
     client = await _watching(harness, *records)
     harness.bus.drain()
@@ -228,8 +228,8 @@ async def test_a_drain_closes_the_socket_behind_its_notice(harness: Harness) -> 
     assert [harness.bus.viewers(record.run_id) for record in records] == [0, 0, 0]
 
 
-async def test_silence_is_broken_but_not_while_a_run_speaks(harness: Harness, team: Speaks) -> None:
-    """What the bus writes counts as well."""
+async def test_silence_is_broken_but_not_while_events_are_sent(harness: Harness, team: Speaks) -> None:
+    """Writes of the broadcast count as well."""
     record = await _run(harness, 20)
     client = await _watching(harness, record)
     for number in range(15):
@@ -242,26 +242,26 @@ async def test_silence_is_broken_but_not_while_a_run_speaks(harness: Harness, te
 
 
 async def test_messages_that_come_together_are_answered_one_after_the_other(harness: Harness) -> None:
-    """Each once, in their order, also where one of them takes longer."""
+    """Each once, in their order, also if one of them needs longer."""
     record = await _run(harness, 0)
-    while harness.runs.active:  # noqa: ASYNC110 - then it takes the journal to find it
+    while harness.runs.active:  # noqa: ASYNC110 - then only the journal has it
         await asyncio.sleep(0)
     client = harness.client()
     client.open()
-    client.say_together(
+    client.send_together(
         {"type": "ping", "ref": 1},
         {"type": "subscribe", "run_id": record.run_id, "after": 2, "ref": 2},
         {"type": "unsubscribe", "run_id": "unknown", "ref": 3},
         {"type": "ping", "ref": 4},
     )
-    client.say(type="ping", ref=5)
+    client.send(type="ping", ref=5)
     assert [text["reply"]["ref"] for text in await client.until(5)] == [1, 2, 3, 4, 5]
 
 
 async def test_a_flooding_client_is_refused_and_then_closed(harness: Harness) -> None:
-    """The messages of one packet are dealt with one after the other; 4029 is for who never stops."""
+    """The messages of one packet are handled one after the other; a client that never stops gets 4029."""
     client = harness.client()
     client.open()
-    client.say_together(*[{"type": "ping"}] * 2000)
+    client.send_together(*[{"type": "ping"}] * 2000)
     assert await client.received_close() == 4029
     assert client.texts[-1]["reply"]["error"]["code"] == "rate_limited"
