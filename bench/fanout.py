@@ -89,7 +89,7 @@ class Viewers:
 @contextmanager
 def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
     """`count` attached viewers of a running server. `first` is the number of its next event."""
-    command = [build.program("viewers"), server.port, count, first, how.control]
+    command = [build.program("viewers"), count, first, how.control]
     command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
     process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {machine.cores()[1]})

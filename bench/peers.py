@@ -5,8 +5,10 @@ uvicorn bench.peers:app   serves all of them at once; the generator watches one 
 
 import asyncio
 import json
+import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from websockets.asyncio import server
+from websockets.asyncio.server import ServerConnection
 
 from bench.events import PARTS, Allowance, envelope
 
@@ -72,6 +76,28 @@ def as_block(event: dict[str, Any]) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (event["event"]["id"], orjson.dumps(event))
 
 
+@asynccontextmanager
+async def broadcast(_app: Starlette) -> AsyncGenerator[None]:
+    """The websockets library's own server and its broadcast(), on the next port, as long as the application runs."""
+    connections: defaultdict[str, set[ServerConnection]] = defaultdict(set)
+
+    async def publish_to(path: str) -> None:
+        async for number in ALLOWANCE.numbers(int(path.rpartition("/")[2]) % PARTS):
+            server.broadcast(connections[path], orjson.dumps(envelope(number)).decode())
+
+    async def watch_path(connection: ServerConnection) -> None:
+        path = connection.request.path if connection.request else ""
+        if path not in connections:
+            PUBLISHING.add(asyncio.create_task(publish_to(path)))
+        connections[path].add(connection)
+        await connection.wait_closed()
+        connections[path].discard(connection)
+
+    port = int(sys.argv[sys.argv.index("--port") + 1]) + 1
+    async with server.serve(watch_path, "127.0.0.1", port, compression=None, backlog=2048):
+        yield
+
+
 async def health(_request: Request) -> Response:
     return Response(b"{}")
 
@@ -83,5 +109,6 @@ app = Starlette(
         WebSocketRoute("/send-text/{run:int}", send_text),
         Route("/control", ALLOWANCE.control, methods=["POST"]),
         Route("/health", health),
-    ]
+    ],
+    lifespan=broadcast,
 )

@@ -237,9 +237,13 @@ def ours(
     )
 
 
-def _peer(name: str, path: str, transport: Transport = "sse", command: Command | None = None) -> Server:
+def _peer(
+    name: str, path: str, transport: Transport = "sse", command: Command | None = None, *, port_offset: int = 0
+) -> Server:
+    """`port_offset`: its viewers connect that many ports above its control connection."""
+
     def prepare(port: int, runs: int) -> Watching:
-        requests = [_watch(transport, f"/{path}/{run}", port) for run in range(runs)]
+        requests = [_watch(transport, f"/{path}/{run}", port + port_offset) for run in range(runs)]
         return Watching(requests=requests, control=head("POST", "/control", port, _CHUNKED))
 
     variables = {"PYTHONPATH": str(build.packages())}
@@ -259,3 +263,4 @@ BARE = _peer(
 SSE_STARLETTE = _peer("sse-starlette", "sse-starlette")
 STREAMING = _peer("StreamingResponse", "streaming")
 SEND_TEXT = _peer("Starlette send_text", "send-text", "websocket")
+BROADCAST = _peer("websockets broadcast()", "broadcast", "websocket", port_offset=1)

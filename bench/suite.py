@@ -44,7 +44,7 @@ def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapp
             found[transport] += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
     found["sse"] += [servers.SSE_STARLETTE] if build.packages().exists() else []
     found["sse"] += [BARE if bare else servers.STREAMING]
-    found["websocket"] += [servers.SEND_TEXT]
+    found["websocket"] += [servers.SEND_TEXT, servers.BROADCAST]
     return found
 
 

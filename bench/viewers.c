@@ -1,8 +1,8 @@
 /* viewers: watches one server with N connections and counts every event on each of them.
  *
- *   viewers PORT N FIRST CONTROL LATE LATE_EVENTS REQUESTS REQUEST... [GREETING...]
+ *   viewers N FIRST CONTROL LATE LATE_EVENTS REQUESTS REQUEST... [GREETING...]
  *
- * Viewer i sends request i modulo REQUESTS, and on a WebSocket a greeting in the same way. FIRST is the number of the
+ * Viewer i sends request i modulo REQUESTS to the port in its Host line, and on a WebSocket a greeting in the same way. FIRST is the number of the
  * first event. Every event carries a mark of fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: when it was published, in ns of
  * CLOCK_MONOTONIC, and its number. The number proves order and completeness, the time gives the latency.
  *
@@ -47,7 +47,7 @@ typedef struct {
 } viewer;
 
 static viewer *viewers, *late;          /* the late viewer is the last */
-static int viewer_count, is_websocket, epoll, control, server_port, request_count, greeting_count;
+static int viewer_count, is_websocket, epoll, control, request_count, greeting_count;
 static char **requests, **greetings, *late_request, read_buffer[READ_BYTES + 1];
 
 static uint64_t first, events, completed, allowed;     /* completed: all viewers have them */
@@ -119,7 +119,8 @@ static void watch(int fd, int who) {
 
 /* Connects and sends the request. */
 static int ask(const char *request) {
-    struct sockaddr_in to = {AF_INET, htons((uint16_t)server_port), {htonl(INADDR_LOOPBACK)}, {0}};
+    const char *host = strstr(request, "Host: 127.0.0.1:");
+    struct sockaddr_in to = {AF_INET, htons((uint16_t)atoi(host + 16)), {htonl(INADDR_LOOPBACK)}, {0}};
     struct timeval longest = {120, 0};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -352,23 +353,22 @@ static void open_all(void) {
 
 int main(int argc, char **argv) {
     char line[200];
-    if (argc < 9) errx(1, "too few arguments");
-    server_port = atoi(argv[1]);
-    viewer_count = atoi(argv[2]);
-    first = strtoull(argv[3], NULL, 10);
-    late_request = argv[5];
-    late_events = strtoull(argv[6], NULL, 10);
-    request_count = atoi(argv[7]);
-    requests = argv + 8;
+    if (argc < 8) errx(1, "too few arguments");
+    viewer_count = atoi(argv[1]);
+    first = strtoull(argv[2], NULL, 10);
+    late_request = argv[4];
+    late_events = strtoull(argv[5], NULL, 10);
+    request_count = atoi(argv[6]);
+    requests = argv + 7;
     greetings = requests + request_count;
-    greeting_count = argc - 8 - request_count;
+    greeting_count = argc - 7 - request_count;
     is_websocket = strstr(requests[0], "Upgrade: websocket") != NULL;
     viewers = calloc((uint64_t)viewer_count + 1, sizeof *viewers);
     late = &viewers[viewer_count];
     late->fd = -1;
     epoll = epoll_create1(0);
     open_all();
-    control = ask(argv[4]);
+    control = ask(argv[3]);
     watch(control, CONTROL);
     watch(STDIN_FILENO, COMMANDS);
     for (;;) {  /* between two runs the sockets are read on: heartbeats come, and pings want an answer */

@@ -49,6 +49,7 @@ def test_our_own_server_is_measured_over_both_transports(transport: Transport, r
     [
         (servers.STREAMING, 1),
         (servers.SEND_TEXT, 5),
+        (servers.BROADCAST, 5),
         (servers.BARE, 1),
         (servers.BARE, 5),
         (FLOOR, 5),
