@@ -1,8 +1,7 @@
-"""The only place that touches names which AutoGen keeps private.
+"""The private names of AutoGen's teams and agents. provider.py has those of its model clients.
 
-There is no public way to drive a team turn by turn with its own termination condition, to ask who its members are,
-or to read its messages back from a saved state. Each private name is in PRIVATE, and a test that looks for all of
-them fails should an upgrade move one.
+AutoGen has no public way to drive a team turn by turn with its own termination condition, to list its members, or
+to read its messages back from a saved state. A test fails if an upgrade moves a name of PRIVATE or VITAL_COROUTINES.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -46,16 +45,16 @@ PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     UserProxyAgent: (_INPUT_IS_ASYNC,),
 }
 
-# The coroutine in which an agent runs its tools. Nobody looks at how it ends: should it die, because a tool raised
-# CancelledError or a handoff was called with arguments that are no object, its agent waits on a queue for ever.
-VITAL = frozenset({"_execute_tool_calls"})
+# The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
+# CancelledError or a handoff's arguments are no JSON object, its agent waits on a queue for ever.
+VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
 
-# What a team says when it stopped for nothing else than the limit of one turn that a step sets.
+# A team's stop reason when only a step's limit of one turn stopped it.
 ONE_TURN = "Maximum number of turns 1 reached."
 
-_ONE_END = "askstream.one_end"
+_TOOL_END = "askstream.one_end"
 
-# Who reads the console: what a `UserProxyAgent` does when nothing else was said, and what the tutorials say.
+# Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
 _CONSOLE = (UserProxyAgent("nobody").input_func, input)
 _NO_WAY_TO_WAIT = (
     "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
@@ -64,34 +63,34 @@ _NO_WAY_TO_WAIT = (
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""Awaited with the name of an agent that stands for a person and its prompt; gives what the person says."""
+"""From the name of an agent that stands for a person, and its prompt, to the person's input."""
 
 
 def names(team: Team) -> frozenset[str]:
-    """The names of the members that can be handed a turn."""
+    """The names of the members that can get a turn."""
     return frozenset(member.name for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])))
 
 
 def members(team: Team) -> list[ChatAgent]:
-    """All agents of a team, those of the teams inside it included."""
+    """All agents of a team, including those of nested teams."""
     found: list[ChatAgent] = []
     for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])):
         found.extend(members(member) if isinstance(member, Team) else [member])
     return found
 
 
-def alone(agent: ChatAgent) -> RoundRobinGroupChat:
-    """A team of one agent, which takes one turn."""
+def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
+    """A team of one agent that has one turn."""
     kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
     types: list[type[BaseAgentEvent | BaseChatMessage]] | None = [StructuredMessage[kind]] if kind else None
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
-    """Has `begins` awaited, with the agent's name and description, before each of its turns, and names the speaker
-    to the tap for as long as the turn lasts.
+def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+    """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
+    during the turn.
 
-    Raises RunFailed for an agent that has been through this before: it would mix what two runs say.
+    Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
     if "on_messages_stream" in vars(agent):
         raise RunFailed(
@@ -100,22 +99,22 @@ def announce_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     takes_turn = agent.on_messages_stream
     speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
 
-    async def announced(
+    async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
         await begins(agent.name, agent.description)
         async for message in takes_turn(messages, cancellation_token):
-            yield _without_ends(message) if isinstance(message, Response) else message
+            yield _without_tool_ends(message) if isinstance(message, Response) else message
 
-    cast(Any, agent).on_messages_stream = announced
+    cast(Any, agent).on_messages_stream = reported
 
 
-def take_inputs(team: Team, ask: Ask) -> frozenset[str]:
-    """Has `ask` awaited wherever a person's stand-in would read the server's console; the names of those agents.
+def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
+    """Await `ask` where a `UserProxyAgent` would read the server's console. Return the names of those agents.
 
-    One with a function of its own for its input keeps it: that function answers. Raises RunFailed `team_unavailable`
-    where the team can't be resumed at the stand-in's turn.
+    An agent with another input function keeps it. Raises RunFailed `team_unavailable` if the team can't be resumed at
+    the agent's turn.
     """
     inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
     resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
@@ -134,11 +133,11 @@ def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Aw
     return answer
 
 
-def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Gives the first turn after `state` to `name`, who had it before; the state to load. The team must not have run.
+def force_first_speaker(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Give the first turn after `state` to `name`, who had it before. Return the state to load. Call it before the
+    team runs.
 
-    Only a selector team's model would have to be asked again, and might say something else: the other kinds choose
-    by rules and come to the same.
+    A selector team's model would be asked again and might choose another; the other kinds choose by rules.
     """
     if not isinstance(team, SelectorGroupChat):
         return state
@@ -156,62 +155,62 @@ def choose(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[
 
 
 def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A selector team's state with its model's last choice, whom it may not choose twice in a row."""
+    """A selector team's state with its model's last choice, which it may not repeat."""
     states, manager = state["agent_states"], getattr(team, _MANAGER)
     return {**state, "agent_states": {**states, manager: {**states[manager], "previous_speaker": name}}}
 
 
-def announce_ends(agent: ChatAgent) -> None:
-    """Has the end of each of an agent's tool calls told when it comes, by an event `tells_one_end` knows.
+def report_tool_ends(agent: ChatAgent) -> None:
+    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true.
 
-    AutoGen tells the ends of all calls of one round together, when the last of them is there.
+    AutoGen reports the calls of one round together, after the last has ended.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
-            cast(Any, bench).call_tool_stream = _telling_ends(bench.call_tool_stream)
+            cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
 
 
-def tells_one_end(message: object) -> bool:
-    """Whether a message was put in by `announce_ends`: to be told, and no part of the conversation."""
-    return isinstance(message, ToolCallExecutionEvent) and _ONE_END in message.metadata
+def is_tool_end(message: object) -> bool:
+    """Whether `report_tool_ends` added a message: viewers get it, but it is no part of the conversation."""
+    return isinstance(message, ToolCallExecutionEvent) and _TOOL_END in message.metadata
 
 
-def _telling_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
-    async def telling(
+def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def reporting(
         name: str,
         arguments: Mapping[str, Any] | None = None,
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
-        async for told in calls(name, arguments, cancellation_token, call_id):
+        async for item in calls(name, arguments, cancellation_token, call_id):
             speaker = speaking.get()
-            if isinstance(told, ToolResult) and call_id is not None and speaker is not None:
+            if isinstance(item, ToolResult) and call_id is not None and speaker is not None:
                 result = FunctionExecutionResult(
-                    content=told.to_text(), name=name, call_id=call_id, is_error=told.is_error
+                    content=item.to_text(), name=name, call_id=call_id, is_error=item.is_error
                 )
-                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_ONE_END: call_id})
-            yield told
+                yield ToolCallExecutionEvent(content=[result], source=speaker.name, metadata={_TOOL_END: call_id})
+            yield item
 
-    return telling
+    return reporting
 
 
-def _without_ends(response: Response) -> Response:
-    inner = [message for message in response.inner_messages or () if not tells_one_end(message)]
+def _without_tool_ends(response: Response) -> Response:
+    inner = [message for message in response.inner_messages or () if not is_tool_end(message)]
     return replace(response, inner_messages=inner)
 
 
 def can_step(team: Team) -> bool:
-    """Whether a team can be stopped after each turn and resumed from what it saves: its kind is one of those that
-    were seen to, and it runs as its kind does."""
+    """Whether a team can be stopped after each turn and resumed from its state: its kind is one that was tested, and
+    it doesn't override `run_stream`."""
     if not isinstance(team, RoundRobinGroupChat | SelectorGroupChat | Swarm | GraphFlow):
         return False
     if type(team).run_stream is not BaseGroupChat.run_stream:
         return False
-    return not isinstance(team, GraphFlow) or _is_line(getattr(team, _GRAPH))
+    return not isinstance(team, GraphFlow) or _is_straight(getattr(team, _GRAPH))
 
 
-def _is_line(graph: DiGraph) -> bool:
-    """Elsewhere a saved state lacks which of several edges have been walked."""
+def _is_straight(graph: DiGraph) -> bool:
+    """Whether no edges meet, fork or turn back: a saved state doesn't say which of several edges were walked."""
     targets = [edge.target for node in graph.nodes.values() for edge in node.edges]
     return (
         len(targets) == len(set(targets))
@@ -222,32 +221,32 @@ def _is_line(graph: DiGraph) -> bool:
 
 
 class Termination:
-    """The rule by which a team ends: its condition and its most turns."""
+    """A team's termination condition and maximum of turns."""
 
     def __init__(self, condition: TerminationCondition | None, max_turns: int | None) -> None:
         self._condition, self.max_turns = condition, max_turns
 
     @classmethod
     def of(cls, team: BaseGroupChat) -> "Termination":
-        """Takes it from a team that has not run yet, which from now on stops after each turn."""
-        rule = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
+        """Move them out of a team that has not run yet. The team then stops after each turn."""
+        termination = cls(getattr(team, _TERMINATION), getattr(team, _MAX_TURNS))
         setattr(team, _TERMINATION, None)
         setattr(team, _MAX_TURNS, 1)
-        return rule
+        return termination
 
     async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
-        """Whether the team has ended with these, which are those that came since the last call."""
+        """Whether the team has ended with `messages`, which are all since the last call."""
         return self._condition is not None and bool(messages) and await self._condition(messages) is not None
 
     async def replay(self, messages: Sequence[BaseAgentEvent | BaseChatMessage], portions: Sequence[int]) -> None:
-        """Shows the condition again what it was shown before the team was saved: what it counts is in no state."""
+        """Show the condition the same messages as before the team was saved: no state has its counters."""
         for count in portions:
             portion, messages = messages[:count], messages[count:]
             await self.ends(portion)
 
 
 def thread(team: BaseGroupChat, state: Mapping[str, Any]) -> list[BaseAgentEvent | BaseChatMessage]:
-    """The messages of a saved state, oldest first, as the team's manager has them."""
+    """The messages of a saved state, oldest first."""
     factory: MessageFactory = getattr(team, _FACTORY)
     saved = state["agent_states"][getattr(team, _MANAGER)]["message_thread"]
     return [factory.create(message) for message in saved]

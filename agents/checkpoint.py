@@ -1,4 +1,4 @@
-"""The state from which a run goes on in another process: all of its finished turns, nothing of the next."""
+"""The state from which another process resumes a run: all of its finished turns, nothing of the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from pydantic import TypeAdapter
 from askstream.server.events import Usage
 from askstream.server.events.errors import RunFailed
 
-# Raised whenever a run that was saved before can't be understood any more.
+# Increase it when a run that was saved before can't be read any more.
 VERSION = 2
 
-Kind: TypeAlias = Literal["question", "review", "input", "handoff"]
+WaitReason: TypeAlias = Literal["question", "review", "input", "handoff"]
 """The reason to ask a person: an agent's question, the answer's approval, the turn of a `UserProxyAgent`, or a
-handoff to somebody who isn't in the team."""
+handoff to a name that isn't in the team."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalMessage:
-    """A message that comes from outside of the team. `target` is who is handed the turn, where a team works so."""
+    """A message from outside of the team. `target` is the member that gets the turn, in a swarm."""
 
     source: str
     text: str
@@ -29,31 +29,26 @@ class ExternalMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The question to a person that a run waits on before its next turn."""
+    """The question to a person whose reply a run needs before its next turn."""
 
-    kind: Kind
+    kind: WaitReason
     agent_name: str
     prompt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The team's own `state`, and beside it what that lacks. `state` is empty before the first turn and after the
-    last, and None where the team's couldn't be saved.
+class TeamCheckpoint:
+    """The team's own `state`, and the facts that it lacks. Stored checkpoints have these field names."""
 
-    The team's thread begins with `remembered` messages of earlier runs. `shown` tells in which portions the
-    termination condition was shown those after the first `skipped`: its counters are in no state, so a fresh
-    condition is shown them again. `unheard` is what the next turn begins with. If that is the turn of a person's
-    stand-in, `speaker` is its name, `replies` are what it is told, and `introduced` says that viewers know of the
-    choice already. `ended` is True once nothing is left to do but to answer, unless `waiting` says otherwise. `asked`
-    and `reviews` count the times that a person was turned to; `unanswered` is True after one who didn't reply.
-    """
-
+    # Empty before the first turn and after the last; None if the team's state couldn't be saved.
     state: Mapping[str, Any] | None = field(default_factory=dict[str, Any])
-    remembered: int = 0
+    remembered: int = 0  # messages of earlier runs, at the beginning of the team's thread
+    # The state lacks the termination condition's counters, so a fresh condition is shown the messages after the first
+    # `skipped` again, in portions of the sizes `shown`.
     skipped: int = 0
     shown: tuple[int, ...] = ()
-    unheard: tuple[ExternalMessage, ...] = ()
+    unheard: tuple[ExternalMessage, ...] = ()  # the next turn begins with them
+    # Before a `UserProxyAgent`'s turn: its name, its inputs, and whether viewers know that it was chosen.
     speaker: str | None = None
     replies: tuple[str, ...] = ()
     introduced: bool = False
@@ -63,26 +58,26 @@ class Checkpoint:
     progress: int = 0
     final_response: str | None = None
     agent_name: str = ""
-    ended: bool = False
+    ended: bool = False  # only the answer is left, unless `waiting` is set
     waiting: Waiting | None = None
-    asked: int = 0
+    asked: int = 0  # agents' questions, without inputs and handoffs
     reviews: int = 0
-    unanswered: bool = False
+    unanswered: bool = False  # the last question got no reply
 
 
-_CHECKPOINT: Final = TypeAdapter(Checkpoint)
+_ADAPTER: Final = TypeAdapter(TeamCheckpoint)
 
 
-def dump(checkpoint: Checkpoint) -> bytes:
+def dump(checkpoint: TeamCheckpoint) -> bytes:
     return orjson.dumps({"version": VERSION, "checkpoint": checkpoint})
 
 
-def load(saved: bytes) -> Checkpoint:
-    """Raises RunFailed `interrupted` for what `dump` of this version didn't write."""
+def load(saved: bytes) -> TeamCheckpoint:
+    """Read what `dump` wrote. Raises RunFailed `interrupted` for other bytes or another version."""
     try:
         values = orjson.loads(saved)
         if values["version"] != VERSION:
             raise ValueError("another version")
-        return _CHECKPOINT.validate_python(values["checkpoint"])
+        return _ADAPTER.validate_python(values["checkpoint"])
     except (ValueError, TypeError, LookupError) as problem:
-        raise RunFailed("interrupted", "The run was interrupted, and what was saved of it can't be read.") from problem
+        raise RunFailed("interrupted", "The run was interrupted, and its checkpoint can't be read.") from problem

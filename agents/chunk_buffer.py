@@ -1,7 +1,7 @@
 """Passes a run's events on to the sink: in order, and with the pieces of a model's text joined.
 
-Pieces come faster than anybody reads. The first of a text leaves at once; those that follow within MERGE_SECONDS
-leave together, and at the latest before the next event of the same agent.
+Pieces come faster than people read. The first of a text is sent at once; those that follow within MERGE_SECONDS are
+sent together, and always before the next event of the same agent.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ MERGE_SIZE = 4096
 
 @dataclass(slots=True)
 class _Text:
-    """A text that a model is writing: the pieces that have not left yet, and when they may."""
+    """A text that a model is writing: its pending pieces, and the loop time from which they may be sent."""
 
     agent_name: str
     message_id: str
@@ -28,7 +28,7 @@ class _Text:
 
 
 class ChunkBuffer:
-    """Puts what several tasks of one run say into one order. After `close` nothing passes any more."""
+    """Orders the events of a run's tasks. After `close` it passes nothing on."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -37,17 +37,17 @@ class ChunkBuffer:
         self._order = asyncio.Lock()
         self._texts: dict[str, _Text] = {}
         self._closed = False
-        self.problem: Exception | None = None  # what the sink raised: AutoGen would bury it under its own error
+        self.problem: Exception | None = None  # the sink's error, which AutoGen's own would hide
 
     async def emit(self, draft: Draft) -> None:
-        """Hands over an event, after what its agent has written before it."""
+        """Send an event after its agent's pending text."""
         async with self._order:
             for text in [text for text in self._texts.values() if text.agent_name == draft.agent_name]:
                 await self._release(text)
             await self._put(draft)
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
-        """Hands over a piece of the text called `message_id`; `end` must follow the last one."""
+        """Add a piece to the text `message_id`. Call `end` after the last one."""
         now = self._time()
         text = self._texts.get(message_id)
         if text is None:
@@ -60,13 +60,13 @@ class ChunkBuffer:
             text.timer = self._loop.call_at(text.free_at, self._due, text)
 
     async def end(self, message_id: str) -> None:
-        """Lets go of the rest of a text that has been written to its end."""
+        """Send the rest of a text."""
         if text := self._texts.get(message_id):
             await self._let_go(text)
             self._texts.pop(message_id, None)
 
     def close(self) -> None:
-        """From now on whoever still speaks is cancelled; what has not left is dropped."""
+        """Drop pending text. Tasks that write or emit afterwards are cancelled."""
         self._closed = True
         for text in self._texts.values():
             if text.timer is not None:
@@ -74,7 +74,7 @@ class ChunkBuffer:
         self._texts.clear()
 
     def _due(self, text: _Text) -> None:
-        # Born under the run's scope, which owns it: the timer keeps the context that it was set in.
+        # The run's scope owns the task: the timer keeps the context in which it was set.
         self._loop.create_task(self._let_go(text))
 
     async def _let_go(self, text: _Text) -> None:

@@ -1,4 +1,4 @@
-"""Puts an orchestrator together from plain arguments, for whoever holds the settings."""
+"""Makes an orchestrator from plain arguments."""
 
 import asyncio
 import importlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from askstream.agents import loading, models
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import Factory
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
 from askstream.server.events.errors import RunFailed
@@ -39,18 +39,18 @@ async def open_orchestrator(
     team: str | Callable[..., Any] | None = None,
     max_messages: int = 40,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """The orchestrator of a server, closed at the end of the block, when no run may be left.
+    """A server's orchestrator, closed at the end of the block. No run may be active then.
 
     `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
-    `team` is a factory or its `package.module:factory`; the bundled team answers without. `warm` imports AutoGen,
-    or the first run does; with a `team` it is imported at once, to look at it. Raises BadModelSettings, and RunFailed
-    `team_unavailable`, for settings that no run could succeed with.
+    `team` is a factory or its `package.module:factory`; the default is the bundled team. `warm` or the first run
+    imports AutoGen; with a `team` it is imported at once, to check the team. Raises BadModelSettings, or RunFailed
+    `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
-    source: TeamSource = Bundled(data, warehouse, max_messages) if team is None else await _own(team)
+    source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
         name, connect = model.name, models.connect
-        if isinstance(source, Own) and source.factory.client == "none":
+        if isinstance(source, CustomTeam) and source.factory.client == "none":
             name = f"chosen by {source.factory.spec}"
         elif model.kind == "offline":
             model, name = await _offline(model, stack)
@@ -59,12 +59,12 @@ async def open_orchestrator(
             model=name, client=lambda: connect(model), source=source, max_messages=max_messages
         )
         stack.push_async_callback(orchestrator.close)
-        if isinstance(source, Own):
+        if isinstance(source, CustomTeam):
             await orchestrator.try_team()
         yield orchestrator
 
 
-class Bundled:
+class BundledTeam:
     """The Business Insights team over a SQLite file."""
 
     def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
@@ -77,16 +77,16 @@ class Bundled:
         self._kit: Mapping[str, FunctionTool] = {}
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         from askstream.agents.insights import team as insights
 
-        return insights.CUSTOMS
+        return insights.PROFILE
 
     async def prepare(self) -> None:
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        """The database is made by another process while this one imports AutoGen: either needs a core for a second."""
+        """Make the database in another process while this one imports AutoGen: each needs a core for a second."""
         from askstream.agents.insights import warehouse
 
         try:
@@ -108,28 +108,28 @@ class Bundled:
         return insights.team(client, self._kit, max_messages=self._max_messages)
 
 
-class Own:
-    """Somebody's own team."""
+class CustomTeam:
+    """The teams of a factory that the operator names."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: LoadedFactory) -> None:
         self.factory = factory
-        self.customs = TeamProfile()
+        self.profile = TeamProfile()
 
     async def prepare(self) -> None:
-        """It has done what it does at import."""
+        """Do nothing: the factory's module is imported."""
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         return await self.factory.team(client)
 
 
-async def _own(team: str | Callable[..., Any]) -> Own:
+async def _custom_team(team: str | Callable[..., Any]) -> CustomTeam:
     if isinstance(team, str):
-        return Own(await asyncio.to_thread(loading.load, team))
-    return Own(loading.given(team))
+        return CustomTeam(await asyncio.to_thread(loading.load, team))
+    return CustomTeam(loading.from_callable(team))
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:
-    """Starts the offline analyst, and points the model client to it."""
+    """Start the offline analyst. Return settings that name it."""
     from askstream.agents.insights import offline
 
     endpoint = await stack.enter_async_context(offline.serve())
@@ -137,7 +137,7 @@ async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSe
 
 
 def _connect_offline(model: ModelSettings) -> "OpenAIClient | AzureClient":
-    """The analyst is imported with the client's libraries, in the same thread: no request waits for it in the loop."""
+    """Import the analyst in the thread that imports the client's libraries, so that it doesn't block the loop."""
     from askstream.agents.insights import offline
 
     offline.load()

@@ -1,8 +1,7 @@
-"""Failures of a run: a stable code, and a sentence that tells a person what to do.
+"""Failures of a run: a stable code, and a sentence that says what to do.
 
-A provider's own words never reach anybody: they may repeat a part of the key or of the question. Errors are told
-apart by the names of their classes, which is all that is left of them once AutoGen has passed them on, and which
-spares importing the OpenAI library to name them.
+A provider's own words are never shown, and logged at DEBUG only: they may repeat a part of the key or of the question.
+Errors are recognised by class name: AutoGen passes on nothing else, and the OpenAI library need not be imported.
 """
 
 import re
@@ -25,7 +24,7 @@ _UNAVAILABLE: tuple[FailureCode, str] = (
     "The model's provider failed. Ask again later, or look at its status page.",
 )
 
-# By class of the error, the most special first: an error is looked up along its class's ancestors.
+# By class of the error; an error is looked up by its class, then by the class's ancestors.
 _BY_CLASS: Mapping[str, tuple[FailureCode, str]] = {
     "AuthenticationError": (
         "model_auth",
@@ -62,7 +61,7 @@ _BY_CLASS: Mapping[str, tuple[FailureCode, str]] = {
     "InternalServerError": _UNAVAILABLE,
     "APIError": _UNAVAILABLE,
 }
-# What reading an answer raises when it isn't what the API promises: a broken chunk, a missing field.
+# Errors of reading an answer that doesn't keep to the API: a broken chunk, a missing field.
 _UNREADABLE = ("JSONDecodeError", "ValidationError", "UnicodeDecodeError", "TypeError", "AttributeError", "LookupError")
 
 # Errors whose class says less than the code that the provider put into its body.
@@ -100,13 +99,13 @@ def of_model(problem: Exception) -> RunFailed:
 
 
 def of_text(text: str) -> RunFailed:
-    """The same for an error of which AutoGen left only `Type: message` and a traceback: the type is all that counts."""
+    """The failure for an error that AutoGen passed on as the text `Type: message`; only the type counts."""
     found = _by_class([text.partition(":")[0].strip()])
     return RunFailed(*found) if found else of_team()
 
 
 def of_team() -> RunFailed:
-    """The failure for any error of the team's own."""
+    """The failure for an error in the team's own code."""
     return RunFailed("team_failed", _TEAM_FAILED)
 
 
@@ -116,9 +115,9 @@ _PASSED_ON = "\nTraceback:\n"
 
 
 def origin(problem: BaseException) -> str:
-    """The error's type, and the file and line that raised it, for the log. None of its words, which may be secret.
+    """The error's type, and the file and line that raised it, for the log. Its words may be secret and stay out.
 
-    Of an error that an agent raised AutoGen leaves `Type: message` and a traceback, as the text of a RuntimeError.
+    AutoGen turns an agent's error into a RuntimeError whose text is `Type: message` and a traceback.
     """
     head, passed_on, trace = str(problem).partition(_PASSED_ON)
     if passed_on and (frames := _FRAME.findall(trace)):

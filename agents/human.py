@@ -1,10 +1,10 @@
 """A team's questions to a person, and the replies that it gets. Pure.
 
-    turn -> wanted: does the run wait? -> Checkpoint with `waiting` -> Inquiry ... Reply -> replied -> next turn
+    turn -> after_turn -> TeamCheckpoint with `waiting` -> inquiry ... reply -> after_reply -> next turn
 
-Where nobody replies the run goes on: a question is answered with a request to assume, a report stands without
-approval. A team of one's own is told once that nobody answered; should it turn to a person again, it has ended with
-what it said last, since otherwise it might wait for ever for somebody who is gone.
+If nobody replies, the run continues: a question is answered with a request to assume, a report becomes final without
+approval. A custom team is notified once that nobody answered. If it asks a person again, it ends with its last
+message: otherwise it might wait for ever for somebody who is gone.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from askstream.agents import checkpoint
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Kind, Waiting
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting, WaitReason
 from askstream.agents.memory import USER
 from askstream.server.runs.orchestrator import Inquiry, Reply
 
-# A team that must ask a third time has been given a question that should be put anew.
+# If a team needs a third answer, the user should ask a clearer question.
 MOST_QUESTIONS = 2
 # Rounds of review; the report that the last of them asks for is final.
 MOST_REVIEWS = 3
 
-REVIEW = "REVIEW:"
+REVIEW_PREFIX = "REVIEW:"
 ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
 )
-NOBODY = "Nobody answered in time. Go on with a sensible assumption, and state it."
+NO_REPLY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
 _NO_REMARK = "it was sent back without a remark. Check it again, and correct what is wrong or unclear."
 _APPROVE = (
@@ -35,7 +35,7 @@ _APPROVE = (
 )
 
 _SENTENCE: Final[Mapping[str, Any]] = {"type": "string", "minLength": 1}
-_SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
+_SCHEMAS: Final[Mapping[WaitReason, Mapping[str, Any]]] = {
     "question": _SENTENCE,
     "input": _SENTENCE,
     "handoff": _SENTENCE,
@@ -52,8 +52,8 @@ _SCHEMAS: Final[Mapping[Kind, Mapping[str, Any]]] = {
 class TeamProfile:
     """Facts about a team beyond those that AutoGen has. The defaults fit any team.
 
-    `steps` gives what is reached, in percent, when the agent of that name has finished. `answerer` is by whom earlier
-    answers were said. `asks` takes an agent's name and its message, and gives the question to a person that is in it.
+    `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
+    answers. `asks` returns the question to a person that an agent's message holds, given its name and text, or None.
     """
 
     steps: Mapping[str, int] | None = None
@@ -61,7 +61,7 @@ class TeamProfile:
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
 
 
-def inquiry(at: Checkpoint) -> Inquiry:
+def inquiry(at: TeamCheckpoint) -> Inquiry:
     """The inquiry of a run that waits at `at`."""
     assert at.waiting is not None
     return Inquiry(
@@ -72,15 +72,15 @@ def inquiry(at: Checkpoint) -> Inquiry:
     )
 
 
-def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: bool) -> Checkpoint:
-    """`at`, the end of a turn, and what the run waits for there, if it does. `handed_over` says that the turn was
-    handed to somebody who isn't in the team, `review` that the answer needs approval."""
+def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> TeamCheckpoint:
+    """Return `at`, the end of a turn, with what the run waits for there, if anything. `handed_over`: the turn was
+    handed to a name that isn't in the team. `review`: the answer needs approval."""
     said = at.final_response or ""
     if at.ended and handed_over and not at.unanswered:
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
     if at.ended:
         return _reviewed(at) if review else at
-    prompt = customs.asks(at.agent_name, said)
+    prompt = profile.asks(at.agent_name, said)
     if prompt is None or at.asked > MOST_QUESTIONS:
         return at
     if at.asked == MOST_QUESTIONS:
@@ -88,34 +88,34 @@ def wanted(at: Checkpoint, customs: TeamProfile, *, handed_over: bool, review: b
     return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
 
 
-def interrupted(at: Checkpoint, waiting: Waiting, *, review: bool) -> Checkpoint:
-    """`at`, and that a person's stand-in waits for input in the turn that follows it."""
+def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
+    """Return `at` with a `UserProxyAgent`'s question from the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
     ended = replace(at, ended=True)
     return _reviewed(ended) if review else ended
 
 
-def replied(at: Checkpoint, reply: Reply) -> Checkpoint:
-    """The checkpoint from which a run goes on after `reply`."""
+def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
+    """The checkpoint from which a run continues after `reply`."""
     assert at.waiting is not None
     waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
-    text = str(reply.value) if reply.answered else NOBODY
+    text = str(reply.value) if reply.answered else NO_REPLY
     match waiting.kind:
         case "question":
             return replace(going_on, unheard=(_user(text),))
         case "input":
             return replace(going_on, speaker=waiting.agent_name, replies=(*at.replies, text))
         case "handoff":
-            return _again(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
+            return _restart(going_on, ExternalMessage(source=USER, text=text, target=waiting.agent_name))
         case "review" if not reply.answered:
             return replace(going_on, final_response=(at.final_response or "") + UNREVIEWED)
         case "review":
             remark = _remark(reply.value)
-            return going_on if remark is None else _again(going_on, _user(f"{REVIEW} {remark}"))
+            return going_on if remark is None else _restart(going_on, _user(f"{REVIEW_PREFIX} {remark}"))
 
 
-def _reviewed(at: Checkpoint) -> Checkpoint:
+def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:
     if at.reviews >= MOST_REVIEWS or at.final_response is None:
         return at
     waiting = Waiting(kind="review", agent_name=at.agent_name, prompt=_APPROVE)
@@ -123,7 +123,7 @@ def _reviewed(at: Checkpoint) -> Checkpoint:
 
 
 def _remark(value: object) -> str | None:
-    """Why a report is sent back, None if it is approved."""
+    """The reason to send a report back, None if it is approved."""
     match value:
         case {"approve": True}:
             return None
@@ -133,8 +133,8 @@ def _remark(value: object) -> str | None:
             return _NO_REMARK
 
 
-def _again(at: Checkpoint, said: ExternalMessage) -> Checkpoint:
-    """A team that had ended hears `said` and goes on, by AutoGen's own rule: its condition and its turns from zero."""
+def _restart(at: TeamCheckpoint, said: ExternalMessage) -> TeamCheckpoint:
+    """Continue an ended team with `said`. As in AutoGen, its condition and its turns start from zero."""
     return replace(at, ended=False, unheard=(*at.unheard, said), turns=0, skipped=at.skipped + sum(at.shown), shown=())
 
 

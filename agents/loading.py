@@ -1,4 +1,4 @@
-"""Teams of one's own: `package.module:factory` names a function that makes an AutoGen team, anew for each run."""
+"""Custom teams: `package.module:factory` names a function that makes a new AutoGen team for each run."""
 
 import inspect
 import logging
@@ -20,15 +20,15 @@ _CLIENT = "model_client"
 
 
 @dataclass(frozen=True, slots=True)
-class Factory:
-    """A team's factory, sync or async. `client` says how it takes the configured model client, if it does."""
+class LoadedFactory:
+    """A team's factory, sync or async. `client` says how it accepts the configured model client, if it does."""
 
     spec: str
     make: Callable[..., Any]
     client: Literal["keyword", "first", "none"]
 
     async def team(self, client: "ChatCompletionClient | None") -> "Team":
-        """A fresh team. Raises RunFailed `team_unavailable` if the factory fails or makes something else."""
+        """Make a fresh team. Raises RunFailed `team_unavailable` if the factory fails or returns anything else."""
         try:
             made = self._call(client)
             if inspect.isawaitable(made):
@@ -50,37 +50,37 @@ class Factory:
                 return self.make()
 
 
-def load(spec: str) -> Factory:
-    """The factory that `spec` names, looked for in the current folder too.
+def load(spec: str) -> LoadedFactory:
+    """Import the factory that `spec` names, from the current folder too. This runs the module's code.
 
-    Raises RunFailed `team_unavailable`, saying what was expected and what is there. Runs the module's code.
+    Raises RunFailed `team_unavailable`, with what was expected and what was found.
     """
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise _unavailable(spec, "it must read package.module:factory")
-    make = _found(spec)
+    make = _load_attribute(spec)
     if not callable(make):
         raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
-    return Factory(spec, make, _way_of_client(spec, make))
+    return LoadedFactory(spec, make, _client_parameter(spec, make))
 
 
-def given(make: Callable[..., Any]) -> Factory:
-    """A factory that is at hand. Raises RunFailed `team_unavailable` where it needs more than the model client."""
+def from_callable(make: Callable[..., Any]) -> LoadedFactory:
+    """Wrap a factory. Raises RunFailed `team_unavailable` if it needs more than the model client."""
     name = getattr(make, "__qualname__", type(make).__qualname__)
-    return Factory(name, make, _way_of_client(name, make))
+    return LoadedFactory(name, make, _client_parameter(name, make))
 
 
-def _found(spec: str) -> Any:
+def _load_attribute(spec: str) -> Any:
     try:
         return plugins.load(spec)
     except ValueError as problem:
         raise _unavailable(spec, str(problem)) from problem
 
 
-def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
+def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
     try:
         parameters = inspect.signature(make).parameters.values()
-    except ValueError:  # something built in, whose parameters nobody wrote down
+    except ValueError:  # a builtin without a signature
         return "none"
     if any(p.name == _CLIENT and p.kind is not p.POSITIONAL_ONLY for p in parameters):
         return "keyword"
@@ -94,13 +94,13 @@ def _way_of_client(spec: str, make: Callable[..., Any]) -> Literal["keyword", "f
 def _as_team(made: object, spec: str) -> "Team":
     from autogen_agentchat.base import ChatAgent, Team
 
-    from askstream.agents.autogen_internals import alone
+    from askstream.agents.autogen_internals import single_agent_team
 
     match made:
         case Team():
             return made
         case ChatAgent():
-            return alone(made)
+            return single_agent_team(made)
         case _:
             raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
 

@@ -3,34 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint
 from askstream.server.runs.orchestrator import Exchange, Task
 
-# Characters, about four to a token. Every call of every agent's model reads all of it again, some twenty times a run:
-# 12,000 are 3,000 tokens a call, less than the tools return. A question may have 4,000, so the last exchange always
-# fits whole, and mostly the last four.
-MEMORY = 12_000
-# Of one answer: its findings and figures come first, and the SQL behind them, which the team can write again, last.
-ANSWER = 3_000
-# How much of its end stays: there it says how the question was understood.
-END = 600
+# Characters, about four to a token. Every model call of a run, some twenty, reads all of it: 12,000 are 3,000 tokens a
+# call, less than the tools return. A question may have 4,000, so the last exchange always fits, and mostly the last
+# four.
+MEMORY_CHARACTERS = 12_000
+# The maximum for one answer. Its findings and figures come first; its SQL, which the team can write again, last.
+ANSWER_CHARACTERS = 3_000
+# The part of its end that stays: there it says how the question was understood.
+END_CHARACTERS = 600
 
 USER = "user"
 _SQL = "\n## SQL"
 _CUT = "\n\n[...]\n\n"
 
 
-def opening(task: Task, answerer: str) -> Checkpoint:
-    """The first checkpoint of a run: remembered messages, then the question, none of them heard yet."""
+def first_checkpoint(task: Task, answerer: str) -> TeamCheckpoint:
+    """The first checkpoint of a run: its first turn begins with the remembered messages, then the question."""
     earlier = remembered(task.history, answerer)
     question = ExternalMessage(source=USER, text=task.question)
-    return Checkpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
+    return TeamCheckpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 
 def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMessage, ...]:
-    """The latest exchanges, oldest first, as many as fit into MEMORY. Answers are said by `answerer`."""
+    """The latest exchanges that fit into MEMORY_CHARACTERS, oldest first. `answerer` is the source of the answers."""
     kept: list[Exchange] = []
-    left = MEMORY
+    left = MEMORY_CHARACTERS
     for exchange in reversed(history):
         short = replace(exchange, answer=_short(exchange.answer))
         left -= len(short.question) + len(short.answer)
@@ -48,12 +48,12 @@ def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMess
 
 
 def _short(answer: str) -> str:
-    """An answer of at most ANSWER characters. One that is longer loses its middle, from its SQL on where it has some;
-    whole paragraphs stay of its end, as many as fit into END."""
-    if len(answer) <= ANSWER:
+    """Cut an answer to ANSWER_CHARACTERS. A longer one loses its middle, from its SQL on if it has any. Whole
+    paragraphs of its end stay, as many as fit into END_CHARACTERS."""
+    if len(answer) <= ANSWER_CHARACTERS:
         return answer
-    tail = answer[-END:].partition("\n\n")[2]
-    head = answer[: ANSWER - len(_CUT) - len(tail)]
+    tail = answer[-END_CHARACTERS:].partition("\n\n")[2]
+    head = answer[: ANSWER_CHARACTERS - len(_CUT) - len(tail)]
     end = head.find(_SQL)
     if end < 0:
         end = head.rfind("\n")

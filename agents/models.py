@@ -1,4 +1,4 @@
-"""The model that answers, and its client. Importing this module is cheap; `connect` brings in the libraries."""
+"""The model and its client. Importing this module is cheap; `connect` imports the libraries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from askstream.server.events.errors import AskstreamError
 if TYPE_CHECKING:
     from askstream.agents.provider import AzureClient, OpenAIClient
 
-# Known to AutoGen, able to use tools, and open to every account without further checks.
+# AutoGen knows it, it can use tools, and every account may use it without further checks.
 DEFAULT_MODEL = "gpt-4.1-mini"
-# Most servers behind a base_url ask for no key, and the client library can't be built without one.
+# Most servers behind a base_url need no key, but the client library does.
 NO_KEY = "no-key"
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 Names: TypeAlias = Literal["field", "prefix", "none"]
 
-# Of a model that AutoGen doesn't know by name. A team without tools would be of no use, so that much is assumed.
+# Assumed of a model that AutoGen doesn't know by name. A team without tools would be useless.
 _UNKNOWN: Mapping[str, Any] = {
     "vision": False,
     "function_calling": True,
@@ -36,12 +36,12 @@ class BadModelSettings(AskstreamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The operator's settings of the model. With none of them the offline analyst answers.
+    """The operator's settings of the model. Without any, the offline analyst answers.
 
     `info` overrides what AutoGen knows or assumes about the model (`vision`, `function_calling`, `json_output`,
-    `family`, `structured_output`, `multiple_system_messages`). `names` says how the model is told who of the team
-    said what: in the API's `name` field, which some servers reject, as a prefix of the text, or not at all; None
-    takes the field for OpenAI and Azure and the prefix for others.
+    `family`, `structured_output`, `multiple_system_messages`). `names` says how a message names its speaker to the
+    model: in the API's `name` field, which some servers reject, as a prefix of the text, or not at all; None means
+    the field for OpenAI and Azure and the prefix for others.
     """
 
     model: str | None = None
@@ -53,9 +53,9 @@ class ModelSettings:
     azure_deployment: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
     names: Names | None = None
-    # A model that reasons may be silent for long; a run's own limit on silence (120 s) should come second.
+    # A reasoning model may be silent for long. Keep this below a run's own limit on silence (120 s).
     timeout_seconds: float = 100.0
-    # Of requests that the provider asks to repeat (429, 5xx) or that don't reach it, waiting as Retry-After says.
+    # For requests that the provider asks to repeat (429, 5xx) or that don't reach it; waits follow Retry-After.
     max_retries: int = 2
 
     @property
@@ -69,7 +69,7 @@ class ModelSettings:
         return self.model or self.azure_deployment or DEFAULT_MODEL
 
     def check(self) -> None:
-        """Raises BadModelSettings for what can be seen to be missing without making a client."""
+        """Raise BadModelSettings if Azure's settings are incomplete."""
         needed = {
             "AZURE_OPENAI_API_KEY": self.azure_api_key or self.api_key,
             "OPENAI_API_VERSION": self.azure_api_version,
@@ -81,7 +81,7 @@ class ModelSettings:
 
 
 def connect(settings: ModelSettings) -> "OpenAIClient | AzureClient":
-    """A client for what `settings` name. Raises BadModelSettings. Takes seconds the first time: call it in a thread."""
+    """Make a client for `settings`. Raises BadModelSettings. Takes seconds the first time: call it in a thread."""
     settings.check()
     try:
         return _azure(settings) if settings.kind == "azure" else _openai(settings)
@@ -98,7 +98,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
     arguments["api_key"] = settings.api_key or NO_KEY
     if settings.base_url:
         arguments["base_url"] = settings.base_url
-        if urlsplit(settings.base_url).hostname in _HERE:  # a proxy that the environment names doesn't lead there
+        if urlsplit(settings.base_url).hostname in _HERE:  # the environment's proxy can't reach it
             arguments["http_client"] = DefaultAsyncHttpxClient(trust_env=False)
     return _known(OpenAIClient, arguments, settings.info)
 
@@ -128,7 +128,7 @@ def _common(settings: ModelSettings, *, names: Names) -> dict[str, Any]:
 
 
 def _known(client: type[Any], arguments: dict[str, Any], info: Mapping[str, Any]) -> Any:
-    """A client whose model is known by name, or described by what is assumed of unknown ones, `info` on top."""
+    """A client with AutoGen's facts about the model, or those assumed of unknown models; `info` overrides both."""
     try:
         known = client(**arguments)
     except ValueError as problem:

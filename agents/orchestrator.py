@@ -1,6 +1,6 @@
 """Answers questions with AutoGen teams: an `Orchestrator`, many runs at once, a fresh team for each.
 
-Nothing here imports AutoGen before `warm`, which takes seconds: a server that starts answers at once.
+Don't import AutoGen here before `warm`: it takes seconds, and a starting server must respond at once.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
 
-    from askstream.agents.tap import Ledger
+    from askstream.agents.tap import ModelCalls
 
 log = logging.getLogger(__name__)
 
-_LEANED_ON = ("autogen-agentchat", "autogen-core", "autogen-ext")
+_PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
 class TeamSource(Protocol):
     """Makes teams."""
 
     @property
-    def customs(self) -> TeamProfile:
+    def profile(self) -> TeamProfile:
         """The profile of its teams. Call `prepare` first."""
         ...
 
     async def prepare(self) -> None:
-        """Does what must be done once before the first team. May take long, may be called again."""
+        """Do once what the first team needs. May take seconds; calling it again is allowed."""
         ...
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
@@ -51,20 +51,20 @@ class TeamSource(Protocol):
 
 
 class ClientSource(Protocol):
-    """Makes the one model client. Called in a thread; raises only AskstreamError."""
+    """Makes the one model client. It is called in a thread and raises only AskstreamError."""
 
     def __call__(self) -> "ChatCompletionClient": ...
 
 
 class AutoGenOrchestrator:
-    """An `Orchestrator`. `model` is the name that viewers are told; close it when no run is left."""
+    """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
     def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
         self._model = model
         self._connect = client
         self._source = source
         self._max_messages = max_messages
-        self._starts = StartGate()
+        self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
     @property
@@ -72,15 +72,17 @@ class AutoGenOrchestrator:
         return self._model
 
     async def warm(self) -> None:
-        """Does early what the first run would have to wait for. Runs that come meanwhile wait for the same."""
+        """Import AutoGen and make the model client before the first run. Runs that start meanwhile wait for it."""
         await self._client()
 
     async def try_team(self) -> None:
-        """Has a team made and throws it away. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import take_inputs
-        from askstream.agents.tap import Ledger, Tap
+        """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
+        from askstream.agents.autogen_internals import intercept_inputs
+        from askstream.agents.tap import ModelCalls, Tap
 
-        take_inputs(await self._source.team(Tap(await self._client(), ChunkBuffer(_NOBODY), Ledger())), _never)
+        intercept_inputs(
+            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
+        )
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -90,12 +92,12 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL
+        from askstream.agents.autogen_internals import VITAL_COROUTINES
 
-        return await Scope(VITAL).run(self._answer(task, sink, client))
+        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
 
     async def close(self) -> None:
-        """Lets go of the model client."""
+        """Close the model client."""
         warming = self._warming
         if warming is None:
             return
@@ -104,54 +106,54 @@ class AutoGenOrchestrator:
             await warming.result().close()
 
     async def _client(self) -> "ChatCompletionClient":
-        if self._warming is None or _failed(self._warming):  # the cause of the failure may have gone
+        if self._warming is None or _failed(self._warming):  # a failure may have been temporary
             self._warming = asyncio.get_running_loop().create_task(self._warmed())
-        return await asyncio.shield(self._warming)  # one waiter's cancel must not cancel it for the others
+        return await asyncio.shield(self._warming)  # one waiter's cancel must not reach the others
 
     async def _warmed(self) -> "ChatCompletionClient":
         await self._source.prepare()
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("askstream.agents.runner")  # and AutoGen with it, in this thread: the loop goes on
-        versions.warn({name: metadata.version(name) for name in _LEANED_ON})
+        importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
+        versions.warn({name: metadata.version(name) for name in _PACKAGES})
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
-        from askstream.agents.tap import Ledger, Tap
+        from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
-        outlet = ChunkBuffer(sink)
-        ledger = Ledger(start.usage if start else None)
+        buffer = ChunkBuffer(sink)
+        model_calls = ModelCalls(start.usage if start else None)
         try:
-            await self._starts.enter()
-            team = await self._source.team(Tap(client, outlet, ledger))
+            await self._start_gate.enter()
+            team = await self._source.team(Tap(client, buffer, model_calls))
             names = [agent.name for agent in members(team)]
-            customs = self._source.customs
-            progress = _progress(customs, names, start.progress if start else 0)
-            drive = TeamRunner(outlet, ledger, progress, customs, max_messages=self._max_messages)
-            return await drive.run(team, task, start, sink.checkpoint)
+            profile = self._source.profile
+            progress = _progress(profile, names, start.progress if start else 0)
+            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
+            return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:
-            raise _told(problem, outlet, ledger, task.run_id) from problem
+            raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
         finally:
-            outlet.close()
+            buffer.close()
 
 
-def _progress(customs: TeamProfile, members: Collection[str], now: int) -> Progress:
-    return SpeakerProgress(members, now=now) if customs.steps is None else Progress(customs.steps, now=now)
+def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
+    return SpeakerProgress(members, now=now) if profile.steps is None else Progress(profile.steps, now=now)
 
 
-def _told(problem: Exception, outlet: ChunkBuffer, ledger: "Ledger", run_id: str) -> Exception:
-    """The cause of an error that AutoGen raised, of which it keeps only the text: the sink's error, that of a failed
-    model call, or the team's own."""
-    if outlet.problem is not None:
-        return outlet.problem
+def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls", run_id: str) -> Exception:
+    """The cause of an error of which AutoGen kept only the text: the sink's error, that of a failed model call, or the
+    team's own."""
+    if buffer.problem is not None:
+        return buffer.problem
     head = str(problem).partition("\n")[0]
-    for cause in ledger.problems.values():
+    for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
             break
@@ -166,7 +168,7 @@ def _failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-class _Nobody:
+class _NullSink:
     """A sink for a team that never runs."""
 
     async def emit(self, draft: Draft) -> None: ...
@@ -174,8 +176,8 @@ class _Nobody:
     async def checkpoint(self, state: bytes) -> None: ...
 
 
-async def _never(_agent_name: str, _prompt: str) -> str:
+async def _never_asked(_agent_name: str, _prompt: str) -> str:
     raise AssertionError("a team that never runs asks for nothing")
 
 
-_NOBODY = _Nobody()
+_NULL_SINK = _NullSink()

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
-# A team that doesn't name its steps may always have more to do.
+# The maximum before the end for a team without named steps, which may always have more to do.
 MOST_OF_UNKNOWN = 90
 
 
 class Progress:
-    """`steps` gives what is reached when the agent of that name has finished; one that isn't in it adds nothing."""
+    """`steps` maps an agent's name to the percent reached when it has finished; other agents add nothing."""
 
     def __init__(self, steps: Mapping[str, int], *, now: int = 0) -> None:
         self._steps = steps

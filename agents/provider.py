@@ -1,8 +1,7 @@
-"""The real model clients, made to notice what AutoGen's let pass: an answer that broke off, and a refusal.
+"""AutoGen's model clients, with two more errors: for an answer that broke off, and for a refusal.
 
-A stream that ends cleanly but early is silent success to AutoGen, and a refusal an empty answer. Both can be told
-only from the chunks as they come, so `_create_stream_chunks`, which yields them, is watched here. It is AutoGen's
-own method and no promise of theirs: the tests of this file fail should an upgrade move it.
+AutoGen takes a stream that ends cleanly but early for a whole answer, and a refusal for an empty one. Only the chunks
+show the difference, so two private methods that yield chunks are overridden. Tests fail if an upgrade moves them.
 """
 
 import asyncio
@@ -24,8 +23,8 @@ from askstream.agents import failures
 from askstream.server.events.errors import RunFailed
 
 
-class _Watch:
-    """Follows the chunks of one answer, and says at its end whether it is whole."""
+class _StreamCheck:
+    """Checks, from the chunks of one answer, that it is whole."""
 
     def __init__(self) -> None:
         self._chunks = 0
@@ -36,14 +35,14 @@ class _Watch:
     def begun(self) -> bool:
         return self._chunks > 0
 
-    def see(self, chunk: ChatCompletionChunk) -> None:
+    def add(self, chunk: ChatCompletionChunk) -> None:
         self._chunks += 1
         for choice in chunk.choices[:1]:
             self._finish = choice.finish_reason or self._finish
             self._refused = self._refused or bool(choice.delta.refusal)
 
     def check(self) -> None:
-        """Raises RunFailed unless the answer came to its end."""
+        """Raise RunFailed unless the answer is whole. Call it after the last chunk."""
         if not self._chunks:
             raise RunFailed("model_bad_response", failures.NO_STREAM)
         if self._refused:
@@ -59,50 +58,52 @@ class _Watch:
                 return
 
 
-async def _watched(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
-    watch = _Watch()
+async def _checked(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
+    check = _StreamCheck()
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                watch.see(chunk)
+                check.add(chunk)
                 yield chunk
     except APITimeoutError:
         raise
     except APIConnectionError as problem:
-        if watch.begun:  # the connection died in the middle of the answer
+        if check.begun:  # the connection died in the middle of the answer
             raise failures.cut_short() from problem
         raise
-    watch.check()
+    check.check()
 
 
-def _chunk(said: object) -> ChatCompletionChunk:
-    """The chunk that a stream sent. Raises RunFailed for anything else.
+def _chunk(value: object) -> ChatCompletionChunk:
+    """Parse one item of a stream. Raises RunFailed if it is no JSON object.
 
-    The library's own way, `construct`, takes twenty times as long, and whatever it is given: it is for servers that say
-    something else than they should.
+    The library's own `construct` costs twenty times as much and accepts everything: it is only for servers that
+    deviate from the API.
     """
-    if not isinstance(said, dict):
+    if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
     try:
-        return ChatCompletionChunk.model_validate(said)
+        return ChatCompletionChunk.model_validate(value)
     except ValidationError:
-        return ChatCompletionChunk.construct(**cast("dict[str, Any]", said))
+        return ChatCompletionChunk.construct(**cast("dict[str, Any]", value))
 
 
-async def _opened(client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any]) -> AsyncStream[object]:
-    """The stream that answers a request, of JSON as it comes.
+async def _open_stream(
+    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any]
+) -> AsyncStream[object]:
+    """Send a request and return the answer's stream of JSON values.
 
-    The conversation and its tools go into the body as they are. Given as arguments, the library would look through
-    them key by key for what is called otherwise on the wire: for nothing, and at more cost than all the rest.
+    The conversation and its tools go into the body directly. As arguments, the library would search them for keys to
+    rename, of which there are none, at more cost than all the rest.
     """
-    body: dict[str, Any] = {**talk, **(options.get("extra_body") or {})}
+    body: dict[str, Any] = {**conversation, **(options.get("extra_body") or {})}
     arguments: dict[str, Any] = {**options, "messages": (), "extra_body": body}
     answer: Any = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
     return answer.parse(to=AsyncStream[object])
 
 
-async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
-    """The stream that `opening` opens. A cancel at the moment in which it opens closes it."""
+async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
+    """Return the stream of `opening`. A cancel just as it opens closes it."""
     try:
         return await opening
     except BaseException:
@@ -113,25 +114,25 @@ async def _awaited(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStrea
 
 
 async def _chunks(
-    client: AsyncOpenAI, talk: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
+    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
 ) -> AsyncGenerator[ChatCompletionChunk]:
-    """One answer's chunks. However it ends, its connection is let go at once.
+    """One answer's chunks. Its connection is released as soon as reading stops.
 
-    AutoGen's own leaves a stream that it stops reading to the garbage collector, which is how connections to a
-    provider leak; and it makes a task of each chunk.
+    AutoGen's own method leaves an unfinished stream to the garbage collector, so connections to the provider leak; and
+    it makes a task for each chunk.
     """
-    opening = asyncio.ensure_future(_opened(client, talk, options))
+    opening = asyncio.ensure_future(_open_stream(client, conversation, options))
     if token is not None:
         token.link_future(opening)
-    async with await _awaited(opening) as stream:
-        async for said in stream:
+    async with await _await_stream(opening) as stream:
+        async for value in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield _chunk(said)
+            yield _chunk(value)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
-    """Shared by both kinds of client: AutoGen's two ways to stream, for free text and for structured output."""
+    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients."""
 
     def _create_stream_chunks(
         self,
@@ -140,19 +141,19 @@ class _Streams(BaseOpenAIChatCompletionClient):
         create_args: dict[str, Any],
         cancellation_token: CancellationToken | None,
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        talk: dict[str, Any] = {"messages": oai_messages}
+        conversation: dict[str, Any] = {"messages": oai_messages}
         if tool_params:
-            talk["tools"] = tool_params
-        return _watched(_chunks(self._client, talk, create_args, cancellation_token))
+            conversation["tools"] = tool_params
+        return _checked(_chunks(self._client, conversation, create_args, cancellation_token))
 
     def _create_stream_chunks_beta_client(
         self, *args: Any, **options: Any
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        return _watched(super()._create_stream_chunks_beta_client(*args, **options))
+        return _checked(super()._create_stream_chunks_beta_client(*args, **options))
 
 
 class OpenAIClient(_Streams, OpenAIChatCompletionClient):
-    """For OpenAI, and for whoever speaks its API."""
+    """For OpenAI, and for servers with the same API."""
 
 
 class AzureClient(_Streams, AzureOpenAIChatCompletionClient):

@@ -1,8 +1,8 @@
-"""Drives a team through one run: turn by turn where its kind allows it, else in one go.
+"""Drives a team through one run: turn by turn if its kind allows it, else in one go.
 
-Turn by turn means one `run_stream` a turn, the team's state saved in between and its termination condition asked
-here: that is exactly resumable, while a state saved during a run is a race. At the same places a run stops to wait
-for a person: `TeamRunner.run` returns, and another one, with a fresh team, goes on from what was saved.
+Turn by turn means one `run_stream` a turn; in between the team's state is saved and its termination condition called
+here. Such a run can be resumed exactly, while a state saved during `run_stream` is a race. Between turns a run also
+stops to wait for a person: `TeamRunner.run` returns, and another one, with a fresh team, resumes from the checkpoint.
 """
 
 import asyncio
@@ -23,204 +23,212 @@ from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
 from askstream.agents import autogen_internals, checkpoint, human, memory
-from askstream.agents.checkpoint import Checkpoint, ExternalMessage, Waiting
+from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
-from askstream.agents.tap import Ledger
-from askstream.agents.translate import Message, Translator
+from askstream.agents.tap import ModelCalls
+from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
 log = logging.getLogger(__name__)
 
-_ASIDE = (SelectSpeakerEvent, SelectorEvent)
+_MANAGER_EVENTS = (SelectSpeakerEvent, SelectorEvent)
 
 Save = Callable[[bytes], Awaitable[None]]
 
 
 class TeamRunner:
-    """One run of one team from `start` to its end, or to where it waits for a person. The team must be fresh and is
-    used up afterwards; so are the tasks that it leaves behind, which are for the run's scope to end."""
+    """One run of one team from `start` to its end, or until it waits for a person. The team must be fresh and can't be
+    used again. The run's scope must end the tasks that it leaves behind."""
 
     def __init__(
-        self, outlet: ChunkBuffer, ledger: Ledger, progress: Progress, customs: TeamProfile, *, max_messages: int
+        self,
+        buffer: ChunkBuffer,
+        model_calls: ModelCalls,
+        progress: Progress,
+        profile: TeamProfile,
+        *,
+        max_messages: int,
     ) -> None:
-        self._outlet, self._ledger, self._progress, self._customs = outlet, ledger, progress, customs
-        self._translator = Translator(progress, ledger.message_id)
+        self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
+        self._translator = Translator(progress, model_calls.message_id)
         self._limit = max_messages
-        self._at = Checkpoint()
+        self._checkpoint = TeamCheckpoint()
         self._stepping = False
-        self._held: Draft | None = None
+        self._held_response: Draft | None = None
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
 
-    async def run(self, team: Team, task: Task, start: Checkpoint | None, save: Save) -> Answer | Inquiry:
-        """Raises RunFailed, or what AutoGen raises, which is anything."""
-        self._at = start or memory.opening(task, self._customs.answerer)
-        self._inputs = autogen_internals.take_inputs(team, self._ask)
+    async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
+        """Run the team. Raises RunFailed, or any error that AutoGen raises."""
+        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
+        self._inputs = autogen_internals.intercept_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
-            autogen_internals.announce_turns(agent, self._turn_begins)
-            autogen_internals.announce_ends(agent)
+            autogen_internals.report_turns(agent, self._turn_begins)
+            autogen_internals.report_tool_ends(agent)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
-            return await self._go(team, task, save)
+            return await self._run_by_turns(team, task, save)
         if task.attempt > 1 or start is not None:
             raise _interrupted("its kind of team can't be resumed")
         if task.review:
             raise RunFailed("team_unavailable", "This kind of team can't wait for a review. Ask without one.")
-        await self._turn(team, _messages(team, self._at.unheard))
+        await self._turn(team, _messages(team, self._checkpoint.unheard))
         return self._answer()
 
-    async def _go(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
+    async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
-        if self._at.waiting is not None:
+        if self._checkpoint.waiting is not None:
             if task.reply is None:
-                return human.inquiry(self._at)
-            self._at = human.replied(self._at, task.reply)
-        if self._at.ended:
+                return human.inquiry(self._checkpoint)
+            self._checkpoint = human.after_reply(self._checkpoint, task.reply)
+        if self._checkpoint.ended:
             return self._answer()
-        rule = autogen_internals.Termination.of(team)
-        await self._restore(team, rule)
-        while not self._at.ended:
-            await self._step(team, rule, review=task.review)
-            await self._release()
-            await save(checkpoint.dump(self._at))
-            if self._at.waiting is not None:
+        termination = autogen_internals.Termination.of(team)
+        await self._restore(team, termination)
+        while not self._checkpoint.ended:
+            await self._step(team, termination, review=task.review)
+            await self._emit_held()
+            await save(checkpoint.dump(self._checkpoint))
+            if self._checkpoint.waiting is not None:
                 return self._inquiry()
-            if not self._at.ended and self._at.messages >= self._limit:
-                raise self._too_long()
+            if not self._checkpoint.ended and self._checkpoint.messages >= self._limit:
+                raise self._limit_exceeded()
         return self._answer()
 
-    async def _restore(self, team: BaseGroupChat, rule: autogen_internals.Termination) -> None:
-        """Puts a fresh team, and what ends it, where the run has come to."""
-        at = self._at
+    async def _restore(self, team: BaseGroupChat, termination: autogen_internals.Termination) -> None:
+        """Bring a fresh team and its termination to the state of the checkpoint."""
+        at = self._checkpoint
         if at.state is None:
             raise _interrupted("its team's state couldn't be saved")
         self._replies = list(at.replies)
-        state = at.state if at.speaker is None else autogen_internals.choose(team, at.state, at.speaker)
+        state = at.state if at.speaker is None else autogen_internals.force_first_speaker(team, at.state, at.speaker)
         if not state:
             return
         try:
             await team.load_state(state)
             messages = autogen_internals.thread(team, state)
         except Exception as problem:
-            log.warning("the team doesn't take the state that it saved (%s)", type(problem).__name__)
+            log.warning("the team can't load the state that it saved (%s)", type(problem).__name__)
             raise _interrupted("its team has changed since") from problem
         for message in messages[at.remembered :]:
             if isinstance(message, BaseChatMessage):
                 self._progress.finished(message.source)
-        await rule.replay(messages[at.skipped :], at.shown)
+        await termination.replay(messages[at.skipped :], at.shown)
 
-    async def _step(self, team: BaseGroupChat, rule: autogen_internals.Termination, *, review: bool) -> None:
-        """Takes the run a turn further, or to where it waits for a person in the middle of it."""
-        before = self._at
+    async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
+        """Run one turn, or the part of it before it waits for a person."""
+        before = self._checkpoint
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
-        if heard and await rule.ends(heard):
-            self._at = human.wanted(replace(before, ended=True), self._customs, handed_over=False, review=review)
+        if heard and await termination.ends(heard):
+            self._checkpoint = human.after_turn(
+                replace(before, ended=True), self._profile, handed_over=False, review=review
+            )
             return
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
-            at = replace(before, usage=self._ledger.usage, introduced=self._at.introduced)
-            self._at = human.interrupted(at, self._asked.result(), review=review)
+            at = replace(before, usage=self._model_calls.usage, introduced=self._checkpoint.introduced)
+            self._checkpoint = human.during_turn(at, self._asked.result(), review=review)
             return
         result = turn.result()
         ended = (
             result.stop_reason != autogen_internals.ONE_TURN
-            or await rule.ends(_of_thread(result.messages))
-            or before.turns + 1 == rule.max_turns
+            or await termination.ends(_of_thread(result.messages))
+            or before.turns + 1 == termination.max_turns
         )
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
-        at = await self._reached(team, heard=len(heard), ended=ended, final=final)
-        self._at = human.wanted(at, self._customs, handed_over=handed_over, review=review)
+        at = await self._checkpoint_after(team, heard=len(heard), ended=ended, final=final)
+        self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
 
     async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
-        """Lets the team go on until it stops: with `words`, or from where it was if there are none."""
+        """Run the team until it stops: with `words`, or from its last turn if there are none."""
         result = TaskResult(messages=[])
         token = CancellationToken()
-        told = {message.id for message in words}  # MagenticOne says the question again, though it was told not to
+        sent_ids = {message.id for message in words}  # MagenticOne repeats the question despite the option below
         stream = team.run_stream(task=words or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
                 if isinstance(message, TaskResult):
                     result = message
-                elif message.id not in told:
-                    await self._hear(message)
+                elif message.id not in sent_ids:
+                    await self._handle(message)
         finally:
-            token.cancel()  # for a tool in a thread, which can't be cancelled but may look at it
+            token.cancel()  # a tool's thread can't be cancelled, but may check the token
         return result
 
-    async def _hear(self, message: Message) -> None:
-        if self._told_before(message):
+    async def _handle(self, message: TeamMessage) -> None:
+        if self._is_repeated(message):
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if message.models_usage and message.source not in self._ledger.callers:  # an agent with a client of its own
+        if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
             spent = message.models_usage
-            self._ledger.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
+            self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
         for draft in self._translator.drafts(message):
-            await self._tell(draft)
-        if self._at.messages > self._limit:
-            raise self._too_long()
+            await self._emit(draft)
+        if self._checkpoint.messages > self._limit:
+            raise self._limit_exceeded()
 
-    def _told_before(self, message: Message) -> bool:
-        """Whether it is of a turn that began before a person was asked, or is told as the asking itself."""
+    def _is_repeated(self, message: TeamMessage) -> bool:
+        """Whether viewers get `message` otherwise: as a choice emitted before the inquiry, or as the inquiry itself."""
         match message:
             case UserInputRequestedEvent():
                 return message.source in self._inputs
             case SelectSpeakerEvent():
-                before, self._at = self._at, replace(self._at, introduced=True)
+                before, self._checkpoint = self._checkpoint, replace(self._checkpoint, introduced=True)
                 return before.speaker is not None and before.introduced
             case _:
                 return False
 
     def _count(self, message: BaseChatMessage) -> None:
-        self._at = replace(self._at, messages=self._at.messages + 1)
-        if message.source not in self._inputs:  # a person's words are no answer to a person
-            self._at = replace(self._at, final_response=message.to_text(), agent_name=message.source)
+        self._checkpoint = replace(self._checkpoint, messages=self._checkpoint.messages + 1)
+        if message.source not in self._inputs:  # a person's text can't be the answer
+            self._checkpoint = replace(self._checkpoint, final_response=message.to_text(), agent_name=message.source)
 
-    async def _tell(self, draft: Draft) -> None:
-        await self._release()
+    async def _emit(self, draft: Draft) -> None:
+        await self._emit_held()
         match draft.body:
             case AgentChunk(delta=delta, message_id=message_id):
-                await self._outlet.write(draft.agent_name, message_id, delta)
+                await self._buffer.write(draft.agent_name, message_id, delta)
             case AgentResponse() if self._stepping:
-                self._held = draft
+                self._held_response = draft
             case _:
-                await self._outlet.emit(draft)
+                await self._buffer.emit(draft)
 
-    async def _release(self) -> None:
-        """Tells the response that was held back: the last of a turn goes out together with the turn's checkpoint.
+    async def _emit_held(self) -> None:
+        """Emit the held response: a turn's last one is emitted together with the turn's checkpoint.
 
-        Told before, a server that dies in between would do a turn again whose result viewers have seen.
+        If it were emitted earlier and the server died in between, a turn whose result viewers have seen would repeat.
         """
-        held, self._held = self._held, None
+        held, self._held_response = self._held_response, None
         if held is not None:
-            await self._outlet.emit(held)
+            await self._buffer.emit(held)
 
     async def _turn_begins(self, agent_name: str, description: str) -> None:
-        if agent_name != self._at.speaker:
-            await self._outlet.emit(self._translator.turn(agent_name, description))
+        if agent_name != self._checkpoint.speaker:
+            await self._buffer.emit(self._translator.turn(agent_name, description))
 
     async def _ask(self, agent_name: str, prompt: str) -> str:
-        """The person's answer to `prompt`. Never returns if there is none yet: the run stops here."""
+        """Return the person's answer to `prompt`. Without one it never returns: the run stops here."""
         if self._replies:
             return self._replies.pop(0)
         if not self._asked.done():
             self._asked.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
         return await asyncio.get_running_loop().create_future()
 
-    async def _reached(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> Checkpoint:
-        """The checkpoint after a turn that began with `heard` messages. After a `final` one nothing is left to
-        do but to answer: nobody will ask for the team's state, the largest of the run."""
+    async def _checkpoint_after(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
+        """The checkpoint after a turn that began with `heard` messages. A `final` one has no team state, the largest of
+        the run: only the answer is left."""
         at = replace(
-            self._at,
-            turns=self._at.turns + 1,
-            usage=self._ledger.usage,
+            self._checkpoint,
+            turns=self._checkpoint.turns + 1,
+            usage=self._model_calls.usage,
             progress=self._progress.now,
             ended=ended,
             unheard=(),
@@ -235,30 +243,30 @@ class TeamRunner:
             said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - heard
             whole = replace(at, state=state, shown=(*at.shown, *((heard,) if heard else ()), said))
             checkpoint.dump(whole)
-        except Exception as problem:  # noqa: BLE001 - a member's own code, which may do anything
-            log.warning("the team's state can't be saved (%s): this run would not survive a restart", type(problem))
+        except Exception as problem:  # noqa: BLE001 - a member's own code may raise anything
+            log.warning("the team's state can't be saved (%s): this run can't be resumed after a crash", type(problem))
             return replace(at, state=None)
         return whole
 
     def _inquiry(self) -> Inquiry:
-        if self._at.state is None:
+        if self._checkpoint.state is None:
             raise RunFailed("team_unavailable", "The team can't wait for a person: its state can't be saved.")
-        return human.inquiry(self._at)
+        return human.inquiry(self._checkpoint)
 
     def _answer(self) -> Answer:
-        if self._at.final_response is None:
-            raise RunFailed("team_failed", "The team came to an end without an answer. Put the question another way.")
+        if self._checkpoint.final_response is None:
+            raise RunFailed("team_failed", "The team ended without an answer. Put the question another way.")
         return Answer(
-            final_response=self._at.final_response,
-            total_messages=self._at.messages,
-            usage=self._ledger.usage,
-            agent_name=self._at.agent_name,
+            final_response=self._checkpoint.final_response,
+            total_messages=self._checkpoint.messages,
+            usage=self._model_calls.usage,
+            agent_name=self._checkpoint.agent_name,
         )
 
-    def _too_long(self) -> RunFailed:
+    def _limit_exceeded(self) -> RunFailed:
         return RunFailed(
             "message_limit",
-            f"The team didn't come to an end within {self._limit} messages. Ask for less, or raise the limit.",
+            f"The team didn't end within {self._limit} messages. Ask for less, or raise the limit.",
         )
 
 
@@ -276,16 +284,16 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
     return TextMessage(source=said.source, content=said.text)
 
 
-def _handed_to(messages: Sequence[Message]) -> str | None:
-    """To whom the turn was handed at last, None if it wasn't."""
+def _handed_to(messages: Sequence[TeamMessage]) -> str | None:
+    """The target if the last message is a handoff, else None."""
     last = next((message for message in reversed(messages) if isinstance(message, BaseChatMessage)), None)
     return last.target if isinstance(last, HandoffMessage) else None
 
 
-def _of_thread(messages: Sequence[Message]) -> list[Message]:
-    """The messages that count as the conversation; the manager's own, on the next speaker, don't."""
+def _of_thread(messages: Sequence[TeamMessage]) -> list[TeamMessage]:
+    """The messages of the conversation, without the manager's own on the next speaker and without tool ends."""
     return [
         message
         for message in messages
-        if not isinstance(message, _ASIDE) and not autogen_internals.tells_one_end(message)
+        if not isinstance(message, _MANAGER_EVENTS) and not autogen_internals.is_tool_end(message)
     ]

@@ -1,9 +1,9 @@
-"""Everything that a run starts belongs to it, so that cancelling it ends it, whatever is going on inside.
+"""A scope owns every task that a run starts, so that cancelling the run ends all of them.
 
-Cancelling AutoGen's own way doesn't: a token cancelled during a tool call leaves the team waiting for ever, and
-closing `run_stream` waits until the rest of the run has been paid for. So a run's work happens under a context
-variable, and the loop's task factory files each task that is born under it with the run's scope. To end a run is
-then to cancel its tasks, nested teams and tools included, without knowing anything about who made them.
+AutoGen's own ways to cancel don't: a token cancelled during a tool call leaves the team waiting for ever, and
+closing `run_stream` waits until the rest of the run has been paid for. So a context variable names the run's scope,
+and the loop's task factory adds each task that is created under it. Ending a run cancels these tasks, including those
+of nested teams and tools.
 """
 
 import asyncio
@@ -19,60 +19,60 @@ from askstream.server.events.errors import RunFailed
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_current: ContextVar["Scope | None"] = ContextVar("scope", default=None)
+_current: ContextVar["TaskScope | None"] = ContextVar("scope", default=None)
 
-# A task may ignore being cancelled, and may need a moment to clean up: it is asked again every ROUND_SECONDS until
-# PATIENCE_SECONDS are over. A run must have ended 5 s after its cancel, so there is a margin.
-ROUND_SECONDS = 0.25
-PATIENCE_SECONDS = 3.0
+# A task may ignore its cancel, or clean up for a while: it is cancelled again every RECANCEL_SECONDS, for
+# CANCEL_SECONDS in all. A run must have ended 5 s after its cancel, so there is a margin.
+RECANCEL_SECONDS = 0.25
+CANCEL_SECONDS = 3.0
 _ANYIO = "TaskHandle._run_coro"
 
 
-class Scope:
-    """The tasks of one run. `vital` names coroutines whose death nobody inside notices: it ends the run."""
+class TaskScope:
+    """The tasks of one run. `vital` names coroutines on which others wait for ever if they die: that ends the run."""
 
     def __init__(self, vital: frozenset[str] = frozenset()) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._vital = vital
         self._ended = False
-        self._stuck = asyncio.get_running_loop().create_future()
+        self._vital_task_died = asyncio.get_running_loop().create_future()
 
     @property
     def tasks(self) -> int:
-        """How many tasks of the run are alive."""
+        """The number of tasks that have not ended."""
         return len(self._tasks)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does `work` and ends everything that it has started, also when this call is cancelled.
+        """Await `work`, then end all tasks that it has started, also if this call is cancelled.
 
-        When it returns or raises, no task of the run is left, except one that went on ignoring its cancel for
-        PATIENCE_SECONDS; that one can start nothing any more.
+        After it returns or raises, no task of the run is left, except one that ignores its cancel for CANCEL_SECONDS;
+        that one can't start tasks any more.
         """
         loop = asyncio.get_running_loop()
-        file_tasks(loop)
+        install_task_factory(loop)
         context = copy_context()
         context.run(_current.set, self)
         driver = loop.create_task(work, context=context)
         try:
-            await asyncio.wait((driver, self._stuck), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((driver, self._vital_task_died), return_when=asyncio.FIRST_COMPLETED)
             if driver.done() and not driver.cancelled():
                 return driver.result()
             raise RunFailed("team_failed", "A part of the team stopped in the middle of its work; ask again.")
         finally:
             await self._end()
 
-    def file(self, task: asyncio.Task[Any]) -> None:
-        """Takes `task` in. Once the scope has ended a new task is cancelled before its first step."""
+    def add(self, task: asyncio.Task[Any]) -> None:
+        """Own `task`. After the scope has ended, a new task is cancelled before its first step."""
         self._tasks.add(task)
-        task.add_done_callback(self._leave)
-        # An async generator's `aclose`, which the loop turns into a task when one is collected, may always run.
+        task.add_done_callback(self._on_task_done)
+        # Never cancel an async generator's `aclose`, which the loop runs as a task when it collects one.
         if self._ended and isinstance(task.get_coro(), CoroutineType):
             _stop(task)
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if _died(task) and not self._ended and _name(task) in self._vital and not self._stuck.done():
-            self._stuck.set_result(None)
+        if _died(task) and not self._ended and _name(task) in self._vital and not self._vital_task_died.done():
+            self._vital_task_died.set_result(None)
 
     async def _end(self) -> None:
         self._ended = True
@@ -83,31 +83,31 @@ class Scope:
         while not ending.done():
             try:
                 await asyncio.shield(ending)
-            except asyncio.CancelledError as second:  # asked to hurry: the tasks are being ended as fast as can be
+            except asyncio.CancelledError as second:  # a second cancel can't make it faster
                 again = second
         if again is not None:
             raise again
 
     async def _cancel_all(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_SECONDS
+        deadline = loop.time() + CANCEL_SECONDS
         while self._tasks and loop.time() < deadline:
             for task in self._tasks:
                 _stop(task)
-            await asyncio.wait(self._tasks, timeout=ROUND_SECONDS)
+            await asyncio.wait(self._tasks, timeout=RECANCEL_SECONDS)
         if self._tasks:
             names = sorted(_name(task) for task in self._tasks)
-            log.warning("%d tasks of a run ignore that they were cancelled: %s", len(names), ", ".join(names))
+            log.warning("%d tasks of a run ignore their cancellation: %s", len(names), ", ".join(names))
 
 
-def file_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Makes `loop` file each new task with the scope that it is born under. A factory that is there goes on working."""
+def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
+    """Make `loop` add each new task to the scope that it is created under. An earlier task factory stays in use."""
     present = loop.get_task_factory()
-    if not isinstance(present, _Filing):
-        loop.set_task_factory(_Filing(present))
+    if not isinstance(present, _ScopeTaskFactory):
+        loop.set_task_factory(_ScopeTaskFactory(present))
 
 
-class _Filing:
+class _ScopeTaskFactory:
     def __init__(self, inner: Any) -> None:
         self._make = inner or _plain_task
 
@@ -119,7 +119,7 @@ class _Filing:
         task = self._make(loop, coro, **options)
         scope = _current.get() if context is None else context.get(_current)
         if scope is not None:
-            scope.file(task)
+            scope.add(task)
         return task
 
 
@@ -128,8 +128,8 @@ def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> a
 
 
 def _stop(task: asyncio.Task[Any]) -> None:
-    """Cancels `task`, which takes no further step. One of anyio's that has not begun may take its first one, which
-    awaits the coroutine that it wraps: Python would complain about one that was never awaited."""
+    """Cancel `task`. One of anyio's that has not begun is cancelled after its first step, which awaits the coroutine
+    that it wraps: otherwise Python warns that it was never awaited."""
     coro = task.get_coro()
     if isinstance(coro, CoroutineType) and coro.__qualname__ == _ANYIO and getcoroutinestate(coro) == CORO_CREATED:
         task.get_loop().call_soon(task.cancel)
@@ -138,7 +138,7 @@ def _stop(task: asyncio.Task[Any]) -> None:
 
 
 def _died(task: asyncio.Task[Any]) -> bool:
-    """Whether it was cancelled or failed. Asking for the exception keeps asyncio from logging it with a traceback."""
+    """Whether it was cancelled or failed. Reading the exception keeps asyncio from logging it with a traceback."""
     return task.cancelled() or task.exception() is not None
 
 

@@ -1,8 +1,8 @@
-"""A model client between a team and the real one: what the model writes goes straight to the run's viewers.
+"""A model client between a team and the real one: it sends the model's text directly to the run's viewers.
 
-To stream through a team costs AutoGen 190 to 390 µs an event, for queues, tasks and several JSON dumps. So the tap
-takes the pieces as they come, and hands the team whole messages only. It is also where the run's usage is counted,
-and where a model's error is still itself: further up AutoGen turns it into text.
+Streaming through a team costs AutoGen 190 to 390 µs an event, for queues, tasks and several JSON dumps. So the tap
+sends on the pieces, and gives the team whole messages only. It also counts the run's usage, and records a model's
+errors before AutoGen turns them into text.
 """
 
 import json
@@ -32,19 +32,19 @@ from askstream.server.events import Usage
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """The agent whose turn it is. `takes_whole` says that it can do without the pieces of a text."""
+    """The agent whose turn it is. `takes_whole`: it doesn't need the pieces of a text."""
 
     name: str
     takes_whole: bool
 
 
-# Set at the beginning of each turn, in the task that the turn runs in. None for calls of nobody's turn, such as a
-# selector's choice of the next speaker: they are not said by an agent and reach no viewer.
+# Set at the beginning of each turn, in the turn's task. None for calls outside of turns, such as a selector's choice of
+# the next speaker: no agent writes their text, and no viewer gets it.
 speaking: ContextVar[Speaker | None] = ContextVar("speaking", default=None)
 
 
-class Ledger:
-    """Records a run's model calls: their usage, their agents, and errors that no later call has made good."""
+class ModelCalls:
+    """Records a run's model calls: their usage, their agents, and each agent's error if its last call failed."""
 
     def __init__(self, spent: Usage | None = None) -> None:
         self.usage = spent or Usage()
@@ -64,13 +64,13 @@ class Ledger:
         self.problems[speaker.name if speaker else ""] = problem
 
     def message_id(self, agent_name: str, text: str) -> str | None:
-        """The id under which the pieces of `text` went out, None if the agent's last text was another one."""
+        """The id of the chunks that were sent of `text`, None if the agent's last text was another one."""
         message_id, written = self._texts.get(agent_name, (None, None))
         return message_id if written == text else None
 
 
 class Options(TypedDict, total=False):
-    """The options of a model call beside its messages, by AutoGen's names. The client has the defaults."""
+    """The options of a model call, by AutoGen's names. The client has the defaults."""
 
     tools: Sequence[Tool | ToolSchema]
     tool_choice: Tool | Literal["auto", "required", "none"]
@@ -80,10 +80,10 @@ class Options(TypedDict, total=False):
 
 
 class Tap(ChatCompletionClient):
-    """One for each run, around the client that all runs share. Closing it closes nothing."""
+    """A model client for one run, around the client that all runs share. Closing it has no effect."""
 
-    def __init__(self, client: ChatCompletionClient, outlet: ChunkBuffer, ledger: Ledger) -> None:
-        self._client, self._outlet, self._ledger = client, outlet, ledger
+    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, model_calls: ModelCalls) -> None:
+        self._client, self._buffer, self._model_calls = client, buffer, model_calls
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         return await self._listen(self._client.create_stream(messages, **options))
@@ -96,31 +96,31 @@ class Tap(ChatCompletionClient):
         if speaker is None or speaker.takes_whole:
             yield await self._listen(stream)
             return
-        # An agent of another kind may live on the pieces: it gets them, and its own events carry them on.
+        # A custom agent may need the pieces. It gets them, and its own events have them.
         try:
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        self._ledger.answered(speaker, "", _sound(piece))
+                        self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
                     yield piece
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
 
     async def _listen(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
-        """Sends the pieces on as they come, and returns the whole."""
+        """Send the pieces to viewers as they come, and return the whole."""
         speaker = speaking.get()
-        text = _Text(self._outlet, speaker.name) if speaker else None
+        text = _Text(self._buffer, speaker.name) if speaker else None
         whole: CreateResult | None = None
         try:
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        whole = _sound(piece)
+                        whole = _with_valid_arguments(piece)
                     elif text is not None:
                         await text.add(piece)
         except Exception as problem:
-            self._ledger.failed(speaker, problem)
+            self._model_calls.failed(speaker, problem)
             raise
         finally:
             if text is not None:
@@ -128,15 +128,15 @@ class Tap(ChatCompletionClient):
         if whole is None:
             raise failures.cut_short()
         if text is not None and text.thought and isinstance(whole.content, str):
-            whole.thought = text.thought  # AutoGen strips letters of "<think>" off both ends of it
-        self._ledger.answered(speaker, text.message_id if text else "", whole)
+            whole.thought = text.thought  # AutoGen's strips letters of "<think>" off both ends
+        self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
 
     async def close(self) -> None:
-        """The client belongs to the server, which closes it at its end."""
+        """Do nothing: the server owns the client and closes it."""
 
     def actual_usage(self) -> RequestUsage:
-        return RequestUsage(self._ledger.usage.prompt_tokens, self._ledger.usage.completion_tokens)
+        return RequestUsage(self._model_calls.usage.prompt_tokens, self._model_calls.usage.completion_tokens)
 
     def total_usage(self) -> RequestUsage:
         return self.actual_usage()
@@ -157,10 +157,10 @@ class Tap(ChatCompletionClient):
 
 
 class _Text:
-    """The text of one model call. Its thoughts before the answer are a text of their own, with their own id."""
+    """The text of one model call. Its thoughts before the answer are another text, with their own id."""
 
-    def __init__(self, outlet: ChunkBuffer, agent_name: str) -> None:
-        self._outlet, self._agent_name = outlet, agent_name
+    def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
+        self._buffer, self._agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
         self._thought_id = str(uuid.uuid4())
         self._thoughts: list[str] = []
@@ -173,7 +173,7 @@ class _Text:
     async def add(self, piece: str) -> None:
         match self._place:
             case "text":
-                await self._outlet.write(self._agent_name, self.message_id, piece)
+                await self._buffer.write(self._agent_name, self.message_id, piece)
             case "start":
                 self._place = "thought" if piece.startswith(_THINK) else "text"
                 await self.add(piece.removeprefix(_THINK))
@@ -181,27 +181,27 @@ class _Text:
                 head, done, tail = piece.partition(_THOUGHT)
                 if head:
                     self._thoughts.append(head)
-                    await self._outlet.write(self._agent_name, self._thought_id, head)
+                    await self._buffer.write(self._agent_name, self._thought_id, head)
                 if done:
                     self._place = "text"
-                    await self._outlet.end(self._thought_id)
+                    await self._buffer.end(self._thought_id)
                 if tail:
                     await self.add(tail)
 
     async def end(self) -> None:
-        await self._outlet.end(self._thought_id)
-        await self._outlet.end(self.message_id)
+        await self._buffer.end(self._thought_id)
+        await self._buffer.end(self.message_id)
 
 
-# How AutoGen's clients mark a reasoning model's thoughts among the pieces of a stream.
+# AutoGen's clients mark a reasoning model's thoughts with these among the pieces of a stream.
 _THINK, _THOUGHT = "<think>", "</think>"
 
 
-def _sound(result: CreateResult) -> CreateResult:
-    """`result`, its tool calls' arguments made to be a JSON object or not JSON at all.
+def _with_valid_arguments(result: CreateResult) -> CreateResult:
+    """Make the arguments of the result's tool calls a JSON object, or no JSON at all.
 
-    Some servers send nothing for a tool without parameters. Anything else that is JSON but no object hangs the
-    whole team in a handoff; what isn't JSON comes back to the model as the tool's error, and it can try again.
+    Some servers send nothing for a tool without parameters. Other JSON that is no object hangs the whole team in a
+    handoff; arguments that aren't JSON return to the model as the tool's error, and it can try again.
     """
     for call in result.content if isinstance(result.content, list) else []:
         call.arguments = _object_or_error(call)

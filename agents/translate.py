@@ -1,6 +1,6 @@
 """Translates AutoGen's messages and events into drafts: one table, with a row for each type.
 
-A type that isn't in the table, a custom one say, is treated as its nearest ancestor that is.
+A type that isn't in the table, such as a custom one, is translated as its nearest ancestor that is.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,11 +33,11 @@ from autogen_agentchat.messages import (
 from askstream.agents.progress import Progress
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
-Message: TypeAlias = BaseAgentEvent | BaseChatMessage
+TeamMessage: TypeAlias = BaseAgentEvent | BaseChatMessage
 MessageIds: TypeAlias = Callable[[str, str], str | None]
-"""From an agent's name and a text of its to the id under which its pieces went out, None if none did."""
+"""From an agent's name and text to the id of the chunks that were sent of it, or None."""
 
-# What an agent that writes and runs code does has no name and no id in AutoGen; one at a time, so one key is enough.
+# AutoGen has no name and no id for the code that an agent runs. An agent runs one piece at a time: one key is enough.
 _CODE = "execute_code"
 
 
@@ -52,7 +52,7 @@ class _Call:
 
 
 class Translator:
-    """Follows one run; agents may speak in any order and at once. Time is that of the messages themselves."""
+    """Translates one run; agents may speak in any order and at once. Times are those of the messages."""
 
     def __init__(self, progress: Progress, message_id: MessageIds = lambda _name, _text: None) -> None:
         self._progress, self._message_id = progress, message_id
@@ -60,16 +60,16 @@ class Translator:
         self._usage: dict[str, Usage] = {}
         self._pieces: dict[str, str] = {}
 
-    def drafts(self, message: Message) -> list[Draft]:
-        """The drafts that `message` makes, in order; none for what says nothing to a viewer."""
+    def drafts(self, message: TeamMessage) -> list[Draft]:
+        """The drafts for `message`, in order; empty if it has nothing for viewers."""
         self._count(message)
-        return list(_rule(type(message))(self, message))
+        return list(_translation(type(message))(self, message))
 
     def turn(self, agent_name: str, description: str) -> Draft:
         """The draft for the beginning of an agent's turn, which AutoGen has no message for."""
         return self._thinking(agent_name, description or "Takes its turn.")
 
-    def _count(self, message: Message) -> None:
+    def _count(self, message: TeamMessage) -> None:
         if spent := message.models_usage:
             usage = Usage(spent.prompt_tokens, spent.completion_tokens)
             self._usage[message.source] = self._usage.get(message.source, Usage()) + usage
@@ -116,12 +116,12 @@ class Translator:
 
     def called(self, message: ToolCallExecutionEvent) -> Iterable[Draft]:
         for result in message.content:
-            # A call may be told to have ended by itself before the whole round is: the first time counts.
+            # A call's end may be reported alone and again with its round: only the first is emitted.
             if begun := self._calls.pop((message.source, result.call_id), None):
                 yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
 
     def codes(self, message: CodeGenerationEvent) -> Iterable[Draft]:
-        if not message.code_blocks:  # the agent says how it will correct itself; the code follows
+        if not message.code_blocks:  # the agent explains its correction; the code follows
             yield self._thinking(message.source, message.content)
             return
         blocks: Json = [{"language": block.language, "code": block.code} for block in message.code_blocks]
@@ -144,7 +144,7 @@ class Translator:
         )
         return Draft(agent_name, f"Calls {call.tool_name}.", body)
 
-    def _ends(self, message: Message, call: _Call, result: Json, *, failed: bool) -> Draft:
+    def _ends(self, message: TeamMessage, call: _Call, result: Json, *, failed: bool) -> Draft:
         took = (message.created_at - call.began).total_seconds()
         body = ToolExecution(
             tool_name=call.tool_name,
@@ -158,8 +158,8 @@ class Translator:
         return Draft(message.source, f"{call.tool_name} {'failed' if failed else 'has finished'}.", body)
 
 
-# The table. What stands for a whole family comes last, and catches what its own line doesn't name.
-RULES: Mapping[type[Message], Callable[[Translator, Any], Iterable[Draft]]] = {
+# The table. The base classes come last; they translate the types without a row.
+TRANSLATIONS: Mapping[type[TeamMessage], Callable[[Translator, Any], Iterable[Draft]]] = {
     TextMessage: Translator.said,
     MultiModalMessage: Translator.said,
     StructuredMessage: Translator.said,
@@ -181,8 +181,8 @@ RULES: Mapping[type[Message], Callable[[Translator, Any], Iterable[Draft]]] = {
 }
 
 
-def _rule(kind: type[Message]) -> Callable[[Translator, Any], Iterable[Draft]]:
-    return next(RULES[ancestor] for ancestor in kind.__mro__ if ancestor in RULES)
+def _translation(kind: type[TeamMessage]) -> Callable[[Translator, Any], Iterable[Draft]]:
+    return next(TRANSLATIONS[ancestor] for ancestor in kind.__mro__ if ancestor in TRANSLATIONS)
 
 
 def _parsed(text: str) -> Json:

@@ -1,1 +1,1 @@
-"""What the server costs, measured on this machine beside what others cost: `python3 dev.py bench`."""
+"""Measures the cost of the server on this machine beside that of others: `python3 dev.py bench`."""

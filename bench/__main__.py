@@ -4,15 +4,14 @@ The default takes about five minutes, --full about thirty, on a machine with not
 """
 
 import argparse
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from bench import build, goals, machine, report
-from bench.build import Unmeasurable
 from bench.report import Results, Section, Table
-from bench.sections import journal, stalled, start, teams, viewers, waits, where
+from bench.sections import journal, start, teams, viewers, waits
 from bench.servers import OTHER, Checkout
 from bench.suite import Scope, say
 
@@ -22,47 +21,35 @@ SECTIONS: Mapping[str, Callable[[Scope], Iterator[Table]]] = {
     "waiting": viewers.waiting,
     "journal": journal.journal,
     "replay": journal.replay,
-    "stalled": stalled.stalled,
+    "stalled": viewers.stalled,
     "teams": teams.teams,
     "start": start.start,
     "waits": waits.waits,
-    "where": where.where,
 }
 # Measured only with --full, or when they are named.
-EXTRAS = ("waits", "where")
-
-log = logging.getLogger(__name__)
+EXTRAS = ("waits",)
 
 
 def main() -> int:
     options = _options()
-    if not machine.in_own_network():
-        _prepare()
-    problem = machine.enter_own_network()  # starts this program again
-    machine.raise_descriptor_limit()
-    if problem:
-        say(problem)
+    # What needs the network is made while there is one.
+    for make in (build.install, partial(build.program, "viewers"), partial(build.program, "floor")):
+        say(build.attempt(make))
+    say(machine.prepare())
     other = Checkout(OTHER, options.server.absolute()) if options.server else None
-    names = options.section or [name for name in SECTIONS if options.full or name not in EXTRAS]
-    found = _all(names, Scope(options.full, other), options)
+    found = _all(Scope(options.full, other), options)
     print(f"\n{report.text(found, goals.standing(found.rows))}")
     return 1 if any(section.failure for section in found.sections.values()) else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument("section", nargs="*", help=f"what to measure: {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--full", action="store_true", help="more viewers and runs, and longer")
-    parser.add_argument(
-        "--write",
-        action="store_true",
-        help="put the figures into bench/RESULTS.md; sections that are not measured keep theirs",
-    )
-    parser.add_argument(
-        "--server",
-        type=Path,
-        metavar="CHECKOUT",
-        help="measure the server of this folder as well, such as that of an earlier commit with its own .venv",
+    add = parser.add_argument
+    add("section", nargs="*", help=f"what to measure: {', '.join(SECTIONS)}; all by default")
+    add("--full", action="store_true", help="more viewers and runs, and longer")
+    add("--write", action="store_true", help="put the figures into bench/RESULTS.md; other sections keep theirs")
+    add(
+        "--server", type=Path, metavar="CHECKOUT", help="measure the server of this folder, with its own .venv, as well"
     )
     options = parser.parse_args()
     if unknown := [name for name in options.section if name not in SECTIONS]:
@@ -70,23 +57,14 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _prepare() -> None:
-    """Make what needs the network while there is one."""
-    for make in (build.install, lambda: build.program("viewers"), lambda: build.program("floor")):
-        try:
-            make()
-        except Unmeasurable as problem:
-            say(str(problem))
-
-
-def _all(names: list[str], scope: Scope, options: argparse.Namespace) -> Results:
+def _all(scope: Scope, options: argparse.Namespace) -> Results:
     """Write after each section, so that a run that is stopped loses nothing."""
     here = machine.description()
     kept = report.load() if options.section and options.write else Results(here)
     found = kept if kept.machine == here else Results(here)
-    for name in names:
+    for name in options.section or [name for name in SECTIONS if options.full or name not in EXTRAS]:
         found.sections[name] = measured(name, SECTIONS[name], scope)
-        found = found.ordered(list(SECTIONS))
+        found.sections = {name: found.sections[name] for name in SECTIONS if name in found.sections}
         if options.write:
             report.write(found, goals.standing(found.rows))
     return found
@@ -94,16 +72,13 @@ def _all(names: list[str], scope: Scope, options: argparse.Namespace) -> Results
 
 def measured(name: str, section: Callable[[Scope], Iterator[Table]], scope: Scope) -> Section:
     """The tables of a section, up to a failure; then the reason of the failure."""
-    result = Section()
-    began = time.monotonic()
-    try:
+    result, began = Section(), time.monotonic()
+
+    def add_tables() -> None:
         for table in section(scope):
             result.tables.append(table)
-    except Unmeasurable as problem:
-        result.failure = str(problem)
-    except Exception as problem:
-        log.exception("section %s", name)
-        result.failure = f"{type(problem).__name__}: {problem}"
+
+    result.failure = build.attempt(add_tables)
     say(f"{name}: {time.monotonic() - began:.0f} s{', failed: ' if result.failure else ''}{result.failure}")
     return result
 

@@ -1,28 +1,41 @@
 """Make what the benchmark needs beside the project's own packages, on first use, inside the virtual environment."""
 
 import hashlib
+import logging
 import shutil
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
 # A new virtual environment begins without it.
 FOLDER = Path(sys.prefix) / "bench"
-PACKAGES = FOLDER / "packages"
-REQUIREMENTS = HERE / "requirements.txt"
+
+log = logging.getLogger(__name__)
 
 
 class Unmeasurable(Exception):
     """There is no figure; the message says why. The other measurements go on."""
 
 
-@cache
+def attempt(do: Callable[[], object]) -> str:
+    """Do it. Returns why it failed, if it did; what nobody expected is logged, too."""
+    try:
+        do()
+    except Unmeasurable as problem:
+        return str(problem)
+    except Exception as problem:
+        log.exception("unexpected")
+        return f"{type(problem).__name__}: {problem}"
+    return ""
+
+
 def program(name: str) -> Path:
     """The C program of that name, compiled. Raises Unmeasurable."""
     source = HERE / f"{name}.c"
-    made = FOLDER / f"{name}-{_digest(source)}"
+    made = _made_from(source)
     if made.exists():
         return made
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -36,25 +49,21 @@ def program(name: str) -> Path:
 
 
 def install() -> None:
-    """Install the peers that aren't packages of the project into PACKAGES, by their hashes. Raises Unmeasurable."""
-    if has_packages():
+    """Install the peers that aren't packages of the project, by their hashes. Raises Unmeasurable."""
+    if packages().exists():
         return
-    shutil.rmtree(PACKAGES, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--target", str(PACKAGES), "--requirement", str(REQUIREMENTS)]
+    command += ["--require-hashes", "--target", str(packages()), "--requirement", str(REQUIREMENTS)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
+        shutil.rmtree(packages(), ignore_errors=True)
         raise Unmeasurable(f"the packages of bench/{REQUIREMENTS.name} can't be installed, so they are left out")
-    _stamp().touch()
 
 
-def has_packages() -> bool:
-    return _stamp().exists()
+def packages() -> Path:
+    """The folder of the installed peers. It exists when they are there."""
+    return _made_from(REQUIREMENTS)
 
 
-def _stamp() -> Path:
-    """This file exists when the folder is complete, and is what REQUIREMENTS names now."""
-    return PACKAGES / f"{_digest(REQUIREMENTS)}.installed"
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def _made_from(source: Path) -> Path:
+    """Another version of the source makes another one."""
+    return FOLDER / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"

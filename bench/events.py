@@ -1,10 +1,13 @@
-"""What every server under test publishes: the same events, when the generator allows them."""
+"""The events that every server under test publishes when the generator allows them."""
 
 import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 AGENT = "PlanningAgent"
 # With it an event is about 300 bytes long, envelope included.
@@ -38,7 +41,7 @@ def envelope(number: int) -> dict[str, Any]:
 
 
 class Allowance:
-    """How many events each run may publish. The generator raises it over its control connection.
+    """The number of events that each run may publish. The generator raises it over its control connection.
 
     A run belongs to one of PARTS parts. "upto 0000007.03" allows 7 events to all runs, and 8 to parts 0, 1 and 2.
     """
@@ -52,15 +55,21 @@ class Allowance:
         """Read bytes of the control connection, cut anywhere. What is no limit is ignored."""
         text = self._rest + data
         self._rest = text[-_LIMIT_BYTES + 1 :]
-        for found in _LIMIT.finditer(text):
-            self._raise(int(found[1]), int(found[2]))
+        for limit, first_parts in _LIMIT.findall(text):
+            for part, raised in enumerate(self._raised):
+                allowed = int(limit) + (part < int(first_parts))
+                if allowed > self._limits[part]:
+                    self._limits[part] = allowed
+                    raised.set()
 
-    def _raise(self, limit: int, first_parts: int) -> None:
-        for part, raised in enumerate(self._raised):
-            allowed = limit + (part < first_parts)
-            if allowed > self._limits[part]:
-                self._limits[part] = allowed
-                raised.set()
+    async def control(self, request: Request) -> Response:
+        """Serve the control connection: a request whose body goes on for as long as the generator measures."""
+        try:
+            async for part in request.stream():
+                self.feed(part)
+        except ClientDisconnect:
+            pass
+        return Response(status_code=204)
 
     async def numbers(self, part: int = 0) -> AsyncGenerator[int]:
         """The numbers from 0 on as they are allowed, each in its own turn of the event loop, as agents speak."""

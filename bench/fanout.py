@@ -1,14 +1,21 @@
-"""One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs."""
+"""One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs.
 
+viewers.c is the generator. It opens the viewers, runs one measurement after another, and says what the viewers saw.
+"""
+
+import json
+import os
+import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any
 
-from bench import machine
+from bench import build, machine
 from bench.build import Unmeasurable
 from bench.events import PARTS
-from bench.generator import Seen, Viewers, watching
 from bench.servers import Running, Server, Watching, running
 
 # Deliveries of the first of the runs that only find out how fast a server is.
@@ -21,12 +28,87 @@ LATE_MS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One run, as all viewers together saw it: every event, once, in order. Times of a paced run in ms; else 0.
+
+    `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
+    most by which it let an event go later than the pace. Late viewers read `replay_mb_s`.
+    """
+
+    delivered: int
+    seconds: float
+    busy: float
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    late_ms: float = 0.0
+    replay_mb_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Viewers:
+    """`first` is the number of the next event, `connect_seconds` the time in which all viewers connected.
+
+    `rush` and `pace` raise Unmeasurable where viewers did not see all events, or saw one twice.
+    """
+
+    process: subprocess.Popen[str]
+    first: int
+    connect_seconds: float
+
+    def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
+        """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
+        return self._run(events, window, 0, 1, stalled, 0)
+
+    def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: int = 0) -> Seen:
+        """`rate` events a second. The generator polls without sleeping, so that it is never late.
+
+        Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
+        """
+        return self._run(events, 0, rate, parts, 0, late_pause_ms)
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise Unmeasurable("the generator ended; its reason is on standard error")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _run(self, events: int, *options: float) -> Seen:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, so its answer is missing, too
+            print(events, *options, file=self.process.stdin, flush=True)
+        seen = self.answer()
+        self.first += events
+        faults = {name: seen[name] for name in ("lost", "gaps", "repeats", "closed") if seen[name]}
+        if faults:
+            raise Unmeasurable(f"of {seen['delivered'] + seen['lost']:,} deliveries: {faults}")
+        return Seen(**{field.name: seen[field.name] for field in fields(Seen) if field.name in seen})
+
+
+@contextmanager
+def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
+    """`count` attached viewers of a running server. `first` is the number of its next event."""
+    command = [build.program("viewers"), server.port, count, first, how.control]
+    command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
+    process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, {machine.cores()[1]})
+    try:
+        viewers = Viewers(process, first, 0.0)
+        viewers.connect_seconds = viewers.answer()["connect_s"]
+        yield viewers
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How many seconds each kind of measurement lasts; 0 leaves it out.
+    """Seconds of each kind of measurement; 0 leaves it out.
 
     `seconds` is for as fast as the viewers read, `single_seconds` for one event in flight, `paced_seconds` for a
     steady `rate` of events a second in each run. Rate 0 is one at which even a slow server keeps up. A measurement is
-    done `rushes` times, and up to `patience` times as often while other programs disturb it.
+    repeated until other programs disturbed `rushes` of them little, at most `patience` times as often.
     """
 
     seconds: float = 0
@@ -38,92 +120,93 @@ class Plan:
     patience: int = 1
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Outcome:
-    """CPU in seconds of the server for a million deliveries, or for all connections (`connect_cpu`); times in ms;
-    memory in KB for each viewer.
+    """`rush`, `single` and `paced` are the server's CPU in seconds for a million deliveries, `p50` and `p99` are in ms.
+    All viewers `connect` in so many seconds, at `connect CPU`. A viewer has so many KB of `memory`. `idle` is in
+    percent of a core.
 
     `noise` is the share of the cores' time that other programs used in the worst of the runs that count. `failure`
     says why the rest is missing. `limit` names what else than the server has determined a figure.
     """
 
-    cpu: float = 0
-    single_cpu: float = 0
-    paced_cpu: float = 0
-    p50: float = 0
-    p99: float = 0
-    memory_kb: float = 0
-    connect_seconds: float = 0
-    connect_cpu: float = 0
-    idle_share: float = 0
+    figures: dict[str, float] = field(default_factory=dict[str, float])
     noise: float = 0
     failure: str = ""
     limit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run: what was seen, and what the server spent on it."""
-
-    seen: Seen
-    cpu_seconds: float
-    noise: float
-
-    @property
-    def cpu_per_million(self) -> float:
-        return self.cpu_seconds / max(1, self.seen.delivered) * 1e6
-
-
 def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """`count` viewers, spread over `runs` runs that all publish the same numbers."""
+    """`count` viewers, spread over `runs` runs that all publish the same numbers. A failure is an outcome, too."""
     outcome = Outcome()
-    try:
-        with running(server) as process:
-            _measure(process, count, runs, plan, outcome)
-    except Unmeasurable as problem:
-        outcome.failure = str(problem)
+    outcome.failure = build.attempt(partial(_measure, server, count, runs, plan, outcome))
     return outcome
 
 
-def _measure(process: Running, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
-    how = process.server.prepare(process.port, runs)
-    first = warm_up(process, how, runs)
-    machine.settle(process.pid)
-    before, cpu = machine.memory_kb(process.pid), machine.cpu_seconds(process.pid)
-    with watching(process, how, count, first=first) as viewers:
+def _measure(server: Server, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    found = outcome.figures
+    with warm(server, runs) as (process, how, first):
+        before, cpu = machine.memory_kb(process.pid), machine.cpu_seconds(process.pid)
+        with watching(process, how, count, first=first) as viewers:
+            machine.settle(process.pid)
+            found["connect CPU"] = machine.cpu_seconds(process.pid) - cpu
+            found["memory"] = max(0.0, machine.memory_kb(process.pid) - before) / count
+            found["connect"] = viewers.connect_seconds
+            if plan.idle_seconds:
+                cpu = machine.cpu_seconds(process.pid)
+                time.sleep(plan.idle_seconds)
+                found["idle"] = (machine.cpu_seconds(process.pid) - cpu) / plan.idle_seconds * 100
+            _drive(process, viewers, count, runs, plan, outcome)
+
+
+def _drive(process: Running, viewers: Viewers, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
+    best = partial(_best, process, viewers, plan, outcome)
+    if plan.seconds:
+        best("rush", partial(viewers.rush, events_of(viewers.rush, count, plan.seconds)))
+    if plan.single_seconds:
+        single = partial(viewers.rush, window=1)
+        best("single", partial(single, events_of(single, count, plan.single_seconds)))
+    if plan.paced_seconds:
+        rate = plan.rate or paced_rate(count)
+        events = max(10, round(plan.paced_seconds * rate))
+        seen = best("paced", partial(viewers.pace, events, rate=rate, parts=min(runs, PARTS)))
+        outcome.figures |= {"p50": seen.p50_ms, "p99": seen.p99_ms}
+
+
+def _best(
+    process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, figure: str, run: Callable[[], Seen]
+) -> Seen:
+    """Keep the CPU of the run that was disturbed least. Returns what its viewers saw."""
+
+    def measure() -> tuple[float, Seen]:
+        cpu = machine.cpu_seconds(process.pid)
+        seen = run()
+        return machine.cpu_seconds(process.pid) - cpu, seen
+
+    most = plan.rushes * plan.patience
+    (cpu, seen), noise = machine.least_disturbed(
+        measure, process.pid, viewers.process.pid, enough=plan.rushes, most=most
+    )
+    outcome.figures[figure] = cpu / max(1, seen.delivered) * 1e6
+    outcome.noise = max(outcome.noise, noise)
+    if seen.late_ms > LATE_MS:
+        outcome.limit = f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
+    elif seen.busy > SATURATED and not seen.p50_ms:  # a generator that paces polls, and is always busy
+        outcome.limit = "sent as much as the generator can read"
+    return seen
+
+
+@contextmanager
+def warm(server: Server, runs: int) -> Generator[tuple[Running, Watching, int]]:
+    """A server at rest, how it is watched, and the number of its next event. It has loaded all that events need."""
+    with running(server) as process:
+        how = server.prepare(process.port, runs)
         machine.settle(process.pid)
-        outcome.connect_cpu = machine.cpu_seconds(process.pid) - cpu
-        outcome.memory_kb = max(0.0, machine.memory_kb(process.pid) - before) / count
-        outcome.connect_seconds = viewers.connect_seconds
-        outcome.idle_share = _idle_share(process, plan.idle_seconds)
-        best = partial(_best, process, viewers, plan, outcome)
-        if plan.seconds:
-            events = events_of(viewers.rush, count, plan.seconds)
-            outcome.cpu = best(lambda: viewers.rush(events)).cpu_per_million
-        if plan.single_seconds:
-            single = events_of(partial(viewers.rush, window=1), count, plan.single_seconds)
-            outcome.single_cpu = best(lambda: viewers.rush(single, window=1)).cpu_per_million
-        if plan.paced_seconds:
-            rate = plan.rate or paced_rate(count)
-            paced = max(10, round(plan.paced_seconds * rate))
-            found = best(lambda: viewers.pace(paced, rate=rate, parts=min(runs, PARTS)))
-            outcome.paced_cpu, outcome.p50, outcome.p99 = found.cpu_per_million, found.seen.p50_ms, found.seen.p99_ms
-
-
-def warm_up(process: Running, how: Watching, runs: int) -> int:
-    """Keep what is loaded or made at the first event out of the others' cost. Returns the number of the next event."""
-    machine.settle(process.pid)
-    with watching(process, how, max(2, runs)) as viewers:
-        machine.settle(process.pid)  # a server may greet a viewer before it sends it events
-        viewers.rush(max(10, 200 // runs), window=8)
-        return viewers.first
-
-
-def _idle_share(process: Running, seconds: float) -> float:
-    """The share of a core that the server uses while nothing happens but heartbeats."""
-    cpu = machine.cpu_seconds(process.pid)
-    time.sleep(seconds)
-    return (machine.cpu_seconds(process.pid) - cpu) / seconds if seconds else 0
+        with watching(process, how, max(2, runs)) as viewers:
+            machine.settle(process.pid)  # a server may greet a viewer before it sends it events
+            viewers.rush(max(10, 200 // runs), window=8)
+        machine.settle(process.pid)
+        yield process, how, viewers.first
 
 
 def paced_rate(count: int) -> float:
@@ -132,37 +215,9 @@ def paced_rate(count: int) -> float:
 
 
 def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
-    """How many events last about so many seconds. Found by ever longer rushes: a server that joins events shows late
-    how fast it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
+    """The number of events that last about so many seconds. Found by ever longer rushes: a server that joins events
+    shows late how fast it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
     events = max(FEWEST_EVENTS, TRIAL_DELIVERIES // count)
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
         events *= 4
     return round(min(MOST_EVENTS, max(FEWEST_EVENTS, events * seconds / max(seen.seconds, 1e-6))))
-
-
-def _best(process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, run: Callable[[], Seen]) -> Measured:
-    """The cheapest of the runs that were not disturbed, or the one that was disturbed least."""
-    done: list[Measured] = []
-    most = plan.rushes * plan.patience
-    while len(done) < plan.rushes or (len(done) < most and min(m.noise for m in done) > machine.QUIET):
-        done.append(_measured(process, viewers, run))
-    quiet = [m for m in done if m.noise <= machine.QUIET] or [min(done, key=lambda m: m.noise)]
-    best = min(quiet, key=lambda m: m.cpu_per_million)
-    outcome.noise = max(outcome.noise, best.noise)
-    outcome.limit = outcome.limit or _limit(best.seen)
-    return best
-
-
-def _limit(seen: Seen) -> str:
-    if seen.late_ms > LATE_MS:
-        return f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
-    is_paced = seen.p50_ms > 0  # by a generator that polls, and is always busy
-    return "sent as much as the generator can read" if seen.busy > SATURATED and not is_paced else ""
-
-
-def _measured(process: Running, viewers: Viewers, run: Callable[[], Seen]) -> Measured:
-    pids = process.pid, viewers.pid
-    load, cpu = machine.load(*pids), machine.cpu_seconds(process.pid)
-    seen = run()
-    spent = machine.cpu_seconds(process.pid) - cpu
-    return Measured(seen, spent, machine.load(*pids).others_since(load))

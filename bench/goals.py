@@ -1,4 +1,4 @@
-"""What the server shall cost, as ratios to peers of the same run, and how the measured figures stand to it.
+"""The goals for the server's cost, as ratios to peers of the same run, beside the measured figures.
 
 An absolute figure belongs to a machine. It is a goal only where it doesn't depend on the machine's speed: for bytes,
 for shares, and for losses.
@@ -43,7 +43,7 @@ class Goal:
     def is_met(self, value: float) -> bool:
         return value >= self.limit if self.at_least else value <= self.limit
 
-    def told(self, value: float) -> str:
+    def shown(self, value: float) -> str:
         return ratio(value) if self.peer else f"{value:,.3g} {self.unit}".strip()
 
 
@@ -98,9 +98,9 @@ def standing(rows: Iterable[Row]) -> str:
 
 def _line(goal: Goal, rows: Sequence[Row]) -> str:
     found = [(row.of, value) for row in rows if row.goal == goal.key if (value := goal.measured(row)) is not None]
-    limit = f"{'≥' if goal.at_least else '≤'} {goal.told(goal.limit)} {goal.peer}".strip()
+    limit = f"{'≥' if goal.at_least else '≤'} {goal.shown(goal.limit)} {goal.peer}".strip()
     if not found:
         return f"| {goal.what} | {limit} | not measured | |"
-    told = "; ".join(f"{of} {goal.told(value)}".strip() for of, value in found)
+    values = "; ".join(f"{of} {goal.shown(value)}".strip() for of, value in found)
     met = [goal.is_met(value) for _, value in found]
-    return f"| {goal.what} | {limit} | {told} | {'yes' if all(met) else '**in part**' if any(met) else '**no**'} |"
+    return f"| {goal.what} | {limit} | {values} | {'yes' if all(met) else '**in part**' if any(met) else '**no**'} |"

@@ -8,7 +8,7 @@ Servers of other checkouts load the file of their own checkout: keep the two pat
 from collections.abc import Sequence
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -48,26 +48,15 @@ class Transport:
     def __init__(self, context: TransportContext) -> None:
         self._context = context
         self._allowance = Allowance()
-        context.runs.stand_in(SPEAKER, Source(self._allowance))
+        context.runs.add_orchestrator(SPEAKER, Source(self._allowance))
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
-            Route(RUNS_PATH, self.start, methods=["POST"]),
-            Route(CONTROL_PATH, self.control, methods=["POST"]),
-        ]
+        paths = {RUNS_PATH: self.start, CONTROL_PATH: self._allowance.control}
+        return [Route(path, endpoint, methods=["POST"]) for path, endpoint in paths.items()]
 
     async def start(self, request: Request) -> Response:
         """Start `count` runs of `events` events each. Returns their ids."""
         count, events = int(request.query_params["count"]), request.query_params["events"]
         questions = [Question(text=f"{events} {run % PARTS}", principal="anonymous") for run in range(count)]
-        started = [await self._context.runs.start(question, by=SPEAKER) for question in questions]
+        started = [await self._context.runs.start(question, orchestrator=SPEAKER) for question in questions]
         return Response(orjson.dumps([record.run_id for record, _ in started]))
-
-    async def control(self, request: Request) -> Response:
-        """A request whose body goes on for as long as the generator measures."""
-        try:
-            async for part in request.stream():
-                self._allowance.feed(part)
-        except ClientDisconnect:
-            pass
-        return Response(status_code=204)

@@ -1,6 +1,6 @@
 """Figures as tables, section by section: kept as JSON, and put into RESULTS.md with the goals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -56,15 +56,12 @@ class Results:
     def rows(self) -> Iterable[Row]:
         return (row for section in self.sections.values() for table in section.tables for row in table.rows)
 
-    def ordered(self, names: Sequence[str]) -> "Results":
-        return Results(self.machine, {name: self.sections[name] for name in names if name in self.sections})
-
 
 _RESULTS = TypeAdapter(Results)
 
 
 def load(path: Path = KEPT) -> Results:
-    """What has been kept; without a file nothing, of no machine."""
+    """The kept results; without a file none, of no machine."""
     return _RESULTS.validate_json(path.read_bytes()) if path.exists() else Results("nothing")
 
 
@@ -94,19 +91,18 @@ def markdown(table: Table) -> str:
     better = f"; {table.better} is better" if table.better else ""
     lines = [f"### {table.title}", "", f"{table.unit}{better}.", ""]
     lines += ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {row.case} | {' | '.join(_cells(row, columns, table))} |" for row in table.rows]
+    lines += [
+        f"| {row.case} | {' | '.join(_cell(row, name, columns[0], table) for name in columns)} |" for row in table.rows
+    ]
     if table.notes:
         lines += ["", *(f"- {note}" for note in dict.fromkeys(table.notes))]
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row, columns: Sequence[str], table: Table) -> Iterable[str]:
-    ours = row.figures.get(columns[0])
-    for name in columns:
-        value = row.figures.get(name)
-        text = "" if value is None else f"{value:,.{row.digits}f}"
-        has_ratio = table.better and name != columns[0] and ours is not None and value is not None and value > 0
-        yield f"{text} ({ratio(ours / value)})" if has_ratio and ours is not None and value else text
+def _cell(row: Row, name: str, ours: str, table: Table) -> str:
+    value, own = row.figures.get(name), row.figures.get(ours)
+    times = f" ({ratio(own / value)})" if table.better and name != ours and own is not None and value else ""
+    return "" if value is None else f"{value:,.{row.digits}f}{times}"
 
 
 def ratio(times: float) -> str:

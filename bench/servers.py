@@ -3,16 +3,15 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 from bench import build, machine
@@ -20,6 +19,9 @@ from bench.build import Unmeasurable
 from bench.ours import CONTROL_PATH, RUNS_PATH
 
 Transport: TypeAlias = Literal["sse", "websocket"]
+Command: TypeAlias = Callable[[int, Path], list[str]]
+"""For a port and a folder."""
+Journal: TypeAlias = Literal["sqlite", "memory"]
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
@@ -28,35 +30,30 @@ ENDLESS = 9_000_000
 # The caller's shell may hold these; no measured server may see them. With PYTHONDONTWRITEBYTECODE every start would
 # compile all modules anew, which an installed server never does.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL", "PYTHONDONTWRITEBYTECODE")
+# Between two looks whether a server is up: short beside a start, and cheap for a server that starts.
+LOOK_SECONDS = 0.01
+_CHUNKED = "Transfer-Encoding: chunked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """What the generator sends: viewer i sends `requests[i % n]`, and on a WebSocket `greetings[i % n]` after it.
-
-    `late` is the request of a viewer that comes later and reads a run of `late_events` events that has ended.
-    """
+    """The generator's requests, as viewers.c describes them."""
 
     requests: list[str]
     greetings: list[str] = field(default_factory=list[str])
     control: str
-    control_port: int
     late: str = ""
     late_events: int = 0
 
 
-def _unwatched(_port: int, _runs: int) -> Watching:
-    raise Unmeasurable("this server has no viewers of the generator")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One way to serve over one transport. `prepare` is called when it listens, with its port and a number of runs."""
+    """One way to serve over one transport. `prepare` gets the port and a number of runs, once it listens."""
 
     name: str
-    command: Callable[[int, Path], list[str]]
+    command: Command
+    prepare: Callable[[int, int], Watching] = lambda port, runs: Watching(requests=[], control="")
     transport: Transport = "sse"
-    prepare: Callable[[int, int], Watching] = _unwatched
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     root: Path = ROOT
 
@@ -66,6 +63,7 @@ class Running:
     server: Server
     process: subprocess.Popen[bytes]
     port: int
+    start_seconds: float
 
     @property
     def pid(self) -> int:
@@ -81,73 +79,72 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **extra}
 
 
-@contextmanager
-def running(server: Server) -> Generator[Running]:
-    """Start it on a core of its own, and stop it at the end. Raises Unmeasurable when it doesn't listen."""
-    folder = Path(tempfile.mkdtemp(prefix="askstream-bench-"))
-    port = free_port()
-    with (folder / "log").open("wb") as log:
-        command, variables = server.command(port, folder), environment(server.environment)
-        process = subprocess.Popen(
-            command, cwd=server.root, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    try:
-        os.sched_setaffinity(process.pid, {machine.cores()[0]})
-        _await_port(process, port, folder / "log", server.name)
-        yield Running(server, process, port)
-    finally:
-        process.kill()  # nobody needs its data
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+def folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="askstream-bench-", ignore_cleanup_errors=True)
 
 
-def free_port() -> int:
-    """A port that is free; the one after it most probably is, too."""
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port if port < 65000 else free_port()
+        return int(probe.getsockname()[1])
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, log: Path, name: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+def answers(port: int) -> bool:
+    """Whether /health does."""
+    try:
+        with request(port, "/health") as answer:
+            return answer.status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@contextmanager
+def running(
+    server: Server, *, data: Path | None = None, is_up: Callable[[int], bool] = listens, on_one_core: bool = True
+) -> Generator[Running]:
+    """Start it, and stop it at the end. Its data is kept only if `data` is given. Raises Unmeasurable."""
+    with folder() as own, Path(own, "log").open("w+b") as log:
+        port = _free_port()
+        command, variables = server.command(port, data or Path(own)), environment(server.environment)
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=server.root, env=variables, stdout=log, stderr=log)
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise Unmeasurable(f"{name} does not start: {log.read_text(errors='replace')[-1000:]}")
+            if on_one_core:
+                os.sched_setaffinity(process.pid, {machine.cores()[0]})
+            while not is_up(port):
+                if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
+                    log.seek(0)
+                    raise Unmeasurable(f"{server.name} does not start: {log.read().decode(errors='replace')[-1000:]}")
+                time.sleep(LOOK_SECONDS)
+            yield Running(server, process, port, time.perf_counter() - began)
+        finally:
+            process.kill()
+            process.wait()
 
 
-# ---- what the generator sends ------------------------------------------------------------------------------
+def head(method: str, path: str, port: int, *headers: str) -> str:
+    """The head of a request."""
+    return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers, "", ""])
 
 
-def _get(path: str, port: int) -> str:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n"
-
-
-def _upgrade(path: str, port: int) -> str:
-    key = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3; nobody checks that it is random
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-    )
-
-
-def _control(path: str, port: int) -> str:
-    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+def _watch(transport: Transport, path: str, port: int) -> str:
+    if transport == "sse":
+        return head("GET", path, port, "Accept: text/event-stream")
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, section 1.3; nobody checks that it is random
+    return head("GET", path, port, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key)
 
 
 def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http.client.HTTPResponse:
     """The answer to a GET, or to a POST of `body`, over a connection of its own. Raises OSError, HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": "application/json", "Connection": "close"}
-    if body is None:
-        connection.request("GET", path, headers=headers)
-    else:
-        connection.request("POST", path, json.dumps(body), headers)
+    method, text = ("GET", None) if body is None else ("POST", json.dumps(body))
+    connection.request(method, path, text, headers)
     return connection.getresponse()
 
 
@@ -157,10 +154,23 @@ def start_runs(port: int, count: int, events: int) -> list[str]:
     return ids
 
 
-# ---- ours --------------------------------------------------------------------------------------------------
+def state(port: int, run_id: str) -> str:
+    """The state of a run in our server."""
+    return str(json.load(request(port, f"/runs/{run_id}"))["state"])
+
 
 OURS, PLAIN, OTHER = "askstream", "askstream, plain ASGI", "other checkout"
 MEMORY = "askstream, journal in memory"
+
+# Limits that a benchmark must exceed. All else is the product's default.
+LIMITS: Mapping[str, str] = {
+    "ASKSTREAM_ACTIVE_RUNS": "10000",
+    "ASKSTREAM_RUN_SECONDS": "86400",
+    "ASKSTREAM_SILENCE_SECONDS": "86400",
+    "ASKSTREAM_ORPHAN_SECONDS": "never",
+    "ASKSTREAM_LOG_EVENTS": "1000000000",
+    "ASKSTREAM_LOG_BYTES": "1000000000000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +189,13 @@ class Checkout:
 
     @property
     def package(self) -> str:
-        """What its modules' names begin with. There was no one package once."""
+        """The start of its modules' names. An old checkout has no package."""
         return "askstream." if (self.root / "src" / "askstream").is_dir() else ""
 
-    def serve(self, port: int, data: Path) -> list[str]:
-        command = [str(self.program("python")), "-m", f"{self.package}server", "serve"]
-        return [*command, "--port", str(port), "--data", str(data)]
+    def serve(self, *program: str) -> Command:
+        """The product's command, or that of a program which stands before it."""
+        before = [str(self.program("python")), *(program or ("-m", f"{self.package}server")), "serve"]
+        return lambda port, data: [*before, "--port", str(port), "--data", str(data)]
 
 
 def here() -> Checkout:
@@ -195,20 +206,13 @@ def ours(
     transport: Transport,
     *,
     checkout: Checkout | None = None,
-    journal: Literal["sqlite", "memory"] = "sqlite",
+    journal: Journal = "sqlite",
     plain: bool = False,
+    extra: Mapping[str, str] | None = None,
 ) -> Server:
-    """The product's own command with its own defaults, except for limits that a benchmark must exceed."""
+    """The product's own command, with `extra` variables. Its runs are those of bench/ours.py."""
     checkout = checkout or here()
-    variables = {
-        "ASKSTREAM_TRANSPORTS": json.dumps(["sse", "websocket", "bench.ours:Transport"]),
-        "ASKSTREAM_ACTIVE_RUNS": "10000",
-        "ASKSTREAM_RUN_SECONDS": "86400",
-        "ASKSTREAM_SILENCE_SECONDS": "86400",
-        "ASKSTREAM_ORPHAN_SECONDS": "never",
-        "ASKSTREAM_LOG_EVENTS": "1000000000",
-        "ASKSTREAM_LOG_BYTES": "1000000000000",
-    }
+    variables = {**LIMITS, **(extra or {}), "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "bench.ours:Transport"]'}
     if journal == "memory":
         variables["ASKSTREAM_JOURNAL"] = "memory://"
     if plain:
@@ -216,49 +220,42 @@ def ours(
 
     def prepare(port: int, runs: int) -> Watching:
         ids = start_runs(port, runs, ENDLESS)
-        control = _control(CONTROL_PATH, port)
-        if transport == "sse":
-            requests = [_get(f"/runs/{run}/events?after=latest", port) for run in ids]
-            return Watching(requests=requests, control=control, control_port=port)
-        greetings = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
-        return Watching(requests=[_upgrade("/ws", port)], greetings=greetings, control=control, control_port=port)
+        is_sse = transport == "sse"
+        paths = [f"/runs/{run}/events?after=latest" for run in ids] if is_sse else ["/ws"]
+        requests = [_watch(transport, path, port) for path in paths]
+        subscribe = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
+        greetings = [] if is_sse else subscribe
+        return Watching(requests=requests, greetings=greetings, control=head("POST", CONTROL_PATH, port, _CHUNKED))
 
     return Server(
         name=PLAIN if plain else MEMORY if journal == "memory" else checkout.name,
         transport=transport,
-        command=checkout.serve,
+        command=checkout.serve(),
         prepare=prepare,
         environment=variables,
         root=checkout.root,
     )
 
 
-# ---- peers -------------------------------------------------------------------------------------------------
-
-# Where the `websockets` server, which serves no plain HTTP, accepts the control connection.
-CONTROL_OFFSET = 1
-
-
-def _peer(name: str, kind: str, transport: Transport, *, control_offset: int = 0) -> Server:
-    ask = _upgrade if transport == "websocket" else _get
-
+def _peer(name: str, path: str, transport: Transport = "sse", command: Command | None = None) -> Server:
     def prepare(port: int, runs: int) -> Watching:
-        control_port = port + control_offset
-        requests = [ask(f"/watch/{run}", port) for run in range(runs)]
-        return Watching(requests=requests, control=_control("/control", control_port), control_port=control_port)
+        requests = [_watch(transport, f"/{path}/{run}", port) for run in range(runs)]
+        return Watching(requests=requests, control=head("POST", "/control", port, _CHUNKED))
 
-    def command(port: int, data: Path) -> list[str]:
-        if kind == "floor":
-            return [str(build.program(kind)), str(port)]
-        return python("-m", "bench.peers", kind, "--port", str(port), "--data", str(data))
-
-    variables = {"PYTHONPATH": str(build.PACKAGES)}
-    return Server(name=name, transport=transport, command=command, prepare=prepare, environment=variables)
+    variables = {"PYTHONPATH": str(build.packages())}
+    return Server(name=name, transport=transport, command=command or _uvicorn, prepare=prepare, environment=variables)
 
 
-FLOOR = _peer("C send loop", "floor", "sse")
-BARE = _peer("bare Python, durable", "bare", "sse")
-SSE_STARLETTE = _peer("sse-starlette", "sse-starlette", "sse")
-STREAMING = _peer("StreamingResponse", "streaming", "sse")
+def _uvicorn(port: int, _data: Path) -> list[str]:
+    """With the options of our server."""
+    options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "2048", "--no-access-log"]
+    return python("-m", "uvicorn", "bench.peers:app", "--port", str(port), "--log-level", "warning", *options)
+
+
+FLOOR = _peer("C send loop", "watch", command=lambda port, _: [str(build.program("floor")), str(port)])
+BARE = _peer(
+    "bare Python, durable", "watch", command=lambda port, data: python("-m", "bench.bare", str(port), str(data))
+)
+SSE_STARLETTE = _peer("sse-starlette", "sse-starlette")
+STREAMING = _peer("StreamingResponse", "streaming")
 SEND_TEXT = _peer("Starlette send_text", "send-text", "websocket")
-WEBSOCKETS = _peer("websockets broadcast()", "websockets", "websocket", control_offset=CONTROL_OFFSET)

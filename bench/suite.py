@@ -1,8 +1,7 @@
-"""Which servers are measured beside each other, and how outcomes become rows of a table."""
+"""Choose the servers that are measured beside each other, and make their outcomes rows of a table."""
 
-import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,19 +12,15 @@ from bench.servers import BARE, FLOOR, Checkout, Server, Transport
 
 TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 
-Case: TypeAlias = tuple[Transport, int]
-Outcomes: TypeAlias = Mapping[Case, Mapping[str, Outcome]]
+Outcomes: TypeAlias = dict[tuple[Transport, int], Mapping[str, Outcome]]
 """For each transport and number of viewers an outcome of each server."""
-Take: TypeAlias = Callable[[Outcome], float]
 
 NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much to measure. `other` is a checkout whose server stands beside ours, such as that of an earlier commit."""
+    """The extent of a measurement. `other` is a checkout whose server stands beside ours."""
 
     is_full: bool = False
     other: Checkout | None = None
@@ -36,28 +31,26 @@ class Scope:
 
 
 def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    if text:
+        print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def contenders(scope: Scope, transport: Transport, *, plain: bool = False, bare: bool = False) -> list[Server]:
+def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
     """Ours first, then that of the other checkout, then our other ways with `plain`, then the peers."""
-    found = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
-    if plain:
-        found += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
-    if transport == "websocket":
-        return [*found, servers.SEND_TEXT, servers.WEBSOCKETS]
-    found += [servers.SSE_STARLETTE] if build.has_packages() else []
-    return [*found, *([BARE] if bare else [servers.STREAMING])]
+    found: dict[Transport, list[Server]] = {}
+    for transport in TITLES:
+        found[transport] = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
+        if plain:
+            found[transport] += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
+    found["sse"] += [servers.SSE_STARLETTE] if build.packages().exists() else []
+    found["sse"] += [BARE if bare else servers.STREAMING]
+    found["websocket"] += [servers.SEND_TEXT]
+    return found
 
 
 def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """Its outcome. A failure of any kind is an outcome, too, and the other servers are measured all the same."""
     say(f"{server.name}, {TITLES[server.transport]}, {count:,} viewers of {runs:,} run{'s' if runs > 1 else ''}")
-    try:
-        return fanout.measure(server, count, plan, runs=runs)
-    except Exception as problem:
-        log.exception("%s could not be measured", server.name)
-        return Outcome(failure=f"{type(problem).__name__}: {problem}")
+    return fanout.measure(server, count, plan, runs=runs)
 
 
 def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, runs: int = 1) -> Outcomes:
@@ -69,45 +62,40 @@ def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, r
     }
 
 
-def table(
-    found: Outcomes,
-    title: str,
-    unit: str,
-    takes: Mapping[tuple[str, str], Take],
-    *,
-    of: str = "viewers",
-) -> Table:
-    """A row for each case and each of `takes`: (what follows the case's name, the goal's first word) and the figure."""
-    result = Table(title, unit, notes=list(_notes(found)))
+def each(outcomes: Mapping[str, Outcome], figure: str) -> Mapping[str, float | None]:
+    """The figure of each server."""
+    return {name: outcome.figures.get(figure) for name, outcome in outcomes.items()}
+
+
+def table(found: Outcomes, title: str, unit: str, rows: Mapping[str, tuple[str, str]], *, of: str) -> Table:
+    """For each case and each of `rows` a row: what follows the case's name; its figure and its goal's first words."""
+    result = Table(title, unit, notes=notes(found))
     for (transport, count), outcomes in found.items():
-        for (suffix, goal), take in takes.items():
-            figures = {name: take(outcome) or None for name, outcome in outcomes.items()}
+        for suffix, (figure, goal) in rows.items():
             case = f"{TITLES[transport]}, {count:,} {of}{suffix}"
-            result.rows.append(Row(case, figures, goal=f"{goal} {count}", of=TITLES[transport]))
+            result.rows.append(Row(case, each(outcomes, figure), goal=f"{goal} {count}", of=TITLES[transport]))
     return result
 
 
-def growth(found: Outcomes, title: str, goal: str, take: Take) -> Table:
+def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
     """The figure at the largest number beside that at the smallest; 1 is flat."""
     counts = [count for _, count in found]
     near, far = min(counts), max(counts)
     result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
-    for transport, case in TITLES.items():
-        small, large = found.get((transport, near), {}), found.get((transport, far), {})
-        both = [name for name in small if name in large and take(small[name]) and take(large[name])]
-        if near != far and both:
-            figures = {name: take(large[name]) / take(small[name]) for name in both}
-            result.rows.append(Row(case, figures, goal=goal, of=case))
+    for transport, case in TITLES.items() if near != far else ():
+        small, large = each(found[transport, near], figure), each(found[transport, far], figure)
+        figures = {name: more / less for name, less in small.items() if less and (more := large.get(name))}
+        result.rows.append(Row(case, figures, goal=goal, of=case))
     return result
 
 
-def _notes(found: Outcomes) -> Iterator[str]:
+def notes(found: Outcomes) -> list[str]:
+    """Failures, noise and limits of the figures."""
+    result: list[str] = []
     for (transport, count), outcomes in found.items():
         for name, outcome in outcomes.items():
             case = f"{name}, {TITLES[transport]}, {count:,}"
-            if outcome.failure:
-                yield f"{case}: failed, {outcome.failure}."
-            if outcome.noise > machine.QUIET:
-                yield NOISY
-            elif outcome.limit:
-                yield f"{case}: {outcome.limit}."
+            result += [f"{case}: failed, {outcome.failure}."] if outcome.failure else []
+            result += [NOISY] if outcome.noise > machine.QUIET else []
+            result += [f"{case}: {outcome.limit}."] if outcome.limit and outcome.noise <= machine.QUIET else []
+    return result

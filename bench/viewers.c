@@ -1,26 +1,25 @@
 /* viewers: watches one server with N connections and counts every event on each of them.
  *
- * One thread, one epoll set, raw non-blocking sockets, SSE over HTTP/1.1 or WebSocket. Every event carries a mark of
- * fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: when it was published, in ns of CLOCK_MONOTONIC, and its number. So no
- * JSON is parsed: memchr finds '^', the number proves order and completeness, the time gives the latency.
+ *   viewers PORT N FIRST CONTROL LATE LATE_EVENTS REQUESTS REQUEST... [GREETING...]
  *
- * Backpressure goes over a control connection: "upto N.00" lets the server publish all events below N. At most
- * `window` events are on their way to the slowest viewer. In a paced run one more is let go at each tick instead; of
- * many runs at once in `parts` of a tick, "upto N.05" to those runs also event N whose number modulo 20 is below 5.
+ * Viewer i sends request i modulo REQUESTS, and on a WebSocket a greeting in the same way. FIRST is the number of the
+ * first event. Every event carries a mark of fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: when it was published, in ns of
+ * CLOCK_MONOTONIC, and its number. The number proves order and completeness, the time gives the latency.
  *
- * During a paced run a late viewer may come again and again: --late names its request, for a run of `--late-events`
- * events that has ended. It reads to the end of the response; the answer has its bytes a second.
+ * A control connection, whose head is CONTROL, carries backpressure: "upto N.00" lets the server publish all events
+ * below N. At most WINDOW events are on their way to the slowest viewer. In a paced run one event goes at each tick
+ * instead. Many runs take turns in PARTS parts of it: after "upto N.05" runs 0 to 4 of every PARTS publish N, too.
+ * Meanwhile a late viewer may come again and again: LATE is its request, for a run of LATE_EVENTS that has ended.
  *
- * Viewers are opened first; then each line on stdin, "run events=1000 window=64 ...", is one measurement, answered by
- * one JSON object on stdout. The end of stdin ends the program.
+ * First all viewers connect. Then each line on stdin, "EVENTS WINDOW RATE PARTS STALLED LATE_PAUSE_MS", is one run,
+ * answered by one JSON object. RATE 0 is as fast as the slowest viewer reads. The first STALLED viewers don't read
+ * during the run; a second answer says what they get afterwards. The end of stdin ends the program.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,74 +29,51 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64, SOURCES = 8 };
-enum { CONTROL = 1 << 30, COMMANDS, LATE, PARTS = 20, MOST_REPLAYS = 4096 };
-enum state { NEW, CONNECTING, HEAD, GREETED, OPEN, CLOSED };
+enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64, MOST_REPLAYS = 4096 };
+enum { CONTROL = 1 << 30, COMMANDS };   /* in the epoll set, beside the viewers' numbers */
+enum { CLOSE = 8, PING = 9, PONG = 0x8a, TEXT = 0x81 };
+/* ns. MOMENT is the time between two looks whether the server has fallen silent, NAP the generator's sleep between two
+ * rounds of reads: else each event would wake it, at the server's cost. */
+enum { SECOND = 1000000000, MOMENT = SECOND / 5, NAP = SECOND / 2000 };
 
 typedef struct {
-    int fd;
-    uint8_t state;
-    uint8_t cut;            /* bytes of a mark that the end of a read has cut, kept in `tail` */
-    uint8_t header_bytes;   /* WebSocket: of the frame header so far */
-    uint8_t is_control;     /* WebSocket: the frame is a ping, pong or close */
-    uint32_t next;          /* the number expected next */
-    uint64_t left;          /* WebSocket: bytes of the frame still to come */
+    int fd;                             /* -1 when it is closed */
+    uint32_t next;                      /* the number expected next */
+    uint8_t cut;                        /* bytes of a mark that the end of a read has cut, kept in `tail` */
+    uint8_t header_bytes, kind;         /* WebSocket: of the frame header so far; of the frame */
+    uint64_t left;                      /* WebSocket: bytes of the frame still to come */
     char tail[MARK];
-    unsigned char header[14];
-    char *head;             /* the response's head so far */
-    size_t head_bytes;
+    unsigned char header[10];
 } viewer;
 
-static viewer *viewers;
-static int viewer_count = 1, is_websocket, epoll, control = -1, opening;
-static struct sockaddr_in server_address, control_address;
-static char **requests, **greetings, *control_head, *read_buffer;  /* viewer i uses number i modulo their count */
-static int request_count, greeting_count;
+static viewer *viewers, *late;          /* the late viewer is the last */
+static int viewer_count, is_websocket, epoll, control, server_port, request_count, greeting_count;
+static char **requests, **greetings, *late_request, read_buffer[READ_BYTES + 1];
 
-static uint64_t first, events;                         /* of this run */
-static uint64_t completed, allowed;                    /* all viewers have it; the server may publish it */
-static uint64_t delivered, gaps, repeats, closed, open_viewers, bytes_in;
+static uint64_t first, events, completed, allowed;     /* completed: all viewers have them */
+static uint64_t delivered, gaps, repeats, closed, bytes_in;
 static uint32_t *seen;                                 /* viewers that have event first + i */
 static uint32_t *latencies;                            /* in 0.1 us */
-static uint64_t latency_count, latency_room, read_at;
-static int times_wanted, must_spin, is_released;
-static uint64_t notices;                               /* of what a viewer misses */
-static uint64_t idle_ns;
+static uint64_t latency_count, read_at;
+static double rate;                                    /* above 0 while a paced run polls without sleeping */
+static uint64_t began, parts, ticks, delayed, idle_ns;
+static uint64_t late_events, late_due, late_began, late_pause;  /* late_due 0: it is reading, or unwanted */
+static uint64_t late_bytes, replay_count;
+static uint32_t replays[MOST_REPLAYS];                 /* KB a second */
 
-static viewer late;
-static char *late_request;
-static uint64_t late_events, late_due, late_began, late_bytes, late_pause;  /* late_due 0: it is reading, or unwanted */
-static double replays[MOST_REPLAYS];                   /* MB a second */
-static size_t replay_count;
-
-static void fail(const char *format, ...) {
-    va_list rest;
-    va_start(rest, format);
-    fputs("viewers: ", stderr);
-    vfprintf(stderr, format, rest);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static void *grown(void *memory, size_t bytes) {
-    void *more = realloc(memory, bytes);
-    if (!more) fail("out of memory");
-    return more;
-}
-
-static uint64_t now(void) {
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
+
+static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static uint64_t digits(const char *text, int count) {
     uint64_t value = 0;
     for (int i = 0; i < count; i++) value = value * 10 + (uint64_t)(text[i] - '0');
     return value;
 }
-
-/* ---- events ------------------------------------------------------------------------------------------------- */
 
 static void count_event(viewer *v, const char *mark) {
     uint64_t number = digits(mark + NUMBER_AT, 7);
@@ -107,13 +83,14 @@ static void count_event(viewer *v, const char *mark) {
     }
     gaps += number - v->next;
     v->next = (uint32_t)number + 1;
-    if (v == &late) return;
+    if (v == late) return;
     delivered++;
-    if (number >= first && number - first < events) seen[number - first]++;
-    if (times_wanted && latency_count < latency_room)
-        latencies[latency_count++] = (uint32_t)((read_at - digits(mark + TIME_AT, 19)) / 100);
+    if (number < first || number - first >= events) return;
+    seen[number - first]++;
+    if (rate > 0) latencies[latency_count++] = (uint32_t)((read_at - digits(mark + TIME_AT, 19)) / 100);
 }
 
+/* Counts the marks of the next n bytes. One that is cut waits in `tail` for its rest. */
 static void scan(viewer *v, const char *p, size_t n) {
     if (v->cut) {
         size_t missing = MARK - v->cut, k = missing < n ? missing : n;
@@ -125,233 +102,119 @@ static void scan(viewer *v, const char *p, size_t n) {
         p += k;
         n -= k;
     }
-    const char *found;
-    while (n && (found = memchr(p, '^', n))) {
-        size_t rest = n - (size_t)(found - p);
-        if (rest < MARK) {
-            memcpy(v->tail, found, rest);
-            v->cut = (uint8_t)rest;
+    for (const char *end = p + n; (p = memchr(p, '^', (size_t)(end - p))); p += MARK) {
+        if (end - p < MARK) {
+            v->cut = (uint8_t)(end - p);
+            memcpy(v->tail, p, v->cut);
             return;
         }
-        count_event(v, found);
-        p = found + MARK;
-        n = rest - MARK;
+        count_event(v, p);
     }
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------- */
-
-static void watch(int fd, uint32_t what, int who, int how) {
-    struct epoll_event event = {.events = what, .data.u64 = (uint64_t)who};
-    if (epoll_ctl(epoll, how, fd, &event)) fail("epoll_ctl: %s", strerror(errno));
+static void watch(int fd, int who) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)who};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) err(1, "epoll_ctl");
 }
 
-static void drop(viewer *v) {
-    if (v->state == CLOSED) return;
-    if (v->state != OPEN) fail("closed by the server while opening: %.400s", v->head ? v->head : "");
-    open_viewers--;
-    closed++;
-    v->state = CLOSED;
+/* Connects and sends the request. */
+static int ask(const char *request) {
+    struct sockaddr_in to = {AF_INET, htons((uint16_t)server_port), {htonl(INADDR_LOOPBACK)}, {0}};
+    struct timeval longest = {120, 0};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
+    if (connect(fd, (void *)&to, sizeof to)) err(1, "connect");
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) err(1, "send");
+    return fd;
+}
+
+/* The end of a connection: the late viewer has read all; any other has lost its server. */
+static void end(viewer *v) {
     close(v->fd);
+    v->fd = -1;
+    if (v != late) {
+        closed++;
+        return;
+    }
+    if (v->next != late_events) errx(1, "the replay ended after %u of %lu events", v->next, late_events);
+    late_due = now() + late_pause;
+    if (replay_count < MOST_REPLAYS) replays[replay_count++] = (uint32_t)(late_bytes * 1000000 / (now() - late_began));
 }
 
 /* A masked frame, as clients must send them; the mask is 0, so that the payload stays readable. */
 static void send_frame(viewer *v, unsigned char kind, const void *payload, size_t n) {
     unsigned char frame[140] = {kind, (unsigned char)(0x80 | n)};
-    if (n > 125) fail("a frame of %zu bytes is too long", n);
+    if (n > 125) errx(1, "a frame of %zu bytes is too long", n);
     memcpy(frame + 6, payload, n);
-    if (send(v->fd, frame, 6 + n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;  /* a closed one is noticed by its read */
+    send(v->fd, frame, 6 + n, MSG_NOSIGNAL | MSG_DONTWAIT);  /* a closed one is noticed by its read */
 }
 
-static void is_open(viewer *v) {
-    v->state = OPEN;
-    v->next = (uint32_t)first;
-    opening--;
-    open_viewers++;
+/* Adds a byte to the frame's header. Returns whether the header is complete, and thus `kind` and `left` known. */
+static int take_header(viewer *v, unsigned char byte) {
+    v->header[v->header_bytes++] = byte;
+    int size = v->header[1] & 127, needed = v->header_bytes == 1 || size < 126 ? 2 : size == 126 ? 4 : 10;
+    if (v->header_bytes < needed) return 0;
+    v->left = needed == 2 ? (uint64_t)size : 0;
+    for (int i = 2; i < needed; i++) v->left = v->left << 8 | v->header[i];
+    v->kind = v->header[0] & 15;
+    v->header_bytes = 0;
+    return 1;
 }
 
-/* Takes bytes of a frame's header; returns how many. Complete when left, or a payload of 0, has been set. */
-static size_t take_header(viewer *v, const unsigned char *p, size_t n) {
-    size_t taken = 0;
-    while (taken < n) {
-        v->header[v->header_bytes++] = p[taken++];
-        if (v->header_bytes < 2) continue;
-        int size = v->header[1] & 127, needed = size < 126 ? 2 : size == 126 ? 4 : 10;
-        if (v->header_bytes < needed) continue;
-        uint64_t length = needed == 2 ? (uint64_t)size : 0;
-        for (int i = 2; i < needed; i++) length = length << 8 | v->header[i];
-        v->left = length;
-        v->header_bytes = 0;
-        v->is_control = v->header[0] & 8;
-        break;
-    }
-    return taken;
-}
-
-static void take_frames(viewer *v, const unsigned char *p, size_t n) {
-    while (n && v->state != CLOSED) {
+static void take_frames(viewer *v, const char *p, size_t n) {
+    while (n && v->fd >= 0) {
         if (v->left) {
             size_t k = v->left < n ? v->left : n;
-            if (!v->is_control) scan(v, (const char *)p, k);
+            if (v->kind < CLOSE) scan(v, p, k);
             v->left -= k;
             p += k;
             n -= k;
             continue;
         }
-        size_t k = take_header(v, p, n);
-        p += k;
-        n -= k;
-        if (v->header_bytes) return;
-        int kind = v->header[0] & 15;
-        if (kind == 8) drop(v);
-        if (kind == 9 && n >= v->left && v->left < 126) send_frame(v, 0x8a, p, v->left);
-        if (kind < 8 && v->state == GREETED) is_open(v);  /* the answer to the greeting: it is attached now */
+        n--;
+        if (!take_header(v, (unsigned char)*p++)) continue;
+        if (v->kind == CLOSE) end(v);
+        if (v->kind == PING && n >= v->left) send_frame(v, PONG, p, v->left);
     }
 }
 
-static void take(viewer *v, char *p, size_t n) {
-    if (is_websocket) take_frames(v, (unsigned char *)p, n);
-    else scan(v, p, n);
-}
-
-static int dial(struct sockaddr_in to, int source) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    if (fd < 0) fail("socket: %s", strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (source >= 0) {  /* several addresses of loopback: one has too few ports for tens of thousands of viewers */
-        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002u + (uint32_t)source)};
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        if (bind(fd, (void *)&from, sizeof from)) fail("bind: %s", strerror(errno));
-    }
-    if (connect(fd, (void *)&to, sizeof to) && errno != EINPROGRESS) fail("connect: %s", strerror(errno));
-    return fd;
-}
-
-static void take_head(viewer *v, int who, size_t n) {
-    v->head = grown(v->head, v->head_bytes + n + 1);
-    memcpy(v->head + v->head_bytes, read_buffer, n);
-    v->head_bytes += n;
-    v->head[v->head_bytes] = 0;
-    char *end = strstr(v->head, "\r\n\r\n");
-    if (!end) return;
-    if (memcmp(v->head, is_websocket ? "HTTP/1.1 101" : "HTTP/1.1 200", 12)) fail("refused: %.400s", v->head);
-    v->state = GREETED;
-    if (greeting_count) {
-        char *greeting = greetings[who % greeting_count];
-        send_frame(v, 0x81, greeting, strlen(greeting));
-    } else is_open(v);
-    size_t rest = v->head_bytes - (size_t)(end + 4 - v->head);
-    if (rest) take(v, end + 4, rest);
-    free(v->head);
-    v->head = NULL;
-}
-
-static void on_viewer(int who) {
-    viewer *v = &viewers[who];
-    if (v->state == CLOSED) return;
-    if (v->state == CONNECTING) {
-        char *request = requests[who % request_count];
-        if (send(v->fd, request, strlen(request), MSG_NOSIGNAL) < 0) fail("connect: %s", strerror(errno));
-        v->state = HEAD;
-        watch(v->fd, EPOLLIN, who, EPOLL_CTL_MOD);
-        return;
-    }
-    ssize_t n = recv(v->fd, read_buffer, READ_BYTES, 0);
+static void take(viewer *v) {
+    if (v->fd < 0) return;
+    ssize_t n = recv(v->fd, read_buffer, READ_BYTES, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
-        drop(v);
+        end(v);
         return;
     }
-    bytes_in += (uint64_t)n;
-    if (times_wanted) read_at = now();
-    if (is_released && memmem(read_buffer, (size_t)n, "\"gap\"", 5)) notices++;
-    if (v->state == HEAD) take_head(v, who, (size_t)n);
-    else take(v, read_buffer, (size_t)n);
+    *(v == late ? &late_bytes : &bytes_in) += (uint64_t)n;
+    if (rate > 0) read_at = now();
+    if (is_websocket && v != late) take_frames(v, read_buffer, (size_t)n);
+    else scan(v, read_buffer, (size_t)n);
 }
 
-/* ---- the late viewer ---------------------------------------------------------------------------------------- */
-
-static void open_late(void) {
-    late = (viewer){.fd = dial(server_address, 0), .state = CONNECTING};
-    late_began = now();
-    late_due = late_bytes = 0;
-    watch(late.fd, EPOLLOUT, LATE, EPOLL_CTL_ADD);
-}
-
-static void close_late(void) {
-    if (late.state != OPEN && late.state != CONNECTING) return;
-    close(late.fd);
-    late.state = CLOSED;
-}
-
-static void on_late(void) {
-    if (late.state == CLOSED) return;
-    if (late.state == CONNECTING) {
-        if (send(late.fd, late_request, strlen(late_request), MSG_NOSIGNAL) < 0) fail("late: %s", strerror(errno));
-        late.state = OPEN;
-        watch(late.fd, EPOLLIN, LATE, EPOLL_CTL_MOD);
-        return;
-    }
-    ssize_t n = recv(late.fd, read_buffer, READ_BYTES, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n > 0) {
-        late_bytes += (uint64_t)n;
-        scan(&late, read_buffer, (size_t)n);
-        return;
-    }
-    uint64_t t = now();
-    if (late.next != late_events) fail("the replay ended after %u of %llu events", late.next, (unsigned long long)late_events);
-    if (replay_count < MOST_REPLAYS) replays[replay_count++] = (double)late_bytes * 1e3 / (double)(t - late_began);
-    close_late();
-    late_due = t + late_pause;
-}
-
-/* ---- control ------------------------------------------------------------------------------------------------ */
-
-static void open_control(void) {
-    control = dial(control_address, -1);
-    struct timespec moment = {0, 1000000};
-    while (send(control, control_head, strlen(control_head), MSG_NOSIGNAL) < 0) {
-        if (errno != EAGAIN && errno != ENOTCONN) fail("control: %s", strerror(errno));
-        nanosleep(&moment, NULL);
-    }
-    watch(control, EPOLLIN, CONTROL, EPOLL_CTL_ADD);
-}
-
-static void on_control(void) {
-    ssize_t n = recv(control, read_buffer, READ_BYTES, 0);
-    if (n == 0) fail("the server closed the control connection");
-    if (n > 0 && !memcmp(read_buffer, "HTTP/1.1 4", 10)) fail("control refused: %.*s", (int)n, read_buffer);
-}
-
-/* Always 16 bytes, so that it is one chunk of a chunked request too, which is what HTTP servers take it as. */
-static void allow(uint64_t number, int part) {
-    char line[40];
-    int n = snprintf(line, sizeof line, "10\r\nupto %07llu.%02d\n\r\n", (unsigned long long)number, part);
-    if (send(control, line, (size_t)n, MSG_NOSIGNAL) != n) fail("control: %s", strerror(errno));
+/* Always 16 bytes, so that it is one chunk of a chunked request too, as which HTTP servers read it. */
+static void allow(uint64_t number, uint64_t part) {
+    char line[60];
+    int n = snprintf(line, sizeof line, "10\r\nupto %07lu.%02lu\n\r\n", number, part);
+    if (send(control, line, (size_t)n, MSG_NOSIGNAL) != n) err(1, "control");
     allowed = number;
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------------ */
-
-static double option(const char *line, const char *name, double otherwise) {
-    const char *found = strstr(line, name);
-    return found ? atof(found + strlen(name)) : otherwise;
-}
-
-static void pump(int64_t timeout_ns) {
+/* Handles what has come, or comes within the time; -1 waits for ever. Returns whether a command is there. */
+static int pump(long timeout_ns) {
     static struct epoll_event ready[1024];
-    struct timespec wait = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    if (must_spin) wait = (struct timespec){0, 0};
-    uint64_t began = must_spin ? now() : 0;
-    int count = epoll_pwait2(epoll, ready, 1024, &wait, NULL);
-    if (must_spin && count == 0) idle_ns += now() - began;
+    uint64_t start = now();
+    int count = epoll_pwait2(epoll, ready, 1024, timeout_ns < 0 ? NULL : &(struct timespec){0, timeout_ns}, NULL);
+    int has_command = 0;
+    if (rate > 0 && count == 0) idle_ns += now() - start;
     for (int i = 0; i < count; i++) {
         int who = (int)ready[i].data.u64;
-        if (who == CONTROL) on_control();
-        else if (who == LATE) on_late();
-        else if (who != COMMANDS) on_viewer(who);
+        if (who == CONTROL) errx(1, "the server refused or closed the control connection");
+        else if (who == COMMANDS) has_command = 1;
+        else take(&viewers[who]);
     }
+    return has_command;
 }
 
 static int compare(const void *a, const void *b) {
@@ -359,187 +222,158 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void report(uint64_t expected, double wall, double busy, uint64_t late_ns) {
-    printf("{\"delivered\":%llu,\"lost\":%lld,\"gaps\":%llu,\"repeats\":%llu,\"closed\":%llu,\"seconds\":%.6f,"
+static void report(uint64_t expected, double seconds, double busy) {
+    printf("{\"delivered\":%lu,\"lost\":%ld,\"gaps\":%lu,\"repeats\":%lu,\"closed\":%lu,\"seconds\":%.6f,"
            "\"busy\":%.3f,\"late_ms\":%.3f",
-           (unsigned long long)delivered, (long long)(expected - delivered), (unsigned long long)gaps,
-           (unsigned long long)repeats, (unsigned long long)closed, wall, busy, (double)late_ns / 1e6);
+           delivered, (long)(expected - delivered), gaps, repeats, closed, seconds, busy, (double)delayed / 1e6);
     if (latency_count) {
         qsort(latencies, latency_count, sizeof *latencies, compare);
         double p50 = latencies[(latency_count - 1) / 2], p99 = latencies[(uint64_t)((double)(latency_count - 1) * .99)];
         printf(",\"p50_ms\":%.4f,\"p99_ms\":%.4f", p50 / 1e4, p99 / 1e4);
     }
     if (replay_count) {
-        qsort(replays, replay_count, sizeof *replays, compare_doubles);
-        printf(",\"replays\":%zu,\"replay_mb_s\":%.2f", replay_count, replays[replay_count / 2]);
+        qsort(replays, replay_count, sizeof *replays, compare);
+        printf(",\"replay_mb_s\":%.2f", replays[replay_count / 2] / 1e3);
     }
     puts("}");
     fflush(stdout);
 }
 
-static double own_cpu(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* The viewers that did not read during the run read now. Did the server keep everything for them, or close them? */
 static void release(int stalled) {
-    uint64_t before = delivered, was_closed = closed, last = now(), seen_bytes = bytes_in;
-    for (int i = 0; i < stalled; i++) watch(viewers[i].fd, EPOLLIN, i, EPOLL_CTL_ADD);
-    is_released = 1;
-    notices = 0;
-    while (now() - last < 2000000000u) {
-        pump(200000000);
-        if (bytes_in != seen_bytes) last = now();
-        seen_bytes = bytes_in;
+    uint64_t before = delivered, was_closed = closed, last = now(), last_bytes = bytes_in;
+    for (int i = 0; i < stalled; i++) watch(viewers[i].fd, i);
+    while (now() - last < 2ull * SECOND) {
+        pump(MOMENT);
+        if (bytes_in != last_bytes) last = now();
+        last_bytes = bytes_in;
     }
-    is_released = 0;
-    printf("{\"caught_up\":%llu,\"of\":%llu,\"closed\":%llu,\"notices\":%llu}\n",
-           (unsigned long long)(delivered - before), (unsigned long long)stalled * events,
-           (unsigned long long)(closed - was_closed), (unsigned long long)notices);
+    printf("{\"caught_up\":%lu,\"of\":%lu,\"closed\":%lu}\n",
+           delivered - before, (uint64_t)stalled * events, closed - was_closed);
     fflush(stdout);
 }
 
-static void run(const char *line) {
-    events = (uint64_t)option(line, "events=", 1000);
-    uint64_t window = (uint64_t)option(line, "window=", 64);
-    double rate = option(line, "rate=", 0), silence = option(line, "silence=", 5);
-    int64_t nap = (int64_t)option(line, "nap_us=", 0) * 1000;
-    int stalled = (int)option(line, "stalled=", 0), parts = (int)option(line, "parts=", 1);
-    late_pause = (uint64_t)(option(line, "late_pause_ms=", 0) * 1e6);
-    must_spin = (int)option(line, "spin=", 0);
-    times_wanted = rate > 0;
-
-    seen = grown(seen, events * sizeof *seen);
-    memset(seen, 0, events * sizeof *seen);
-    latency_room = times_wanted ? events * (uint64_t)viewer_count : 0;
-    if (latency_room) latencies = grown(latencies, latency_room * sizeof *latencies);
-    latency_count = completed = delivered = gaps = repeats = closed = bytes_in = idle_ns = 0;
-    for (int i = 0; i < stalled; i++) watch(viewers[i].fd, 0, i, EPOLL_CTL_DEL);
-    uint64_t reading = open_viewers - (uint64_t)stalled;
-
-    double cpu = own_cpu();
-    uint64_t began = now(), last = began, ended = began, last_delivered = 0, delayed = 0;
-    allowed = first;
-    replay_count = 0;
-    late_due = late_pause ? began + late_pause : 0;
-    uint64_t ticks = 0, all_ticks = events * (uint64_t)parts;
-    while (completed < events) {
-        int64_t wait = 200000000;
-        if (late_due && now() >= late_due) open_late();
-        if (rate > 0) {
-            uint64_t due = began + (uint64_t)((double)(ticks + 1) * 1e9 / rate / parts), t = now();
-            if (ticks < all_ticks && t >= due) {
-                if (t - due > delayed) delayed = t - due;
-                int part = (int)(ticks % (uint64_t)parts) + 1;
-                allow(first + ticks / (uint64_t)parts + (part == parts), part == parts ? 0 : part);
-                ticks++;
-            } else if (ticks < all_ticks) wait = (int64_t)(due - t);
-        } else {
-            uint64_t most = completed + window < events ? completed + window : events;
-            if (first + most > allowed) allow(first + most, 0);
-            if (nap) nanosleep(&(struct timespec){0, nap}, NULL);
-        }
-        pump(wait);
-        while (completed < events && seen[completed] >= reading) completed++;
-        if (delivered != last_delivered) {
-            last_delivered = delivered;
-            last = ended = now();
-        }
-        if (now() - last > (uint64_t)(silence * 1e9) || gaps || repeats || closed) break;  /* and is no result */
+/* Paced: lets the next events go if they are due, and the late viewer come. */
+static void tick(void) {
+    uint64_t due = began + (uint64_t)((double)(ticks + 1) * 1e9 / rate / (double)parts), t = now();
+    if (late_due && t >= late_due) {
+        late_began = t;
+        late_due = late_bytes = 0;
+        *late = (viewer){.fd = ask(late_request)};
+        watch(late->fd, viewer_count);
     }
-    if (late_pause) close_late();  /* one that is still reading gives no figure */
-    late_due = 0;
-    double wall = (double)(ended - began) / 1e9;
-    double passed = (double)(now() - began) / 1e9;
-    double busy = must_spin ? 1 - (double)idle_ns / 1e9 / passed : (own_cpu() - cpu) / passed;
-    report(reading * events, wall, busy, delayed);
-    must_spin = 0;
+    if (ticks == events * parts || t < due) return;
+    if (t - due > delayed) delayed = t - due;
+    ticks++;
+    allow(first + ticks / parts, ticks % parts);
+}
+
+/* As fast as the slowest viewer reads: keeps `window` events on their way to it. */
+static void refill(uint64_t window) {
+    uint64_t most = completed + window < events ? completed + window : events;
+    if (first + most > allowed) allow(first + most, 0);
+    if (window > 1) nanosleep(&(struct timespec){0, NAP}, NULL);
+}
+
+/* Until all have everything; or an event has gone amiss, or nothing has come for a while, which is no result. */
+static uint64_t run_all(uint64_t reading, uint64_t window) {
+    uint64_t last = began, last_delivered = 0;
+    while (completed < events && now() - last < 20ull * SECOND && !gaps && !repeats && !closed) {
+        if (rate > 0) tick();
+        else refill(window);
+        pump(rate > 0 ? 0 : MOMENT);
+        while (completed < events && seen[completed] >= reading) completed++;
+        if (delivered != last_delivered) last = now();
+        last_delivered = delivered;
+    }
+    return last;
+}
+
+static void run(const char *line) {
+    uint64_t window, pause_ms;
+    int stalled;
+    if (sscanf(line, "%lu %lu %lf %lu %d %lu", &events, &window, &rate, &parts, &stalled, &pause_ms) != 6)
+        errx(1, "not a run: %s", line);
+    free(seen);
+    free(latencies);
+    seen = calloc(events, sizeof *seen);
+    latencies = calloc(rate > 0 ? events * (uint64_t)viewer_count : 1, sizeof *latencies);
+    delivered = gaps = repeats = closed = completed = latency_count = replay_count = 0;
+    idle_ns = ticks = delayed = 0;
+    for (int i = 0; i < stalled; i++) epoll_ctl(epoll, EPOLL_CTL_DEL, viewers[i].fd, NULL);
+    uint64_t expected = (uint64_t)(viewer_count - stalled), cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    allowed = first;
+    began = now();
+    late_pause = pause_ms * 1000000;
+    late_due = late_pause ? began + late_pause : 0;
+    uint64_t ended = run_all(expected, window), passed = now() - began;
+    if (late->fd >= 0) close(late->fd);  /* it is still reading, so it gives no figure */
+    late->fd = -1;
+    uint64_t busy = rate > 0 ? passed - idle_ns : clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    rate = 0;
+    report(expected * events, (double)(ended - began) / 1e9, (double)busy / (double)passed);
     if (stalled) release(stalled);
     first += events;
 }
 
-/* ---- start -------------------------------------------------------------------------------------------------- */
-
-static void open_all(void) {
-    uint64_t began = now();
-    int next = 0;
-    while (open_viewers < (uint64_t)viewer_count) {
-        for (; next < viewer_count && opening < OPENING_AT_ONCE; next++, opening++) {
-            viewers[next].fd = dial(server_address, next % SOURCES);
-            viewers[next].state = CONNECTING;
-            watch(viewers[next].fd, EPOLLOUT, next, EPOLL_CTL_ADD);
-        }
-        pump(1000000000);
-        if (now() - began > 120000000000u) fail("only %d of %d viewers in 120 s", (int)open_viewers, viewer_count);
+/* Reads the head of the response and nothing else, and sends the greeting. */
+static void greet(int who) {
+    char *rest = NULL;
+    int fd = viewers[who].fd;
+    while (!rest) {
+        ssize_t n = recv(fd, read_buffer, READ_BYTES, MSG_PEEK);
+        if (n <= 0) errx(1, "closed by the server while opening");
+        read_buffer[n] = 0;
+        rest = strstr(read_buffer, "\r\n\r\n");
     }
-    printf("{\"connect_s\":%.4f}\n", (double)(now() - began) / 1e9);
+    if (memcmp(read_buffer, is_websocket ? "HTTP/1.1 101" : "HTTP/1.1 200", 12))
+        errx(1, "refused: %.400s", read_buffer);
+    recv(fd, read_buffer, (size_t)(rest + 4 - read_buffer), 0);
+    if (!greeting_count) return;
+    char *greeting = greetings[who % greeting_count];
+    send_frame(&viewers[who], TEXT, greeting, strlen(greeting));
+}
+
+/* A viewer is greeted OPENING_AT_ONCE viewers after its request, so that the server is never idle. */
+static void open_all(void) {
+    uint64_t start = now();
+    char byte;
+    for (int i = 0; i < viewer_count + OPENING_AT_ONCE; i++) {
+        if (i < viewer_count) viewers[i] = (viewer){.fd = ask(requests[i % request_count]), .next = (uint32_t)first};
+        if (i >= OPENING_AT_ONCE) greet(i - OPENING_AT_ONCE);
+    }
+    for (int i = 0; i < viewer_count; i++) {  /* it is attached when the greeting is answered */
+        if (greeting_count && recv(viewers[i].fd, &byte, 1, MSG_PEEK) <= 0) errx(1, "no answer to the greeting");
+        watch(viewers[i].fd, i);
+    }
+    printf("{\"connect_s\":%.4f}\n", (double)(now() - start) / 1e9);
     fflush(stdout);
 }
 
-/* Between two runs the sockets are read on: heartbeats come, and pings want an answer. */
-static void await_commands(void) {
-    static char line[1024];
-    size_t have = 0;
-    watch(STDIN_FILENO, EPOLLIN, COMMANDS, EPOLL_CTL_ADD);
-    for (;;) {
-        struct epoll_event ready[64];
-        int count = epoll_wait(epoll, ready, 64, -1), commands = 0;
-        for (int i = 0; i < count; i++) {
-            int who = (int)ready[i].data.u64;
-            if (who == COMMANDS) commands = 1;
-            else if (who == CONTROL) on_control();
-            else on_viewer(who);
-        }
-        if (!commands) continue;
-        ssize_t n = read(STDIN_FILENO, line + have, sizeof line - 1 - have);
-        if (n <= 0) return;
-        have += (size_t)n;
-        line[have] = 0;
-        for (char *end; (end = strchr(line, '\n'));) {
-            *end = 0;
-            run(line);
-            have -= (size_t)(end + 1 - line);
-            memmove(line, end + 1, have + 1);
-        }
-    }
-}
-
 int main(int argc, char **argv) {
-    int port = 0, control_port = 0;
-    requests = grown(NULL, (size_t)argc * sizeof *requests);
-    greetings = grown(NULL, (size_t)argc * sizeof *greetings);
-    for (int i = 1; i + 1 < argc; i += 2) {
-        char *name = argv[i], *value = argv[i + 1];
-        if (!strcmp(name, "--port")) port = atoi(value);
-        else if (!strcmp(name, "--control-port")) control_port = atoi(value);
-        else if (!strcmp(name, "--viewers")) viewer_count = atoi(value);
-        else if (!strcmp(name, "--transport")) is_websocket = !strcmp(value, "websocket");
-        else if (!strcmp(name, "--request")) requests[request_count++] = value;
-        else if (!strcmp(name, "--greeting")) greetings[greeting_count++] = value;
-        else if (!strcmp(name, "--control")) control_head = value;
-        else if (!strcmp(name, "--late")) late_request = value;
-        else if (!strcmp(name, "--late-events")) late_events = strtoull(value, NULL, 10);
-        else if (!strcmp(name, "--first")) first = strtoull(value, NULL, 10);
-        else fail("unknown option %s", name);
-    }
-    if (!port || !request_count || !control_head) fail("--port, --request and --control are needed");
-    signal(SIGPIPE, SIG_IGN);
-    server_address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    server_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    control_address = server_address;
-    if (control_port) control_address.sin_port = htons((uint16_t)control_port);
-    read_buffer = grown(NULL, READ_BYTES + 1);
-    viewers = calloc((size_t)viewer_count, sizeof *viewers);
+    char line[200];
+    if (argc < 9) errx(1, "too few arguments");
+    server_port = atoi(argv[1]);
+    viewer_count = atoi(argv[2]);
+    first = strtoull(argv[3], NULL, 10);
+    late_request = argv[5];
+    late_events = strtoull(argv[6], NULL, 10);
+    request_count = atoi(argv[7]);
+    requests = argv + 8;
+    greetings = requests + request_count;
+    greeting_count = argc - 8 - request_count;
+    is_websocket = strstr(requests[0], "Upgrade: websocket") != NULL;
+    viewers = calloc((uint64_t)viewer_count + 1, sizeof *viewers);
+    late = &viewers[viewer_count];
+    late->fd = -1;
     epoll = epoll_create1(0);
     open_all();
-    open_control();
-    await_commands();
-    return 0;
+    control = ask(argv[4]);
+    watch(control, CONTROL);
+    watch(STDIN_FILENO, COMMANDS);
+    for (;;) {  /* between two runs the sockets are read on: heartbeats come, and pings want an answer */
+        if (!pump(-1)) continue;
+        if (!fgets(line, sizeof line, stdin)) return 0;
+        run(line);
+    }
 }

@@ -19,7 +19,7 @@ def _constant(module: str, name: str, value: int = 0) -> Callable[[], None]:
 
 def _commit_delay() -> None:
     writer: Any = importlib.import_module("askstream.server.journal.sqlite.group_writer").GroupWriter
-    writer.__init__.__kwdefaults__["pace"] = 0.0
+    writer.__init__.__kwdefaults__["commit_seconds"] = 0.0
 
 
 def _replay_gate() -> None:

@@ -1,4 +1,4 @@
-"""A team whose model costs nothing and says when it wrote each piece of its text.
+"""A team whose model costs nothing and marks each piece of its text with the time at which it was written.
 
     python bench/writers.py PACKAGE serve ...    the server, with this model; PACKAGE is "askstream." or ""
     python bench/writers.py stream RUNS ROUNDS   AutoGen's own run_stream in process, RUNS at once
@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import uvloop
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Team
 from autogen_agentchat.messages import ModelClientStreamingChunkEvent
@@ -36,7 +37,7 @@ def shape() -> tuple[int, int, float]:
 
 
 class Model(ReplayChatCompletionClient):
-    def __init__(self) -> None:
+    def __init__(self, _settings: object = None) -> None:
         super().__init__(["unused"])
 
     async def create_stream(self, *_: Any, **__: Any) -> AsyncGenerator[str | CreateResult, None]:
@@ -62,17 +63,10 @@ def delays(text: str) -> list[float]:
     return [(now - int(moment)) / 1e6 for moment in MARK.findall(text)]
 
 
-def quantiles(delays: list[float]) -> tuple[float, float]:
+def quantiles(times: list[float]) -> tuple[float, float]:
     """p50 and p99; 0 where nothing was timed."""
-    found = statistics.quantiles(delays, n=100) if len(delays) > 1 else [0.0] * 99
+    found = statistics.quantiles(times, n=100) if len(times) > 1 else [0.0] * 99
     return found[49], found[98]
-
-
-# ---- the server --------------------------------------------------------------------------------------------
-
-
-def _connect(_settings: object) -> Model:
-    return Model()
 
 
 def serve(package: str) -> None:
@@ -80,11 +74,8 @@ def serve(package: str) -> None:
     if package:
         importlib.import_module("without").switch_off()
     models: Any = importlib.import_module(f"{package}agents.models")
-    models.connect = _connect
+    models.connect = Model
     importlib.import_module(f"{package}server.cli").main()
-
-
-# ---- in process --------------------------------------------------------------------------------------------
 
 
 async def stream(runs: int, rounds: int) -> None:
@@ -104,16 +95,9 @@ async def _run(took: list[float]) -> None:
             took += delays(item.content)
 
 
-def main() -> None:
+if __name__ == "__main__":
     first = sys.argv.pop(1)
     if first == "stream":
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(stream(*map(int, sys.argv[1:])))
+        uvloop.run(stream(*map(int, sys.argv[1:])))
     else:
         serve(first)
-
-
-if __name__ == "__main__":
-    main()

@@ -24,12 +24,12 @@ from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError, NotStarted
-from askstream.server.http.routes import Desk
+from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
-from askstream.server.runs.orchestrator import Warms, open_named
-from askstream.server.runs.retention import keep_going, retain
+from askstream.server.runs.orchestrator import SupportsWarm, open_named
+from askstream.server.runs.retention import expire_periodically, recover_periodically
 from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
 
@@ -46,10 +46,10 @@ class Parts:
     team: str | TeamFactory | None = None
     orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
-    transports: Sequence[base.Factory]
+    transports: Sequence[base.TransportFactory]
 
 
-class Drain:
+class Drainer:
     """Ends the work of a server that is going away. `accepting` says whether new work is accepted."""
 
     def __init__(self, bus: Bus, runs: Runs, seconds: float) -> None:
@@ -74,16 +74,16 @@ class Drain:
 class Service:
     """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
 
-    `sockets` are the routes of WebSockets, by path, for a server that accepts them itself. `warmed` is done once the
-    team's libraries have been imported.
+    `socket_routes` has the WebSocket routes by path, for a server that accepts WebSockets itself. `warmed` is done once
+    the team's libraries have been imported.
     """
 
     asgi: ASGIApp
-    sockets: Mapping[bytes, SocketRoute]
+    socket_routes: Mapping[bytes, SocketRoute]
     runs: Runs
     model: str
     warmed: asyncio.Future[None]
-    drain: Drain
+    drain: Drainer
 
 
 class App:
@@ -98,7 +98,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lifespan.follow(self.lifespan(), receive, send)
+            await lifespan.serve_lifespan(self.lifespan(), receive, send)
         elif self._service is None:
             await refuse(NotStarted(), scope, receive, send)
         else:
@@ -112,7 +112,7 @@ class App:
         process has. Not for two blocks at once.
         """
         async with self.open() as service:
-            with lifespan.drained_first(service.drain):
+            with lifespan.drain_on_signals(service.drain):
                 yield
             await service.drain()
 
@@ -135,7 +135,7 @@ def create_app(
     team: str | TeamFactory | None = None,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
-    transports: Sequence[str | base.Factory] | None = None,
+    transports: Sequence[str | base.TransportFactory] | None = None,
 ) -> App:
     """An ASGI application with its own lifespan, to be run by an ASGI server or mounted in another application.
 
@@ -147,21 +147,21 @@ def create_app(
     settings = settings or Settings()
     if team is None and orchestrator is None:
         team, orchestrator = settings.team, settings.orchestrator
-    _check_answering(team, orchestrator)
+    _check_team_or_orchestrator(team, orchestrator)
     if isinstance(journal, str):
         settings, journal = settings.model_copy(update={"journal": journal}), None
     made = tuple(_transport(given) for given in (settings.transports if transports is None else transports))
     return App(settings, Parts(team=team, orchestrator=orchestrator, journal=journal, transports=made))
 
 
-def _check_answering(team: object, orchestrator: object) -> None:
+def _check_team_or_orchestrator(team: object, orchestrator: object) -> None:
     if team is not None and orchestrator is not None:
         raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
     if team is not None and not isinstance(team, str) and not callable(team):
         raise ValueError(f"expected team to be a function that makes one, since each run needs its own, got {team!r}")
 
 
-def _transport(given: str | base.Factory) -> base.Factory:
+def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
     return base.factories([given])[0] if isinstance(given, str) else given
 
 
@@ -174,12 +174,12 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         group = await closing.enter_async_context(_task_group())
         bus = Bus(journal, group)
         closing.callback(bus.close)
-        runs = Runs(journal, bus, orchestrator, limits(settings), group=group, stand_ins={"mock": Mock()})
+        runs = Runs(journal, bus, orchestrator, limits(settings), group=group, others={"mock": Mock()})
         closing.push_async_callback(runs.close)
         await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
-        retaining = retain(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (warmed, group.create_task(retaining), group.create_task(keep_going(runs.recover))):
+        expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
+        for background in (warmed, group.create_task(expiring), group.create_task(recover_periodically(runs.recover))):
             closing.callback(background.cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)
@@ -231,7 +231,7 @@ def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncCo
 
 async def _warm(orchestrator: Orchestrator) -> None:
     """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
-    if isinstance(orchestrator, Warms):
+    if isinstance(orchestrator, SupportsWarm):
         try:
             await orchestrator.warm()
         except AskstreamError:
@@ -243,12 +243,14 @@ async def _warm(orchestrator: Orchestrator) -> None:
 def _service(
     settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[None]
 ) -> Service:
-    drain = Drain(context.bus, context.runs, settings.drain_seconds)
-    ways = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
-    desk = Desk(context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting)
+    drain = Drainer(context.bus, context.runs, settings.drain_seconds)
+    transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
+    http_routes = HttpRoutes(
+        context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting
+    )
     return Service(
-        asgi=_asgi(settings, [*ways, *desk.routes()]),
-        sockets={route.path.encode(): route for route in ways if isinstance(route, SocketRoute)},
+        asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
+        socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
         model=model,
         warmed=warmed,

@@ -18,7 +18,7 @@ from askstream.server.events.errors import AskstreamError
 from askstream.server.journal import Journal
 from askstream.server.runs import Orchestrator
 from askstream.server.settings import Settings
-from askstream.transports.base import Factory
+from askstream.transports.base import TransportFactory
 
 log = logging.getLogger("__main__")
 
@@ -28,7 +28,7 @@ def serve(
     *,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
-    transports: Sequence[str | Factory] | None = None,
+    transports: Sequence[str | TransportFactory] | None = None,
     **settings: Any,
 ) -> "Handle":
     """Serves a team. The arguments are those of `create_app`, and the settings by name: `serve(make, port=0)`.
@@ -56,7 +56,7 @@ class Handle:
         self._app, self._listening, self._direct = app, listening, direct
         self._stopping: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        self._started: asyncio.Future[process.Stop] = loop.create_future()
+        self._started: asyncio.Future[process.GracefulShutdown] = loop.create_future()
         self._serving = loop.create_task(self._serve())
 
     def __await__(self) -> Generator[Any, None, "Handle"]:
@@ -74,7 +74,7 @@ class Handle:
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
         return self._stopping
 
-    async def started(self) -> process.Stop:
+    async def started(self) -> process.GracefulShutdown:
         """As awaiting the handle does, for whoever has signals stop the server."""
         return await asyncio.shield(self._started)
 
@@ -95,7 +95,7 @@ class Handle:
         try:
             async with self._app.open() as service:
                 server = process.Server(process.config(service, direct=self._direct))
-                stop = process.Stop(service, server)
+                stop = process.GracefulShutdown(service, server)
                 self._started.set_result(stop)
                 await server.serve(sockets=[self._listening])
                 await stop.finished()

@@ -20,15 +20,15 @@ from askstream.server.events.errors import AskstreamError
 
 log = logging.getLogger("__main__")
 
-Drain: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-Handler: TypeAlias = Callable[[int, FrameType | None], Any]
+DrainFunction: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 
-async def follow(opening: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
-    """Speaks ASGI's lifespan protocol: enters `opening` at the start, and leaves it at the shutdown."""
+async def serve_lifespan(startup: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
+    """Speaks ASGI's lifespan protocol: enters `startup` at the start, and leaves it at the shutdown."""
     async with AsyncExitStack() as stack:
         await receive()
-        problem = await _problem_of(stack.enter_async_context(opening))
+        problem = await _problem_of(stack.enter_async_context(startup))
         if problem is not None:
             await send({"type": "lifespan.startup.failed", "message": f"askstream can't start: {problem}"})
             return
@@ -37,23 +37,23 @@ async def follow(opening: AbstractAsyncContextManager[None], receive: Receive, s
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _problem_of(opening: Coroutine[Any, Any, None]) -> AskstreamError | ValueError | None:
+async def _problem_of(startup: Coroutine[Any, Any, None]) -> AskstreamError | ValueError | None:
     """Why the settings can't be followed. Returned, since servers print the traceback of what is raised."""
     try:
-        await opening
+        await startup
     except (AskstreamError, ValueError) as problem:
         return problem
     return None
 
 
 @contextmanager
-def drained_first(drain: Drain) -> Generator[None]:
+def drain_on_signals(drain: DrainFunction) -> Generator[None]:
     """Within the block a SIGINT or SIGTERM that somebody handles starts `drain`; its handler is called after that.
 
     A second signal ends the drain. Signals without a handler are left alone. Outside the main thread nothing is
     done: Python handles no signals there. The handlers are put back at the end, unless others have taken their place.
     """
-    wrapped = _wrapped(drain) if threading.current_thread() is threading.main_thread() else {}
+    wrapped = _wrap_handlers(drain) if threading.current_thread() is threading.main_thread() else {}
     for number, (_, ours) in wrapped.items():
         signal.signal(number, ours)
     try:
@@ -64,7 +64,7 @@ def drained_first(drain: Drain) -> Generator[None]:
                 signal.signal(number, before)
 
 
-def _wrapped(drain: Drain) -> dict[int, tuple[Handler, Handler]]:
+def _wrap_handlers(drain: DrainFunction) -> dict[int, tuple[SignalHandler, SignalHandler]]:
     """For each signal that somebody handles: the handler, and ours."""
     draining = _Draining(drain, asyncio.get_running_loop())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -78,11 +78,11 @@ def _wrapped(drain: Drain) -> dict[int, tuple[Handler, Handler]]:
 class _Draining:
     """The drain, once it has been asked for, and the handlers that wait for its end."""
 
-    def __init__(self, drain: Drain, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, drain: DrainFunction, loop: asyncio.AbstractEventLoop) -> None:
         self._drain, self._loop = drain, loop
         self._task: asyncio.Task[None] | None = None
 
-    def before(self, handler: Handler) -> Handler:
+    def before(self, handler: SignalHandler) -> SignalHandler:
         """A signal handler. Python calls it between any two instructions, so the event loop does the rest."""
 
         def handle(number: int, _frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from askstream.server.events.errors import JournalError, MethodNotAllowed, NoSuchPage, Refused
+from askstream.server.events.errors import JournalError, MethodNotAllowed, Refused, UnknownAddress
 
 log = logging.getLogger("__main__")
 
@@ -18,47 +18,53 @@ log = logging.getLogger("__main__")
 TRY_LATER = 1013
 
 
-def problem(status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+def problem_response(
+    status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None
+) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 
-def refusal(error: Refused) -> Response:
+def refusal_response(error: Refused) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-    return problem(error.status, error.title, error.code, str(error), headers)
+    return problem_response(error.status, error.title, error.code, str(error), headers)
 
 
 async def refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers a request, or a WebSocket before its upgrade, outside any application of Starlette's."""
     if scope["type"] != "websocket" or "websocket.http.response" in scope.get("extensions", {}):
-        await refusal(error)(scope, receive, send)
+        await refusal_response(error)(scope, receive, send)
     else:
         await send({"type": "websocket.close", "code": TRY_LATER, "reason": error.title})
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return refusal(error)
+    return refusal_response(error)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     """An error of Starlette's router: an unknown address or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return refusal(NoSuchPage("Nothing is served at this address; GET /openapi.json lists what is."))
+        return refusal_response(UnknownAddress("Nothing is served at this address; GET /openapi.json lists what is."))
     if error.status_code == 405:
-        answer = refusal(MethodNotAllowed("Another method is expected here; the header Allow names it."))
+        answer = refusal_response(MethodNotAllowed("Another method is expected here; the header Allow names it."))
         answer.headers.update(error.headers or {})
         return answer
-    return problem(error.status_code, str(error.detail), "http_error", str(error.detail), dict(error.headers or {}))
+    return problem_response(
+        error.status_code, str(error.detail), "http_error", str(error.detail), dict(error.headers or {})
+    )
 
 
 async def _journal(request: Request, error: Exception) -> Response:
     log.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(503, "The log is not available", "journal_unavailable", "Try again soon.", {"Retry-After": "5"})
+    return problem_response(
+        503, "The log is not available", "journal_unavailable", "Try again soon.", {"Retry-After": "5"}
+    )
 
 
-async def _left(request: Request, error: Exception) -> Response:
+async def _client_disconnected(request: Request, error: Exception) -> Response:
     """The client left before it had sent the whole body. To nobody; the number is nginx's for this case."""
     return Response(status_code=499)
 
@@ -67,7 +73,9 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     """Our mistake. The log has its type; its text may hold what a client sent, so only DEBUG has that."""
     log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
     log.debug("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "The server failed", "internal", "The server failed; the run, if one was started, goes on.")
+    return problem_response(
+        500, "The server failed", "internal", "The server failed; the run, if one was started, goes on."
+    )
 
 
 # For Starlette's `exception_handlers`.
@@ -75,6 +83,6 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
     Refused: _refused,
     HTTPException: _http,
     JournalError: _journal,
-    ClientDisconnect: _left,
+    ClientDisconnect: _client_disconnected,
     Exception: _unexpected,
 }

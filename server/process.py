@@ -33,23 +33,23 @@ CLOSE_SECONDS = 3
 BACKLOG = 2048
 # Synchronous tools run in threads, and one that was cancelled holds its thread until it returns. asyncio's default
 # is a few more than there are processors, which a handful of such tools would use up for everybody.
-THREADS = 64
-WORKER = "worker"
+MAX_THREADS = 64
+WORKER_PREFIX = "worker"
 # Threads and tasks that are still at work when all else has ended get this long: an idle thread needs milliseconds.
-LAST_SECONDS = 1.0
+EXIT_SECONDS = 1.0
 # TCP_USER_TIMEOUT, as a multiple of our send deadline. The kernel can't tell a dead peer from a slow reader; we can, so
 # our deadline must fire first.
-PATIENCE = 4
+USER_TIMEOUT_FACTOR = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
 # Thresholds of the garbage collector. A collection holds everything up: one of 20,000 young objects for 10 ms and more,
 # since teams that have ended are garbage in circles; one of 2,000 for half a millisecond, and all of them together take
 # no longer. Older generations are collected after a million objects at the earliest: otherwise all that thousands of
 # viewers need would be searched each time some of them come.
-COLLECT = (2_000, 500, 50)
+GC_THRESHOLDS = (2_000, 500, 50)
 # The interpreter's switch interval in seconds; Python's default is 0.005. A busy loop would make the journal's thread
 # wait for that long at each statement, and a tool in a thread would make the loop wait at each event.
-SWITCH = 0.0005
+SWITCH_INTERVAL = 0.0005
 
 
 class AddressInUse(Exception):
@@ -73,7 +73,9 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
     # ends a dead one also when nobody sends to it any more.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * stalled_seconds * 1000))
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(USER_TIMEOUT_FACTOR * stalled_seconds * 1000)
+        )
     try:
         listening.bind((host, port))
     except OSError as problem:
@@ -125,7 +127,7 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
         return {"http": "httptools", "ws": "websockets-sansio"}
     from askstream.server.connections.uvicorn import Http, WebSocket
 
-    return {"http": partial(Http, sockets=app.sockets, direct=direct), "ws": WebSocket}
+    return {"http": partial(Http, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:
@@ -139,7 +141,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
         gc.freeze()  # all objects so far live as long as the server: they are never searched again
         gc.enable()
         app.warmed.add_done_callback(lambda _: gc.freeze())
-        stop = Stop(app, server)
+        stop = GracefulShutdown(app, server)
         stop.on_signals()
         listening.listen(BACKLOG)
         ready(app)
@@ -153,33 +155,33 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 def _tune() -> ThreadPoolExecutor:
     """Tunes the whole process for serving; not for a process that isn't ours. Returns the loop's threads."""
-    workers = ThreadPoolExecutor(THREADS, thread_name_prefix=WORKER)
+    workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
-    gc.set_threshold(*COLLECT)
-    sys.setswitchinterval(SWITCH)
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return workers
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:
-    """Whether all threads and tasks end within LAST_SECONDS. The interpreter would wait for them without a bound:
+    """Whether all threads and tasks end within EXIT_SECONDS. The interpreter would wait for them without a bound:
     for a synchronous tool's thread, and for a task that ignores its cancel. The log is closed by now."""
     workers.shutdown(wait=False, cancel_futures=True)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
-    deadline = monotonic() + LAST_SECONDS
+    deadline = monotonic() + EXIT_SECONDS
     while busy := [task for task in tasks if not task.done()] or _threads():
         if monotonic() > deadline:
             return False
-        await asyncio.sleep(LAST_SECONDS / 100)
+        await asyncio.sleep(EXIT_SECONDS / 100)
     return not busy
 
 
 def _threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER)]
+    return [thread for thread in threading.enumerate() if thread.name.startswith(WORKER_PREFIX)]
 
 
-class Stop:
+class GracefulShutdown:
     """The first call drains and then stops; the second stops now."""
 
     def __init__(self, app: Service, server: uvicorn.Server) -> None:

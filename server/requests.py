@@ -29,15 +29,15 @@ EVERYBODY = "anonymous"
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
 # Names in one filter: more than there are event types, and than any team has agents.
-_NAMES = 64
+_MAX_NAMES = 64
 
 # Fields named in one refusal.
-_TOLD = 5
+_MAX_ERRORS = 5
 IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Token: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
-EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_NAMES)]
+Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
+EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_MAX_NAMES)]
 
 
 class View(BaseModel):
@@ -48,7 +48,7 @@ class View(BaseModel):
     tokens: bool = Field(default=False, description="also send `agent_chunk`, the text as the model writes it")
     include: EventTypes | None = Field(default=None, description="only these event types")
     exclude: EventTypes = Field(default=frozenset[EventType](), description="all but these event types")
-    agents: Annotated[frozenset[Name], Field(max_length=_NAMES)] | None = Field(
+    agents: Annotated[frozenset[Name], Field(max_length=_MAX_NAMES)] | None = Field(
         default=None, description="only events of these agents"
     )
 
@@ -61,7 +61,7 @@ class Ask(View):
     """The body of `/ask-stream`, `/ask` and `/runs`, and the fields of the WebSocket's `ask`."""
 
     question: str = Field(description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default")
-    session_id: Token | None = Field(
+    session_id: Identifier | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
     )
     if_busy: Literal["reject", "queue"] = Field(
@@ -71,9 +71,9 @@ class Ask(View):
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue", description="whether the run ends when the viewer that started it leaves"
     )
-    idempotency_key: Token | None = Field(default=None, description="the same key and body join the same run")
+    idempotency_key: Identifier | None = Field(default=None, description="the same key and body join the same run")
 
-    def within(self, characters: int) -> Self:
+    def check_question(self, characters: int) -> Self:
         """Itself. Raises InvalidRequest where the question is longer than that, empty, or no text."""
         if not self.question.strip():
             raise InvalidRequest("question: the question is empty.")
@@ -83,7 +83,7 @@ class Ask(View):
             raise InvalidRequest(f"question: {len(self.question):,} characters; at most {characters:,} are allowed.")
         return self
 
-    def question_of(self, principal: str) -> Question:
+    def to_question(self, principal: str) -> Question:
         """The run that is asked for. What shapes only the view, and the key itself, is no part of the fingerprint."""
         body = self.model_dump_json(include={"question", "session_id", "if_busy", "review", "on_disconnect"})
         return Question(
@@ -103,7 +103,7 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    request_id: Token = Field(description="that of the run's `input_requested`")
+    request_id: Identifier = Field(description="that of the run's `input_requested`")
     value: JsonValue = Field(description="what the request's schema asks for")
 
 
@@ -120,7 +120,7 @@ def _refusal(problem: ValidationError) -> Refused:
     errors = problem.errors(include_url=False, include_input=False, include_context=False)
     if errors[0]["type"] == "json_invalid":
         return InvalidJson(f"The body must be a JSON object in UTF-8: {errors[0]['msg']}.")
-    return InvalidRequest(" ".join(_sentence(error["loc"], error["msg"]) for error in errors[:_TOLD]))
+    return InvalidRequest(" ".join(_sentence(error["loc"], error["msg"]) for error in errors[:_MAX_ERRORS]))
 
 
 def _sentence(place: tuple[int | str, ...], message: str) -> str:
@@ -143,7 +143,7 @@ async def read_body(request: Request) -> bytes:
 
 async def read_ask(request: Request, *, question_characters: int) -> Ask:
     """The body as an Ask; the header `Idempotency-Key` counts where the body names no key."""
-    ask = validate(Ask, await read_body(request)).within(question_characters)
+    ask = validate(Ask, await read_body(request)).check_question(question_characters)
     key = request.headers.get("idempotency-key")
     if key is None or ask.idempotency_key is not None:
         return ask
@@ -182,7 +182,7 @@ def checked_cursor(cursor: int | None) -> int:
     return cursor
 
 
-def viewable(record: RunRecord, after: int | None) -> int:
+def viewer_cursor(record: RunRecord, after: int | None) -> int:
     """The cursor of a viewer of this run; None is its newest event. Raises BadCursor and LogExpired."""
     cursor = record.last_id if after is None else after
     if cursor > record.last_id and not record.ended:

@@ -1,7 +1,6 @@
-"""Everything that delays or batches events on purpose, or lets the event loop serve others first.
+"""Rules that delay or batch events on purpose, or let the event loop serve others first.
 
-Every wait between a model's chunk and a viewer's socket is listed in docs/latency.md. The classes here decide about
-them; the constants say how long they may be, and why.
+docs/latency.md lists every wait between a model's chunk and a viewer's socket, with its reason and its bound.
 """
 
 import asyncio
@@ -9,30 +8,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-# Writes after which a delay is tried again, once a delay gained nothing: one delay in 17 writes is what it costs to
-# notice that events come together again.
+# Writes without a delay after a delay that gained nothing. One delay in 17 writes is the cost of noticing that events
+# come together again.
 SKIPPED_WRITES = 16
-# A pass over that many viewers is too cheap to make the next one wait, so its cost is not measured.
+# A pass over so few viewers is too cheap to make the next one wait, so its cost is not measured.
 FEW_VIEWERS = 32
-# AutoGen takes seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
-# waits for something else, its factory's database say, is no reason to hold others up.
+# AutoGen needs seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
+# waits for something else, such as its factory's database, must not delay others.
 START_ITERATIONS = 8
-# What a new run leaves to others before its team is set up, which takes the loop some milliseconds: its first event is
-# on its way to the viewer after two iterations. Iterations, not time: on a busy loop the event needs longer as well.
+# Iterations that a new run waits before its team is set up, which blocks the loop for milliseconds: its first event is
+# on its way to the viewer after two. Iterations, not time: on a busy loop the event needs longer as well.
 FIRST_EVENT_ITERATIONS = 4
 
 
 class AdaptiveDelay:
-    """Whether one writer should wait for more events before it writes, as Nagle's algorithm does.
+    """Adaptive Nagle: decides whether one writer waits for more events before it writes.
 
-    It skips the delay for SKIPPED_WRITES writes after one that gained nothing: events that come one by one, each after
-    the last was seen, are then held up once in a while only. Several events at once mean that more will follow.
+    It skips the delay for SKIPPED_WRITES writes after a delay that gained nothing, so that events that come one by one
+    are rarely delayed. Several events at once mean that more will follow.
     """
 
     _skips = 0
 
     def should_wait(self, events: int) -> bool:
-        """Ask before each write that could wait, with the number of events that it has by now."""
+        """Call before each write that could wait, with the number of its events so far."""
         if events > 1:
             self._skips = 0
         if not self._skips:
@@ -41,19 +40,19 @@ class AdaptiveDelay:
         return False
 
     def waited(self, events: int) -> None:
-        """Report after a wait how many events it brought together."""
+        """Call after a wait, with the number of events that it joined."""
         if events < 2:
             self._skips = SKIPPED_WRITES
 
 
 @dataclass(slots=True)
 class FanoutScheduler:
-    """Decides when a channel writes to its viewers: at once, or, with many viewers, when the last pass has paid for
-    itself.
+    """Decides when a channel writes to its viewers: at once, or, with many viewers, after a pause as long as the last
+    pass.
 
-    A write to a socket costs ten times what it takes to make its bytes, however many events are in it. So a pass over
-    many viewers that cost 5 ms is followed by 5 ms for everything else, and the events of that time are written
-    together. `notify` writes to all viewers and returns how many they may be.
+    A write to a socket costs ten times as much as making its bytes, for any number of events. So a pass over many
+    viewers that cost 5 ms is followed by 5 ms for everything else, and the events of that time are written together.
+    `notify` writes to all viewers and returns at most how many there are.
     """
 
     notify: Callable[[], int]
@@ -63,7 +62,7 @@ class FanoutScheduler:
     _events: int = 0  # that came since `_next` was set
 
     def schedule(self, events: int) -> None:
-        """New events are due. `notify` is called now, or within the cost of the last pass."""
+        """Call `notify` for new events, now or after at most the duration of the last pass."""
         if self._next is not None:
             self._events += events
             return
@@ -106,16 +105,16 @@ class ReplayGate:
         self._lock = asyncio.Lock()
 
     async def enter(self) -> None:
-        """Return when it is the caller's iteration; it may work until it next suspends. Safe to cancel."""
+        """Return in an iteration of the caller's own; it may work until it next suspends. Safe to cancel."""
         async with self._lock:
             await asyncio.sleep(0)
 
 
 class StartGate:
-    """Starts runs one after the other, so that many questions at once don't hold up the runs that are speaking.
+    """Starts runs one after the other, so that many questions at once don't delay the runs that are streaming.
 
-    AutoGen takes milliseconds to set a team up, in slices between which the event loop turns. Three hundred set-ups at
-    once make an iteration of as many slices; one at a time, an iteration has one slice, and all of them take no longer.
+    AutoGen needs milliseconds to set a team up, a slice in each of several loop iterations. Three hundred set-ups at
+    once make an iteration of 300 slices; one at a time, an iteration has one slice, and all of them need no more time.
     """
 
     __slots__ = ("_lock",)
@@ -124,7 +123,7 @@ class StartGate:
         self._lock = asyncio.Lock()
 
     async def enter(self) -> None:
-        """Return when it is the caller's turn, first come first served. Nothing has to be released. Safe to cancel."""
+        """Return when the caller may start, first come first served. Nothing has to be released. Safe to cancel."""
         await self._lock.acquire()
         self._count(START_ITERATIONS)
 

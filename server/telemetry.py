@@ -10,10 +10,10 @@ STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 # Libraries that log whole prompts, or a line for every request. They log at DEBUG only.
-TALKATIVE = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
+QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
 # Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
-TOGETHER_SECONDS = 0.01
+BATCH_SECONDS = 0.01
 
 
 def configure(level: str, file: Path | None = None) -> None:
@@ -26,11 +26,11 @@ def configure(level: str, file: Path | None = None) -> None:
         raise ValueError(f"expected LOG_LEVEL to be DEBUG, INFO, WARNING or ERROR, got {level!r}")
     if file is not None:
         _check_writable(file)
-    _outfit(logging.getLogger(), FORMAT, number, file)
+    _set_up_logger(logging.getLogger(), FORMAT, number, file)
     stream = logging.getLogger("stream_events")
-    _outfit(stream, STREAM_FORMAT, number, file)
+    _set_up_logger(stream, STREAM_FORMAT, number, file)
     stream.propagate = False
-    for name in TALKATIVE:
+    for name in QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
     # We log our server's start and stop ourselves; uvicorn's lines would repeat that, also for the offline analyst's.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
@@ -48,7 +48,7 @@ def _check_writable(file: Path) -> None:
 class StreamLog:
     """Writes to `stream_events`: a line for each event once it is durable; chunks at DEBUG.
 
-    Events within TOGETHER_SECONDS of a record go into the next one, with a line for each event. A record costs
+    Events within BATCH_SECONDS of a record go into the next one, with a line for each event. A record costs
     twenty times what a line does: as much as all the rest that the server does for an event.
     """
 
@@ -70,7 +70,7 @@ class StreamLog:
             self._write()
         elif self._records and not self._is_due:
             self._is_due = True
-            wait = max(0.0, self._written_at + TOGETHER_SECONDS - monotonic())
+            wait = max(0.0, self._written_at + BATCH_SECONDS - monotonic())
             asyncio.get_running_loop().call_later(wait, self._write)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class NoTraceback(logging.Filter):
         return True
 
 
-def _outfit(logger: logging.Logger, form: str, level: int, file: Path | None) -> None:
+def _set_up_logger(logger: logging.Logger, form: str, level: int, file: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))

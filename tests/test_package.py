@@ -170,7 +170,7 @@ def imported(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_what_a_package_imports_is_installed_for_serving(package: str) -> None:
+def test_imports_of_a_package_are_installed_for_serving(package: str) -> None:
     """Tests run beside the tools of developers, `run` without them: an import that only works here is found."""
     locked = set(re.findall(r"^[a-z0-9-]+(?===)", LOCKS["run"].read_text(), re.MULTILINE))
     bringers = packages_distributions()

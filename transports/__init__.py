@@ -1,1 +1,1 @@
-"""Transports carry events to viewers, and commands back: SSE, WebSocket, and any that is plugged in."""
+"""Transports carry events to viewers, and commands back: SSE, WebSocket, and plug-ins."""

@@ -1,6 +1,6 @@
 """The protocol of a transport, the context that it works with, and the table of transports.
 
-A new one is a new file and one row in the table. It can also come from outside, as `package.module:attribute`.
+A new one is a new file and one row in the table. It can also be loaded as `package.module:attribute`.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from askstream.server.runs import Runs
 log = logging.getLogger("__main__")
 T = TypeVar("T")
 
-# Contract section 3: proxies close what is silent for a minute; half of the shortest common timeout is safe.
+# Proxies close a connection that is silent for a minute; half of the shortest common timeout is safe.
 HEARTBEAT_SECONDS = 15.0
-# Contract section 5, promise 2: how long a viewer may read nothing before it is cut.
+# PROTOCOL.md, promise 2: how long a viewer may read nothing before it is cut.
 SEND_SECONDS = 15.0
 
 
@@ -36,10 +36,10 @@ class Tasks:
     def spawn(
         self, work: Coroutine[Any, Any, T], ended: Callable[[asyncio.Task[T]], None] | None = None
     ) -> asyncio.Task[T]:
-        """Run it. `ended` gets the finished task; without one, what it raises is logged.
+        """Run `work`. `ended` gets the finished task; without `ended`, an exception is logged.
 
-        It gets a context of its own: a task that is created while a run publishes would inherit the run's context, and
-        the run's end cancels all tasks in that. The viewer would get nothing any more.
+        The task gets its own context: one that is created while a run publishes would inherit the run's, and the run's
+        end cancels all tasks in that. The viewer would get nothing more.
         """
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._running.add(task)
@@ -73,7 +73,7 @@ class TransportContext:
 
 
 def loggable(problem: BaseException) -> str:
-    """An error as a log may have it: one that isn't ours may hold what a client or a model said."""
+    """Return an error's text for the log; only the type if its text may quote a client or a model."""
     return str(problem) if isinstance(problem, AskstreamError) else type(problem).__name__
 
 
@@ -83,7 +83,7 @@ class Transport(Protocol):
     def routes(self) -> Sequence[BaseRoute]: ...
 
 
-Factory: TypeAlias = Callable[[TransportContext], Transport]
+TransportFactory: TypeAlias = Callable[[TransportContext], Transport]
 
 TRANSPORTS = {
     "sse": "askstream.transports.sse:Sse",
@@ -91,6 +91,6 @@ TRANSPORTS = {
 }
 
 
-def factories(names: Iterable[str]) -> list[Factory]:
-    """The factories of transports with these names. ValueError for one that is neither in the table nor importable."""
+def factories(names: Iterable[str]) -> list[TransportFactory]:
+    """Return the factories of these transports. Raises ValueError for a name that is not in the table or importable."""
     return [plugins.named(name, TRANSPORTS, "a transport") for name in names]

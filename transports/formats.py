@@ -1,7 +1,7 @@
 """The wire formats of a batch: Server-Sent Events, lines of JSON, WebSocket messages.
 
-A format makes messages; the connection frames them. An `Encoding` is both together. Viewers with
-equal encodings share a broadcast: each batch is encoded once for all of them.
+A format makes messages; the connection frames them. A `FramedFormat` is both together. Viewers with equal encodings
+share a broadcast: each batch is encoded once for all of them.
 """
 
 import random
@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from askstream.server.bus import Batch
-from askstream.server.connections import Frame
+from askstream.server.connections import Framer
 from askstream.server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from askstream.server.journal import Entry
 from askstream.transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
 
-# Contract section 5, promise 9: over how long the viewers of a server that goes away are told to come back.
+# PROTOCOL.md, promise 8: the time over which a draining server spreads its viewers' reconnects.
 SPREAD_MS = 10_000
 
 Encode: TypeAlias = Callable[[str, Batch], Sequence[bytes]]
@@ -24,20 +24,20 @@ Encode: TypeAlias = Callable[[str, Batch], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class WireFormat:
-    """`opening` comes first, `heartbeat` into each silence; empty means none."""
+    """`preamble` comes first, `heartbeat` into each silence; empty means none."""
 
     media_type: str
-    opening: bytes
+    preamble: bytes
     heartbeat: bytes
     encode: Encode
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
+class FramedFormat:
     """A format, framed for one kind of connection. It breaks silences of `heartbeat_seconds`, unless they are 0."""
 
     format: WireFormat
-    frame: Frame
+    frame: Framer
     heartbeat_seconds: float
 
     @property
@@ -75,12 +75,12 @@ def _texts(run_id: str, batch: Batch) -> Sequence[bytes]:
 
 
 def _gap_line(run_id: str, gap: Gap) -> bytes:
-    """The notice for events that a viewer asked for and that the journal no longer has."""
+    """Return the notice for events that a viewer asked for and that the journal no longer has."""
     return _notice(run_id, f"Events {gap.from_} to {gap.to} are no longer kept.", gap)
 
 
 def _drain_line(run_id: str, retry_ms: int) -> bytes:
-    """The notice that this server is going away."""
+    """Return the notice that this server is going away."""
     return _notice(run_id, "This server is going away; the run goes on. Reconnect.", Drain(retry_ms=retry_ms))
 
 
@@ -89,7 +89,7 @@ def _notice(run_id: str, message: str, body: NoticeBody) -> bytes:
 
 
 def _retry_spread() -> int:
-    """After how many milliseconds one of many viewers should come back, so that they don't come all at once."""
+    """Return the milliseconds after which one viewer should reconnect: random, so that not all come at once."""
     return random.randrange(SPREAD_MS)  # noqa: S311 - no secret: it only spreads
 
 

@@ -1,29 +1,29 @@
-"""Server-Sent Events as bytes, sans-IO: what goes over the wire and how it is read back.
+"""Server-Sent Events as bytes, sans-IO: encoded for the wire, and decoded again.
 
-Follows the WHATWG text, https://html.spec.whatwg.org/multipage/server-sent-events.html ("the spec" below). Both ends
-use this module: the server to encode, the Python client to decode.
+Follows the WHATWG text, https://html.spec.whatwg.org/multipage/server-sent-events.html ("the spec" below). The server
+encodes; the clients of the tests decode.
 """
 
 import codecs
 from dataclasses import dataclass
 
-# The spec lets a browser wait "a few seconds" by itself; said aloud, it is the same in all of them.
+# The spec lets each browser choose "a few seconds"; a value that is sent is the same in all of them.
 RETRY_MS = 2000
 HEARTBEAT = b":\n\n"
 
 
 def block(event_id: int, line: bytes) -> bytes:
-    """One event in one piece; `line` is a single line of JSON. No `event:`: `onmessage` never sees named events."""
+    """Return one event as one piece; `line` is one line of JSON. No `event:`: `onmessage` never sees named events."""
     return b"id: %d\ndata: %b\n\n" % (event_id, line)
 
 
 def cursor_block(event_id: int) -> bytes:
-    """Moves the reader's last event id on without an event: the spec dispatches nothing where there is no data."""
+    """Return a block that only moves the reader's last event id: the spec dispatches nothing without data."""
     return b"id: %d\n\n" % event_id
 
 
 def notice_block(line: bytes) -> bytes:
-    """Data without an id: the reader's last event id stays what it was."""
+    """Return data without an id: the reader's last event id stays the same."""
     return b"data: %b\n\n" % line
 
 
@@ -32,7 +32,7 @@ def retry_block(milliseconds: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SseMessage:
     """One message of a stream. Resume with its `last_event_id`; '' before the first id."""
 
     data: str
@@ -43,7 +43,7 @@ class Message:
 class Decoder:
     """Bytes in, messages out. The stream may be cut anywhere, inside a character or between CR and LF too.
 
-    `last_event_id` moves with every block, those without data included; `retry_ms` is None until the server says one.
+    `last_event_id` moves with every block, those without data included; `retry_ms` is None until the server sends one.
     """
 
     def __init__(self) -> None:
@@ -58,8 +58,8 @@ class Decoder:
         self._event = ""
         self._id = ""
 
-    def feed(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes. What the end of the stream leaves incomplete is never dispatched."""
+    def feed(self, data: bytes) -> list[SseMessage]:
+        """Return the messages that `data` completes. A block that the stream's end cuts off is never dispatched."""
         text = self._text.decode(data)
         if text and not self._began:
             self._began = True
@@ -67,7 +67,7 @@ class Decoder:
         return [message for line in self._lines(text) if (message := self._line(line)) is not None]
 
     def _lines(self, text: str) -> list[str]:
-        """The lines that `text` completes; a line ends with CRLF, LF or CR, nothing else that Unicode calls an end."""
+        """Return the lines that `text` completes. CRLF, LF and CR end a line; Unicode's other line ends don't."""
         if self._after_cr and text:
             text = text.removeprefix("\n")
             self._after_cr = False
@@ -81,7 +81,7 @@ class Decoder:
             self._tail.append(rest)
         return whole
 
-    def _line(self, line: str) -> Message | None:
+    def _line(self, line: str) -> SseMessage | None:
         if not line:
             return self._dispatch()
         field, _, value = line.partition(":")
@@ -99,11 +99,11 @@ class Decoder:
                 pass  # a comment, whose field is empty, or a field that the spec ignores
         return None
 
-    def _dispatch(self) -> Message | None:
-        """The end of a block. Its id counts even where there is nothing to dispatch."""
+    def _dispatch(self) -> SseMessage | None:
+        """End a block. Its id counts even if there is nothing to dispatch."""
         self.last_event_id = self._id
         data, self._data = self._data, []
         event, self._event = self._event, ""
         if not data:
             return None
-        return Message("\n".join(data), self.last_event_id, event or "message")
+        return SseMessage("\n".join(data), self.last_event_id, event or "message")

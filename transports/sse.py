@@ -16,15 +16,15 @@ from askstream.server import addresses
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewable
+from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import NDJSON, SSE, Encoding, WireFormat
+from askstream.transports.formats import NDJSON, SSE, FramedFormat, WireFormat
 
 log = logging.getLogger("__main__")
 
-# no-transform: a proxy that compresses would hold events back. X-Accel-Buffering is nginx's word for the same.
+# no-transform: a proxy that compresses would hold events back. X-Accel-Buffering does the same for nginx.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
@@ -44,27 +44,27 @@ class Sse:
         ]
 
     async def ask_stream(self, request: Request) -> "RunStream":
-        """Starts a run and streams it from its first event."""
+        """Start a run and stream it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        record, new = await self._context.runs.start(ask.question_of(EVERYBODY))
+        record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
         viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
-            on_disconnect = partial(self._context.runs.left, record.run_id, EVERYBODY)
+            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
         return RunStream(viewer, self._context, on_disconnect=on_disconnect)
 
     async def test_stream(self, request: Request) -> "RunStream":
-        """A run of mock events, to see that streaming works from end to end."""
+        """Stream a run of mock events, to check streaming from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._context.runs.start(question, by="mock")
+        record, _ = await self._context.runs.start(question, orchestrator="mock")
         return RunStream(await self._context.bus.attach(record.run_id), self._context)
 
     async def events(self, request: Request) -> "Response | RunStream":
-        """Replays a run's log from a cursor, then goes on live."""
+        """Replay a run's log from a cursor, then go on live."""
         record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
-        view, after = read_view(request), viewable(record, read_cursor(request, record.last_id))
+        view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
-            return Response(status_code=204, headers=HEADERS)  # the one answer that stops a browser's EventSource
+            return Response(status_code=204, headers=HEADERS)  # only a 204 stops a browser's EventSource
         wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE
         if request.method == "HEAD":
             return _head(wire_format, record)
@@ -73,13 +73,13 @@ class Sse:
 
 
 def _get_only(route: Route) -> Route:
-    """Without the HEAD that Starlette adds: to look must not start a run."""
+    """Remove the HEAD that Starlette adds: it must not start a run."""
     route.methods = {"GET"}
     return route
 
 
 def _head(wire_format: WireFormat, record: RunRecord) -> Response:
-    """A stream's headers alone. Its length isn't known."""
+    """Return a stream's headers alone. Its length isn't known."""
     response = Response(media_type=wire_format.media_type, headers=HEADERS | {"X-Run-Id": record.run_id})
     del response.headers["content-length"]
     return response
@@ -87,7 +87,7 @@ def _head(wire_format: WireFormat, record: RunRecord) -> Response:
 
 @dataclass(slots=True, eq=False)
 class RunStream:
-    """An answer that streams what its viewer sees to one client, until the log is complete or the client leaves. It is
+    """A response that streams its viewer's events to one client, until the log is complete or the client leaves. It is
     the handler of its connection."""
 
     viewer: Viewer
@@ -116,10 +116,10 @@ class RunStream:
 
     def opened(self, connection: StreamConnection, /) -> None:
         self._connection = connection
-        if self.wire_format.opening:
-            connection.write(connection.frame([self.wire_format.opening]))
+        if self.wire_format.preamble:
+            connection.write(connection.frame([self.wire_format.preamble]))
         seconds = self.context.heartbeat_seconds if self.wire_format.heartbeat else 0
-        encoding = Encoding(self.wire_format, connection.frame, seconds)
+        encoding = FramedFormat(self.wire_format, connection.frame, seconds)
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
         self._delivery.begin()
@@ -139,7 +139,7 @@ class RunStream:
             self.context.tasks.spawn(self.on_disconnect())
 
     def _pulled(self, task: "asyncio.Task[None]") -> None:
-        """The end of a task that pulled. A failure isn't the client's: it didn't leave, and may come back."""
+        """Called when a pulling task ends. A failure is no disconnect: the client didn't leave, and may reconnect."""
         problem = None if task.cancelled() else task.exception()
         if problem is not None:
             log.error("run=%s can't be streamed: %s", self.viewer.run_id, loggable(problem))

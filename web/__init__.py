@@ -1,1 +1,1 @@
-"""The page at /client: static ES modules that the server hands out as they are, without a build step."""
+"""The page at /client: static ES modules, served without a build step."""

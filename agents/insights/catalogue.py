@@ -1,4 +1,4 @@
-"""Whom and what the bundled warehouse knows by name: products, regions, sales people, and parts of customers' names."""
+"""The names in the bundled warehouse: products, regions, sales people, and parts of customers' names."""
 
 from typing import Final
 

@@ -1,5 +1,5 @@
-"""What a change between two periods is made of: its parts, how unlike the rest each one is, and the effects of price,
-volume and mix. Pure arithmetic over rows."""
+"""Splits a change between two periods into parts, with how unusual each one is, and into effects of price, volume and
+mix. Pure arithmetic over rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One member's share in a change. `contribution` adds up to the whole change over all parts, or is None where
-    parts overlap; `unusual` is what remains of it when the member had moved like the rest."""
+    """One member's share in a change. The `contribution`s add up to the whole change, or are None if parts overlap.
+    `unusual` is the contribution less the one that the member would have if it had moved like the rest."""
 
     name: str
     current: float | None
@@ -19,7 +19,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What was sold of one product in one period: units, their value at list price, revenue and cost."""
+    """One product's sales in one period: units, their value at list price, revenue and cost."""
 
     units: float
     listed: float
@@ -28,8 +28,8 @@ class Flow:
 
 
 def typical_rate(pairs: Iterable[tuple[float, float]]) -> float:
-    """The relative change that half of the business stays under, and half over: a median, weighted by the previous
-    value, of (current, previous). One member that collapses doesn't move it. 0.0 where there is nothing to compare."""
+    """The median relative change of (current, previous) pairs, weighted by the previous value. One member that
+    collapses doesn't move it. 0.0 if no previous value is positive."""
     rates = sorted(((current - previous) / previous, previous) for current, previous in pairs if previous > 0)
     half = sum(weight for _, weight in rates) / 2
     for rate, weight in rates:
@@ -53,8 +53,8 @@ def parts_of_ratio(
 ) -> list[Part]:
     """Parts from (name, current numerator and denominator, previous numerator and denominator).
 
-    A member moves the whole by its own ratio and by its weight in the denominator; the contribution holds both:
-    w1 (r1 - R) - w0 (r0 - R), where R is the whole's previous ratio. Summed up, that is the change of the whole.
+    A member moves the whole by its own ratio and by its weight in the denominator. Its contribution has both:
+    w1 (r1 - R) - w0 (r0 - R), with R the whole's previous ratio. The sum is the change of the whole.
     """
     total_now = sum(row[2] for row in rows)
     total_then = sum(row[4] for row in rows)
@@ -77,8 +77,8 @@ def parts_of_ratio(
 def effects(flows: Sequence[tuple[Flow, Flow]], *, of_margin: bool) -> dict[str, float]:
     """Split the change of revenue (or of margin) into effects that add up to it; each item is (current, previous).
 
-    volume: as many units more or fewer, at the old mix and prices; mix: other products than before, at old prices, and
-    those that are sold in one of the two periods only; price: list prices; discount: what was given away; cost.
+    volume: the change in units, at the old mix and prices; mix: the change in products, at old prices, and products
+    sold in only one of the periods; price: list prices; discount: price reductions; cost.
     """
     units_now = sum(now.units for now, _ in flows)
     units_then = sum(then.units for _, then in flows)

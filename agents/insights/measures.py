@@ -1,4 +1,4 @@
-"""What can be measured on the bundled warehouse, along what, and the SQL that does it. Pure: text in, text out."""
+"""Measures and dimensions of the bundled warehouse, and their SQL. Pure: text in, text out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Final
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.sql import ToolError, literal
 
-Filters = Mapping[str, Sequence[str]]  # dimension: the members that are meant
+Filters = Mapping[str, Sequence[str]]  # members by dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Measure:
 
     name: str
     label: str
-    unit: str  # "EUR", "%" or what is counted
+    unit: str  # "EUR", "%" or the name of the counted thing
     numerator: str
     denominator: str = ""
     scale: int = 1
-    # Dimensions along which the parts don't add up to the whole: one order holds many products.
+    # Dimensions whose parts don't add up to the whole: one order has many products.
     overlaps: frozenset[str] = frozenset()
 
     @property
@@ -67,12 +67,12 @@ DIMENSIONS: Final[tuple[str, ...]] = (
     "sales_person",
     "month",
 )
-# Not a column: the change is split into the effects of price, volume, mix and so on.
+# Not a column: it splits a change into the effects of price, volume, mix and so on.
 DRIVER: Final = "driver"
 
 
 def measure_named(name: str) -> Measure:
-    """Raises ToolError `unknown_measure`."""
+    """Look a measure up. Raises ToolError `unknown_measure`."""
     found = MEASURES.get(name.strip().lower())
     if found is None:
         raise ToolError("unknown_measure", f"There is no measure {name!r}; there are {', '.join(MEASURES)}.")
@@ -84,19 +84,19 @@ def within(period: Period) -> str:
 
 
 def where(periods: Sequence[Period], filters: Filters, exclude: Filters) -> str:
-    """The condition that holds for the rows of the periods (one or two), of the members that are meant."""
+    """The condition for the rows of one or two periods and the filtered members."""
     return " AND ".join([_span(periods), *conditions(filters, exclude)])
 
 
 def conditions(filters: Filters, exclude: Filters) -> list[str]:
-    """SQL conditions for members that must, and that must not, be met."""
+    """SQL conditions for the members to include and to exclude."""
     return [f"{name} {_among(members)}" for name, members in filters.items()] + [
         f"NOT {name} {_among(members)}" for name, members in exclude.items()
     ]
 
 
 def sides(current: Period, previous: Period) -> tuple[str, str]:
-    """For rows of either period: the conditions that tell one from the other, as short as they can be."""
+    """The shortest conditions that separate the rows of the two periods."""
     if previous.end < current.start:
         return f"ordered_on >= '{current.start}'", f"ordered_on < '{current.start}'"
     if current.end < previous.start:
@@ -105,7 +105,7 @@ def sides(current: Period, previous: Period) -> tuple[str, str]:
 
 
 def value_sql(measure: Measure, condition: str = "") -> str:
-    """The SQL expression of the measure, of the rows alone that meet the condition; NULL where there are none."""
+    """The SQL expression of the measure over the rows that meet the condition. NULL if none does."""
     only = f" FILTER (WHERE {condition})" if condition else ""
     if measure.is_ratio:
         scale = f"{measure.scale}.0 * "
@@ -124,9 +124,9 @@ def comparison_sql(measure: Measure, current: Period, previous: Period, filters:
 def breakdown_sql(
     measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
 ) -> str:
-    """Columns: name, current, previous; of a ratio its numerator and denominator in both periods.
+    """Columns: name, current, previous; for a ratio its numerator and denominator in both periods.
 
-    Nothing is rounded, so that the parts add up to the whole.
+    Don't round: the parts must add up to the whole.
     """
     sided = tuple(zip(("current", "previous"), sides(current, previous), strict=True))
     parts = {"": measure.numerator}
@@ -144,7 +144,7 @@ def breakdown_sql(
 
 
 def driver_sql(current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
-    """Columns: product; units, value at list price, revenue and cost of the current period; the same of the other."""
+    """Columns: product; units, value at list price, revenue, cost of the current period; the same of the previous."""
     parts = {
         "units": "SUM(quantity)",
         "listed": "SUM(quantity * unit_price)",

@@ -1,5 +1,5 @@
-"""A stretch of days with a short notation: `2026`, `2026-H1`, `2026-Q3`, `2026-10`, `2026-10-03`, or two of them with
-dots between, `2026-08..2026-10`."""
+"""Periods of days with a short notation: `2026`, `2026-H1`, `2026-Q3`, `2026-10`, `2026-10-03`, or two of them joined
+by dots, `2026-08..2026-10`."""
 
 import calendar
 import re
@@ -11,7 +11,7 @@ MONTH_NAMES: Final = tuple(calendar.month_name)[1:]
 NOTATION: Final = "2026, 2026-H1, 2026-Q3, 2026-10, 2026-10-03, or two of them with '..' between"
 
 _POINT: Final = re.compile(r"(\d{4})(?:-(?:H([12])|Q([1-4])|(\d{2})(?:-(\d{2}))?))?", re.IGNORECASE)
-# Years outside have no business data, and would run over the ends of `date` when shifted.
+# Other years have no business data, and shifting them could exceed the range of `date`.
 _FIRST_YEAR: Final = 1900
 _LAST_YEAR: Final = 2200
 
@@ -29,7 +29,7 @@ class Period:
 
     @property
     def whole_months(self) -> int:
-        """How many calendar months this is, or 0 if it isn't made of whole ones."""
+        """The number of calendar months, or 0 if the period isn't made of whole ones."""
         if self.start.day != 1 or (self.end + timedelta(1)).day != 1:
             return 0
         return 12 * (self.end.year - self.start.year) + self.end.month - self.start.month + 1
@@ -38,13 +38,13 @@ class Period:
         return self.start <= day <= self.end
 
     def shifted(self, months: int) -> "Period":
-        """Moved by calendar months. Whole months stay whole; other days are held inside their month."""
+        """Moved by calendar months. Whole months stay whole; other days are clamped to their month."""
         if self.whole_months:
             return months_from(_add_months(self.start, months), self.whole_months)
         return Period(_add_months(self.start, months), _add_months(self.end, months))
 
     def before(self) -> "Period":
-        """The stretch of the same length that ends where this begins."""
+        """The period of the same length just before this one."""
         if self.whole_months:
             return self.shifted(-self.whole_months)
         return Period(self.start - timedelta(self.days), self.start - timedelta(1))
@@ -53,7 +53,7 @@ class Period:
         return self.shifted(-12)
 
     def months(self) -> list["Period"]:
-        """The calendar months that it touches, each cut to what lies inside."""
+        """The calendar months that it touches, each cut to the part inside."""
         found: list[Period] = []
         first = self.start.replace(day=1)
         while first <= self.end:
@@ -103,7 +103,7 @@ class Period:
 
 
 def parse(text: str) -> Period:
-    """Read the notation. ValueError names what was expected, and what came."""
+    """Read the notation. Raises ValueError with what was expected and found."""
     first, dots, last = text.strip().partition("..")
     start = _point(first, text)
     end = _point(last, text) if dots else start
@@ -113,7 +113,7 @@ def parse(text: str) -> Period:
 
 
 def months_from(first: date, count: int) -> Period:
-    """`count` whole months, the first one being that of `first`."""
+    """`count` whole months from that of `first`."""
     start = first.replace(day=1)
     return Period(start, _add_months(start, count) - timedelta(1))
 

@@ -1,7 +1,7 @@
-"""What a SQLite file holds, told so that somebody who never saw it can write queries: tables, columns, links, ranges
-and the values of short lists. Works on any file, within the time of one query."""
+"""Describes any SQLite file, so that a model can write queries: tables, columns, links, ranges and the values of short
+lists. It has the time of one query."""
 
-# ruff: noqa: S608 - SQL is what this makes; members stand in it as literals, names as identifiers
+# ruff: noqa: S608 - this module makes SQL: members become literals, names become identifiers
 
 import sqlite3
 import threading
@@ -12,13 +12,13 @@ from askstream.agents.insights.sql import DEADLINE, identifier, json_value, open
 
 MAX_TABLES: Final = 60
 MAX_VALUES: Final = 200  # a longer list of values isn't a list of names any more
-MAX_LISTED: Final = 60  # characters a value may have to stand in a list
-_SAMPLE: Final = 20_000  # rows that are looked at for the values of a column
+MAX_LISTED: Final = 60  # characters of one listed value
+_SAMPLE: Final = 20_000  # rows that are read for the values of a column
 _MAX_LIST: Final = 5_000  # characters for all the values of one column
 
 
 def describe_now(path: Path, *, deadline: float = DEADLINE, stop: threading.Event | None = None) -> dict[str, object]:
-    """Tables and views with their columns. Raises ToolError when the file can't be read at all."""
+    """Tables and views with their columns. Raises ToolError if the file can't be read at all."""
     connection = open_read_only(path)
     try:
         watch(connection, deadline, stop)
@@ -38,7 +38,7 @@ def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, ob
         str(row[3]): f"{row[2]}.{row[4] or row[3]}"
         for row in _rows(connection, f"PRAGMA foreign_key_list({identifier(name)})")
     }
-    # A view repeats what its tables hold: its names are enough, and spare a scan of each column.
+    # A view repeats its tables' values: its column names are enough and cost no scans.
     is_view = kind == "view"
     columns = [
         _column(connection, name, str(row[1]), str(row[2]), links.get(str(row[1])), brief=is_view)
@@ -76,7 +76,7 @@ def _column(
 
 
 def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
-    """No rows where the query fails, or time is up: what can't be told stays out of the description."""
+    """Run the query. Without rows if it fails or time is up: the description then lacks that part."""
     try:
         return connection.execute(query).fetchall()
     except sqlite3.Error:
@@ -84,7 +84,7 @@ def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
 
 
 def _is_list(values: list[str]) -> bool:
-    """Whether these are names to choose from, rather than dates or free text."""
+    """Whether the values are names to choose from, rather than dates or free text."""
     if not 0 < len(values) <= MAX_VALUES or sum(map(len, values)) > _MAX_LIST:
         return False
     return all(len(value) <= MAX_LISTED and not value[:4].isdigit() for value in values)

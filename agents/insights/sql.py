@@ -1,4 +1,4 @@
-"""The guarded SELECT: one statement, on a file that can't be written, within a time, a size and a number of rows."""
+"""The guarded SELECT: one statement, read-only, with limits of time, size and rows."""
 
 import asyncio
 import sqlite3
@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 
 import orjson
 
-DEADLINE: Final = 5.0  # seconds for one query: what a person still waits for
-MAX_ROWS: Final = 200  # more than anybody reads, and than a model should
+DEADLINE: Final = 5.0  # seconds for one query; people won't wait longer
+MAX_ROWS: Final = 200  # more than a person or a model should read
 MAX_RESULT: Final = 64 * 1024  # bytes of JSON: a quarter of the largest event
 # One SQL function over one cell can't be interrupted. Searching 128 KiB in 256 KiB takes 0.2 s; in a megabyte, seconds.
 MAX_CELL: Final = 256 * 1024
 _MAX_SQL: Final = 20_000  # characters
-# VM instructions between two looks at the clock: about a millisecond.
+# VM instructions between two checks of the clock: about a millisecond.
 _TICK: Final = 10_000
 
 Value = str | int | float | None
@@ -39,8 +39,8 @@ _DENIED_WORDS: Final = {
 
 
 class ToolError(Exception):
-    """A tool call that can't be answered. Its text is JSON, `{"error": {"code", "message"}}`: the team reads it as
-    the tool's result, marked as an error, and goes on.
+    """A tool call that failed. Its text is JSON, `{"error": {"code", "message"}}`: the team reads it as the tool's
+    result, marked as an error, and continues.
 
     Codes: `sql_not_allowed`, `sql_invalid`, `sql_timeout`, `sql_too_long`, `result_too_large`, `cell_too_large`,
     `warehouse_unavailable`, `unknown_measure`, `unknown_dimension`, `unknown_value`, `bad_period`, `bad_chart`,
@@ -60,7 +60,7 @@ class ToolError(Exception):
 class Rows:
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
-    truncated: bool  # there were more than were asked for
+    truncated: bool  # there are more rows than `limit`
 
 
 async def select(path: Path, query: str, *, limit: int = MAX_ROWS, deadline: float = DEADLINE) -> Rows:
@@ -69,7 +69,7 @@ async def select(path: Path, query: str, *, limit: int = MAX_ROWS, deadline: flo
 
 
 async def interruptible(work: Callable[[threading.Event], T]) -> T:
-    """Do blocking work in a thread, and tell it to stop when nobody waits for it any more."""
+    """Do blocking work in a thread. A cancel of this call sets the event that `work` gets."""
     stop = threading.Event()
     try:
         return await asyncio.to_thread(work, stop)
@@ -85,7 +85,7 @@ def select_now(
     deadline: float = DEADLINE,
     stop: threading.Event | None = None,
 ) -> Rows:
-    """The same, in the caller's thread; `stop` interrupts it."""
+    """Like `select`, in the caller's thread; `stop` interrupts it."""
     if len(query) > _MAX_SQL:
         raise ToolError("sql_too_long", f"A query may have {_MAX_SQL:,} characters, this one has {len(query):,}.")
     connection = open_read_only(path)
@@ -103,7 +103,7 @@ def select_now(
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that can't write and that reads any text, whatever its encoding. Raises ToolError."""
+    """A connection that can't write and reads text in any encoding. Raises ToolError."""
     with ExitStack() as undo:
         try:
             connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
@@ -119,20 +119,20 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def watch(connection: sqlite3.Connection, deadline: float, stop: threading.Event | None = None) -> None:
-    """Interrupt whatever runs on the connection `deadline` seconds from now, or when `stop` is set."""
+    """Interrupt the connection's queries `deadline` seconds from now, or when `stop` is set."""
     end = time.monotonic() + deadline
     connection.set_progress_handler(lambda: time.monotonic() > end or (stop is not None and stop.is_set()), _TICK)
 
 
 def json_value(value: object) -> Value:
-    """A cell as JSON can hold it: a blob becomes its size."""
+    """A cell as a JSON value; a blob becomes its size."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return value if isinstance(value, str | int | float) else None
 
 
 def literal(value: str) -> str:
-    """The text as an SQL literal. The SQL that runs is the SQL that is shown, so values stand in it."""
+    """The text as an SQL literal. No query has parameters, so that the SQL shown is the SQL that ran."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -161,7 +161,7 @@ def _authorizer(denied: list[str]) -> Callable[[int, str | None, str | None, str
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _FORBIDDEN_FUNCTIONS:
             return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_PRAGMA and first == "data_version":  # full-text tables look it up to read
+        if action == sqlite3.SQLITE_PRAGMA and first == "data_version":  # reading a full-text table needs it
             return sqlite3.SQLITE_OK
         is_function = action == sqlite3.SQLITE_FUNCTION
         denied.append(f"call {second}" if is_function else _DENIED_WORDS.get(action, "change the database"))
@@ -182,7 +182,7 @@ def _tool_error(error: sqlite3.Error, denied: list[str], deadline: float) -> Too
         return ToolError("cell_too_large", f"A value has more than {MAX_CELL:,} bytes: select other columns.")
     if "readonly" in text or "read-only" in text:
         return ToolError("sql_not_allowed", "Only reading is allowed; this query would write.")
-    # SQLite's own words name the table or the token that is wrong, and help to put it right.
+    # SQLite's own words name the wrong table or token, which helps the model to correct it.
     return ToolError("sql_invalid", f"SQLite says: {text}")
 
 

@@ -1,5 +1,5 @@
-"""The bundled team: four agents that plan, get the data, analyse it and report. They may go back for more data once
-or twice, ask the person who asked them, and be sent back by who reviews the report."""
+"""The bundled team: four agents that plan, get the data, analyse it and report. They may get more data once or twice,
+ask the user, and work again after a review of the report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from autogen_agentchat.teams import SelectorGroupChat
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
-from askstream.agents.human import MOST_QUESTIONS, REVIEW, TeamProfile
+from askstream.agents.human import MOST_QUESTIONS, REVIEW_PREFIX, TeamProfile
 from askstream.agents.insights.tools import Tool
 from askstream.agents.memory import USER
 
@@ -20,13 +20,13 @@ PLANNER, DATA, ANALYST, REPORTER = "PlanningAgent", "DataAgent", "AnalysisAgent"
 ORDER = (PLANNER, DATA, ANALYST, REPORTER)
 STEPS: Mapping[str, int] = {PLANNER: 25, DATA: 50, ANALYST: 75, REPORTER: 100}
 
-# With this at the start of a line the analyst sends the work back to the planner.
+# At the start of a line, this sends the work from the analyst back to the planner.
 MORE_DATA = "MORE DATA:"
-# With this at the start of a line the planner asks the person; what follows is the question.
+# At the start of a line of the planner's, this asks the user the text that follows.
 ASK_USER = "ASK USER:"
-# Twice, and the analyst must do with what there is: a question that needs more is not one question.
+# After these rounds the analyst must use the data there is: a question that needs more is several questions.
 MOST_ROUNDS = 2
-# Calls of the model with tools in one turn; the last of them is followed by one without, so that a turn ends in words.
+# Model calls with tools in one turn; one without tools follows the last, so that a turn ends with text.
 MOST_TOOL_ROUNDS = 8
 
 _TEAM = """
@@ -53,8 +53,8 @@ If AnalysisAgent asks for more data, write only what is to be fetched in additio
 Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
 instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
 choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most.
-If a message begins with "{REVIEW}", a person has sent the report back with that remark: plan only what must be done
-anew or in another way to obey it, and say what of the earlier work still stands.""",
+If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
+be done anew or in another way to obey it, and say what of the earlier work still stands.""",
     DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
 Use compare_periods and run_sql; call several tools at once where they don't depend on each other. If a query fails,
@@ -82,7 +82,7 @@ Markdown and nothing else:
 - the assumptions made, and what the data can't tell;
 - "## SQL": each query that a figure came from, in ```sql blocks.
 Figures with units and thousands separators. Invent nothing: what the team didn't find isn't in the report.
-If a message began with "{REVIEW}", write the whole report again, so that it obeys the remark.""",
+If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
 }
 
 _DESCRIPTIONS: Mapping[str, str] = {
@@ -101,27 +101,27 @@ _TOOLS: Mapping[str, Sequence[str]] = {
 
 
 def kit(toolbox: Mapping[str, Tool]) -> Mapping[str, FunctionTool]:
-    """The tools as AutoGen takes them. They hold no state, and cost 1 ms each to make: one kit serves all runs."""
+    """The tools as AutoGen needs them. They have no state and cost 1 ms each to make: one kit serves all runs."""
     return {name: _Tool(tool, description=tool.__doc__ or "") for name, tool in toolbox.items()}
 
 
 def team(
     client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, max_messages: int = 40
 ) -> SelectorGroupChat:
-    """A fresh team with `tools`. Nobody sending it back, it ends by itself, within `max_messages` where those are
-    enough for four turns and the questions that it may ask."""
+    """A fresh team with `tools`. Without reviews it ends within `max_messages`, if those are enough for four turns and
+    the questions that it may ask."""
     rounds = min(MOST_ROUNDS, max(0, (max_messages - len(ORDER) - MOST_QUESTIONS) // 3))
     return SelectorGroupChat(
         [_agent(name, client, tools) for name in ORDER],
-        model_client=client,  # asked only if the function below didn't know, and it always does
+        model_client=client,  # never called: `selector_func` always chooses
         selector_func=lambda thread: next_speaker(thread, rounds=rounds),
         termination_condition=SourceMatchTermination([REPORTER]),
     )
 
 
 def next_speaker(thread: Sequence[BaseAgentEvent | BaseChatMessage], *, rounds: int = MOST_ROUNDS) -> str:
-    """Plan, data, analysis, report, anew after each word of a person; the analyst may send the work back to the
-    planner `rounds` times."""
+    """Plan, data, analysis, report; from the start after each message of the user. The analyst may send the work back
+    to the planner `rounds` times."""
     said = [message for message in thread if isinstance(message, BaseChatMessage)]
     last = said[-1].source if said else USER
     if last == ANALYST and _wants_more(said[-1].to_text()):
@@ -131,7 +131,7 @@ def next_speaker(thread: Sequence[BaseAgentEvent | BaseChatMessage], *, rounds: 
 
 
 def question_in(agent_name: str, text: str) -> str | None:
-    """What the planner asks the person, None if it doesn't."""
+    """The planner's question to the user, None if it asks nothing."""
     found = _QUESTION.search(text) if agent_name == PLANNER else None
     return (found[1].strip() or None) if found else None
 
@@ -140,10 +140,10 @@ def _wants_more(text: str) -> bool:
     return any(line.lstrip().startswith(MORE_DATA) for line in text.splitlines())
 
 
-# Models like to set what they were told to write in bold.
+# Models often write a prescribed phrase in bold.
 _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTALL)
 
-CUSTOMS = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
+PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
 
 
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:
@@ -159,7 +159,7 @@ def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, Function
 
 
 class _Tool(FunctionTool):
-    """Its schema goes out with each model call, and is always the same."""
+    """A tool with a cached schema, which each model call sends."""
 
     @cached_property
     def schema(self) -> ToolSchema:  # pyright: ignore[reportIncompatibleMethodOverride]  # as inherited, but cached

@@ -1,7 +1,7 @@
-"""The five tools of the team. Each answers with JSON text and names the SQL behind its figures; what it can't do it
-says in a ToolError. They know nothing of AutoGen: `toolbox` gives plain async functions to wrap."""
+"""The five tools of the team: plain async functions, without AutoGen. Each returns JSON text with the SQL behind its
+figures, or raises ToolError. The model reads their docstrings and parameters' descriptions."""
 
-# ruff: noqa: S608 - SQL is what this makes; members stand in it as literals, names as identifiers
+# ruff: noqa: S608 - this module makes SQL: members become literals, names become identifiers
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ from askstream.agents.insights.periods import Period
 from askstream.agents.insights.schema import describe_now
 from askstream.agents.insights.sql import DEADLINE, MAX_ROWS, Rows, ToolError, Value, interruptible, literal, select
 
-MAX_POINTS: Final = 60  # labels in a chart: more can't be read
+MAX_POINTS: Final = 60  # labels in a chart; more are unreadable
 MAX_SERIES: Final = 6
 MAX_PARTS: Final = 50
-MAX_MEMBERS: Final = 5_000  # of one dimension: the size of the result is bounded as well
+MAX_MEMBERS: Final = 5_000  # of one dimension; MAX_RESULT applies as well
 
-# Where the members of a dimension are listed.
+# Queries for the members of a dimension.
 _MEMBERS: Final = {
     "product": "SELECT name FROM products",
     "category": "SELECT name FROM categories",
@@ -49,7 +49,7 @@ class Series(TypedDict):
 
 
 def toolbox(path: Path, *, deadline: float = DEADLINE) -> dict[str, Tool]:
-    """The tools by name, bound to one SQLite file. Each function carries its name, its types and its docstring."""
+    """The tools by name, bound to one SQLite file."""
     warehouse = Warehouse(path, deadline)
     tools: tuple[Tool, ...] = (
         warehouse.describe_schema,
@@ -136,7 +136,7 @@ class Warehouse:
     async def _whole(
         self, asked: Asked, dimension: str, rows: Sequence[Sequence[float]]
     ) -> tuple[float | None, float | None]:
-        """Both values of the whole: from its parts, and where those overlap, from a query of its own."""
+        """The whole's current and previous value: summed from its parts, or queried if they overlap."""
         measure = asked[0]
         if dimension in measure.overlaps:
             ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
@@ -178,7 +178,7 @@ class Warehouse:
         )
 
     async def _members(self, asked: FilterMap) -> Filters:
-        """The filters with each member spelt as in the data. Raises ToolError where there is no such member."""
+        """The filters with each member spelt as in the data. Raises ToolError if there is no such member."""
         found: dict[str, tuple[str, ...]] = {}
         for dimension, given in (asked or {}).items():
             if dimension not in DIMENSIONS:
@@ -213,7 +213,7 @@ class Warehouse:
         return await select(self.path, query, limit=limit, deadline=self.deadline)
 
     async def _sales(self, query: str, limit: int = MAX_ROWS) -> Rows:
-        """A query of our own over the bundled schema. Raises ToolError `not_this_schema` where the file has another."""
+        """Run a query over the bundled schema. Raises ToolError `not_this_schema` if the file has another."""
         try:
             return await self._select(query, limit)
         except ToolError as error:
@@ -256,7 +256,7 @@ def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) 
 
 
 def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, object]:
-    """What both tools over two periods begin with."""
+    """The first fields in the result of both tools over two periods."""
     measure, current, previous, filters, exclude = asked
     change = None if now is None or then is None else now - then
     return {
@@ -267,7 +267,7 @@ def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, obje
         "current": _side(current, now),
         "previous": _side(previous, then),
         "change": _rounded(change),
-        # A ratio's change is told in its own unit: per cent of per cent mislead.
+        # A rate's change has only its own unit: per cent of per cent mislead.
         "change_percent": None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then),
     }
 
@@ -293,7 +293,7 @@ def _period(text: str) -> Period:
 
 
 def _value(measure: Measure, value: Value) -> float | None:
-    """A sum or a count of nothing is 0; a ratio of nothing isn't known."""
+    """Without rows a sum or a count is 0, and a ratio is None."""
     number = _number(value)
     return 0.0 if number is None and not measure.is_ratio else number
 

@@ -1,11 +1,11 @@
 """The bundled business data: a wholesaler's sales over 24 months, made from a seed as one SQLite file.
 
-Amounts are EUR. The months have a season and a slow growth, and a few things *happen*: a best-seller runs out of
-stock, prices rise, a region is lost, there is a promotion, a supplier gets dearer, one large customer leaves and
-another comes. None of it is written down in the file: it shows only in orders, prices, costs, stock and staff.
+Amounts are EUR. The months have a season and a slow growth, and a few incidents: a best-seller runs out of stock,
+prices rise, a region is lost, there is a promotion, a supplier gets dearer, one large customer leaves and another
+comes. No table names them: they show only in orders, prices, costs, stock and staff.
 """
 
-# ruff: noqa: S311, S608 - chance here makes sample data, and the SQL holds table names of our own
+# ruff: noqa: S311, S608 - randomness makes sample data, and the SQL holds constant table names
 
 import os
 import sqlite3
@@ -85,7 +85,7 @@ SEASON = (0.90, 0.88, 0.97, 1.00, 1.02, 1.00, 0.93, 0.91, 1.03, 1.04, 1.17, 1.21
 GROWTH_PER_MONTH = 1.008
 ORDERS_PER_MONTH = 507  # with 3.6 lines an order this gives about 50,000 lines in 24 months
 LINES_PER_ORDER = (2, 3, 3, 4, 4, 4, 5)
-LINE_VALUE = 270  # EUR at first prices, about: of what is cheap, buyers take more
+LINE_VALUE = 270  # about, in EUR at first prices: buyers order more of cheap products
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Line:
     discount: float
 
 
-# What happens. Each is a plain change of behaviour from a day on; nothing of it is stored as such.
+# The incidents. Each changes behaviour from a day on; none is stored as such.
 STOCK_OUT = ("Halo Floor Lamp", date(2026, 10, 3), date(2026, 10, 27))
 SMALL_STOCK_OUT = ("Hammock", date(2025, 6, 9), date(2025, 6, 20))
 PRICE_RISE = ("Audio", date(2026, 3, 1), 1.20, 0.55)  # prices by a fifth, demand falls to 55 %
@@ -134,7 +134,7 @@ WON_CUSTOMER = ("Blue Harbour Hotels", "Hospitality", "South", 5.0, date(2025, 9
 
 
 def build(path: Path, *, seed: int = 7) -> None:
-    """Write the whole warehouse to `path`, replacing what is there in one step; the same seed gives the same rows."""
+    """Write the warehouse to `path`, replacing a file there atomically. The same seed gives the same rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -147,21 +147,21 @@ def build(path: Path, *, seed: int = 7) -> None:
 
 
 def build_aside(path: Path) -> Callable[[], None]:
-    """Start `build` in a process of its own, and return a function that waits for it and raises what `build` raises.
+    """Start `build` in a child process. Return a function that waits for it and raises the errors of `build`.
 
-    In this process it would hold the interpreter for half a second: requests and AutoGen's import would wait for it.
+    In this process it would hold the GIL for half a second and delay requests and AutoGen's import.
     """
-    # -P: a file of the current folder that is called random.py, say, is none of the child's.
+    # -P: the child must not import a random.py, say, from the current folder.
     command = [sys.executable, "-P", "-m", __name__, str(path)]
     quiet = subprocess.DEVNULL
     try:
-        child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - our own module, in our own interpreter
-    except OSError:  # this process' interpreter isn't a program, as in a server that embeds one
+        child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 - this module, in this interpreter
+    except OSError:  # sys.executable isn't Python, as in a program that embeds it
         return partial(build, path)
 
     def finish() -> None:
         if child.wait() != 0:
-            build(path)  # where the child can't, we may, or we learn why not
+            build(path)  # it may work here, or raise the reason
 
     return finish
 
@@ -171,7 +171,7 @@ def _write(path: Path, rng: Random) -> None:
     lines = list(_lines(rng, products, customers))
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        # The file is renamed into place when it is whole, so nothing is gained by a rollback journal.
+        # No rollback journal: the file is renamed into place only when it is whole.
         connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + SCHEMA)
         connection.execute("BEGIN")
         _insert_people(connection)
@@ -227,7 +227,7 @@ def _insert_customers(connection: sqlite3.Connection, customers: list[Customer])
 
 
 def _signed_up(customer: Customer) -> date:
-    """Who was there from the first day has been for up to eight years."""
+    """Customers of the first day signed up at most eight years before."""
     return FIRST_DAY - timedelta(customer.id * 409 % 2900) if customer.since == FIRST_DAY else customer.since
 
 
@@ -268,7 +268,7 @@ def _products() -> list[Product]:
 
 
 def _customers(rng: Random) -> list[Customer]:
-    """The two large ones, then many small ones, of whom some come late and some leave early."""
+    """The two large ones, then many small ones. Some of these come late, some leave early."""
     named = [(f"{head} {tail}", segment) for head in NAME_HEADS for segment in SEGMENTS for tail in NAME_TAILS[segment]]
     small = [
         Customer(
@@ -299,8 +299,8 @@ def _months() -> Iterator[tuple[date, int]]:
 
 
 def _lines(rng: Random, products: list[Product], customers: list[Customer]) -> Iterator[Line]:
-    """Every order line, by day. How many orders a customer gives in a month varies by one at most, by chance:
-    the noise stays small against what happens, as in a business of many steady buyers."""
+    """Every order line, by day. A customer's orders in a month vary by one at most, by chance: noise must stay small
+    beside the incidents, as in a business of many steady buyers."""
     sellers = {region: [i for i, (_, home) in enumerate(PEOPLE, 1) if home == region] for region in REGIONS}
     deck = _deck(rng, products)
     per_share = ORDERS_PER_MONTH / sum(c.share for c in customers if c.since == FIRST_DAY)
@@ -329,7 +329,7 @@ def _order_days(rng: Random, customer: Customer, first: date, days: int, level: 
 
 
 def _deck(rng: Random, products: list[Product]) -> Iterator[Product]:
-    """Wishes without end, each product as often as its weight says: a shuffled deck varies less than dice."""
+    """An endless shuffled deck with each product as often as its weight: it varies less than random draws."""
     cards = [product for product in products for _ in range(product.weight)]
     while True:
         rng.shuffle(cards)
@@ -337,14 +337,14 @@ def _deck(rng: Random, products: list[Product]) -> Iterator[Product]:
 
 
 def _basket(rng: Random, deck: Iterator[Product], day: date) -> Iterator[Product]:
-    """What one order holds. Wishes come at the usual rate; a product in less demand, or out of stock, is then left
-    out, and one in more demand comes again. So what happens to one product never pushes buyers to another."""
+    """The products of one order. Draws are independent of demand; a product in less demand, or out of stock, is then
+    left out, and one in more demand is repeated. So an incident at one product never moves buyers to another."""
     for product in islice(deck, rng.choice(LINES_PER_ORDER)):
         yield from (product for _ in range(int(_demand(product, day) + rng.random())))
 
 
 def _demand(product: Product, day: date) -> float:
-    """Demand on that day against the usual."""
+    """Demand on that day, 1.0 being the usual."""
     for name, first, last in (STOCK_OUT, SMALL_STOCK_OUT):
         if product.name == name and first <= day <= last:
             return 0.0
@@ -373,8 +373,8 @@ def _line(rng: Random, order: int, customer: int, seller: int, day: date, produc
 
 
 def _stock(products: list[Product], lines: list[Line]) -> Iterator[tuple[object, ...]]:
-    """Stock of each product at the end of each day. A delivery on Mondays covers four weeks of what will be sold;
-    before a stock-out the deliveries cease and the last one covers just what is sold until then."""
+    """Stock of each product at the end of each day. A delivery on Mondays covers the next four weeks' sales; before a
+    stock-out the deliveries cease, and the last one covers just the sales until then."""
     days = [FIRST_DAY + timedelta(n) for n in range((LAST_DAY - FIRST_DAY).days + 1)]
     sold: dict[tuple[int, date], int] = defaultdict(int)
     for line in lines:

@@ -1,1 +1,1 @@
-"""What is measured: each section is a function that yields its tables as they become known."""
+"""Sections of the benchmark: each is a function that yields its tables as they become known."""

@@ -1,29 +1,23 @@
 """The journal: how many events it accepts, and how fast a late viewer reads from it."""
 
 import asyncio
-import json
 import os
-import socket
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import orjson
 import uvloop
 
 from askstream.server.journal import Entry, Journal, RunRecord, open_journal
-from bench import fanout, machine, servers
+from bench import machine, servers
 from bench.build import Unmeasurable
 from bench.events import AGENT, envelope
-from bench.generator import Seen, watching
+from bench.fanout import Seen, paced_rate, watching
 from bench.goals import SQLITE, UNDISTURBED
-from bench.ours import CONTROL_PATH
 from bench.report import Row, Table
 from bench.servers import FLOOR, OURS, Running, Transport, Watching
 from bench.suite import TITLES, Scope, say
@@ -31,37 +25,31 @@ from bench.suite import TITLES, Scope, say
 RUNS = 500
 REPLAYED = 10_000
 # Between the end of one replay and the start of the next: replays fill a good part of the time, but not all of it.
-PAUSE_MS = 100.0
-
-
-# ---- appends -----------------------------------------------------------------------------------------------
+PAUSE_MS = 100
 
 
 def journal(scope: Scope) -> Iterator[Table]:
     """Appends from many runs at once, in this process; and what SQLite itself accepts."""
     say(f"journal, {RUNS} runs")
     events = 200 if scope.is_full else 40
-    ours = machine.least_disturbed(partial(_rate, events), os.getpid())
-    bare = machine.least_disturbed(partial(_bare_rate, events), os.getpid())
+    entries = [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(events)]
+    ours, _ = machine.least_disturbed(partial(_rate, entries), os.getpid())
+    bare, _ = machine.least_disturbed(partial(_bare_rate, entries), os.getpid())
     result = Table(f"Durable events, {RUNS} runs at once", "Events a second", better="more")
     result.rows.append(Row("appended", {OURS: ours, SQLITE: bare}, 0, "journal"))
     yield result
 
 
-def _rate(events: int) -> float:
-    """Each run waits for its last event to be durable before the next."""
-    with tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder:
-        path = Path(folder, "journal.db")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_appends(path, _entries(events)))
+def _rate(entries: list[Entry]) -> float:
+    with servers.folder() as folder:
+        return RUNS * len(entries) / uvloop.run(_appends(f"sqlite:///{folder}/journal.db", entries))
 
 
-async def _appends(path: Path, entries: Sequence[Entry]) -> float:
-    journal = open_journal(f"sqlite:///{path}", synchronous="normal")
-    records = [
-        RunRecord(run_id=str(n), principal="bench", session_id=str(n), question="?", model="none", created_at=0.0)
-        for n in range(RUNS)
-    ]
+async def _appends(address: str, entries: list[Entry]) -> float:
+    """Seconds, without those in which the runs are created."""
+    journal = open_journal(address, synchronous="normal")
+    record = RunRecord(run_id="", principal="bench", session_id="", question="?", model="none", created_at=0.0)
+    records = [replace(record, run_id=str(run), session_id=str(run)) for run in range(RUNS)]
     for record in records:
         await journal.create(record, [])
     began = time.perf_counter()
@@ -70,27 +58,20 @@ async def _appends(path: Path, entries: Sequence[Entry]) -> float:
             group.create_task(_append(journal, record, entries))
     seconds = time.perf_counter() - began
     await journal.close()
-    return RUNS * len(entries) / seconds
+    return seconds
 
 
-async def _append(journal: Journal, record: RunRecord, entries: Sequence[Entry]) -> None:
+async def _append(journal: Journal, record: RunRecord, entries: list[Entry]) -> None:
+    """A run waits for its last event to be durable before the next."""
     for entry in entries:
-        await journal.append(record.head._replace(last_id=entry.id), [entry])
+        await journal.append(record.update._replace(last_id=entry.id), [entry])
 
 
-def _entries(count: int) -> list[Entry]:
-    return [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(count)]
-
-
-def _bare_rate(events: int) -> float:
+def _bare_rate(entries: list[Entry]) -> float:
     """The same lines from one thread, RUNS of them in each transaction."""
-    entries = _entries(events)
-    with (
-        tempfile.TemporaryDirectory(prefix="askstream-bench-") as folder,
-        closing(sqlite3.connect(Path(folder, "bare.db"), isolation_level=None)) as database,
-    ):
-        for setting in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = normal"):
-            database.execute(setting)
+    with servers.folder() as folder, closing(sqlite3.connect(f"{folder}/bare.db", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = normal")
         database.execute("CREATE TABLE events (run, id, line, PRIMARY KEY (run, id)) WITHOUT ROWID")
         began = time.perf_counter()
         for entry in entries:
@@ -98,10 +79,7 @@ def _bare_rate(events: int) -> float:
             rows = [(str(run), entry.id, entry.line) for run in range(RUNS)]
             database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
             database.execute("COMMIT")
-        return RUNS * events / (time.perf_counter() - began)
-
-
-# ---- replays -----------------------------------------------------------------------------------------------
+        return RUNS * len(entries) / (time.perf_counter() - began)
 
 
 def replay(scope: Scope) -> Iterator[Table]:
@@ -110,8 +88,8 @@ def replay(scope: Scope) -> Iterator[Table]:
     others = Table("Live viewers while late ones read one after another", "Milliseconds from publish to socket")
     floor = _floor()
     cases: list[tuple[Transport, int]] = [("sse", 100), *([("websocket", 1000)] if scope.is_full else [])]
-    kinds: list[tuple[str, Literal["memory", "sqlite"]]] = [("memory", "memory"), ("SQLite", "sqlite")]
-    for kept, kind in kinds:
+    kinds: Mapping[str, servers.Journal] = {"memory": "memory", "SQLite": "sqlite"}
+    for kept, kind in kinds.items():
         for transport, live in cases:
             case = f"from {kept}, {live:,} live {TITLES[transport]} viewers"
             say(f"replay {case}")
@@ -125,56 +103,47 @@ def replay(scope: Scope) -> Iterator[Table]:
 
 
 def replays(
-    transport: Transport,
-    kind: Literal["memory", "sqlite"],
-    live: int,
-    seconds: float,
-    extra: Mapping[str, str] | None = None,
+    transport: Transport, kind: servers.Journal, live: int, seconds: float, extra: Mapping[str, str] | None = None
 ) -> tuple[float, Seen, Seen]:
     """MB/s of a late viewer alone; what `live` viewers see without late viewers, and with them."""
-    ours = servers.ours(transport, journal=kind)
-    with servers.running(replace(ours, environment={**ours.environment, **(extra or {})})) as process:
+    with servers.running(servers.ours(transport, journal=kind, extra=extra)) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
-        alone, first = _alone(process, how, first=REPLAYED)
-        with watching(process, how, live, first=first) as viewers:
-            machine.settle(process.pid)
-            rate = fanout.paced_rate(live)
-            pace = partial(viewers.pace, max(10, round(seconds * rate)), rate=rate)
-            quiet = machine.least_disturbed(pace, process.pid, viewers.pid)
-            beside = machine.least_disturbed(partial(pace, late_pause_ms=PAUSE_MS), process.pid, viewers.pid)
-    return alone, quiet, beside
+        alone, first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
+        quiet, first = _paced(process, how, live, first, seconds, 0)
+        beside, _ = _paced(process, how, live, first, seconds, PAUSE_MS)
+    return alone.replay_mb_s, quiet, beside
+
+
+def _paced(process: Running, how: Watching, live: int, first: int, seconds: float, pause_ms: int) -> tuple[Seen, int]:
+    """Live viewers, and late ones if there is a pause between them. Also the number of the next event.
+
+    A single live viewer gets one event a second, so that a late one is as good as alone.
+    """
+    rate = paced_rate(live) if live > 1 else 1
+    with watching(process, how, live, first=first) as viewers:
+        machine.settle(process.pid)
+        pace = partial(viewers.pace, max(2, round(seconds * rate)), rate=rate, late_pause_ms=pause_ms)
+        return machine.least_disturbed(pace, process.pid, viewers.process.pid)[0], viewers.first
 
 
 def _floor() -> float:
     """The C loop: the same bytes from its memory with as few system calls as possible."""
     with servers.running(FLOOR) as process:
-        how = process.server.prepare(process.port, 1)
-        return _alone(process, replace(how, late=_request("/late", process.port), late_events=REPLAYED), first=0)[0]
-
-
-def _alone(process: Running, how: Watching, *, first: int) -> tuple[float, int]:
-    """One replay after another beside one event a second. MB a second, and the number of the next event."""
-    with watching(process, how, 1, first=first) as viewers:
-        machine.settle(process.pid)
-        pace = partial(viewers.pace, 2, rate=1, late_pause_ms=PAUSE_MS / 5)
-        return machine.least_disturbed(pace, process.pid, viewers.pid).replay_mb_s, viewers.first
+        how = _late("/late", process, process.server.prepare(process.port, 1))
+        return _paced(process, how, 1, 0, 2, PAUSE_MS // 5)[0].replay_mb_s
 
 
 def _ended_run(process: Running, how: Watching) -> Watching:
     """Let the live run and one more publish REPLAYED events; the other one ends with them."""
     [run_id] = servers.start_runs(process.port, 1, REPLAYED)
-    with socket.create_connection(("127.0.0.1", process.port)) as control:
-        line = f"upto {REPLAYED:07d}.00\n"
-        head = f"POST {CONTROL_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(line)}\r\n\r\n"
-        control.sendall(f"{head}{line}".encode())
-        control.recv(1024)
-    for _ in range(600):
-        if json.load(servers.request(process.port, f"/runs/{run_id}"))["state"] == "completed":
-            machine.settle(process.pid)
-            return replace(how, late=_request(f"/runs/{run_id}/events", process.port), late_events=REPLAYED)
-        time.sleep(0.1)
-    raise Unmeasurable("the run to be replayed did not end within a minute")
+    with watching(process, how, 1) as viewers:
+        viewers.rush(REPLAYED)
+    machine.settle(process.pid)
+    if servers.state(process.port, run_id) != "completed":
+        raise Unmeasurable("the run to be replayed did not end")
+    return _late(f"/runs/{run_id}/events", process, how)
 
 
-def _request(path: str, port: int) -> str:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+def _late(path: str, process: Running, how: Watching) -> Watching:
+    request = servers.head("GET", path, process.port, "Connection: close")
+    return replace(how, late=request, late_events=REPLAYED)

@@ -1,62 +1,57 @@
 """Start-up: the first answer of /health, the first question after it, and `--help`."""
 
-import http.client
-import statistics
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import servers
 from bench.build import Unmeasurable
 from bench.goals import IMPORT, PYTHON, STARLETTE
 from bench.report import Row, Table
-from bench.servers import ROOT, STREAMING, Checkout
+from bench.servers import LOOK_SECONDS, STREAMING, Checkout, Server
 from bench.suite import Scope, say
-from bench.writers import QUESTION
+from bench.writers import QUESTION, quantiles
 
-_LONGEST = 60.0
-# Between two looks whether the server answers: short beside what is measured, and cheap for a server that starts.
-_LOOK = 0.01
 _LIBRARIES = "import autogen_agentchat.agents, autogen_agentchat.teams, autogen_ext.models.openai"
 _FOLDERS = ("empty folder", "used folder")
-HEALTH, TURN, MEANWHILE, HELP = "health", "cold", "meanwhile", "help"
 
 
 def start(scope: Scope) -> Iterator[Table]:
     """All starts take turns, so that a busy minute hits each of them."""
     say("start-up")
     rounds = [_round(scope) for _ in range(8 if scope.is_full else 4)][1:]  # the first one compiles
-    best = {key: min(found[key] for found in rounds) for key in rounds[0]}  # what disturbs a start only adds to it
-    names = [checkout.name for checkout in scope.checkouts]
-    table = Table("Start-up", "Seconds")
-    turns = Table("A question that is asked as soon as /health answers", "Seconds until the first agent's turn")
-    meanwhile = Table("/health while the first question waits", "Milliseconds, p99")
-    for folder in _FOLDERS:
-        at = {key: {name: best[name, key, folder] for name in names} for key in (HEALTH, TURN, MEANWHILE)}
-        case = f"`askstream serve` until /health answers, {folder}"
-        table.rows.append(Row(case, {**at[HEALTH], STARLETTE: best[STARLETTE, "", ""]}, 2, HEALTH, folder))
-        turns.rows.append(Row(folder, {**at[TURN], IMPORT: best[IMPORT, "", ""]}, 2, TURN, folder))
-        meanwhile.rows.append(Row(folder, at[MEANWHILE], 1, MEANWHILE, folder))
-    helped = {**{name: best[name, HELP, ""] for name in names}, PYTHON: best[PYTHON, "", ""]}
-    table.rows.append(Row("`askstream --help`", helped, 2, HELP))
-    yield from (table, turns, meanwhile)
+    tables = {
+        "health": Table("`askstream serve` until /health answers", "Seconds"),
+        "cold": Table("A question that is asked as soon as /health answers", "Seconds until the first agent's turn"),
+        "meanwhile": Table("/health while the first question waits", "Milliseconds, p99"),
+        "help": Table("`askstream --help`", "Seconds"),
+    }
+    for (key, folder), figures in rounds[0].items():
+        # What disturbs a start only adds to it.
+        best = {name: min(found[key, folder][name] for found in rounds) for name in figures}
+        tables[key].rows.append(Row(folder or "from exec to exit", best, 2, key, folder))
+    yield from tables.values()
 
 
-def _round(scope: Scope) -> dict[tuple[str, str, str], float]:
-    """Who, what, in which folder: seconds, and milliseconds for /health meanwhile."""
-    found = {(STARLETTE, "", ""): _starlette(), (PYTHON, "", ""): _run(servers.python("-c", "pass"))}
-    found[IMPORT, "", ""] = _run(servers.python("-c", _LIBRARIES)) - found[PYTHON, "", ""]
+def _round(scope: Scope) -> Mapping[tuple[str, str], dict[str, float]]:
+    """For what was measured in which folder the figure of each server."""
+    found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for checkout in scope.checkouts:
-        found[checkout.name, HELP, ""] = _run([str(checkout.program("askstream")), "--help"])
-        with tempfile.TemporaryDirectory(prefix="askstream-bench-") as data:
+        found["help", ""][checkout.name] = _run([str(checkout.program("askstream")), "--help"])
+        with servers.folder() as data:
             for folder in _FOLDERS:
                 figures = _first_question(checkout, Path(data))
-                keys = [(checkout.name, key, folder) for key in (HEALTH, TURN, MEANWHILE)]
-                found |= dict(zip(keys, figures, strict=True))
+                for key, figure in zip(("health", "cold", "meanwhile"), figures, strict=True):
+                    found[key, folder][checkout.name] = figure
+    found["help", ""][PYTHON] = python = _run(servers.python("-c", "pass"))
+    imports = _run(servers.python("-c", _LIBRARIES)) - python
+    with servers.running(STREAMING, is_up=servers.answers, on_one_core=False) as peer:
+        for folder in _FOLDERS:
+            found["health", folder][STARLETTE] = peer.start_seconds
+            found["cold", folder][IMPORT] = imports
     return found
 
 
@@ -66,35 +61,27 @@ def _run(command: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def _starlette() -> float:
-    """The smallest peer, from exec to its first answer."""
-    port = servers.free_port()
-    with _started(STREAMING.command(port, Path()), port, STREAMING.environment, ROOT) as seconds:
-        return seconds
-
-
 def _first_question(checkout: Checkout, data: Path) -> tuple[float, float, float]:
     """Seconds to the first answer of /health, seconds from a question to its first turn, /health meanwhile in ms."""
-    port = servers.free_port()
-    command = [str(checkout.program("askstream")), "serve", "--port", str(port), "--data", str(data)]
-    with _started(command, port, {}, checkout.root) as health:
+    server = Server(name=checkout.name, command=checkout.serve(), root=checkout.root)
+    with servers.running(server, data=data, is_up=servers.answers, on_one_core=False) as process:
         answered: list[float] = []
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(port, done, answered))
+        watcher = threading.Thread(target=_watch, args=(process.port, done, answered))
         watcher.start()
         began = time.perf_counter()
-        _await_first_turn(port)
+        _await_first_turn(process.port)
         first_turn = time.perf_counter() - began
         done.set()
         watcher.join()
-    return health, first_turn, statistics.quantiles(answered, n=100)[98] * 1e3
+    return process.start_seconds, first_turn, quantiles(answered)[1]
 
 
 def _watch(port: int, done: threading.Event, took: list[float]) -> None:
-    while not done.wait(_LOOK) or len(took) < 2:
+    while not done.wait(LOOK_SECONDS) or len(took) < 2:
         began = time.perf_counter()
-        if _answers(port):
-            took.append(time.perf_counter() - began)
+        if servers.answers(port):
+            took.append((time.perf_counter() - began) * 1e3)
 
 
 def _await_first_turn(port: int) -> None:
@@ -103,27 +90,3 @@ def _await_first_turn(port: int) -> None:
             if line.startswith(b"data:") and b'"event_type":"started"' not in line:
                 return
     raise Unmeasurable("the first question's stream ended before its first turn")
-
-
-@contextmanager
-def _started(command: Sequence[str], port: int, extra: Mapping[str, str], root: Path) -> Generator[float]:
-    """A process, and the seconds until its /health answered."""
-    began, null = time.perf_counter(), subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=root, env=servers.environment(extra), stdin=null, stdout=null, stderr=null)
-    try:
-        while not _answers(port):
-            if process.poll() is not None or time.perf_counter() - began > _LONGEST:
-                raise Unmeasurable(f"{command[0]} does not answer")
-            time.sleep(_LOOK)
-        yield time.perf_counter() - began
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with servers.request(port, "/health") as answer:
-            return answer.status == 200
-    except (OSError, http.client.HTTPException):
-        return False

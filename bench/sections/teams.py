@@ -1,4 +1,4 @@
-"""What a whole run costs over HTTP beside AutoGen's own `run_stream` in process, and how soon its first event comes.
+"""The cost of a whole run over HTTP beside AutoGen's own `run_stream` in process, and the time to its first event.
 
 Each has a process of its own with the same team and model, and the process's own clock counts its CPU, all threads.
 """
@@ -7,12 +7,10 @@ import asyncio
 import json
 import os
 import re
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import aiohttp
 
@@ -20,7 +18,7 @@ from bench import machine, servers
 from bench.build import Unmeasurable
 from bench.goals import AUTOGEN, STARLETTE
 from bench.report import Row, Table
-from bench.servers import ROOT, STREAMING, Checkout, Running, Server
+from bench.servers import LIMITS, ROOT, STREAMING, Checkout, Running, Server
 from bench.suite import Scope, say
 from bench.writers import QUESTION, SHAPE, delays, quantiles
 
@@ -58,23 +56,23 @@ class Cost:
     p99: float
 
 
+_ENDLESS = Shape(runs=1, agents=1, pieces=100_000, pause=0.05)
+
+
 def teams(scope: Scope) -> Iterator[Table]:
     cost = Table("A run over HTTP beside the same team driven in process", "CPU milliseconds a run, all threads")
     delay = Table("How long a piece of text is on its way", "Milliseconds")
     spoken = Shape(runs=10 if scope.is_full else 3, agents=3, pieces=50)
     found = compared(scope.checkouts, spoken, rounds=3)
-    cost.rows.append(Row(f"3 agents, 50 pieces each, {spoken.runs} runs", _each(found, lambda c: c.cpu), goal="run"))
+    cpu = {name: each.cpu for name, each in found.items()}
+    cost.rows.append(Row(f"3 agents, 50 pieces each, {spoken.runs} runs", cpu, goal="run"))
     written = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
     found = compared(scope.checkouts, written, rounds=1)
-    case = f"200 pieces, 20 a second, {written.runs} runs"
-    cost.rows.append(Row(case, _each(found, lambda c: c.cpu), goal="written"))
-    delay.rows.append(Row(f"{case}, p50", _each(found, lambda c: c.p50)))
-    delay.rows.append(Row(f"{case}, p99", _each(found, lambda c: c.p99), goal="delay" if scope.is_full else ""))
+    case, goal = f"200 pieces, 20 a second, {written.runs} runs", "delay" if scope.is_full else ""
+    cost.rows.append(Row(case, {name: each.cpu for name, each in found.items()}, goal="written"))
+    delay.rows.append(Row(f"{case}, p50", {name: each.p50 for name, each in found.items()}))
+    delay.rows.append(Row(f"{case}, p99", {name: each.p99 for name, each in found.items()}, goal=goal))
     yield from (cost, delay, _first_events(scope))
-
-
-def _each(found: Mapping[str, Cost], take: Callable[[Cost], float]) -> Mapping[str, float]:
-    return {name: take(cost) for name, cost in found.items()}
 
 
 def compared(checkouts: Iterable[Checkout], shape: Shape, *, rounds: int) -> Mapping[str, Cost]:
@@ -90,24 +88,17 @@ def compared(checkouts: Iterable[Checkout], shape: Shape, *, rounds: int) -> Map
 
 def _server(shape: Shape, checkout: Checkout) -> Server:
     """The product's command with its defaults, except for the model and for limits that a benchmark must exceed."""
-    variables = {"ASKSTREAM_ACTIVE_RUNS": "10000", "ASKSTREAM_LOG_EVENTS": "1000000", "OPENAI_API_KEY": "none"}
-    variables |= {"ASKSTREAM_LOG_BYTES": "1000000000", "ASKSTREAM_TEAM": "writers:team", **shape.environment}
-
-    def command(port: int, data: Path) -> list[str]:
-        program = [str(checkout.program("python")), WRITERS, checkout.package]
-        return [*program, "serve", "--port", str(port), "--data", str(data)]
-
+    variables = {**LIMITS, "OPENAI_API_KEY": "none", "ASKSTREAM_TEAM": "writers:team", **shape.environment}
+    command = checkout.serve(WRITERS, checkout.package)
     return Server(name=checkout.name, command=command, environment=variables, root=checkout.root)
 
 
 async def _served(server: Running, shape: Shape) -> Cost:
     took: list[float] = []
-    address, timeout = f"http://127.0.0.1:{server.port}", aiohttp.ClientTimeout(total=300)
-    before = machine.cpu_seconds(server.pid)
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=300)
+    address, before = f"http://127.0.0.1:{server.port}", machine.cpu_seconds(server.pid)
     async with (
-        aiohttp.ClientSession(
-            address, connector=aiohttp.TCPConnector(limit=0), timeout=timeout, read_bufsize=2**20
-        ) as session,
+        aiohttp.ClientSession(address, connector=connector, timeout=timeout, read_bufsize=2**20) as session,
         asyncio.TaskGroup() as group,
     ):
         for _ in range(shape.runs):
@@ -131,43 +122,36 @@ def _in_process(shape: Shape, rounds: int) -> list[Cost]:
     return [shape.cost(*json.loads(line)) for line in lines]
 
 
-# ---- first events ------------------------------------------------------------------------------------------
-
-_ENDLESS = Shape(runs=1, agents=1, pieces=100_000, pause=0.05)
-
-
-def first_event_at_rest(extra: Mapping[str, str]) -> float:
-    """From a question to its first event, p50 in ms, with these variables."""
-    with servers.running(_server(replace(_ENDLESS, extra=extra), servers.here())) as server:
-        return _beside(server, 0, 50)[0]
-
-
 def _first_events(scope: Scope) -> Table:
     """From a question to its first event, while other runs write 20 pieces a second each."""
     result = Table("From a question to its first event, beside an answer of Starlette's", "Milliseconds")
     asked = 300 if scope.is_full else 50
     with servers.running(STREAMING) as peer:
         floor = _timed(peer, asked, lambda: servers.request(peer.port, "/health").read())
-    writers = _ENDLESS
     for going, case in ((0, "at rest"), (200, "while 200 runs are going")):
         say(f"first event {case}")
-        found: dict[str, tuple[float, float]] = {}
-        for checkout in scope.checkouts:
-            with servers.running(_server(writers, checkout)) as server:
-                found[checkout.name] = _beside(server, going, asked)
+        found = {each.name: _first_event_times(_server(_ENDLESS, each), going, asked) for each in scope.checkouts}
+        found[STARLETTE] = floor
         for number, name in enumerate(("p50", "p99")):
-            figures = {**{server: took[number] for server, took in found.items()}, STARLETTE: floor[number]}
+            figures = {server: times[number] for server, times in found.items()}
             result.rows.append(Row(f"{case}, {name}", figures, goal="first event", of=f"{case} {name}"))
     return result
 
 
-def _beside(server: Running, going: int, asked: int) -> tuple[float, float]:
-    ids = [json.load(servers.request(server.port, "/runs", {"question": QUESTION}))["run_id"] for _ in range(going)]
-    machine.settle(server.pid, longest=3)
-    found = _timed(server, asked, lambda: _first_event(server.port))
-    if any(json.load(servers.request(server.port, f"/runs/{run}"))["state"] != "running" for run in ids):
-        raise Unmeasurable(f"of {going} runs some ended early")
-    return found
+def first_event_at_rest(extra: Mapping[str, str]) -> float:
+    """From a question to its first event, p50 in ms, with these variables."""
+    return _first_event_times(_server(replace(_ENDLESS, extra=extra), servers.here()), 0, 50)[0]
+
+
+def _first_event_times(which: Server, going: int, asked: int) -> tuple[float, float]:
+    with servers.running(which) as server:
+        port, body = server.port, {"question": QUESTION}
+        ids = [json.load(servers.request(port, "/runs", body))["run_id"] for _ in range(going)]
+        machine.settle(server.pid, longest=3)
+        found = _timed(server, asked, lambda: _first_event(port))
+        if any(servers.state(port, run) != "running" for run in ids):
+            raise Unmeasurable(f"of {going} runs some ended early")
+        return found
 
 
 def _timed(server: Running, times: int, ask: Callable[[], object]) -> tuple[float, float]:
@@ -183,8 +167,7 @@ def _timed(server: Running, times: int, ask: Callable[[], object]) -> tuple[floa
         return took
 
     ask()
-    found = statistics.quantiles(machine.least_disturbed(measure, server.pid, os.getpid()), n=100)
-    return found[49], found[98]
+    return quantiles(machine.least_disturbed(measure, server.pid, os.getpid())[0])
 
 
 def _first_event(port: int) -> None:

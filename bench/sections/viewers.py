@@ -1,12 +1,14 @@
-"""Viewers: many of one run, one of each of many runs, and thousands that wait."""
+"""Viewers: many of one run, one of each of many runs, thousands that wait, and one that stops reading."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from functools import partial
 
-from bench.fanout import Outcome, Plan
+from bench import build, machine
+from bench.fanout import Outcome, Plan, Seen, warm, watching
+from bench.goals import UNDISTURBED
 from bench.report import Row, Table
-from bench.servers import OURS, Server, Transport
-from bench.suite import TITLES, Outcomes, Scope, Take, compared, contenders, growth, measured, table
+from bench.servers import OURS, Server
+from bench.suite import TITLES, Outcomes, Scope, compared, contenders, each, growth, measured, notes, say, table
 
 _CPU = "CPU seconds of the server for a million deliveries"
 _BRIEF = Plan(seconds=0.6, single_seconds=0.4, paced_seconds=1.2)
@@ -14,69 +16,104 @@ _LONG = Plan(seconds=1.2, single_seconds=0.6, paced_seconds=4, rushes=2, patienc
 # With 5,000 viewers a slow server needs seconds for a few events.
 _VAST = Plan(seconds=0.8, single_seconds=0.4, paced_seconds=5)
 WAITING = 5000
-
-
-def _rush(outcome: Outcome) -> float:
-    return outcome.cpu
-
-
-def _paced(outcome: Outcome) -> float:
-    return outcome.paced_cpu
+FEW = 20
 
 
 def fanout(scope: Scope) -> Iterator[Table]:
     """One run with many viewers: what a delivery costs, how late it arrives, and how both grow."""
     plans = {10: _LONG, 100: _LONG, 1000: _LONG, 5000: _VAST} if scope.is_full else {100: _BRIEF, 1000: _BRIEF}
-    found: dict[tuple[Transport, int], Mapping[str, Outcome]] = {}
+    found: Outcomes = {}
     for count, plan in plans.items():
-        found |= compared(count, plan, _everybody(scope, plain=scope.is_full or count == 100))
-    yield table(found, "Fan-out, as fast as the viewers read", _CPU, {("", "rush"): _rush})
-    goal = "rush flat" if scope.is_full else ""
-    yield growth(found, "How the cost of a delivery grows with the viewers", goal, _rush)
-    yield table(found, "Fan-out, one event in flight at a time", _CPU, {("", "single"): lambda o: o.single_cpu})
-    yield _latency(found, "Latency from publish to the viewer's socket, at a steady pace", "")
+        found |= compared(count, plan, contenders(scope, plain=scope.is_full or count == 100))
+    goal, of = "rush flat" if scope.is_full else "", "viewers"
+    yield table(found, "Fan-out, as fast as the viewers read", _CPU, {"": ("rush", "rush")}, of=of)
+    yield growth(found, "How the cost of a delivery grows with the viewers", "rush", goal)
+    yield table(found, "Fan-out, one event in flight at a time", _CPU, {"": ("single", "single")}, of=of)
+    latency = {", p50": ("p50", "p50"), ", p99": ("p99", "p99")}
+    yield table(found, "Latency from publish to the viewer's socket, at a steady pace", "Milliseconds", latency, of=of)
 
 
 def lonely(scope: Scope) -> Iterator[Table]:
     """The common case: many runs with a viewer each, nothing shared, everything durable."""
     plan = Plan(paced_seconds=3, rate=10, patience=3) if scope.is_full else Plan(paced_seconds=1.5, rate=10)
-    found: dict[tuple[Transport, int], Mapping[str, Outcome]] = {}
+    found: Outcomes = {}
     for count in (1, 10, 100, 1000) if scope.is_full else (1000,):
-        found |= compared(count, plan, _everybody(scope, bare=True), runs=count)
-    cost = table(found, "A viewer for each run, 10 events a second in each", _CPU, {("", "lonely"): _paced}, of="runs")
+        found |= compared(count, plan, contenders(scope, bare=True), runs=count)
+    title, of = "A viewer for each run", "runs"
+    cost = table(found, f"{title}, 10 events a second in each", _CPU, {"": ("paced", "lonely")}, of=of)
     cost.notes.append("The runs take turns within a tick, like runs that know nothing of each other.")
     yield cost
-    yield growth(found, "How the cost of a delivery grows with the runs", "lonely flat", _paced)
-    yield _latency(found, "A viewer for each run: latency from publish to the viewer's socket", "lonely ", of="runs")
+    yield growth(found, "How the cost of a delivery grows with the runs", "paced", "lonely flat")
+    latency = {", p50": ("p50", "lonely p50"), ", p99": ("p99", "lonely p99")}
+    yield table(found, f"{title}: latency from publish to the viewer's socket", "Milliseconds", latency, of=of)
 
 
 def waiting(scope: Scope) -> Iterator[Table]:
-    """How long thousands of viewers need to connect, and what they need while nothing happens."""
+    """Thousands of viewers connect, and wait while nothing happens."""
     memory = Table(f"A viewer that only waits, one of {WAITING:,}", "KB of the server's own memory")
     connect = Table(f"{WAITING:,} viewers connect", "Seconds")
     idle = Table(f"{WAITING:,} viewers wait", "Percent of a core")
     seconds = 20 if scope.is_full else 3
-    for transport, servers in _everybody(scope, plain=scope.is_full).items():
+    for transport, servers in contenders(scope, plain=scope.is_full).items():
         found = {s.name: measured(s, WAITING, Plan(idle_seconds=seconds if s.name == OURS else 0)) for s in servers}
         case = TITLES[transport]
-        memory.rows.append(Row(case, {name: o.memory_kb or None for name, o in found.items()}, 1, "memory", case))
-        times = {name: o.connect_seconds or None for name, o in found.items()}
-        cpu = {name: o.connect_cpu or None for name, o in found.items()}
-        connect.rows.append(Row(case, times, 2, "connect", case))
+        memory.rows.append(Row(case, each(found, "memory"), 1, "memory", case))
+        connect.rows.append(Row(case, each(found, "connect"), 2, "connect", case))
+        cpu = each(found, "connect CPU")
         connect.rows.append(Row(f"{case}, CPU of the server", cpu, 2, "connect", f"{case} CPU"))
-        idle.rows.append(Row(case, {OURS: found[OURS].idle_share * 100}, 2, "idle", case))
-        memory.notes += [f"{case}, {name}: failed, {o.failure}." for name, o in found.items() if o.failure]
+        idle.rows.append(Row(case, {OURS: found[OURS].figures.get("idle")}, 2, "idle", case))
+        memory.notes += notes({(transport, WAITING): found})
     idle.notes.append(f"Over {seconds} seconds, heartbeats included.")
     yield from (memory, connect, idle)
 
 
-def _everybody(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
-    return {transport: contenders(scope, transport, plain=plain, bare=bare) for transport in TITLES}
+def stalled(scope: Scope) -> Iterator[Table]:
+    title = f"One of {FEW} viewers stops reading"
+    rate = Table(f"{title}: deliveries a second to the others", "Share of what they got before", better="")
+    memory = Table(f"{title}: the server's memory", "KB that it grows by")
+    lost = Table(f"{title}: what it lost without a notice", "Percent of the events", better="")
+    # A short run ends before the database has filled its cache, which is not the viewer's memory.
+    events, seconds, goal = (60_000, 7, "stalled memory") if scope.is_full else (5_000, 3, "")
+    for transport, those in contenders(scope).items():
+        case = TITLES[transport]
+        say(f"{title} for {events:,} events, {case}: {', '.join(server.name for server in those)}")
+        found = {server.name: stall(server, FEW, events, seconds_before=seconds) for server in those}
+        ours = found[OURS].figures
+        rate.notes += notes({(transport, FEW): found})
+        alone = {OURS: ours.get("rate"), UNDISTURBED: ours.get("undisturbed")}
+        rate.rows.append(Row(f"{case}, a second", alone, 0, "stalled", case))
+        rate.rows.append(Row(f"{case}, share", each(found, "share")))
+        memory.rows.append(Row(case, each(found, "memory"), 0, goal, case))
+        lost.rows.append(Row(case, each(found, "lost"), 1, "stalled lost", case))
+    yield from (rate, memory, lost)
 
 
-def _latency(found: Outcomes, title: str, goal: str, *, of: str = "viewers") -> Table:
-    takes: Mapping[tuple[str, str], Take] = {
-        (", p50", f"{goal}p50"): lambda outcome: outcome.p50,
-        (", p99", f"{goal}p99"): lambda outcome: outcome.p99,
-    }
-    return replace(table(found, title, "Milliseconds", takes, of=of), notes=[])
+def stall(server: Server, count: int, events: int, *, seconds_before: float) -> Outcome:
+    """One viewer reads nothing during a rush of so many events, and reads on afterwards.
+
+    `rate` is the others' deliveries a second, `undisturbed` that without it, `memory` what the server's grows by in KB.
+    `lost` is the percentage of the events that the viewer never gets. One that was closed knows that it lost some.
+
+    Before it events pass for so many seconds. They fill what a server fills anyway, such as its database's cache, which
+    is not the stalled viewer's memory.
+    """
+    outcome = Outcome()
+    outcome.failure = build.attempt(partial(_stall, server, count, events, seconds_before, outcome))
+    return outcome
+
+
+def _stall(server: Server, count: int, events: int, seconds_before: float, outcome: Outcome) -> None:
+    with warm(server, 1) as (process, how, first), watching(process, how, count, first=first) as viewers:
+        before = round(min(45_000, 1000 / viewers.rush(1000).seconds * seconds_before))
+
+        def measure() -> tuple[Seen, int, Seen, int]:
+            alone, held = viewers.rush(before), machine.memory_kb(process.pid)
+            seen = viewers.rush(events, stalled=1)
+            return alone, held, seen, machine.memory_kb(process.pid)
+
+        (alone, held, seen, grown), outcome.noise = machine.with_noise(measure, process.pid, viewers.process.pid)
+        after = viewers.answer()
+    rate, undisturbed = seen.delivered / seen.seconds, alone.delivered / alone.seconds * (count - 1) / count
+    lost = 0.0 if after["closed"] else 100 * (1 - after["caught_up"] / after["of"])
+    outcome.figures = {"rate": rate, "undisturbed": undisturbed, "share": rate / undisturbed}
+    outcome.figures |= {"memory": grown - held, "lost": lost}

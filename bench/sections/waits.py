@@ -1,16 +1,16 @@
-"""What each wait between a model's chunk and a viewer's socket buys: the same measurement with it and without it."""
+"""The gain of each wait between a model's chunk and a viewer's socket: the same measurement with and without it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from bench import servers
 from bench.fanout import Plan
 from bench.report import Row, Table
 from bench.sections.journal import replays
-from bench.sections.teams import Shape, compared, first_event_at_rest
-from bench.servers import OURS, Server
+from bench.sections.teams import Cost, Shape, compared, first_event_at_rest
+from bench.servers import OURS, Journal
 from bench.suite import Scope, measured, say
 from bench.without import VARIABLE
 
@@ -18,7 +18,6 @@ WITHOUT = "without the wait"
 _MILLION = "CPU s for a million deliveries"
 
 
-Journal: TypeAlias = Literal["sqlite", "memory"]
 Figure: TypeAlias = Callable[[Mapping[str, str]], float]
 """Measures our server with these variables."""
 
@@ -35,7 +34,7 @@ def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
     seconds = 1.2 if scope.is_full else 0.6
     writers = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
     fast, lonely = replace(writers, runs=20, pause=0.005), f"1,000 runs with a viewer each, {_MILLION}"
-    yield "joining of chunks", "CPU ms of a run that writes 200 pieces a second", partial(_run_cpu, fast)
+    yield "joining of chunks", "CPU ms of a run that writes 200 pieces a second", lambda extra: _cost(fast, extra).cpu
     yield "commit delay", lonely, partial(_lonely, seconds)
     cases: list[tuple[str, int, Journal]] = [
         ("commit delay", 100, "sqlite"),
@@ -46,32 +45,22 @@ def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
     for name, viewers, journal in cases:
         what = f"{viewers:,} viewers of a fast run, {journal} journal, {_MILLION}"
         yield name, what, partial(_rush, seconds, viewers, journal)
-    yield "replay gate", "100 live viewers beside late ones, p99 in ms", partial(_live_p99, 2 * seconds)
-    yield "start gate", f"delay of a piece, {writers.runs} runs at once, p99 in ms", partial(_piece_p99, writers)
+    what = "100 live viewers beside late ones, p99 in ms"
+    yield "replay gate", what, lambda extra: replays("sse", "memory", 100, 2 * seconds, extra)[2].p99_ms
+    what = f"delay of a piece, {writers.runs} runs at once, p99 in ms"
+    yield "start gate", what, lambda extra: _cost(writers, extra).p99
     yield "first event first", "from a question to its first event, p50 in ms", first_event_at_rest
-
-
-def _server(extra: Mapping[str, str], journal: Journal = "sqlite") -> Server:
-    ours = servers.ours("sse", journal=journal)
-    return replace(ours, environment={**ours.environment, **extra})
 
 
 def _lonely(seconds: float, extra: Mapping[str, str]) -> float:
     plan = Plan(paced_seconds=2 * seconds, rate=10, rushes=2, patience=2)
-    return measured(_server(extra), 1000, plan, runs=1000).paced_cpu
+    return measured(servers.ours("sse", extra=extra), 1000, plan, runs=1000).figures["paced"]
 
 
 def _rush(seconds: float, viewers: int, journal: Journal, extra: Mapping[str, str]) -> float:
-    return measured(_server(extra, journal), viewers, Plan(seconds=seconds, rushes=2, patience=2)).cpu
+    plan = Plan(seconds=seconds, rushes=2, patience=2)
+    return measured(servers.ours("sse", journal=journal, extra=extra), viewers, plan).figures["rush"]
 
 
-def _live_p99(seconds: float, extra: Mapping[str, str]) -> float:
-    return replays("sse", "memory", 100, seconds, extra)[2].p99_ms
-
-
-def _run_cpu(shape: Shape, extra: Mapping[str, str]) -> float:
-    return compared([servers.here()], replace(shape, extra=extra), rounds=1)[OURS].cpu
-
-
-def _piece_p99(shape: Shape, extra: Mapping[str, str]) -> float:
-    return compared([servers.here()], replace(shape, extra=extra), rounds=1)[OURS].p99
+def _cost(shape: Shape, extra: Mapping[str, str]) -> Cost:
+    return compared([servers.here()], replace(shape, extra=extra), rounds=1)[OURS]

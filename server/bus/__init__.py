@@ -1,13 +1,12 @@
-"""Publish and subscribe. A viewer is a cursor into a run's log; there is no queue for anybody.
+"""Publish and subscribe. A viewer is a cursor into a run's log; there is no queue for each viewer.
 
-Each run that is being written or watched has a channel: its recent events, and those who want the next one. A viewer
-that is behind pulls from its cursor: from the channel where that reaches back far enough, else from the journal. A
-viewer that is caught up may subscribe to a broadcast: viewers who want the same events in the same encoding, and who
-therefore have one cursor and one frame together. The broadcast writes to all of them in one pass, and nobody's task is
-woken for it.
+Each run that is being written or viewed has a channel: its recent events and its viewers. A viewer that is behind pulls
+from its cursor: from the channel if that reaches back far enough, else from the journal. A viewer that is caught up may
+subscribe to a broadcast: viewers that want the same events in the same encoding, and so share one cursor and one frame.
+The broadcast writes to all of them in one pass and wakes no task.
 
-So a slow viewer costs nothing but its cursor, and attaching leaves no gap: whatever is published between reading the
-history and waiting, or subscribing, is simply behind the cursor when the viewer looks again.
+So a slow viewer costs nothing but its cursor, and attaching leaves no gap: an event that is published between reading
+the history and waiting, or subscribing, comes after the cursor, and the viewer finds it when it looks again.
 """
 
 from askstream.server.bus.batch import Batch, batch_of

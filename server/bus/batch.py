@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
-    """The batch for a viewer at `cursor`. `found` are the entries that follow it, one or more."""
+    """Return the batch for a viewer at `cursor`. `found` are the entries that follow it, one or more."""
     newest = found[-1]
     items: Sequence[Entry | Gap]
     if len(found) == 1:
@@ -44,7 +44,7 @@ def batch_of(found: Sequence[Entry], cursor: int, wanted: Filter) -> Batch:
     # Only chunks are ever dropped from a log that is still kept: a viewer that doesn't want them misses nothing.
     if newest.id - cursor != len(found) and wanted.wants_chunks:
         items = list(_with_gaps(found, cursor, wanted))
-    # Chunks come by the hundred and each is followed by its agent's response: hiding them moves nobody's cursor.
+    # Hidden chunks alone send no cursor: they come by the hundred, and their agent's response follows.
     hidden = (not items or items[-1] is not newest) and newest.event_type != "agent_chunk"
     return Batch(items, newest.id, hidden, ended=newest.event_type in TERMINAL_TYPES)
 

@@ -1,4 +1,4 @@
-"""All channels of this server: who writes, who views, and runs that are written elsewhere."""
+"""All channels of this server, with their writers and viewers, and runs that other servers write."""
 
 import asyncio
 import logging
@@ -14,17 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """Fans out what runs publish; follows runs that are written elsewhere through the journal."""
+    """Fans out the events of runs; follows runs that other servers write through the journal."""
 
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group
-        self.epoch = 0
-        self.replays = ReplayGate()
+        self.drain_count = 0
+        self.replay_gate = ReplayGate()
         self._channels: dict[str, Channel] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
 
     def open(self, run_id: str, last_id: int) -> Channel:
-        """A channel for the run's writer, who publishes through `Channel.extend` and gives it back with `release`.
+        """Return the channel for the run's writer, which publishes with `Channel.extend` and ends with `release`.
 
         `last_id` is the last event that is durable already.
         """
@@ -35,7 +35,7 @@ class Bus:
         return channel
 
     async def attach(self, run_id: str, *, after: int = 0, wanted: Filter = EVERYTHING) -> Viewer:
-        """A viewer of a run that the journal knows, from the cursor `after` on."""
+        """Return a viewer of a run that the journal knows, from the cursor `after` on."""
         channel = self._channels.get(run_id)
         if channel is None:
             record = await self._journal.record(run_id)
@@ -47,13 +47,13 @@ class Bus:
         return viewer
 
     def release(self, channel: Channel, *, writer: bool = False) -> None:
-        """A viewer or the writer leaves; the channel is dropped after the last one."""
+        """Remove a viewer or the writer, and the channel after the last one."""
         channel.writers -= writer
         channel.viewers -= not writer
         channel.unwatched_since = channel.unwatched_since if writer else monotonic()
         if channel.writers or channel.viewers:
             if not channel.writers and not channel.ended:
-                self._follow(channel)  # its writer has gone without an end: another may go on
+                self._follow(channel)  # the writer left before the end: another server may resume
             return
         if self._channels.get(channel.run_id) is channel:
             del self._channels[channel.run_id]
@@ -66,15 +66,15 @@ class Bus:
 
     def drain(self) -> None:
         """Send away all present viewers. Later ones are served, until the next call."""
-        self.epoch += 1
+        self.drain_count += 1
         for channel in list(self._channels.values()):
             channel.wake()
 
     def close(self) -> None:
-        """Stop following; viewers of runs that are written elsewhere learn that no more comes."""
+        """Stop following, and end the viewers of runs that other servers write."""
         for run_id in list(self._followers):
             self._stop_following(run_id)
-            self._channels[run_id].cut()
+            self._channels[run_id].abandon()
 
     @property
     def channels(self) -> int:
@@ -86,13 +86,13 @@ class Bus:
 
     def _follow(self, channel: Channel) -> None:
         if channel.run_id not in self._followers:
-            task = self._group.create_task(self._relay(channel), name=f"follow {channel.run_id}")
+            task = self._group.create_task(self._follow_journal(channel), name=f"follow {channel.run_id}")
             self._followers[channel.run_id] = task
 
-    async def _relay(self, channel: Channel) -> None:
+    async def _follow_journal(self, channel: Channel) -> None:
         try:
             async for entries in self._journal.watch(channel.run_id, channel.last_id):
                 channel.extend(entries)
         except Exception:
             log.exception("run=%s can't be followed", channel.run_id)
-            channel.cut()
+            channel.abandon()

@@ -43,7 +43,7 @@ class Encoding(Protocol):
 
 class Subscriber(Protocol):
     def on_detached(self, cursor: int, *, ended: bool) -> None:
-        """Nothing more is written to it. `ended`: the terminal event was written; else there is something to pull."""
+        """Nothing more is written to it. `ended`: the terminal event was written; else it must pull from `cursor`."""
         ...
 
 
@@ -57,12 +57,12 @@ class Broadcast:
     cursor: int
     wrote_at: float = field(default_factory=monotonic)
     subscribers: dict[Subscriber, Write] = field(default_factory=dict[Subscriber, Write])
-    _heart: asyncio.TimerHandle | None = None
+    _heartbeat_timer: asyncio.TimerHandle | None = None
 
     def add(self, subscriber: Subscriber, write: Write) -> None:
         self.subscribers[subscriber] = write
-        if self._heart is None and (seconds := self.encoding.heartbeat_seconds):
-            self._heart = asyncio.get_running_loop().call_later(seconds, self._beat)
+        if self._heartbeat_timer is None and (seconds := self.encoding.heartbeat_seconds):
+            self._heartbeat_timer = asyncio.get_running_loop().call_later(seconds, self._send_heartbeat)
 
     def remove(self, subscriber: Subscriber) -> None:
         self.subscribers.pop(subscriber, None)
@@ -72,9 +72,9 @@ class Broadcast:
     def publish(self, found: Sequence[Entry]) -> None:
         """Write the entries that follow the cursor, one or more, to all subscribers."""
         before, batch = self.cursor, batch_of(found, self.cursor, self.wanted)
-        # Encoded before the cursor moves: viewers of an encoding that fails are detached where they have read to.
+        # Encode before the cursor moves: if that fails, viewers are detached at the last event that was written.
         data = self.encoding.encode(self.run_id, batch) if batch.items or batch.hidden else None
-        self.cursor = batch.cursor
+        self.cursor = batch.cursor  # before the writes: one of them may unsubscribe its viewer, at this cursor
         if data is not None:
             self._write(data, before)
         if batch.ended:
@@ -90,7 +90,7 @@ class Broadcast:
                 log.exception("run=%s: a viewer can't be detached", self.run_id)
 
     def _write(self, data: Any, before: int) -> None:
-        """A subscriber that can't be written to is detached at `before`. It must harm neither the others nor the run,
+        """Write to all; detach a subscriber whose write fails at `before`. It must harm neither the others nor the run,
         whose event has just become durable."""
         self.wrote_at = monotonic()
         for subscriber, write in tuple(self.subscribers.items()):
@@ -101,27 +101,27 @@ class Broadcast:
                 self.remove(subscriber)
                 subscriber.on_detached(before, ended=False)
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         left = self.wrote_at + self.encoding.heartbeat_seconds - monotonic()
         if left <= 0:
             self._write(self.encoding.heartbeat, self.cursor)
             left = self.encoding.heartbeat_seconds
         if self.subscribers:
-            self._heart = asyncio.get_running_loop().call_later(left, self._beat)
+            self._heartbeat_timer = asyncio.get_running_loop().call_later(left, self._send_heartbeat)
 
     def _stop(self) -> None:
-        if self._heart is not None:
-            self._heart.cancel()
-            self._heart = None
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+            self._heartbeat_timer = None
 
 
 @dataclass(slots=True)
 class Channel:
     """`entries[0]` has the id `base + 1`, and the ids that follow leave no gap.
 
-    A worked failure, against which `wait` and `Viewer.subscribe` have no `await` between looking and waiting: the
-    viewer has read up to 7, event 8 is published, and only then does the viewer begin to wait. It would sleep until
-    event 9, or for ever if 8 was the last.
+    `wait` and `Viewer.subscribe` must not `await` between looking and waiting. The failure: the viewer has read up to
+    7, event 8 is published, and only then does the viewer begin to wait. It would sleep until event 9, or for ever if 8
+    was the last.
     """
 
     run_id: str
@@ -148,7 +148,7 @@ class Channel:
     def extend(self, entries: Sequence[Entry]) -> None:
         """Add durable events, in order. Events that are here already are skipped; a gap before them empties the memory.
 
-        After a gap the viewers find their cursors before `base`, and read what lies between from the journal.
+        After a gap the viewers' cursors lie before `base`, so they read the missing events from the journal.
         """
         for entry in entries:
             expected = self.base + len(self.entries) + 1
@@ -164,7 +164,7 @@ class Channel:
         self._scheduler.schedule(len(entries))
 
     def after(self, cursor: int) -> list[Entry] | None:
-        """Up to READ_BYTES of what follows the cursor; None where that reaches back before the channel's memory."""
+        """Return up to READ_BYTES of entries after the cursor; None if the channel has dropped the first of them."""
         start = cursor - self.base
         if start < 0:
             return None
@@ -172,16 +172,13 @@ class Channel:
             return self.entries[start:]  # the usual case: one event more
         return first_bytes(self.entries, start)
 
-    def cut(self) -> None:
-        """No more comes from here: viewers see the log end without its terminal event, and come back for it."""
+    def abandon(self) -> None:
+        """Nothing more is published: end the viewers without a terminal event. Their clients reconnect for it."""
         self.ended = True
         self.wake()
 
     async def wait(self, cursor: int, seconds: float | None = None) -> None:
-        """Return once there is something after the cursor, or a reason to look, or after so many seconds.
-
-        Safe to cancel.
-        """
+        """Return when an event follows the cursor, after `wake`, or after `seconds`. Safe to cancel."""
         if self.last_id > cursor or self.ended:
             return
         news = asyncio.get_running_loop().create_future()
@@ -195,16 +192,16 @@ class Channel:
                 timer.cancel()
 
     def wake(self) -> None:
-        """Have all viewers look for themselves, now."""
+        """Detach or wake all viewers; their next pull gives the reason."""
         for broadcast in list(self._broadcasts.values()):
             broadcast.detach_all(ended=False)
         self._broadcasts.clear()
         self._wake_waiting()
 
     def broadcast(self, encoding: Encoding, wanted: Filter) -> Broadcast:
-        """The broadcast to those who are caught up and want this, up to the newest event; made where there is none."""
+        """Return the broadcast for this encoding and filter, at the newest event. Make it if there is none."""
         if (encoding, wanted) in self._broadcasts:
-            # This may be too much for all of its subscribers, and so its end.
+            # This may pause all of its subscribers, which drops it.
             self._publish(self._broadcasts[encoding, wanted])
         last_id = self.base + len(self.entries)
         return self._broadcasts.setdefault((encoding, wanted), Broadcast(self.run_id, encoding, wanted, last_id))
@@ -215,7 +212,7 @@ class Channel:
             del self._broadcasts[key]
 
     def _notify(self) -> int:
-        """Write to all viewers; returns how many that may be."""
+        """Write to all viewers; return at most how many there were."""
         for broadcast in tuple(self._broadcasts.values()):
             try:
                 self._publish(broadcast)
@@ -227,7 +224,7 @@ class Channel:
         return self.viewers
 
     def _publish(self, broadcast: Broadcast) -> None:
-        """Bring a broadcast up to the newest event, or detach its viewers where that reaches back before our memory."""
+        """Bring a broadcast up to the newest event; detach its viewers if the channel has dropped what they lack."""
         last_id = self.base + len(self.entries)
         while broadcast.cursor < last_id and broadcast.subscribers:
             found = self.after(broadcast.cursor)
@@ -244,7 +241,7 @@ class Channel:
             _resolve(news)
 
     def _trim(self) -> None:
-        """Drop the older half, so that trimming costs each event once."""
+        """Drop the older half at once: trimming then costs constant time for each event."""
         half = 0
         while self._size > RECENT_BYTES // 2 and half < len(self.entries) - 1:
             self._size -= len(self.entries[half].line)

@@ -1,8 +1,10 @@
 """One subscription of one client to one run: a cursor that pulls, or that a broadcast moves.
 
-behind:     `next` or `step` pulls from the channel's memory, or from the journal where that doesn't reach back
+behind:     `next` or `step` pulls from the channel's memory, or older events from the journal
 caught up:  `subscribe` succeeds; the run's broadcast moves the cursor and writes to the client
-detached:   the client is slow, or the broadcast let go: behind again, from the last event that was written
+detached:   the client is slow, or the broadcast ends: behind again, from the last event that was written
+
+transports/delivery.py explains who switches, and why no event is lost or repeated.
 """
 
 from time import monotonic
@@ -25,25 +27,25 @@ class ViewerHandler(Protocol):
         ...
 
     def on_detached(self) -> None:
-        """Nothing more is written: pull, and learn why."""
+        """The broadcast writes no more: pull. The next batch gives the reason."""
         ...
 
 
 class Viewer:
-    """Made by `Bus.attach`, given back with `close`."""
+    """Made by `Bus.attach`; must be closed."""
 
     __slots__ = (
-        "_broadcast", "_bus", "_channel", "_cursor", "_epoch", "_handler", "_is_behind", "_journal", "is_closed",
+        "_broadcast", "_bus", "_channel", "_cursor", "_drain_count", "_handler", "_is_behind", "_journal", "is_closed",
         "run_id", "wanted",
     )  # fmt: skip
 
     def __init__(self, bus: "Bus", journal: Journal, channel: Channel, cursor: int, wanted: Filter) -> None:
         self._bus, self._journal, self._channel = bus, journal, channel
         self.run_id, self._cursor, self.wanted = channel.run_id, cursor, wanted
-        self._epoch = bus.epoch
+        self._drain_count = bus.drain_count
         self._broadcast: Broadcast | None = None
         self._handler: ViewerHandler | None = None
-        self._is_behind = False  # by more than the last read gave
+        self._is_behind = False  # more events follow than the last read returned
         self.is_closed = False
         channel.viewers += 1
 
@@ -60,8 +62,8 @@ class Viewer:
     async def next(self, seconds: float | None = None) -> Batch:
         """Wait until there is something new for this viewer, and return all of it up to READ_BYTES.
 
-        A batch without entries means that the cursor moved over hidden events, that no more comes, or, where
-        `has_news` is False, that so many seconds have passed. Safe to cancel.
+        A batch without entries means that the cursor moved over hidden events, that no more comes, or, if `has_news`
+        is False, that `seconds` have passed. Safe to cancel.
         """
         deadline = monotonic() + seconds if seconds is not None else None
         while True:
@@ -71,11 +73,11 @@ class Viewer:
                 return batch
 
     async def step(self, seconds: float | None = None) -> Batch:
-        """As `next`, but it returns as soon as the cursor has moved or may, also where there is no news."""
-        if self._epoch != self._bus.epoch:
+        """As `next`, but return after one read or one wait, even without news."""
+        if self._drain_count != self._bus.drain_count:
             return Batch([], self._cursor, drained=True)
         if self._is_behind:
-            await self._bus.replays.enter()
+            await self._bus.replay_gate.enter()
         found = await self._pull()
         if found:
             batch = batch_of(found, self._cursor, self.wanted)
@@ -91,14 +93,14 @@ class Viewer:
         """`write` what the viewer lacks, and have the run's broadcast write what follows, until `unsubscribe` or a call
         to `handler`.
 
-        Returns False without effect if the viewer lacks more than one piece of the channel's memory. There is no
-        `await` between looking and subscribing: nothing can be published in between. `write` comes last, since it may
-        unsubscribe the viewer.
+        Returns False without effect if the viewer must pull: it lacks more than one read of the channel's memory, the
+        log has ended, or the server drains. Nothing is published between looking and subscribing, because there is no
+        `await`. `write` comes last, since it may unsubscribe the viewer.
         """
         channel = self._channel
         found = channel.after(self._cursor)
         is_behind = found is None or self._cursor + len(found) != channel.base + len(channel.entries)
-        if found is None or is_behind or channel.ended or self.is_closed or self._epoch != self._bus.epoch:
+        if found is None or is_behind or channel.ended or self.is_closed or self._drain_count != self._bus.drain_count:
             return False
         batch = batch_of(found, self._cursor, self.wanted) if found else None
         # Encoded before it subscribes: an encoding that fails must not leave a subscriber that lacks these events.
@@ -110,7 +112,7 @@ class Viewer:
         return True
 
     def unsubscribe(self) -> None:
-        """From now on this viewer pulls, from the last event that was written on. Idempotent."""
+        """Pull from now on, from the last event that was written. Idempotent."""
         if self._broadcast is not None:
             self._cursor = self._broadcast.cursor
             self._broadcast.remove(self)
@@ -137,7 +139,7 @@ class Viewer:
         return await self._journal.read(self.run_id, self._cursor)
 
     def _end(self) -> Batch:
-        """No entry is left of a log that has ended: what the viewer lacks was dropped meanwhile, and is a gap."""
+        """Return the end of a log of which no entry is left. Events that the viewer lacks were dropped: a gap."""
         last_id = self._channel.last_id
         if self._cursor >= last_id:
             return Batch([], self._cursor, ended=True)

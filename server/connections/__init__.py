@@ -1,23 +1,23 @@
-"""A client's connection: one protocol that transports write to, and the two ways that move its bytes.
+"""A client's connection: one protocol that transports write to, in two implementations.
 
-The way is chosen here, below the transports, once: direct where our server runs, plain under any other.
+The choice is made here, below the transports, once: direct under our server, plain under any other.
 """
 
 from askstream.server.connections.base import (
     Connection,
     ConnectionHandler,
-    Frame,
+    Framer,
     MessageHandler,
     SocketConnection,
     StreamConnection,
     StreamHandler,
 )
-from askstream.server.connections.opening import SocketRoute, serve_stream
+from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
     "Connection",
     "ConnectionHandler",
-    "Frame",
+    "Framer",
     "MessageHandler",
     "SocketConnection",
     "SocketRoute",

@@ -1,4 +1,4 @@
-"""A client's connection as a transport sees it, whoever moves its bytes.
+"""A client's connection as a transport sees it.
 
 A transport writes at any time and never waits for a write. A client that reads too slowly pauses the connection: the
 transport then writes no more until `writable` returns. There are two implementations of each kind:
@@ -6,7 +6,7 @@ transport then writes no more until `writable` returns. There are two implementa
     direct.py   uvicorn's transport, taken over: no task and no request for each viewer
     plain.py    ASGI messages, under any server: one task for each connection does the sending
 
-Order of calls to the handler, of which `lost` is the last and comes once, also when the transport itself closes:
+Order of calls to the handler. `lost` comes once, also when the transport itself closes, but not after `finish`:
 
     opened -> (paused)* -> stalled? -> lost
 """
@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-Frame: TypeAlias = Callable[[Sequence[bytes]], Any]
+Framer: TypeAlias = Callable[[Sequence[bytes]], Any]
 """Turns messages, whole lines or blocks of a wire format, into what `Connection.write` accepts."""
 
 
@@ -32,7 +32,7 @@ class ConnectionHandler(Protocol):
         ...
 
     def lost(self) -> None:
-        """The connection has ended, or is ending: nothing may be written any more."""
+        """The connection has ended or is ending: write nothing more."""
         ...
 
 
@@ -60,7 +60,7 @@ class Write(Protocol):
 
 class Connection(Protocol):
     @property
-    def frame(self) -> Frame: ...
+    def frame(self) -> Framer: ...
 
     @property
     def is_paused(self) -> bool: ...
@@ -73,11 +73,11 @@ class Connection(Protocol):
         ...
 
     async def send(self, data: Any) -> None:
-        """Write once the client has read enough; nothing, when it has gone by then. Safe to cancel."""
+        """Write once the client has read enough; write nothing if it has gone by then. Safe to cancel."""
         ...
 
     def abort(self) -> None:
-        """Cut it at once, with what is buffered for the client."""
+        """Cut the connection at once, and drop what is buffered for the client."""
         ...
 
 
@@ -85,7 +85,7 @@ class StreamConnection(Connection, Protocol):
     """The body of an HTTP response, in pieces."""
 
     def finish(self) -> None:
-        """The response is complete. `lost` isn't called any more; the client may send its next request."""
+        """Complete the response. `lost` isn't called after it; the client may send its next request."""
         ...
 
 
@@ -93,33 +93,33 @@ class SocketConnection(Connection, Protocol):
     """A WebSocket after its handshake. Messages are text."""
 
     def resume(self) -> None:
-        """The messages so far have been handled: read on."""
+        """Read on: the messages so far have been handled."""
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame behind what was written, and close when the client has answered. Idempotent.
+        """Send a close frame after what was written, and close when the client has answered. Idempotent.
 
-        A client that has stalled is given CUT_SECONDS to read it, then the connection is cut.
+        A client that has stalled gets CUT_SECONDS to read it, then the connection is cut.
         """
         ...
 
 
-# When a client that has closed its sending side is sent something: a peer that is gone answers the first piece with a
-# reset, which the second one finds.
+# Seconds from a client's half-close to each probe: a peer that is gone answers the first one with a reset, which the
+# second one finds.
 PROBE_SECONDS = (0.0, 1.0)
-# For the close frame of a client that has stopped reading.
+# Seconds for a stalled client to read our close frame.
 CUT_SECONDS = 1.0
 
 
 class BaseConnection(ABC, Generic[H]):
-    """The part that both implementations share: who waits for the client, and the watch for one that reads nothing.
+    """The part that both implementations share: waits for the client, and the watch for one that reads nothing.
 
-    Call `_watch` whenever somebody begins to wait for the client.
+    Call `_watch` whenever a wait for the client begins.
     """
 
     __slots__ = ("_handler", "_has_stalled", "_send_seconds", "_stall_timer", "_waiting", "is_paused")
 
-    # Set by each implementation's own __init__: one more would be a call for each connection.
+    # Set by each implementation's own __init__: one here would cost one more call for each connection.
     _handler: H | None  # None once nothing may be written any more
     is_paused: bool
     _waiting: list[asyncio.Future[None]]
@@ -132,7 +132,7 @@ class BaseConnection(ABC, Generic[H]):
 
     @abstractmethod
     def _progress(self) -> object:
-        """Anything that changes when the client reads; None while nobody waits for the client."""
+        """Return a value that changes when the client reads; None while nothing waits for the client."""
 
     async def writable(self) -> None:
         while self.is_paused and self._handler is not None:
@@ -146,7 +146,7 @@ class BaseConnection(ABC, Generic[H]):
             if not one.done():
                 one.set_result(None)
 
-    def _lose(self) -> None:
+    def _set_lost(self) -> None:
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.lost()
@@ -155,26 +155,26 @@ class BaseConnection(ABC, Generic[H]):
     def _watch(self) -> None:
         if self._stall_timer is None:
             loop = asyncio.get_running_loop()
-            self._stall_timer = loop.call_later(self._send_seconds, self._look, self._progress())
+            self._stall_timer = loop.call_later(self._send_seconds, self._check_stall, self._progress())
 
     def _stop_watching(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
 
-    def _look(self, before: object) -> None:
+    def _check_stall(self, before: object) -> None:
         self._stall_timer = None
         now = self._progress()
         if now is None:
             return
         if now == before:
             self._has_stalled = True
-            self._stalled()
+            self._on_stalled()
         else:
             self._watch()
 
-    def _stalled(self) -> None:
-        """Progress was the same for `send_seconds`."""
+    def _on_stalled(self) -> None:
+        """Called when the progress was the same for `send_seconds`."""
         if self._handler is not None:
             self._handler.stalled()
         else:

@@ -1,8 +1,8 @@
 """Connections that are written to directly: uvicorn's transport, taken over from its protocol.
 
-ASGI has a task wait for each message. For thousands of viewers of one run those tasks cost more than anything else, in
-time and in memory. Here nothing waits: `write` is the transport's own, and asyncio's flow control pauses the handler.
-uvicorn.py says how a connection is taken over, and where the transport goes when a response is complete.
+Under ASGI a task waits for each message. For thousands of viewers of one run those tasks cost more than anything else,
+in time and in memory. Here nothing waits: `write` is the transport's own, and asyncio's flow control pauses the
+handler. uvicorn.py takes the connections over, and gets the transport back when a response is complete.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from askstream.server.connections.base import (
     Write,
 )
 
-# How long a client may take to answer our close frame, in seconds.
+# Seconds for a client to answer our close frame.
 CLOSE_SECONDS = 5.0
 # Bytes of a client's next requests that are kept while it reads a response.
 READ_AHEAD_BYTES = 64 * 1024
@@ -35,18 +35,24 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
-    """An asyncio protocol on a transport that belonged to another protocol before. Its maker calls `handler.opened`."""
+    """An asyncio protocol on a transport that another protocol had before. Its maker must call `handler.opened`."""
 
-    __slots__ = ("_open", "_transport", "write")
+    __slots__ = ("_open_connections", "_transport", "write")
 
     def __init__(
-        self, transport: asyncio.Transport, open_ones: set[Any], handler: H, *, send_seconds: float, is_paused: bool
+        self,
+        transport: asyncio.Transport,
+        open_connections: set[Any],
+        handler: H,
+        *,
+        send_seconds: float,
+        is_paused: bool,
     ) -> None:
         self._handler, self.is_paused, self._waiting = handler, is_paused, []
         self._send_seconds, self._stall_timer, self._has_stalled = send_seconds, None, False
-        self._transport, self._open = transport, open_ones
-        self.write: Write = transport.write  # its own, so that a broadcast calls nothing of ours for each viewer
-        self._open.add(self)
+        self._transport, self._open_connections = transport, open_connections
+        self.write: Write = transport.write  # its own: a broadcast runs no code of ours for each viewer
+        self._open_connections.add(self)
         transport.set_protocol(self)
         if is_paused:
             self._watch()
@@ -71,12 +77,12 @@ class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
         self._wake_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
-        self._lose()
+        self._set_lost()
 
     def _progress(self) -> int | None:
-        """Bytes that the client has yet to read. They can only get fewer: a paused connection is not written to."""
+        """Return the bytes that the client has yet to read. They only get fewer: nothing is written while paused."""
         return unread(self._transport) if self.is_paused else None
 
 
@@ -84,17 +90,17 @@ class DirectStream(_DirectConnection[StreamHandler]):
     """The rest of an HTTP response's body, in chunks.
 
     Bytes that the client sends meanwhile are its next request. They are kept, up to READ_AHEAD_BYTES, for `release`,
-    which gets the transport back. `release` is None where the connection serves no further request. A client that
+    which gets the transport back. `release` is None if the connection serves no further request. A client that
     closes its sending side may still be reading: the connection stays open, and `probe`, a message without effect, is
     sent to find out.
     """
 
-    __slots__ = ("_ahead", "_eof", "_probe", "_release")
+    __slots__ = ("_eof", "_probe", "_read_ahead", "_release")
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: StreamHandler,
         *,
         release: Callable[[asyncio.Transport, bytes, bool], None] | None,
@@ -102,15 +108,15 @@ class DirectStream(_DirectConnection[StreamHandler]):
         send_seconds: float,
         is_paused: bool,
     ) -> None:
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
-        self._ahead = b""
+        self._read_ahead = b""
         self._eof = False
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
-        """One chunk. Nothing stays nothing: an empty chunk would be the end."""
+        """Return one chunk; for no data, no bytes: an empty chunk would end the body."""
         data = b"".join(messages)
         return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
@@ -122,24 +128,24 @@ class DirectStream(_DirectConnection[StreamHandler]):
         if self._release is None or self._eof:
             self._transport.close()
             return
-        self._open.discard(self)
+        self._open_connections.discard(self)
         self._stop_watching()
-        self._release(self._transport, self._ahead, self.is_paused)
+        self._release(self._transport, self._read_ahead, self.is_paused)
 
     def data_received(self, data: bytes) -> None:
-        self._ahead += data
-        if len(self._ahead) > READ_AHEAD_BYTES:
+        self._read_ahead += data
+        if len(self._read_ahead) > READ_AHEAD_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Keeps the connection open for writing."""
+        """Keep the connection open for writing."""
         self._eof = True
         for seconds in PROBE_SECONDS:
             asyncio.get_running_loop().call_later(seconds, self._send_probe)
         return True
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the server stops. A client that still has something to read is given a moment."""
+        """Called by uvicorn when the server stops. The connection stays open while its client has something to read."""
         self._release = None
         if not self.is_paused:
             self._transport.close()
@@ -160,7 +166,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
     def __init__(
         self,
         transport: asyncio.Transport,
-        open_ones: set[Any],
+        open_connections: set[Any],
         handler: MessageHandler,
         conn: ServerProtocol,
         *,
@@ -170,7 +176,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._conn = conn
         self._message, self._is_text = bytearray(), True
         self._is_handled = True
-        super().__init__(transport, open_ones, handler, send_seconds=send_seconds, is_paused=is_paused)
+        super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -190,7 +196,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._read_on()
 
     def pause_writing(self) -> None:
-        """A client that reads nothing isn't read from either: its pings would be answered into memory."""
+        """Also stop reading: pongs for a client that reads nothing would fill memory."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
         super().pause_writing()
@@ -200,14 +206,14 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._read_on()
 
     def close(self, code: int, reason: str) -> None:
-        self._lose()
+        self._set_lost()
         if self._transport.is_closing():
-            return  # uvloop's would raise
-        self.resume()  # for the answer
+            return  # a write would raise under uvloop
+        self.resume()  # to read the client's answer
         try:
             self._conn.send_close(code, reason)
         except InvalidState:
-            return  # either side was first
+            return  # either side has closed already
         self._flush()
         if self._has_stalled:
             asyncio.get_running_loop().call_later(CUT_SECONDS, self._transport.abort)
@@ -216,10 +222,10 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._conn.parser.close()  # the two would keep each other in memory
+        self._conn.parser.close()  # breaks a reference cycle
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the server stops. A client that still has something to read is given a moment."""
+        """Called by uvicorn when the server stops. The connection stays open while its client has something to read."""
         if not self.is_paused:
             self.close(CloseCode.SERVICE_RESTART, "")
             self._transport.close()
@@ -246,7 +252,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
             self._conn.fail(CloseCode.INVALID_DATA)
-            self._lose()  # what came in the same packet behind it is not delivered
+            self._set_lost()  # messages behind it in the same packet are not delivered
             return
         self._is_handled = False
         self._transport.pause_reading()
@@ -254,17 +260,17 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def _flush(self) -> None:
         """Send the core's own frames: pongs and closes."""
-        said = b"".join(self._conn.data_to_send())
-        if said:
-            self.write(said)
+        frames = b"".join(self._conn.data_to_send())
+        if frames:
+            self.write(frames)
         if self._conn.close_rcvd is not None or self._conn.parser_exc is not None or self._conn.eof_sent:
-            self._lose()
+            self._set_lost()
             self._transport.close()
 
 
 def text_frame(data: bytes) -> bytes:
     """https://www.rfc-editor.org/rfc/rfc6455#section-5.2. Extensions are off, so it is the same for every socket. The
-    library makes the same in four times the time, and a replay is ten thousand of them."""
+    library needs four times as long, and a replay has ten thousand of them."""
     size = len(data)
     if size < 126:
         return bytes((0x81, size)) + data
@@ -274,12 +280,12 @@ def text_frame(data: bytes) -> bytes:
 
 
 def unread(transport: asyncio.Transport) -> int:
-    """Bytes that the client has yet to read: ours, and those that the system still keeps for it, where it can tell."""
+    """Return the bytes that the client has yet to read: in our buffer, and in the system's if it is known."""
     return transport.get_write_buffer_size() + _unsent(transport)
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """Bytes that the system still keeps for the client; 0 where it can't tell."""
+    """Return the bytes that the system still keeps for the client; 0 if unknown."""
     socket = transport.get_extra_info("socket")
     if socket is None:
         return 0

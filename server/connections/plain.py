@@ -49,7 +49,7 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
         self._buffer: list[P] = []
         self._size = self._sends = 0
         self._is_finished = False
-        self._news: asyncio.Future[None] | None = None
+        self._has_data: asyncio.Future[None] | None = None
         self._pumping: asyncio.Task[None] | None = None
 
     def write(self, data: Framed[P]) -> None:
@@ -58,7 +58,7 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
         payloads, size = data
         self._buffer += payloads
         self._size += size
-        news = self._news
+        news = self._has_data
         if news is not None and not news.done():
             news.set_result(None)
         if self._size > HIGH_WATER and not self.is_paused:
@@ -88,17 +88,17 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
     async def _serve(self, send: Send, listening: Coroutine[Any, Any, None]) -> None:
         """Returns when all is sent, or `listening` has returned. Raises what a server's `send` raises, except for an
         OSError, which says that the client has gone."""
-        self._pumping, heard = asyncio.ensure_future(self._pump(send)), asyncio.ensure_future(listening)
-        tasks = {self._pumping, heard}
+        self._pumping, listener = asyncio.ensure_future(self._pump(send)), asyncio.ensure_future(listening)
+        tasks = {self._pumping, listener}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if _is_gone(self._pumping):  # messages that the client sent before may still arrive
-                await asyncio.wait({heard}, timeout=CUT_SECONDS)
+                await asyncio.wait({listener}, timeout=CUT_SECONDS)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            self._lose()
+            self._set_lost()
         for task in tasks:
             if not task.cancelled() and (problem := task.exception()) and not isinstance(problem, OSError):
                 raise problem
@@ -108,8 +108,8 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
         create_future = asyncio.get_running_loop().create_future
         while self._buffer or not self._is_finished:
             if not self._buffer:
-                self._news = create_future()
-                await self._news
+                self._has_data = create_future()
+                await self._has_data
                 continue
             buffer, self._buffer, self._size = self._buffer, [], 0
             if self._stall_timer is None:
@@ -124,18 +124,18 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
         await send(self._last())
 
     def _progress(self) -> object:
-        is_idle = self._news is not None and not self._news.done()
+        is_idle = self._has_data is not None and not self._has_data.done()
         return None if is_idle else (self._sends, self._unread and self._unread())
 
     def _finish(self) -> None:
         """No more is written. The pump sends the rest of the buffer, and then the last message."""
         self._is_finished = True
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        if self._has_data is not None and not self._has_data.done():
+            self._has_data.set_result(None)
 
-    def _lose(self) -> None:
+    def _set_lost(self) -> None:
         self._finish()
-        super()._lose()
+        super()._set_lost()
 
 
 def _is_gone(pumping: asyncio.Task[None]) -> bool:
@@ -164,7 +164,7 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
 
     async def serve(self, receive: Receive, send: Send) -> None:
         try:
-            await self._serve(send, disconnected(receive))
+            await self._serve(send, until_disconnected(receive))
         finally:
             self._stop_watching()
 
@@ -225,7 +225,7 @@ class PlainSocket(_PlainConnection[MessageHandler, str]):
         if self._is_finished:
             return
         self._closing = code, reason
-        self._lose()
+        self._set_lost()
         self.resume()  # for the answer
         if self._has_stalled and self._pumping is not None:
             self._pumping.cancel()
@@ -252,7 +252,7 @@ class PlainSocket(_PlainConnection[MessageHandler, str]):
         self.abort()
 
 
-async def disconnected(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
     """Return when the client has gone. The request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -2,8 +2,7 @@
 
 An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new `Http`
 when the response is complete, for the client's next request. A WebSocket is accepted here, by the websockets library
-on the headers that uvicorn has parsed, and needs no request at all. Another server offers neither;
-plain ASGI always works.
+on the headers that uvicorn has parsed, and needs no request at all. Plain ASGI works without either.
 
 Uses private names of uvicorn; pyproject.toml bounds its version.
 """
@@ -22,10 +21,10 @@ from websockets.typing import Subprotocol
 
 from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
-from askstream.server.connections.opening import EXTENSION, SocketRoute
+from askstream.server.connections.selection import EXTENSION, SocketRoute
 
-# Header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's WebSocket
-# protocol, whose parser has limits of its own and refuses with 431.
+# Most header lines and bytes of a handshake. uvicorn parses without a limit. A larger handshake goes to uvicorn's
+# WebSocket protocol, whose parser has its own limits and refuses with 431.
 HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
 # The parts of a request refer to each other. Without these references they are freed at once, not by the garbage
 # collector.
@@ -33,13 +32,13 @@ _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_cl
 
 
 class Http(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `sockets` are the routes of WebSockets by path, all empty with `direct` False."""
+    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`."""
 
     def __init__(
-        self, *args: Any, sockets: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
+        self, *args: Any, socket_routes: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        self._sockets: Mapping[bytes, SocketRoute] = sockets if direct and sockets else {}
+        self._socket_routes: Mapping[bytes, SocketRoute] = socket_routes if direct and socket_routes else {}
         self._direct = direct
         self._is_half_closed = self._upgrade_waits = False
         self._on_half_close: Callable[[], object] | None = None
@@ -49,7 +48,7 @@ class Http(HttpToolsProtocol):
         abort, count = self.transport.abort, partial(unread, self.transport)
         offered: dict[str, Any] = {"abort": abort, "unread": count, "on_half_close": self.on_half_close}
         if self._direct:
-            offered["take"] = self.take
+            offered["take_over"] = self.take_over
         cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
 
     def on_half_close(self, callback: Callable[[], object]) -> None:
@@ -58,7 +57,7 @@ class Http(HttpToolsProtocol):
             callback()
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio reads what it returns
-        """The client has closed its sending side. A complete request is answered all the same."""
+        """The client has closed its sending side. A complete request is still answered."""
         if not self.cycle or self.cycle.response_complete or self.cycle.more_body:
             return False  # closes the connection
         self._is_half_closed = True
@@ -68,7 +67,7 @@ class Http(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._on_half_close = None  # it was this request's; the next one hasn't begun to run
+        self._on_half_close = None  # of this request; the next one hasn't begun
         if not self.cycle or not self.cycle.response_complete or self.transport.is_closing():
             return
         if self._is_half_closed:
@@ -77,9 +76,9 @@ class Http(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self.handle_websocket_upgrade()
 
-    def take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
-        """The rest of the present response. None where its head hasn't been sent or has a length, where the request's
-        body is still coming, and where the client has begun to send another request behind it."""
+    def take_over(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream | None:
+        """Return the rest of the present response. None if its head hasn't been sent or has a length, if the request's
+        body is still coming, or if the client has begun to send its next request."""
         cycle = self.cycle
         if not cycle.response_started or cycle.response_complete or cycle.disconnected or not cycle.chunked_encoding:
             return None
@@ -93,28 +92,28 @@ class Http(HttpToolsProtocol):
             self.transport,
             cast(Any, self.connections),
             handler,
-            release=partial(_serve_next, cast(Any, again)) if cycle.keep_alive else None,
+            release=partial(_serve_next_request, cast(Any, again)) if cycle.keep_alive else None,
             probe=probe,
             send_seconds=send_seconds,
             is_paused=self.flow.write_paused,
         )
         if self._is_half_closed:
             stream.eof_received()
-        cycle.disconnected = True  # lets the application return without having completed its response
+        cycle.disconnected = True  # lets the application return before its response is complete
         self.__dict__.update(_FREED)
         return stream
 
     def handle_websocket_upgrade(self) -> None:
         if self.cycle and not self.cycle.response_complete:
-            self._upgrade_waits = True  # for the answers to the requests before it
+            self._upgrade_waits = True  # for the responses to earlier requests
             return
-        route = self._sockets.get(self.url.partition(b"?")[0])
-        if route is not None and self._may_accept():
+        route = self._socket_routes.get(self.url.partition(b"?")[0])
+        if route is not None and self._can_accept():
             self._accept(route)
         else:
             super().handle_websocket_upgrade()
 
-    def _may_accept(self) -> bool:
+    def _can_accept(self) -> bool:
         """Whether this is a `GET` in HTTP/1.1 of a usual size."""
         return (
             self.scope["method"] == "GET"
@@ -166,7 +165,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def handle_ping(self) -> None:
-        """A client that reads nothing gets no answers: they would gather in memory."""
+        """Send no pongs to a client that reads nothing: they would fill memory."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -179,8 +178,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
 
-def _serve_next(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
-    """Give a transport whose response is complete to a protocol of its own, with the bytes that were read ahead."""
+def _serve_next_request(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
+    """Give a transport whose response is complete to a new protocol, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)
     protocol.connection_made(transport)

@@ -24,21 +24,21 @@ def encode(event: Event) -> bytes:
     return encode_as(event, event.id, event.run_id, event.timestamp)
 
 
-def encode_as(said: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
+def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
     """The same for what becomes an event of that id, then and there."""
     event = {
-        "event_type": TYPE_NAMES[type(said.body)],
+        "event_type": TYPE_NAMES[type(draft.body)],
         "timestamp": rfc3339(moment),
-        "agent_name": said.agent_name,
-        "message": said.message,
-        "data": data(said.body),
+        "agent_name": draft.agent_name,
+        "message": draft.message,
+        "data": data(draft.body),
         "id": event_id,
         "run_id": run_id,
     }
     try:
         return orjson.dumps({"event": event})
     except TypeError:
-        return _dumps_whatever({"event": event})
+        return _dumps_any({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -106,10 +106,10 @@ def _dumps(envelope: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(envelope)
     except TypeError:
-        return _dumps_whatever(envelope)
+        return _dumps_any(envelope)
 
 
-def _dumps_whatever(envelope: dict[str, Any]) -> bytes:
+def _dumps_any(envelope: dict[str, Any]) -> bytes:
     """Looking for what a tool may have been called with takes longer than all of an ordinary event."""
     try:
         return orjson.dumps(envelope, option=orjson.OPT_NON_STR_KEYS)

@@ -5,7 +5,7 @@ AskstreamError
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
 │   ├── RunNotFound             404 run_not_found
-│   ├── NoSuchPage              404 not_found
+│   ├── UnknownAddress              404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RunActive               409 run_active
 │   ├── IdempotencyConflict     409 idempotency_conflict
@@ -88,7 +88,7 @@ class RunNotFound(Refused):
         super().__init__("There is no run with this id, or it is not yours; GET /runs lists yours.")
 
 
-class NoSuchPage(Refused):
+class UnknownAddress(Refused):
     code, status, title = "not_found", 404, "No such address"
 
 

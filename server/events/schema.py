@@ -160,7 +160,7 @@ class Drain:
 
 
 Terminal: TypeAlias = Completed | Failed | Cancelled
-Body: TypeAlias = (
+EventBody: TypeAlias = (
     Started
     | AgentThinking
     | AgentResponse
@@ -196,7 +196,7 @@ class Draft(NamedTuple):
 
     agent_name: str
     message: str
-    body: Body
+    body: EventBody
 
     @property
     def event_type(self) -> str:
@@ -212,7 +212,7 @@ class Event:
     timestamp: datetime
     agent_name: str
     message: str
-    body: Body
+    body: EventBody
 
     @property
     def event_type(self) -> str:

@@ -12,14 +12,14 @@ from starlette.staticfiles import StaticFiles
 
 from askstream import web
 from askstream.server import addresses
-from askstream.server.connections.leaving import ClientLeft, unless_left
+from askstream.server.connections.disconnect import ClientDisconnected, unless_disconnected
 from askstream.server.events import Completed, Event, Failed
 from askstream.server.events.errors import InvalidRequest, RunActive
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
-from askstream.server.journal import Page, RunRecord
-from askstream.server.problems import problem
+from askstream.server.journal import ListPosition, RunRecord
+from askstream.server.problems import problem_response
 from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
@@ -37,7 +37,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-LISTED, MOST_LISTED = 50, 200
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 LANDING = {"docs": "/openapi.json", "client": "/client"}
 
 
@@ -57,7 +57,7 @@ class Static(StaticFiles):
         return response
 
 
-class Desk:
+class HttpRoutes:
     """The routes beside those of the transports. `ready` says whether this server accepts new work."""
 
     def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
@@ -100,7 +100,9 @@ class Desk:
     async def readiness(self, request: Request) -> Response:
         if self._ready():
             return Json({"status": "ready"})
-        return problem(503, "The server is going away", "draining", "Ask another server, or this one again soon.")
+        return problem_response(
+            503, "The server is going away", "draining", "Ask another server, or this one again soon."
+        )
 
     async def openapi(self, request: Request) -> Response:
         prefix = addresses.root(request.scope)
@@ -114,60 +116,67 @@ class Desk:
     async def ask(self, request: Request) -> Response:
         """The same run as on /ask-stream, awaited."""
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, new = await self._runs.start(ask.question_of(EVERYBODY))
+        record, new = await self._runs.start(ask.to_question(EVERYBODY))
         try:
-            return _answer(await unless_left(request.scope, request.receive, self._runs.outcome(record.run_id)))
-        except ClientLeft:
+            return _outcome_response(
+                await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
+            )
+        except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
-                await self._runs.left(record.run_id, EVERYBODY)
+                await self._runs.viewer_left(record.run_id, EVERYBODY)
             return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case
 
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, _ = await self._runs.start(ask.question_of(EVERYBODY))
+        record, _ = await self._runs.start(ask.to_question(EVERYBODY))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
-        return self._one(request, record, 202, headers)
+        return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """`next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
-        page: RunPage = {"runs": [self._shown(request, record) for record in records[:limit]], "next": None}
+        page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
-            page["next"] = addresses.runs(request.scope, limit=limit, before=_page_mark(records[limit - 1]))
+            page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
         return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._one(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledges at once; the run's terminal event says when it has ended."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
-        return self._one(request, record, 200 if record.ended else 202)
+        return self._run_response(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """A human's answer. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
-        return self._one(request, await self._runs.answer(run_id, EVERYBODY, given.request_id, given.value))
+        return self._run_response(
+            request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value)
+        )
 
     async def session(self, request: Request) -> Response:
         """The session's runs, oldest first."""
         session_id = request.path_params["session_id"]
         records = await self._runs.session(session_id, EVERYBODY)
-        session: SessionRuns = {"session_id": session_id, "runs": [self._shown(request, record) for record in records]}
+        session: SessionRuns = {
+            "session_id": session_id,
+            "runs": [self._run_view(request, record) for record in records],
+        }
         return Json(session)
 
     async def forget_session(self, request: Request) -> Response:
         await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
         return Response(status_code=204)
 
-    def _one(
+    def _run_response(
         self, request: Request, record: RunRecord, status: int = 200, headers: dict[str, str] | None = None
     ) -> Response:
-        return Json(self._shown(request, record), status, headers)
+        return Json(self._run_view(request, record), status, headers)
 
-    def _shown(self, request: Request, record: RunRecord) -> Run:
+    def _run_view(self, request: Request, record: RunRecord) -> Run:
         return views.run(request.scope, record, self._runs.pending(record.run_id))
 
     async def forget(self, request: Request) -> Response:
@@ -176,34 +185,34 @@ class Desk:
         return Response(status_code=204)
 
 
-def _answer(event: Event) -> Response:
+def _outcome_response(event: Event) -> Response:
     headers = {"X-Run-Id": event.run_id}
     match event.body:
         case Completed(final_response=text):
             message = {"role": "assistant", "content": text}
             return Json({"status": "Success", "message": message, "run_id": event.run_id}, headers=headers)
         case Failed(error=code):
-            return problem(502, "The run failed", code, event.message, headers)
+            return problem_response(502, "The run failed", code, event.message, headers)
         case _:
-            return problem(409, "The run was cancelled", "run_cancelled", event.message, headers)
+            return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
 
 
-def _paging(request: Request) -> tuple[int, Page | None]:
+def _paging(request: Request) -> tuple[int, ListPosition | None]:
     query = request.query_params
-    limit = query.get("limit", str(LISTED))
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MOST_LISTED):
-        raise InvalidRequest(f"limit: a whole number from 1 to {MOST_LISTED} is expected.")
-    return int(limit), _page(query["before"]) if "before" in query else None
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MAX_LIMIT):
+        raise InvalidRequest(f"limit: a whole number from 1 to {MAX_LIMIT} is expected.")
+    return int(limit), _parse_position(query["before"]) if "before" in query else None
 
 
-def _page_mark(record: RunRecord) -> str:
+def _format_position(record: RunRecord) -> str:
     """The mark at which the next page begins. Opaque to clients."""
     return f"{record.created_at!r}_{record.run_id}"
 
 
-def _page(mark: str) -> Page:
+def _parse_position(mark: str) -> ListPosition:
     moment, _, run_id = mark.partition("_")
     try:
-        return Page(float(moment), run_id)
+        return ListPosition(float(moment), run_id)
     except ValueError:
         raise InvalidRequest("before: take it from `next` of the page before.") from None

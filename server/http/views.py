@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # pydantic reads the one of `typing` fr
 
 from askstream.server import addresses
 from askstream.server.events import Usage, rfc3339
-from askstream.server.journal import RunRecord, State
+from askstream.server.journal import RunRecord, RunState
 
 
 class Links(TypedDict):
@@ -28,7 +28,7 @@ class Run(TypedDict):
     session_id: str
     question: str
     model: str
-    state: State
+    state: RunState
     progress: Annotated[int, Field(ge=0, le=100)]
     last_id: Annotated[int, Field(ge=1, description="the id of its newest event")]
     attempt: Annotated[int, Field(ge=1, description="above 1 once it went on after its server had died")]

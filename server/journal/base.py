@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-State: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
+RunState: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
 # One read, and one write to a lagging viewer: large enough to make system calls rare, small enough to be fair.
 READ_BYTES = 64 * 1024
@@ -46,12 +46,12 @@ def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> li
     return entries[start:]
 
 
-class Head(NamedTuple):
+class RunUpdate(NamedTuple):
     """The fields of a run's record that an append updates; RunRecord explains them. The others never change."""
 
     run_id: str
     attempt: int
-    state: State
+    state: RunState
     progress: int
     last_id: int
     prompt_tokens: int
@@ -81,7 +81,7 @@ class RunRecord:
     idempotency_key: str | None = None
     fingerprint: str = ""
     attempt: int = 1
-    state: State = "running"
+    state: RunState = "running"
     progress: int = 0
     last_id: int = 0
     prompt_tokens: int = 0
@@ -97,18 +97,18 @@ class RunRecord:
         return self.ended_at is not None
 
     @property
-    def head(self) -> Head:
-        return Head(*_HEAD(self))
+    def update(self) -> RunUpdate:
+        return RunUpdate(*_UPDATED(self))
 
-    def moved(self, to: Head) -> "RunRecord":
+    def updated(self, to: RunUpdate) -> "RunRecord":
         """This record with a later head of the same run."""
         return replace(self, **to._asdict())
 
 
-_HEAD = attrgetter(*Head._fields)
+_UPDATED = attrgetter(*RunUpdate._fields)
 
 
-def binds(holder: RunRecord, now: float) -> bool:
+def holds_key(holder: RunRecord, now: float) -> bool:
     """Whether a request of the same principal with `holder`'s key, made now, has to join it."""
     return holder.created_at > now - KEY_SECONDS
 
@@ -130,7 +130,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPosition:
     """The position in a listing, newest first: the next page has the runs before this one."""
 
     created_at: float
@@ -152,15 +152,17 @@ class Journal(Protocol):
         """
         ...
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         """The run that holds the key, as `create` would find it."""
         ...
 
-    def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> Awaitable[None]:
-        """Adds `entries` and moves the record to `head`, and the checkpoint if one is given, all of it or nothing.
+    def append(
+        self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+    ) -> Awaitable[None]:
+        """Adds `entries` and moves the record to `update`, and the checkpoint if one is given, all of it or nothing.
 
         A checkpoint is taken after the last of `entries`.
-        Done when that is durable. Raises Fenced where the log knows a later attempt than `head.attempt`, and
+        Done when that is durable. Raises Fenced where the log knows a later attempt than `update.attempt`, and
         OutOfOrder where the first id isn't the one after the log's last.
         """
         ...
@@ -183,7 +185,7 @@ class Journal(Protocol):
         """The checkpoint that an append saved last; None if there was none."""
         ...
 
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         """A principal's runs, newest first."""
         ...
 

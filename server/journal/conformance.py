@@ -16,7 +16,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
-from askstream.server.journal.base import RECORD_SECONDS, Checkpoint, Entry, Head, Journal, Page, RunRecord, Size
+from askstream.server.journal.base import (
+    RECORD_SECONDS,
+    Checkpoint,
+    Entry,
+    Journal,
+    ListPosition,
+    RunRecord,
+    RunUpdate,
+    Size,
+)
 
 # Only a way to fail: each promise is checked within a moment.
 SECONDS = 60
@@ -30,9 +39,9 @@ def record(run_id: str = "r", **changes: Any) -> RunRecord:
     )
 
 
-def head(run_id: str = "r", **changes: Any) -> Head:
+def update(run_id: str = "r", **changes: Any) -> RunUpdate:
     """The head for an append to that record."""
-    return record(run_id, **changes).head
+    return record(run_id, **changes).update
 
 
 def entry(number: int, event_type: str = "agent_thinking", *, size: int = 10) -> Entry:
@@ -95,7 +104,7 @@ class JournalConformance:
     async def test_what_was_appended_is_read_back_in_order_from_any_cursor(self, journal: Journal) -> None:
         """The log is the log."""
         await journal.create(record(last_id=1), entries(1, 1))
-        await journal.append(head(last_id=5, progress=50), entries(2, 5))
+        await journal.append(update(last_id=5, progress=50), entries(2, 5))
         for cursor in range(6):
             _expect(await journal.read("r", cursor), entries(cursor + 1, 5))
         _expect(await journal.record("r"), record(last_id=5, progress=50))
@@ -114,7 +123,7 @@ class JournalConformance:
         await journal.create(record(last_id=2), entries(1, 2))
         for first in (2, 4):
             with _raises(OutOfOrder):
-                await journal.append(head(last_id=first, state="failed"), entries(first, first))
+                await journal.append(update(last_id=first, state="failed"), entries(first, first))
         _expect(await journal.read("r", 0), entries(1, 2))
         _expect(await journal.record("r"), record(last_id=2))
 
@@ -122,12 +131,12 @@ class JournalConformance:
     async def test_an_append_moves_the_whole_head(self, journal: Journal) -> None:
         """Each field has its own value, so that none is mistaken for another; the record's rest stays as it was."""
         await journal.create(record(attempt=3), [])
-        moved = head(
+        moved = update(
             attempt=3, state="completed", progress=11, last_id=1, prompt_tokens=12, completion_tokens=13, log_events=14,
             log_bytes=15, ended_at=16.0, digest="d",
         )  # fmt: skip
         await journal.append(moved, entries(1, 1))
-        _expect(await journal.record("r"), record().moved(moved))
+        _expect(await journal.record("r"), record().updated(moved))
 
     @_promise
     async def test_an_attempt_that_was_succeeded_can_write_no_more(self, journal: Journal) -> None:
@@ -135,8 +144,8 @@ class JournalConformance:
         await journal.create(record(last_id=1), entries(1, 1))
         _expect(await journal.claim("r"), record(last_id=1, attempt=2))
         with _raises(Fenced):
-            await journal.append(head(last_id=2), entries(2, 2), checkpoint=b"old")
-        await journal.append(head(last_id=2, attempt=2), entries(2, 2))
+            await journal.append(update(last_id=2), entries(2, 2), checkpoint=b"old")
+        await journal.append(update(last_id=2, attempt=2), entries(2, 2))
         _expect(await journal.read("r", 0), entries(1, 2))
         _expect(await journal.checkpoint("r"), None)
 
@@ -144,7 +153,7 @@ class JournalConformance:
     async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(self, journal: Journal) -> None:
         """Nobody goes on with what is finished."""
         await journal.create(record(last_id=1), entries(1, 1))
-        await journal.append(head(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
+        await journal.append(update(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
         _expect(await journal.claim("r"), None)
         _expect(await journal.claim("unknown"), None)
         _expect(await journal.record("r"), record(last_id=2, state="completed", ended_at=5.0))
@@ -154,10 +163,10 @@ class JournalConformance:
         """It names the event after which it was taken; an append without one leaves it alone."""
         await journal.create(record(last_id=1), entries(1, 1))
         _expect(await journal.checkpoint("r"), None)
-        await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"first")
-        await journal.append(head(last_id=4), entries(4, 4))
+        await journal.append(update(last_id=3), entries(2, 3), checkpoint=b"first")
+        await journal.append(update(last_id=4), entries(4, 4))
         _expect(await journal.checkpoint("r"), Checkpoint(3, b"first"))
-        await journal.append(head(last_id=4), [], checkpoint=b"second")
+        await journal.append(update(last_id=4), [], checkpoint=b"second")
         _expect(await journal.checkpoint("r"), Checkpoint(4, b"second"))
 
     @_promise
@@ -189,10 +198,10 @@ class JournalConformance:
     async def test_a_key_leads_to_the_run_that_holds_it(self, journal: Journal) -> None:
         """To the same one as `create` does."""
         await journal.create(record("a", idempotency_key="k"), [])
-        _expect(await journal.keyed("p", "k", now=1000.0), record("a", idempotency_key="k"))
-        _expect(await journal.keyed("p", "other", now=1000.0), None)
-        _expect(await journal.keyed("other", "k", now=1000.0), None)
-        _expect(await journal.keyed("p", "k", now=1000.0 + 24 * 3600), None)
+        _expect(await journal.by_idempotency_key("p", "k", now=1000.0), record("a", idempotency_key="k"))
+        _expect(await journal.by_idempotency_key("p", "other", now=1000.0), None)
+        _expect(await journal.by_idempotency_key("other", "k", now=1000.0), None)
+        _expect(await journal.by_idempotency_key("p", "k", now=1000.0 + 24 * 3600), None)
 
     @_promise
     async def test_runs_are_listed_newest_first_and_page_by_page(self, journal: Journal) -> None:
@@ -201,10 +210,10 @@ class JournalConformance:
             await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
         await journal.create(record("other", principal="other"), [])
         seen: list[str] = []
-        before: Page | None = None
+        before: ListPosition | None = None
         while page := await journal.runs("p", before=before, limit=2):
             seen += [each.run_id for each in page]
-            before = Page(page[-1].created_at, page[-1].run_id)
+            before = ListPosition(page[-1].created_at, page[-1].run_id)
         _expect(seen, ["r6", "r5", "r4", "r3", "r2", "r1", "r0"])
 
     @_promise
@@ -213,7 +222,7 @@ class JournalConformance:
         for number in (3, 1, 2):
             await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
         await journal.append(
-            head("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
+            update("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
         )
         _expect([each.run_id for each in await journal.unfinished()], ["r1", "r3"])
 
@@ -223,7 +232,7 @@ class JournalConformance:
         await journal.create(record("a", last_id=1), entries(1, 1))
         await journal.create(record("b", last_id=1), entries(1, 1))
         _expect(await journal.forget("a"), False)
-        await journal.append(head("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
+        await journal.append(update("a", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
         _expect(await journal.forget("a"), True)
         _expect(await journal.forget("a"), False)
         _expect(await journal.record("a"), None)
@@ -243,10 +252,10 @@ class JournalConformance:
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             group.create_task(watch())
             for number in range(3, 30):
-                await journal.append(head(last_id=number), entries(number, number))
+                await journal.append(update(last_id=number), entries(number, number))
                 if number % 7 == 0:
                     await asyncio.sleep(0)
-            await journal.append(head(last_id=30, ended_at=5.0), [entry(30, "completed")])
+            await journal.append(update(last_id=30, ended_at=5.0), [entry(30, "completed")])
         _expect(seen, list(range(2, 31)))
 
     @_promise
@@ -263,7 +272,7 @@ class JournalConformance:
                 await asyncio.sleep(0)
             gives_up.cancel()
             await asyncio.wait({gives_up})
-            await journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
+            await journal.append(update(last_id=2, ended_at=5.0), [entry(2, "completed")])
             _expect(await stays, [1, 2])
 
     @_promise
@@ -275,7 +284,7 @@ class JournalConformance:
         _expect(await journal.compact("r"), Size(5, sum(len(each.line) for each in left)))
         for cursor in range(7):
             _expect(await journal.read("r", cursor), [each for each in left if each.id > cursor])
-        await journal.append(head(last_id=7), [entry(7)])
+        await journal.append(update(last_id=7), [entry(7)])
         _expect([each.id for each in await journal.read("r", 4)], [5, 6, 7])
 
     @_promise
@@ -286,7 +295,7 @@ class JournalConformance:
             await journal.create(run, entries(1, 1))
             if number:
                 done = replace(run, last_id=2, ended_at=float(number), state="completed")
-                await journal.append(done.head, [entry(2, "completed")])
+                await journal.append(done.update, [entry(2, "completed")])
         _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000), 1)
         _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 2)
         _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 0)
@@ -315,7 +324,7 @@ class JournalConformance:
         _expect(await journal.record("unknown"), None)
         _expect(await journal.read("unknown", 0), [])
         with _raises(JournalError):
-            await journal.append(head("unknown"), entries(1, 1))
+            await journal.append(update("unknown"), entries(1, 1))
 
     def test_what_survives_is_there_when_the_journal_is_opened_again(self) -> None:
         """Events, record and checkpoint, where the journal says so."""
@@ -325,7 +334,7 @@ class JournalConformance:
     async def _survives(self, folder: Path) -> None:
         journal = await self.open(folder)
         await journal.create(record(last_id=1), entries(1, 1))
-        await journal.append(head(last_id=3, progress=50), entries(2, 3), checkpoint=b"state")
+        await journal.append(update(last_id=3, progress=50), entries(2, 3), checkpoint=b"state")
         await journal.close()
         if journal.survives:
             again = await self.open(folder)

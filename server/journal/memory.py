@@ -11,12 +11,12 @@ from askstream.server.journal.base import (
     RECORD_SECONDS,
     Checkpoint,
     Entry,
-    Head,
-    Page,
+    ListPosition,
     RunRecord,
+    RunUpdate,
     Size,
-    binds,
     first_bytes,
+    holds_key,
 )
 from askstream.server.journal.notifier import AppendNotifier, follow
 
@@ -37,30 +37,30 @@ class MemoryJournal:
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         if record.idempotency_key is not None:
-            holder = await self.keyed(record.principal, record.idempotency_key, now=record.created_at)
+            holder = await self.by_idempotency_key(record.principal, record.idempotency_key, now=record.created_at)
             if holder is not None:
                 return holder
         self._logs[record.run_id] = _Log(record, list(entries))
         return record
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
         for log in self._logs.values():
             holder = log.record
-            if (holder.principal, holder.idempotency_key) == (principal, idempotency_key) and binds(holder, now):
+            if (holder.principal, holder.idempotency_key) == (principal, idempotency_key) and holds_key(holder, now):
                 return holder
         return None
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        log = self._logs.get(head.run_id)
-        if log is None or log.record.attempt != head.attempt:
-            raise Fenced(f"attempt {head.attempt} of this run has been succeeded")
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        log = self._logs.get(update.run_id)
+        if log is None or log.record.attempt != update.attempt:
+            raise Fenced(f"attempt {update.attempt} of this run has been succeeded")
         if entries and entries[0].id != log.record.last_id + 1:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
-        log.record = log.record.moved(head)
+        log.record = log.record.updated(update)
         if checkpoint is not None:
-            log.checkpoint = Checkpoint(head.last_id, checkpoint)
-        self._notifier.notify(head.run_id)
+            log.checkpoint = Checkpoint(update.last_id, checkpoint)
+        self._notifier.notify(update.run_id)
 
     async def claim(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)
@@ -86,7 +86,7 @@ class MemoryJournal:
         log = self._logs.get(run_id)
         return log.checkpoint if log else None
 
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         mine = (log.record for log in self._logs.values() if log.record.principal == principal)
         newest = sorted(mine, key=lambda r: (r.created_at, r.run_id), reverse=True)
         return [r for r in newest if before is None or (r.created_at, r.run_id) < (before.created_at, before.run_id)][

@@ -13,12 +13,12 @@ from askstream.server.events import Draft, Started
 from askstream.server.events.errors import Draining, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
-from askstream.server.runs.history import before as history_before
+from askstream.server.runs.history import earlier_exchanges
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
 from askstream.server.runs.run import SYSTEM, Run
-from askstream.server.runs.sessions import IfBusy, Sessions, Turn
+from askstream.server.runs.sessions import IfBusy, Sessions, SessionSlot
 from askstream.server.telemetry import StreamLog
 
 # What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
@@ -44,7 +44,7 @@ class ActiveRuns:
         self._journal, self._bus, self._orchestrators, self._limits = journal, bus, orchestrators, limits
         self._group, self._clock, self._log = group, clock, StreamLog()
         self._runs: dict[str, Run] = {}
-        self._keyed: dict[tuple[str, str | None], Run] = {}
+        self._by_key: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions(limits.queued)
         self._resuming = asyncio.Lock()
@@ -65,7 +65,7 @@ class ActiveRuns:
 
     def by_idempotency_key(self, principal: str, key: str) -> RunRecord | None:
         """The durable record of the active run that was started with this key."""
-        run = self._keyed.get((principal, key))
+        run = self._by_key.get((principal, key))
         return run.writer.durable if run and run.writer.durable.last_id else None
 
     def busy(self, principal: str, session_id: str) -> bool:
@@ -83,9 +83,9 @@ class ActiveRuns:
         most = self._limits.active_runs
         if len(self._runs) >= most and self.working >= most:
             raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
-        turn = self._sessions.join(record.principal, record.session_id, if_busy)
-        task, by = _task(record)
-        run = self._add(record, task, self._orchestrators[by], turn)
+        slot = self._sessions.join(record.principal, record.session_id, if_busy)
+        task, name = _task(record)
+        run = self._add(record, task, self._orchestrators[name], slot)
         # The client may leave before the journal has answered. A run that the journal holds must go on all the same.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
@@ -135,28 +135,28 @@ class ActiveRuns:
         self._log.close()
 
     async def _resume(self, record: RunRecord) -> None:
-        task, by = _task(record)
-        found = await recovery.look(self._journal, record, self._orchestrators.get(by))
-        turn = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._add(record, found.continued(task), found.orchestrator, turn)
+        task, name = _task(record)
+        found = await recovery.recover(self._journal, record, self._orchestrators.get(name))
+        slot = self._sessions.join(record.principal, record.session_id, "resume")
+        run = self._add(record, found.resumed(task), found.orchestrator, slot)
         try:
-            await run.writer.read_back()
+            await run.writer.count_earlier()
         except BaseException:
             self._remove(run)
             raise
         run.pending, run.resumed_from = found.pending, found.from_id if found.pending is None else None
         self._spawn(run, is_first=False)
 
-    def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, turn: Turn) -> Run:
+    def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
         writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
-        run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, turn)
-        self._keyed[record.principal, record.idempotency_key] = run
+        run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, slot)
+        self._by_key[record.principal, record.idempotency_key] = run
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
-        history = None if is_first else partial(history_before, self._journal, run.writer.created)
-        task = self._group.create_task(run.live(history, self._remove), name=run.run_id)
+        history = None if is_first else partial(earlier_exchanges, self._journal, run.writer.created)
+        task = self._group.create_task(run.run(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -167,9 +167,9 @@ class ActiveRuns:
     def _remove(self, run: Run) -> None:
         del self._runs[run.run_id]
         key = run.writer.created.principal, run.writer.created.idempotency_key
-        if self._keyed.get(key) is run:
-            del self._keyed[key]
-        self._sessions.leave(run.turn)
+        if self._by_key.get(key) is run:
+            del self._by_key[key]
+        self._sessions.leave(run.slot)
         self._bus.release(run.writer.channel, writer=True)
 
 

@@ -17,7 +17,7 @@ async def events(journal: Journal, run_id: str, after: int = 0) -> list[Event]:
     return found
 
 
-async def before(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
+async def earlier_exchanges(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
     """The session's exchanges before this run, oldest first. Runs that failed or were stopped count for nothing."""
     runs = await journal.session(record.principal, record.session_id)
     earlier = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]

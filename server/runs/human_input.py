@@ -18,7 +18,7 @@ VALUE_BYTES = 16 * 1024
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingInput:
     """A question that a run waits for a human to answer.
 
     `claimed` is set with the `reply` that won, `settled` once that is durable, or never will be.
@@ -35,19 +35,19 @@ class Pending:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    def of(cls, inquiry: Inquiry, seconds: float, now: datetime) -> "Pending":
+    def of(cls, inquiry: Inquiry, seconds: float, now: datetime) -> "PendingInput":
         deadline = now + timedelta(seconds=seconds if inquiry.seconds is None else inquiry.seconds)
         return cls(secrets.token_hex(8), inquiry.agent_name, inquiry.prompt, inquiry.schema, deadline, inquiry.state)
 
     @classmethod
-    def from_log(cls, event: Event, state: bytes) -> "Pending":
+    def from_log(cls, event: Event, state: bytes) -> "PendingInput":
         """As an earlier server left it. `event` is the log's `input_requested`."""
         asked = event.body
         assert isinstance(asked, InputRequested)
         deadline = datetime.fromisoformat(asked.deadline)
         return cls(asked.request_id, event.agent_name, asked.prompt, asked.schema, deadline, state)
 
-    def left(self, now: datetime) -> float:
+    def seconds_left(self, now: datetime) -> float:
         """Seconds until nobody may answer any more."""
         return max((self.deadline - now).total_seconds(), 0.0)
 
@@ -60,7 +60,7 @@ class Pending:
         )
         return Draft(self.agent_name, self.prompt, body)
 
-    def shown(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, Any]:
         """As the run's resource shows it: the data of its `input_requested`."""
         return data(self.requested().body)
 
@@ -97,7 +97,7 @@ class Pending:
             raise InvalidRequest(f"value: it doesn't fit the schema of the request ({problem.validator}).") from None
 
 
-def judge(events: Iterable[Event], request_id: str, value: Json) -> None:
+def check_late_input(events: Iterable[Event], request_id: str, value: Json) -> None:
     """Judges a late answer from the log alone. Returns if the same answer was given before.
 
     Raises InputNotFound, InputConflict or InputExpired.
@@ -118,7 +118,7 @@ def judge(events: Iterable[Event], request_id: str, value: Json) -> None:
     raise InputExpired("Nobody answered in time, or the run has ended: the team has gone on.")
 
 
-def last_answer(events: Iterable[Event]) -> Reply | None:
+def last_reply(events: Iterable[Event]) -> Reply | None:
     """The newest answer among these events, or that nobody answered; None where there is neither."""
     reply: Reply | None = None
     for event in events:

@@ -29,15 +29,15 @@ class Limits:
 class RunDeadlines:
     """One stretch of work from the moment `began` on: its limits on time, on silence, and on work for nobody.
 
-    `worked` are the seconds of the stretches before it: while the run waited for its turn or for a human nobody had to
-    watch, so that doesn't count. `emitted` counts what the team had emitted when it was last heard, at `heard_at`.
+    `earlier_seconds` is the sum of the stretches before it. Time in which the run waited for its slot or for a human
+    doesn't count: nobody had to watch. `emitted` counts what the team had emitted at `emitted_at`.
     Times in seconds, of the monotonic clock.
     """
 
     limits: Limits
     began: float
-    worked: float
-    heard_at: float
+    earlier_seconds: float
+    emitted_at: float
     emitted: int
 
     def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
@@ -46,9 +46,9 @@ class RunDeadlines:
         `unwatched_since` is when the last viewer left.
         """
         if emitted != self.emitted:
-            self.emitted, self.heard_at = emitted, now
-        ends_at = self.began + self.limits.run_seconds - self.worked
-        left = min(ends_at, self.heard_at + self.limits.silence_seconds) - now
+            self.emitted, self.emitted_at = emitted, now
+        ends_at = self.began + self.limits.run_seconds - self.earlier_seconds
+        left = min(ends_at, self.emitted_at + self.limits.silence_seconds) - now
         orphan_seconds = self.limits.orphan_seconds or float("inf")
         unwatched = orphan_seconds if viewers else max(unwatched_since, self.began) + orphan_seconds - now
         if left <= 0:

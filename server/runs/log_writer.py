@@ -16,7 +16,7 @@ from typing import Any
 from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
-from askstream.server.journal import Entry, Head, Journal, RunRecord, Size, State
+from askstream.server.journal import Entry, Journal, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
 from askstream.server.telemetry import StreamLog
@@ -49,63 +49,63 @@ class LogWriter:
         # The context of all appends. Tasks that start in a team's context are cancelled with the team; those of the
         # journal and of viewers must outlive it.
         self._context = Context()
-        self._durable = self._stamping.head()  # what the journal holds; the stamping runs ahead of it
+        self._durable = self._stamping.snapshot()  # what the journal holds; the stamping runs ahead of it
         self._pending: list[Entry] = []
         self._size = 0
         self._state: bytes | None = None
-        self._asked = self._saved = 0  # checkpoints asked for and durable
-        self._work: asyncio.Future[Any] | None = None  # the journal's; one at a time
-        self._next: asyncio.Handle | None = None  # what will give it some
-        self._settled: asyncio.Future[None] | None = None  # resolved when the next append is over
-        self._broken: JournalError | None = None
+        self._checkpoints_asked = self._checkpoints_saved = 0  # checkpoints asked for and durable
+        self._journal_call: asyncio.Future[Any] | None = None  # the journal's; one at a time
+        self._scheduled: asyncio.Handle | None = None  # what will give it some
+        self._append_waiter: asyncio.Future[None] | None = None  # resolved when the next append is over
+        self._failure: JournalError | None = None
         self._ending = False
         self.emitted = 0  # counts all calls of emit, for whoever watches for silence
 
     @property
     def record(self) -> RunRecord:
         """The record with all that was emitted, durable or not."""
-        return self.created.moved(self._stamping.head())
+        return self.created.updated(self._stamping.snapshot())
 
     @property
     def durable(self) -> RunRecord:
         """The record as the journal holds it."""
-        return self.created.moved(self._durable)
+        return self.created.updated(self._durable)
 
     async def begin(self, draft: Draft) -> RunRecord:
         """Creates the log with its first event; the record, or that of the run which holds its idempotency key.
 
         Nothing has been written then.
         """
-        entries, head = [self._stamping.stamp(draft, self.now())], self._stamping.head()
-        record = self.created.moved(head)
+        entries, update = [self._stamping.stamp(draft, self.now())], self._stamping.snapshot()
+        record = self.created.updated(update)
         holder = await self._journal.create(record, entries)
         if holder.run_id == record.run_id:
-            self._durable = head
+            self._durable = update
             self.channel.extend(entries)
-            self._log.report(head.run_id, entries)
+            self._log.report(update.run_id, entries)
         return holder
 
-    async def read_back(self) -> None:
+    async def count_earlier(self) -> None:
         """Counts the events of earlier attempts, so that the digest covers the whole log."""
         last = 0
         while entries := await self._journal.read(self.created.run_id, last):
             last = entries[-1].id
             for entry in entries:
-                self._stamping.take_in(entry)
+                self._stamping.add_earlier(entry)
 
     async def emit(self, draft: Draft) -> None:
         self.emitted += 1
         while self._size > PENDING_BYTES:
-            await self._turn()
-        if self._broken is not None:
-            raise self._broken
+            await self._next_append()
+        if self._failure is not None:
+            raise self._failure
         if self._ending:
             raise RunFailed("internal", "The run has ended.")  # for a team that went on after its run had ended
         entry = self._stamping.accept(draft, self.now())
         if entry is not None:
             self._pending.append(entry)
             self._size += len(entry.line)
-            self._advance()
+            self._schedule_append()
 
     async def checkpoint(self, state: bytes) -> None:
         self._save(state)
@@ -118,7 +118,7 @@ class LogWriter:
         self._save(state)
         await self.flush()
 
-    async def go_on(self, draft: Draft) -> None:
+    async def end_wait(self, draft: Draft) -> None:
         """The wait is over. Returns once that is durable."""
         await self.emit(draft)
         self._stamping.state = "running"
@@ -126,11 +126,11 @@ class LogWriter:
 
     async def flush(self) -> None:
         """Returns once everything that was emitted so far is durable."""
-        last, asked = self._stamping.last_id, self._asked
-        while self._durable.last_id < last or self._saved < asked:
-            await self._turn()
+        last, asked = self._stamping.last_id, self._checkpoints_asked
+        while self._durable.last_id < last or self._checkpoints_saved < asked:
+            await self._next_append()
 
-    async def end(self, draft: Draft, state: State) -> None:
+    async def end(self, draft: Draft, state: RunState) -> None:
         """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
 
         Raises JournalError where it can't be, and RunFailed, with nothing written, where it is too large.
@@ -138,87 +138,93 @@ class LogWriter:
         entry = self._stamping.end(draft, state, self.now())
         self._ending = True
         self._pending.append(entry)
-        self._advance()
+        self._schedule_append()
         while self._durable.ended_at is None:
-            await self._turn()
+            await self._next_append()
 
     def close(self) -> None:
         """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""
-        self._ending, self._pending, self._saved = True, [], self._asked
+        self._ending, self._pending, self._checkpoints_saved = True, [], self._checkpoints_asked
 
     def _save(self, state: bytes) -> None:
         self._state = state
-        self._asked += 1
-        self._advance()
+        self._checkpoints_asked += 1
+        self._schedule_append()
 
-    def _advance(self) -> None:
+    def _schedule_append(self) -> None:
         """Schedules an append, with all that comes in this iteration of the loop."""
-        if self._next is None:
-            self._next = self._loop.call_soon(self._append, context=self._context)
+        if self._scheduled is None:
+            self._scheduled = self._loop.call_soon(self._append, context=self._context)
 
     def _append(self) -> None:
         """Appends what is pending, unless the journal is still at work."""
-        self._next = None
-        if self._work is not None or self._broken is not None or (not self._pending and self._saved == self._asked):
+        self._scheduled = None
+        if (
+            self._journal_call is not None
+            or self._failure is not None
+            or (not self._pending and self._checkpoints_saved == self._checkpoints_asked)
+        ):
             return
         entries, self._pending, self._size = self._pending, [], 0
         state, self._state = self._state, None
-        head = self._stamping.head()
+        update = self._stamping.snapshot()
         try:
-            self._work = asyncio.ensure_future(self._journal.append(head, entries, checkpoint=state))
+            self._journal_call = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
         except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
-            self._break(problem)
-            self._worked()
+            self._fail(problem)
+            self._append_ended()
         else:
-            self._work.add_done_callback(partial(self._appended, head, entries, self._asked), context=self._context)
+            self._journal_call.add_done_callback(
+                partial(self._appended, update, entries, self._checkpoints_asked), context=self._context
+            )
 
-    def _appended(self, head: Head, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
-        self._work = None
+    def _appended(self, update: RunUpdate, entries: Sequence[Entry], asked: int, work: asyncio.Future[None]) -> None:
+        self._journal_call = None
         try:
             work.result()
-            self._saved = max(self._saved, asked)
-            self._durable = head
+            self._checkpoints_saved = max(self._checkpoints_saved, asked)
+            self._durable = update
             self.channel.extend(entries)
-            self._log.report(head.run_id, entries)
+            self._log.report(update.run_id, entries)
             # A log is kept within its bound, as far as chunks of whole messages are what makes it large.
-            if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(head):
-                self._compact(head)
+            if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
+                self._compact(update)
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
-            self._break(problem)
-        self._worked()
+            self._fail(problem)
+        self._append_ended()
 
-    def _compact(self, written: Head) -> None:
-        self._work = asyncio.ensure_future(self._journal.compact(written.run_id))
-        self._work.add_done_callback(partial(self._compacted, written), context=self._context)
+    def _compact(self, written: RunUpdate) -> None:
+        self._journal_call = asyncio.ensure_future(self._journal.compact(written.run_id))
+        self._journal_call.add_done_callback(partial(self._compacted, written), context=self._context)
 
-    def _compacted(self, written: Head, work: asyncio.Future[Size]) -> None:
-        self._work = None
+    def _compacted(self, written: RunUpdate, work: asyncio.Future[Size]) -> None:
+        self._journal_call = None
         try:
             self._stamping.compacted(written, work.result())
         except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
-            self._break(problem)
-        self._worked()
+            self._fail(problem)
+        self._append_ended()
 
-    def _break(self, problem: BaseException) -> None:
+    def _fail(self, problem: BaseException) -> None:
         """Nothing can be written any more."""
         if isinstance(problem, JournalError):
-            self._broken = problem
+            self._failure = problem
         else:
-            self._broken = JournalError(f"the journal failed: {type(problem).__name__}")
+            self._failure = JournalError(f"the journal failed: {type(problem).__name__}")
             log.debug("run=%s can't be written", self.created.run_id, exc_info=problem)
 
-    def _worked(self) -> None:
+    def _append_ended(self) -> None:
         """The journal has finished, or has failed: wakes all who wait, and appends what is pending."""
-        settled, self._settled = self._settled, None
+        settled, self._append_waiter = self._append_waiter, None
         if settled is not None:
             settled.set_result(None)
-        if self._pending or self._saved < self._asked:
+        if self._pending or self._checkpoints_saved < self._checkpoints_asked:
             self._append()
 
-    async def _turn(self) -> None:
+    async def _next_append(self) -> None:
         """Returns when the next append is over. Raises what broke the log."""
-        if self._broken is not None:
-            raise self._broken
-        if self._settled is None:
-            self._settled = self._loop.create_future()
-        await asyncio.shield(self._settled)  # others may wait for the same, and none may cancel it for them
+        if self._failure is not None:
+            raise self._failure
+        if self._append_waiter is None:
+            self._append_waiter = self._loop.create_future()
+        await asyncio.shield(self._append_waiter)  # others may wait for the same, and none may cancel it for them

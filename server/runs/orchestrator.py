@@ -105,7 +105,7 @@ class Orchestrator(Protocol):
 
 
 @runtime_checkable
-class Warms(Protocol):
+class SupportsWarm(Protocol):
     """An orchestrator that can do early what its first question would have to wait for."""
 
     async def warm(self) -> None:

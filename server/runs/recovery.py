@@ -6,11 +6,11 @@ from askstream.server.events import InputRequested, Resumed
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import history
-from askstream.server.runs.human_input import Pending, last_answer
+from askstream.server.runs.human_input import PendingInput, last_reply
 from askstream.server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
 # How often a turn is begun again. A question that brings the server down must not do so for ever.
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Recovered:
     orchestrator: Orchestrator
     state: bytes | None = None
     reply: Reply | None = None
-    pending: Pending | None = None
+    pending: PendingInput | None = None
 
-    def continued(self, task: Task) -> Task:
+    def resumed(self, task: Task) -> Task:
         return replace(task, checkpoint=self.state, reply=self.reply)
 
 
-async def look(journal: Journal, record: RunRecord, orchestrator: Orchestrator | None) -> Recovered:
+async def recover(journal: Journal, record: RunRecord, orchestrator: Orchestrator | None) -> Recovered:
     """Recovers an unfinished run. `orchestrator` is None if this server lacks the one that began the run."""
     checkpoint = await journal.checkpoint(record.run_id)
     from_id = checkpoint.last_id if checkpoint else 1
@@ -38,12 +38,12 @@ async def look(journal: Journal, record: RunRecord, orchestrator: Orchestrator |
         return Recovered(from_id, Unavailable("What was to answer is not part of this server any more."))
     tail = await history.events(journal, record.run_id, from_id - 1)
     asked = tail[0] if checkpoint and tail and isinstance(tail[0].body, InputRequested) else None
-    reply = last_answer(tail) if asked else None
+    reply = last_reply(tail) if asked else None
     state = checkpoint.state if checkpoint else None
     if asked is not None and state is not None and reply is None:
-        return Recovered(asked.id, orchestrator, pending=Pending.from_log(asked, state))
-    if sum(isinstance(event.body, Resumed) for event in tail) >= ATTEMPTS:
-        orchestrator = Unavailable(f"The server stopped {ATTEMPTS} times while this run was going on.")
+        return Recovered(asked.id, orchestrator, pending=PendingInput.from_log(asked, state))
+    if sum(isinstance(event.body, Resumed) for event in tail) >= MAX_ATTEMPTS:
+        orchestrator = Unavailable(f"The server stopped {MAX_ATTEMPTS} times while this run was going on.")
     return Recovered(asked.id + 1 if asked else from_id, orchestrator, state, reply)
 
 

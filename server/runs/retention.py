@@ -11,12 +11,14 @@ from askstream.server.journal import Journal
 log = logging.getLogger("__main__")
 
 # Between two looks, in seconds. A log may outlive its time by that much.
-PAUSE = 60
+EXPIRE_SECONDS = 60
 # The same for runs without a worker. A disk that was full is usually seen to within minutes.
-RECOVER_PAUSE = 15
+RECOVER_SECONDS = 15
 
 
-async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = PAUSE) -> None:
+async def expire_periodically(
+    journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = EXPIRE_SECONDS
+) -> None:
     """Never returns; cancel it. A journal's failure is logged, and tried again."""
     while True:
         try:
@@ -28,7 +30,7 @@ async def retain(journal: Journal, *, keep_seconds: float, most_bytes: int, paus
         await asyncio.sleep(pause)
 
 
-async def keep_going(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_PAUSE) -> None:
+async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_SECONDS) -> None:
     """Calls `Runs.recover` again and again: a run whose log could not be written for a while goes on. Cancel it."""
     while True:
         await asyncio.sleep(pause)

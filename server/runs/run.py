@@ -1,6 +1,6 @@
 """One run while it is alive: the team at work, a human's answers, limits, and exactly one terminal event at the end.
 
-live:  [turn in its session] -> team -> Answer ------------------------> completed
+run:  [turn in its session] -> team -> Answer ------------------------> completed
                                  ^ |-> RunFailed, any other error -----> error
                                  | |-> Inquiry -> waits for a human -+
                                  +---- Reply <-----------------------+
@@ -17,60 +17,62 @@ from typing import Any, Literal, TypeAlias
 
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
-from askstream.server.journal import State
-from askstream.server.runs.human_input import Pending
+from askstream.server.journal import RunState
+from askstream.server.runs.human_input import PendingInput
 from askstream.server.runs.limits import Limits, RunDeadlines
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Orchestrator, Reply, Task
-from askstream.server.runs.sessions import Turn
+from askstream.server.runs.sessions import SessionSlot
 from askstream.server.scheduling import FIRST_EVENT_ITERATIONS
 
 log = logging.getLogger("__main__")
 
 SYSTEM = "System"
-_STOPPED: dict[CancelReason, str] = {
+_CANCEL_MESSAGES: dict[CancelReason, str] = {
     "client": "The run was stopped on request.",
     "orphaned": "The run was stopped: nobody was watching it any more.",
     "timeout": "The run was stopped: it took longer than allowed.",
     "shutdown": "The run was stopped: the server is going away.",
 }
-Suspended: TypeAlias = Literal["suspended"]
-Outcome: TypeAlias = Answer | AskstreamError | CancelReason | Suspended
+Suspend: TypeAlias = Literal["suspended"]
+Outcome: TypeAlias = Answer | AskstreamError | CancelReason | Suspend
 History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 
 
 class Run:
-    """Call `live` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
+    """Call `run` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
 
     `pending` is what a human is asked for, None while the team is at work.
     """
 
-    def __init__(self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, turn: Turn) -> None:
+    def __init__(
+        self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, slot: SessionSlot
+    ) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
-        self.run_id, self.turn = task.run_id, turn
+        self.run_id, self.slot = task.run_id, slot
         self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
-        self.pending: Pending | None = None
-        self._stop_with: CancelReason | Suspended | None = None
+        self.pending: PendingInput | None = None
+        self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
-        self._worked = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
+        self._team_seconds = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
 
     def cancel(self, reason: CancelReason) -> None:
         """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
         if self._stop_with in (None, "suspended"):
             self._stop_with = reason
-        self._stopped()
+        self._set_stopped()
 
     def suspend(self) -> None:
         """Stops the team and leaves the run as it is in the journal, for the next server to go on with."""
         self._stop_with = self._stop_with or "suspended"
-        self._stopped()
+        self._set_stopped()
 
-    def _stopped(self) -> None:
+    def _set_stopped(self) -> None:
         if not self._stop.done():
             self._stop.set_result(None)
 
-    async def live(self, history: History | None, ended: Callable[["Run"], None]) -> None:
+    async def run(self, history: History | None, ended: Callable[["Run"], None]) -> None:
         """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
 
         `history` gives the session's earlier exchanges once it is this run's turn; without it there are none. `ended`
@@ -93,8 +95,8 @@ class Run:
     async def _outcome(self, history: History | None) -> Outcome:
         for _ in range(FIRST_EVENT_ITERATIONS):
             await asyncio.sleep(0)
-        if not self.turn.mine.is_set():
-            await self._until_set(self.turn.mine)
+        if not self.slot.may_start.is_set():
+            await self._until_set(self.slot.may_start)
         if self._stop_with is not None:
             return self._stop_with
         if history is not None:
@@ -102,52 +104,56 @@ class Run:
         if self.resumed_from is not None:
             body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
             await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
-        outcome = await self._answered() if self.pending is None else await self._human(self.pending)
+        outcome = await self._run_team() if self.pending is None else await self._wait_for_human(self.pending)
         while isinstance(outcome, Inquiry):
-            self.pending = Pending.of(outcome, self._limits.input_seconds, self.writer.now())
+            self.pending = PendingInput.of(outcome, self._limits.input_seconds, self.writer.now())
             await self.writer.wait_for_human(self.pending.requested(), outcome.state)
-            outcome = await self._human(self.pending)
+            outcome = await self._wait_for_human(self.pending)
         return outcome
 
-    async def _human(self, pending: Pending) -> Outcome | Inquiry:
+    async def _wait_for_human(self, pending: PendingInput) -> Outcome | Inquiry:
         """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pending.left(self.writer.now())):
+                async with asyncio.timeout(pending.seconds_left(self.writer.now())):
                     await self._until_set(pending.claimed)
             if self._stop_with is not None:
                 return self._stop_with
             pending.claim(Reply(value=None, answered=False))
-            await self.writer.go_on(pending.resolved())
+            await self.writer.end_wait(pending.resolved())
         finally:
             self.pending = None
             pending.settled.set()
         self._task = replace(self._task, checkpoint=pending.state, reply=pending.reply)
-        return await self._answered()
+        return await self._run_team()
 
-    async def _answered(self) -> Outcome | Inquiry:
+    async def _run_team(self) -> Outcome | Inquiry:
         """Lets the team work until it answers, a limit is reached, or a stop is asked for. Leaves no task behind."""
         began = monotonic()
         deadlines = RunDeadlines(
-            limits=self._limits, began=began, worked=self._worked, heard_at=began, emitted=self.writer.emitted
+            limits=self._limits,
+            began=began,
+            earlier_seconds=self._team_seconds,
+            emitted_at=began,
+            emitted=self.writer.emitted,
         )
-        answering = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
+        team_task = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
         try:
-            await self._watched(answering, deadlines)
+            await self._watch_deadlines(team_task, deadlines)
         finally:
-            self._worked += monotonic() - began
-            answering.cancel()
-            await asyncio.wait({answering}, timeout=self._limits.cancel_seconds)
-        if not answering.done():
+            self._team_seconds += monotonic() - began
+            team_task.cancel()
+            await asyncio.wait({team_task}, timeout=self._limits.cancel_seconds)
+        if not team_task.done():
             log.error("run=%s: the team did not stop in time and was given up", self.run_id)
-        if answering.done() and not answering.cancelled():
-            return self._told(answering)
+        if team_task.done() and not team_task.cancelled():
+            return self._result_of(team_task)
         return self._stop_with or "shutdown"
 
-    def _told(self, answering: "asyncio.Future[Answer | Inquiry]") -> Outcome | Inquiry:
-        problem = answering.exception()
+    def _result_of(self, team_task: "asyncio.Future[Answer | Inquiry]") -> Outcome | Inquiry:
+        problem = team_task.exception()
         if problem is None:
-            return answering.result()
+            return team_task.result()
         return self._stop_with or self._failed(problem)
 
     def _failed(self, problem: BaseException) -> AskstreamError:
@@ -157,10 +163,10 @@ class Run:
         log.debug("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
-    async def _watched(self, answering: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
+    async def _watch_deadlines(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
         """Returns when the team has answered, or has to stop."""
         channel = self.writer.channel
-        while not answering.done() and self._stop_with is None:
+        while not team_task.done() and self._stop_with is None:
             match deadlines.check(
                 monotonic(),
                 emitted=self.writer.emitted,
@@ -170,7 +176,7 @@ class Run:
                 case str() as reason:
                     self.cancel(reason)
                 case seconds:
-                    await asyncio.wait((answering, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((team_task, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _until_set(self, event: asyncio.Event) -> None:
         """Returns when `event` is set, or a stop was asked for. Safe to cancel."""
@@ -189,7 +195,7 @@ class Run:
         except RunFailed as problem:  # the answer doesn't fit into an event
             await self.writer.end(*self._terminal(problem))
 
-    def _terminal(self, outcome: Answer | AskstreamError | CancelReason) -> tuple[Draft, State]:
+    def _terminal(self, outcome: Answer | AskstreamError | CancelReason) -> tuple[Draft, RunState]:
         match outcome:
             case Answer():
                 return Draft(outcome.agent_name, "The team has finished.", self._completed(outcome)), "completed"
@@ -198,7 +204,7 @@ class Run:
             case AskstreamError():
                 return self._terminal(RunFailed("internal", "The server could not record this run."))
             case _:
-                return Draft(SYSTEM, _STOPPED[outcome], Cancelled(reason=outcome)), "cancelled"
+                return Draft(SYSTEM, _CANCEL_MESSAGES[outcome], Cancelled(reason=outcome)), "cancelled"
 
     def _completed(self, answer: Answer) -> Completed:
         return Completed(

@@ -22,10 +22,10 @@ from askstream.server.events.errors import (
     SessionBusy,
     SessionNotFound,
 )
-from askstream.server.journal import Entry, Journal, Page, RunRecord, binds
+from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, holds_key
 from askstream.server.runs import history
 from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
-from askstream.server.runs.human_input import judge
+from askstream.server.runs.human_input import check_late_input
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.orchestrator import Orchestrator, Reply
 from askstream.server.runs.sessions import IfBusy
@@ -53,7 +53,7 @@ random_id: Callable[[], str] = partial(secrets.token_hex, 16)
 
 
 class Runs:
-    """`group` owns the runs' tasks and must outlive every call. `stand_ins` answer in the team's place, by name."""
+    """`group` owns the runs' tasks and must outlive every call. `others` answer in the team's place, by name."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Runs:
         limits: Limits,
         *,
         group: asyncio.TaskGroup,
-        stand_ins: dict[str, Orchestrator] | None = None,
+        others: dict[str, Orchestrator] | None = None,
         clock: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
     ) -> None:
         self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
-        self._orchestrators = {"team": orchestrator, **(stand_ins or {})}
+        self._orchestrators = {"team": orchestrator, **(others or {})}
         self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
         self.drain, self.close = self._active.drain, self._active.close
-        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    def stand_in(self, name: str, orchestrator: Orchestrator) -> None:
-        """From now on `orchestrator` answers what is started `by` this name."""
+    def add_orchestrator(self, name: str, orchestrator: Orchestrator) -> None:
+        """From now on `orchestrator` answers what is started with `orchestrator` set to this name."""
         self._orchestrators[name] = orchestrator
 
     @property
@@ -82,20 +82,20 @@ class Runs:
         """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
         return self._active.working
 
-    async def start(self, question: Question, *, by: str = "team") -> tuple[RunRecord, bool]:
+    async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
         """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
 
         Its first event is durable then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:
-            return await self._active.start(self._record(question, by), question.if_busy, is_first=is_first)
+            return await self._active.start(self._record(question, orchestrator), question.if_busy, is_first=is_first)
         # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
-        lock = self._keys.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
+        lock = self._key_locks.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
             holder, new = await self._holder(question.principal, question.idempotency_key), False
             if holder is None:
-                record = self._record(question, by)
+                record = self._record(question, orchestrator)
                 holder, new = await self._active.start(record, question.if_busy, is_first=is_first)
         if holder.fingerprint != question.fingerprint:
             raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
@@ -110,7 +110,7 @@ class Runs:
             raise RunNotFound
         return record
 
-    async def page(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def page(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         """The principal's runs, newest first."""
         return await self._journal.runs(principal, before=before, limit=limit)
 
@@ -131,13 +131,13 @@ class Runs:
             run.cancel("client")
         return record
 
-    async def left(self, run_id: str, principal: str) -> None:
+    async def viewer_left(self, run_id: str, principal: str) -> None:
         """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
         if not self._active.closed:
             with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
                 await self.cancel(run_id, principal)
 
-    async def answer(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
+    async def submit_input(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
         """Gives a human's answer. Returns when it is durable. Idempotent.
 
         Raises InvalidRequest for a value that doesn't fit, InputNotFound, InputConflict where another came first, and
@@ -150,13 +150,13 @@ class Runs:
             pending.check(value)
             pending.claim(Reply(value=value))
             await pending.settled.wait()
-        judge(await history.events(self._journal, run_id), request_id, value)
+        check_late_input(await history.events(self._journal, run_id), request_id, value)
         return await self.find(run_id, principal)
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
         """The data of the `input_requested` that a run waits on; None for one that doesn't wait."""
         run = self._active.get(run_id)
-        return run.pending.shown() if run and run.pending else None
+        return run.pending.as_data() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
         """Waits for the run's terminal event. Cancelling the wait does nothing to the run.
@@ -166,7 +166,7 @@ class Runs:
         last: Entry | None = None
         batch = Batch([], 0)
         while not batch.ended:
-            if batch.drained and await self._is_left(run_id):
+            if batch.drained and await self._is_left_over(run_id):
                 raise Draining(
                     "The server is going away; the run goes on: ask for it again soon.", retry_after=BUSY_RETRY
                 )
@@ -181,7 +181,7 @@ class Runs:
             raise RunNotFound  # forgotten meanwhile, or its log can't be read on
         return decode(last.line)
 
-    async def _is_left(self, run_id: str) -> bool:
+    async def _is_left_over(self, run_id: str) -> bool:
         """Whether the run has no end and is left to the next server. One that is given time may still end here."""
         if self._active.get(run_id) is not None:
             return False
@@ -206,25 +206,25 @@ class Runs:
 
         Call it again and again: every run gets its terminal event.
         """
-        for left in await self._journal.unfinished():
-            await self._active.resume(left.run_id)
+        for record in await self._journal.unfinished():
+            await self._active.resume(record.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """The run that holds an idempotency key: an active one, else the journal's."""
         now = self._clock().timestamp()
-        alive = self._active.by_idempotency_key(principal, key)
-        if alive is not None and binds(alive, now):
-            return alive
-        return await self._journal.keyed(principal, key, now=now)
+        active_run = self._active.by_idempotency_key(principal, key)
+        if active_run is not None and holds_key(active_run, now):
+            return active_run
+        return await self._journal.by_idempotency_key(principal, key, now=now)
 
-    def _record(self, question: Question, by: str) -> RunRecord:
-        options = {"by": by, "review": question.review, "on_disconnect": question.on_disconnect}
+    def _record(self, question: Question, orchestrator: str) -> RunRecord:
+        options = {"by": orchestrator, "review": question.review, "on_disconnect": question.on_disconnect}
         return RunRecord(
             run_id=self._new_id(),
             principal=question.principal,
             session_id=question.session_id or self._new_id(),
             question=question.text,
-            model=self._orchestrators[by].model,
+            model=self._orchestrators[orchestrator].model,
             created_at=self._clock().timestamp(),
             options=orjson.dumps(options),
             idempotency_key=question.idempotency_key,

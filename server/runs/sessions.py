@@ -11,11 +11,11 @@ IfBusy: TypeAlias = Literal["reject", "queue"]
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
-    """A run's place in its session. `mine` is set when it may work."""
+class SessionSlot:
+    """A run's place in its session. `may_start` is set when it may work."""
 
     key: tuple[str, str]
-    mine: asyncio.Event = field(default_factory=asyncio.Event)
+    may_start: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Sessions:
@@ -23,34 +23,34 @@ class Sessions:
 
     def __init__(self, queued: int) -> None:
         self._queued = queued
-        self._lines: dict[tuple[str, str], deque[Turn]] = {}
+        self._queues: dict[tuple[str, str], deque[SessionSlot]] = {}
 
-    def join(self, principal: str, session_id: str, if_busy: IfBusy | Literal["resume"]) -> Turn:
+    def join(self, principal: str, session_id: str, if_busy: IfBusy | Literal["resume"]) -> SessionSlot:
         """The last place in the session's line; the only one may work at once. Raises SessionBusy.
 
         A run that goes on after a crash joins with `resume`: nobody may refuse it, however long the line.
         """
-        turn = Turn((principal, session_id))
-        line = self._lines.get(turn.key)
-        if line is None:
-            self._lines[turn.key] = deque([turn])
-            turn.mine.set()
-            return turn
+        slot = SessionSlot((principal, session_id))
+        queue = self._queues.get(slot.key)
+        if queue is None:
+            self._queues[slot.key] = deque([slot])
+            slot.may_start.set()
+            return slot
         if if_busy == "reject":
             raise SessionBusy("A run of this session is active; wait for its end, or ask with if_busy: queue.")
-        if if_busy == "queue" and len(line) > self._queued:
+        if if_busy == "queue" and len(queue) > self._queued:
             raise SessionBusy(f"{self._queued} runs of this session wait for their turn already.")
-        line.append(turn)
-        return turn
+        queue.append(slot)
+        return slot
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, slot: SessionSlot) -> None:
         """The run has ended, or was never started; the next in line may work."""
-        line = self._lines[turn.key]
-        line.remove(turn)
-        if line:
-            line[0].mine.set()
+        queue = self._queues[slot.key]
+        queue.remove(slot)
+        if queue:
+            queue[0].may_start.set()
         else:
-            del self._lines[turn.key]
+            del self._queues[slot.key]
 
     def busy(self, principal: str, session_id: str) -> bool:
-        return (principal, session_id) in self._lines
+        return (principal, session_id) in self._queues

@@ -11,16 +11,16 @@ from datetime import datetime
 from askstream.server.events import (
     AgentChunk,
     AgentResponse,
-    Body,
     Completed,
     Draft,
+    EventBody,
     ToolExecution,
     codec,
     with_progress,
 )
 from askstream.server.events.errors import RunFailed
 from askstream.server.events.schema import TYPE_NAMES
-from askstream.server.journal import Entry, Head, RunRecord, Size, State
+from askstream.server.journal import Entry, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 
 # How much of a tool's result is kept when the whole would pass the limit for one event.
@@ -32,22 +32,22 @@ class Stamping:
 
     def __init__(self, record: RunRecord, limits: Limits) -> None:
         self._run_id, self._attempt, self._limits = record.run_id, record.attempt, limits
-        self.state: State = record.state
+        self.state: RunState = record.state
         self.last_id, self._progress = record.last_id, record.progress
         self._prompt_tokens, self._completion_tokens = record.prompt_tokens, record.completion_tokens
         self._log_events, self._log_bytes = record.log_events, record.log_bytes
         self._ended_at, self._final_digest = record.ended_at, record.digest
         self._digest = hashlib.sha256()
-        self._lasting_events = self._lasting_bytes = 0  # the log without its chunks
+        self._kept_events = self._kept_bytes = 0  # the log without its chunks
         self._messages = 0
         self.chunks = 0  # since the log was compacted last
 
-    def head(self) -> Head:
+    def snapshot(self) -> RunUpdate:
         """As it is now. What is stamped later doesn't change it."""
         tokens = self._prompt_tokens, self._completion_tokens
         size = self._log_events, self._log_bytes
         moving = self.state, self._progress, self.last_id, *tokens, *size, self._ended_at, self._final_digest
-        return Head(self._run_id, self._attempt, *moving)
+        return RunUpdate(self._run_id, self._attempt, *moving)
 
     def accept(self, draft: Draft, moment: datetime) -> Entry | None:
         """The entry of what a team emits. Raises RunFailed where that is more than a limit allows.
@@ -55,7 +55,7 @@ class Stamping:
         None for a chunk when the log has no room for pieces: the whole text follows as its agent's response.
         """
         is_chunk = isinstance(draft.body, AgentChunk)
-        events, size = self._lasting_events, self._lasting_bytes
+        events, size = self._kept_events, self._kept_bytes
         if is_chunk:
             events, size = self._log_events, self._log_bytes
         elif isinstance(draft.body, AgentResponse):
@@ -77,33 +77,33 @@ class Stamping:
         self._count(draft.body, entry)
         return entry
 
-    def end(self, draft: Draft, state: State, moment: datetime) -> Entry:
+    def end(self, draft: Draft, state: RunState, moment: datetime) -> Entry:
         """The entry of the terminal event. The digest covers it. Raises RunFailed for one that is too large."""
         entry = self.stamp(draft, moment)
         self.state, self._ended_at, self._final_digest = state, moment.timestamp(), self._digest.hexdigest()
         return entry
 
-    def take_in(self, entry: Entry) -> None:
+    def add_earlier(self, entry: Entry) -> None:
         """Adds an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
-            self._lasting_events += 1
-            self._lasting_bytes += len(entry.line)
+            self._kept_events += 1
+            self._kept_bytes += len(entry.line)
 
-    def is_too_large(self, written: Head) -> bool:
+    def is_too_large(self, written: RunUpdate) -> bool:
         """Whether a log that has come so far, and goes on, has passed its bound."""
         most = self._limits
         is_large = written.log_events > most.log_events or written.log_bytes > most.log_bytes
         return is_large and written.ended_at is None
 
-    def compacted(self, written: Head, left: Size) -> None:
+    def compacted(self, written: RunUpdate, left: Size) -> None:
         """The chunks of whole messages were dropped from a log that had come so far; `left` is what it holds now."""
         self.chunks = 0
         self._log_events -= written.log_events - left.events
         self._log_bytes -= written.log_bytes - left.bytes
 
-    def _count(self, body: Body, entry: Entry) -> None:
+    def _count(self, body: EventBody, entry: Entry) -> None:
         """Usage adds up by responses; the terminal event's own is the whole."""
         self.last_id = entry.id
         self._log_events += 1
@@ -112,8 +112,8 @@ class Stamping:
         if isinstance(body, AgentChunk):
             return
         self._digest.update(entry.line + b"\n")
-        self._lasting_events += 1
-        self._lasting_bytes += len(entry.line)
+        self._kept_events += 1
+        self._kept_bytes += len(entry.line)
         if isinstance(body, AgentResponse):
             self._prompt_tokens += body.usage.prompt_tokens
             self._completion_tokens += body.usage.completion_tokens

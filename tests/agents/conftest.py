@@ -11,7 +11,7 @@ from askstream.agents.insights import warehouse
 
 @pytest.fixture(scope="session")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where it is. Nobody may change it."""
+    """The warehouse's file. Don't change it."""
     made = tmp_path_factory.mktemp("data") / "warehouse.db"
     warehouse.build(made)
     return made
@@ -19,7 +19,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(path: Path) -> Iterator[sqlite3.Connection]:
-    """For plain SQL, beside the tools."""
+    """The warehouse for plain SQL, without the tools."""
     connection = sqlite3.connect(path)
     yield connection
     connection.close()

@@ -1,7 +1,6 @@
-"""A model provider on a loopback port that answers as it is told, and misbehaves as real ones do.
+"""A model provider on a loopback port with scripted answers and the faults of real providers.
 
-It speaks HTTP by itself, byte by byte, because what is to be tested is how a client takes bytes that no well-meaning
-server would send.
+It writes HTTP byte by byte: clients are tested with bytes that no correct server would send.
 """
 
 import asyncio
@@ -16,26 +15,26 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer. What is given in `raw` is sent as the body as it stands."""
+    """One answer. `raw` is sent as the whole body, unchanged."""
 
     text: Sequence[str] = ()
     calls: Sequence[tuple[str, str]] = ()  # name and arguments
     thoughts: Sequence[str] = ()
     refusal: str | None = None
-    finish: str | None = "auto"  # None: the stream ends without a word on why
+    finish: str | None = "auto"  # None: the stream ends without a reason
     usage: tuple[int, int] | None = (10, 5)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     error: Body | None = None
     raw: bytes | None = None
-    cut: bool = False  # the connection dies where the end should be
+    cut: bool = False  # the connection dies instead of the end
     pause: float = 0.0  # seconds between pieces
-    hang: bool = False  # never comes to its end
+    hang: bool = False  # it never ends
     hold: asyncio.Event | None = None  # waits for it before the last piece
 
 
 Script = Callable[[Body, int], Reply]
-"""From a request and how many were before it to the answer."""
+"""From a request and the number of earlier ones to the answer."""
 
 
 @dataclass(slots=True)
@@ -60,7 +59,7 @@ class Provider:
 
 @asynccontextmanager
 async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]:
-    """Serves until the block ends. A sequence is used up in order; its last reply is repeated."""
+    """Serve until the block ends. A sequence is used in order; its last reply is repeated."""
 
     def answer(body: Body, number: int) -> Reply:
         return script(body, number) if callable(script) else script[min(number, len(script) - 1)]
@@ -132,7 +131,7 @@ async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> No
 
 
 def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> None:
-    """For a client that doesn't stream. It gets the same answer; misbehaving is for streams."""
+    """Answer a client that doesn't stream. It gets the same answer, without faults."""
     calls = [
         {"id": f"call-{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
         for i, (name, arguments) in enumerate(reply.calls)

@@ -1,4 +1,4 @@
-"""The names that AutoGen keeps private and we use are still where they were."""
+"""The private names of AutoGen that we use still exist."""
 
 import inspect
 
@@ -6,11 +6,11 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
 
-from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL, members
+from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, orchestrator, task
+from tests.agents.sample_teams import Recorder, orchestrator, task
 
 CLIENT = connect(ModelSettings(model="gpt-4o", api_key="x"))
 
@@ -28,28 +28,27 @@ def examples() -> dict[type, object]:
 
 @pytest.mark.parametrize(("kind", "names"), PRIVATE.items())
 def test_each_private_name_is_there(kind: type, names: tuple[str, ...]) -> None:
-    """On an instance of its class. An upgrade that moves one fails here first."""
+    """On an instance of its class. If an upgrade moves one, this test fails first."""
     made = examples()[kind]
     assert [name for name in names if not hasattr(made, name)] == []
 
 
-def test_the_vital_coroutine_is_still_called_so() -> None:
-    """The one in which an agent runs its tools."""
+def test_the_coroutine_that_runs_tools_still_exists() -> None:
     source = inspect.getsource(AssistantAgent)
-    assert all(f"async def {name}(" in source for name in VITAL)
+    assert all(f"async def {name}(" in source for name in VITAL_COROUTINES)
 
 
 @pytest.mark.parametrize("client", [OpenAIClient, AzureClient])
-def test_the_watched_methods_are_still_overridden_ones(client: type) -> None:
-    """Those that yield the chunks of a stream: without them nobody would notice an answer that broke off."""
+def test_the_overridden_methods_still_yield_the_chunks(client: type) -> None:
+    """Otherwise nothing notices an answer that broke off."""
     base = client.__bases__[-1]
     for name in ("_create_stream_chunks", "_create_stream_chunks_beta_client"):
         assert hasattr(base, name)
         assert f"self.{name}(" in inspect.getsource(base.__bases__[0])
 
 
-async def test_a_step_ends_with_the_words_that_are_looked_for() -> None:
-    """What a team says when nothing but the limit of one turn stopped it."""
+async def test_a_step_ends_with_the_expected_stop_reason() -> None:
+    """AutoGen's text when only the limit of one turn stopped a team."""
     async with provider([Reply(text=["ok"])]) as fake:
         client = connect(ModelSettings(model="m", base_url=fake.base_url, names="field"))
         result = await RoundRobinGroupChat([AssistantAgent("A", client)], max_turns=1).run(task="x")
@@ -58,15 +57,12 @@ async def test_a_step_ends_with_the_words_that_are_looked_for() -> None:
 
 
 def test_members_are_found_in_nested_teams() -> None:
-    """All agents, whichever team they sit in."""
     inner = RoundRobinGroupChat([AssistantAgent(name, CLIENT) for name in "BC"], name="Inner")
     outer = RoundRobinGroupChat([AssistantAgent("A", CLIENT), inner])
     assert [agent.name for agent in members(outer)] == ["A", "B", "C"]
 
 
 async def test_a_members_turn_in_a_nested_team_begins_with_a_thought() -> None:
-    """As in any other."""
-
     def make(client: object) -> RoundRobinGroupChat:
         inner = RoundRobinGroupChat([AssistantAgent("B", client)], max_turns=1, name="Inner")  # type: ignore[arg-type]
         return RoundRobinGroupChat([inner], max_turns=1)

@@ -1,4 +1,4 @@
-"""Cancelling a run ends it in time and leaves nothing behind, whatever it is in the middle of."""
+"""A cancelled run ends in time and leaves nothing behind at any moment."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import Draft
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 from tests.timing import GLANCE, MS, PATIENCE
 
-# A run must have ended 5 s after its cancel; what doesn't ignore it ends at once.
+# A run must have ended 5 s after its cancel, and at once if no tool ignores the cancel.
 IN_TIME = 5.0
 AT_ONCE = 1000 * MS
 
 
 @dataclass(slots=True)
 class Tools:
-    """Tools that take longer than anybody waits, each in its own way."""
+    """Tools that run longer than the tests wait. Each reacts to a cancel in another way."""
 
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     calls: int = 0
@@ -64,7 +64,7 @@ class Tools:
         return "ignored"
 
     def polls(self, cancellation_token: CancellationToken) -> str:
-        """Looks at the token now and then, in its thread."""
+        """Checks the token now and then, in its thread."""
         self._begin()
         while not cancellation_token.is_cancelled():
             time.sleep(GLANCE)
@@ -72,7 +72,7 @@ class Tools:
         return "polled"
 
     async def cancels(self) -> str:
-        """Raises what only its caller may."""
+        """Raises the error that only its caller may."""
         self._begin()
         raise asyncio.CancelledError
 
@@ -91,7 +91,7 @@ class Stage:
     sink: Recorder
 
     async def cancel_when(self, ready: Callable[[asyncio.Task[Any]], Any]) -> float:
-        """Starts a run, cancels it once `ready` has returned, and says how long it took to end."""
+        """Start a run and cancel it once `ready` has returned. Return how long it took to end."""
         before = asyncio.all_tasks()
         running = asyncio.ensure_future(self.team.run(task(), self.sink))
         await ready(running)
@@ -105,7 +105,7 @@ class Stage:
 
 
 def leftovers(before: set[asyncio.Task[Any]], fake: Provider) -> set[asyncio.Task[Any]]:
-    """Tasks that weren't there before, but for those of the fake provider's own connections."""
+    """New tasks, except those of the fake provider's own connections."""
     new = asyncio.all_tasks() - before - {asyncio.current_task()}
     return {left for left in new if "provider.<locals>.serve" not in repr(left.get_coro())}
 
@@ -134,7 +134,7 @@ def nested(tool: Callable[..., Any]) -> Callable[[ChatCompletionClient], RoundRo
 
 
 async def test_in_the_middle_of_a_text(tools: Tools) -> None:
-    """Mid-token: ends at once, and the provider's connection is let go."""
+    """The run ends at once, and the provider's connection is released."""
     async with stage([Reply(text=["one "] * 200, pause=0.02)], with_tool(tools.waits)) as play:
         took = await play.cancel_when(lambda _: play.sink.until(lambda d: d.event_type == "agent_chunk"))
         await asyncio.wait_for(play.fake.quiet.wait(), 2)
@@ -142,7 +142,7 @@ async def test_in_the_middle_of_a_text(tools: Tools) -> None:
 
 
 async def test_between_two_pieces_of_a_text(tools: Tools) -> None:
-    """Cancelled while a piece waits for the log: the rest of the stream is let go too, not left to be collected."""
+    """Cancelled while a piece waits for the log: the stream is closed at once, not when it is collected."""
     async with stage([Reply(text=["one "] * 200, pause=0.02)], with_tool(tools.waits)) as play:
         waiting = asyncio.Event()
 
@@ -162,7 +162,7 @@ async def test_between_two_pieces_of_a_text(tools: Tools) -> None:
 
 
 async def test_at_any_moment_of_a_text(tools: Tools) -> None:
-    """However many runs are cancelled, and whenever: no answer goes on being sent, no connection stays taken."""
+    """However many runs are cancelled: no answer is still being sent, and no connection stays in use."""
     moments = Random(7)
 
     def script(body: dict[str, Any], number: int) -> Reply:
@@ -192,13 +192,12 @@ async def test_at_any_moment_of_a_text(tools: Tools) -> None:
         await asyncio.wait_for(fake.quiet.wait(), PATIENCE)
         client: Any = await team._client()  # pyright: ignore[reportPrivateUsage]
         pool = client._client._client._transport._pool
-        async with asyncio.timeout(PATIENCE):  # a connection that is let go of takes a moment to close
+        async with asyncio.timeout(PATIENCE):  # a released connection needs a moment to close
             while any(not c.is_idle() and not c.is_closed() for c in pool.connections):  # noqa: ASYNC110
                 await asyncio.sleep(GLANCE)
 
 
 async def test_while_the_provider_hangs(tools: Tools) -> None:
-    """No piece comes and none will: ends at once."""
     async with stage([Reply(hang=True)], with_tool(tools.waits)) as play:
         took = await play.cancel_when(lambda _: play.fake.asked.wait())
     assert took < AT_ONCE
@@ -209,7 +208,7 @@ async def test_while_the_provider_hangs(tools: Tools) -> None:
     ("name", "limit"), [("waits", AT_ONCE), ("sleeps", AT_ONCE), ("polls", AT_ONCE), ("ignores", IN_TIME)]
 )
 async def test_inside_a_tool(tools: Tools, team: Callable[[Any], Any], name: str, limit: float) -> None:
-    """In time with any tool, one that ignores its cancel included, and no call follows."""
+    """Each tool ends in time, also one that ignores its cancel, and no model call follows."""
     async with stage([Reply(calls=[(name, "{}")])], team(getattr(tools, name))) as play:
         took = await play.cancel_when(lambda _: tools.begun.wait())
         asked = len(play.fake.requests)
@@ -220,7 +219,7 @@ async def test_inside_a_tool(tools: Tools, team: Callable[[Any], Any], name: str
 
 
 async def test_a_tool_in_a_thread_learns_of_the_cancel_from_its_token(tools: Tools) -> None:
-    """A thread can't be stopped, but it is told."""
+    """A thread can't be stopped; its token is cancelled."""
     async with stage([Reply(calls=[("polls", "{}")])], with_tool(tools.polls)) as play:
         await play.cancel_when(lambda _: tools.begun.wait())
         assert await asyncio.to_thread(tools.saw_token.wait, 2)
@@ -257,7 +256,7 @@ async def test_while_the_log_is_slow(tools: Tools) -> None:
 
 
 async def test_cancelled_twice(tools: Tools) -> None:
-    """Who is in a hurry doesn't cut the first cancel short."""
+    """A second cancel doesn't cut the first one short."""
     async with stage([Reply(calls=[("ignores", "{}")])], with_tool(tools.ignores)) as play:
 
         async def twice(running: asyncio.Task[Any]) -> None:
@@ -269,7 +268,7 @@ async def test_cancelled_twice(tools: Tools) -> None:
 
 
 async def test_before_it_has_begun(tools: Tools) -> None:
-    """Cancelled before its first step: nothing is asked of anybody."""
+    """Cancelled before its first step: the model is not called."""
     async with stage([Reply(text=["done"])], with_tool(tools.waits)) as play:
 
         async def at_once(_: object) -> None:
@@ -279,8 +278,7 @@ async def test_before_it_has_begun(tools: Tools) -> None:
         assert play.fake.requests == []
 
 
-async def test_a_cancelled_run_says_nothing_more(tools: Tools) -> None:
-    """After the cancelled call has returned, no event follows."""
+async def test_a_cancelled_run_emits_nothing_more(tools: Tools) -> None:
     async with stage([Reply(calls=[("ignores", "{}")])], with_tool(tools.ignores)) as play:
         await play.cancel_when(lambda _: tools.begun.wait())
         told = len(play.sink.drafts)
@@ -288,8 +286,8 @@ async def test_a_cancelled_run_says_nothing_more(tools: Tools) -> None:
         assert len(play.sink.drafts) == told
 
 
-async def test_a_task_that_never_gives_up_can_do_no_more_harm() -> None:
-    """What can't be ended is left alone in time, and nothing that it starts afterwards takes a single step."""
+async def test_a_task_that_ignores_every_cancel_is_abandoned_in_time() -> None:
+    """A task that it starts afterwards doesn't take a single step."""
     begun, release, started = asyncio.Event(), asyncio.Event(), asyncio.Event()
     children: list[asyncio.Task[None]] = []
 
@@ -320,8 +318,6 @@ async def test_a_task_that_never_gives_up_can_do_no_more_harm() -> None:
 
 
 async def test_other_runs_go_on(tools: Tools) -> None:
-    """Cancelling one run leaves the others alone."""
-
     def script(body: dict[str, Any], number: int) -> Reply:
         return Reply(text=["x "] * 30, pause=0.01)
 
@@ -336,8 +332,8 @@ async def test_other_runs_go_on(tools: Tools) -> None:
     assert all(end.final_response == "x " * 30 for end in ended[1::2])  # type: ignore[union-attr]
 
 
-async def test_a_tool_that_raises_cancelled_ends_the_run_by_itself(tools: Tools) -> None:
-    """AutoGen would wait for ever; the run fails instead."""
+async def test_a_tool_that_raises_cancelled_fails_the_run(tools: Tools) -> None:
+    """AutoGen would wait for ever."""
     async with stage([Reply(calls=[("cancels", "{}")])], with_tool(tools.cancels)) as play:
         with pytest.raises(RunFailed) as caught:
             await asyncio.wait_for(play.team.run(task(), play.sink), IN_TIME)
@@ -346,7 +342,7 @@ async def test_a_tool_that_raises_cancelled_ends_the_run_by_itself(tools: Tools)
 
 @pytest.mark.parametrize("arguments", ["null", "[1]", "", "3"])
 async def test_a_handoff_called_with_nonsense_does_not_hang(arguments: str) -> None:
-    """Arguments that are no object: taken for none at all, or told to the model as an error it can correct."""
+    """Arguments that are no object are ignored, or reported to the model as an error that it can correct."""
 
     def make(client: ChatCompletionClient) -> Swarm:
         first = AssistantAgent("First", client, handoffs=["Second"])
@@ -359,7 +355,7 @@ async def test_a_handoff_called_with_nonsense_does_not_hang(arguments: str) -> N
 
 
 async def test_an_untapped_handoff_called_with_nonsense_fails_the_run() -> None:
-    """With a client of its own nobody corrects the arguments: the run fails, and doesn't hang."""
+    """With a client of its own the arguments aren't corrected: the run fails, and doesn't hang."""
     from askstream.agents.models import ModelSettings, connect
 
     async with provider([Reply(calls=[("transfer_to_second", "[1]")])]) as fake:

@@ -1,4 +1,4 @@
-"""Pieces of text are joined without ever coming late, out of order or under another's name."""
+"""Pieces of text are joined, and none is late, out of order or under another agent's name."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from askstream.agents.chunk_buffer import MERGE_SECONDS, MERGE_SIZE, ChunkBuffer
 from askstream.server.events import AgentChunk, AgentResponse, Draft
-from tests.agents.stage import Recorder
+from tests.agents.sample_teams import Recorder
 from tests.timing import MS
 
 
@@ -19,7 +19,6 @@ def deltas(sink: Recorder) -> list[str]:
 
 
 async def test_the_first_piece_leaves_at_once() -> None:
-    """Nobody waits for the beginning of a text."""
     sink = Recorder()
     await ChunkBuffer(sink).write("A", "m", "first")
     assert deltas(sink) == ["first"]
@@ -27,11 +26,11 @@ async def test_the_first_piece_leaves_at_once() -> None:
 
 @pytest.mark.serial
 async def test_pieces_that_come_fast_leave_together() -> None:
-    """What follows within the time to merge is one event, which comes by itself when that is over."""
+    """The pieces within MERGE_SECONDS are one event, which is sent when they are over."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for piece in ("first", "se", "co", "nd"):
-        await outlet.write("A", "m", piece)
+        await buffer.write("A", "m", piece)
     assert deltas(sink) == ["first"]
     await asyncio.sleep(MERGE_SECONDS * 3)
     assert deltas(sink) == ["first", "second"]
@@ -39,16 +38,16 @@ async def test_pieces_that_come_fast_leave_together() -> None:
 
 @pytest.mark.serial
 async def test_much_text_does_not_wait() -> None:
-    """At the size limit what is there leaves, however early."""
+    """At the size limit the pieces are sent, however early."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for _ in range(3):
-        await outlet.write("A", "m", "x" * (MERGE_SIZE // 2))
+        await buffer.write("A", "m", "x" * (MERGE_SIZE // 2))
     assert [len(delta) for delta in deltas(sink)] == [MERGE_SIZE // 2, MERGE_SIZE]
 
 
 async def test_no_event_is_larger_than_the_limit() -> None:
-    """A piece that is larger than an event may be is cut up, and nothing of it is lost."""
+    """A larger piece is split, and nothing of it is lost."""
     sink = Recorder()
     text = "".join(chr(97 + i % 26) for i in range(MERGE_SIZE * 2 + 7))
     await ChunkBuffer(sink).write("A", "m", text)
@@ -58,44 +57,44 @@ async def test_no_event_is_larger_than_the_limit() -> None:
 
 @pytest.mark.serial
 async def test_an_agents_text_comes_before_its_next_event() -> None:
-    """Flushed first, whatever the clock says; the texts of others wait their time."""
+    """Its text is sent first, before MERGE_SECONDS are over; the texts of others wait."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for agent in ("A", "B"):
-        await outlet.write(agent, agent, "first ")
-        await outlet.write(agent, agent, "second")
-    await outlet.emit(response("A"))
+        await buffer.write(agent, agent, "first ")
+        await buffer.write(agent, agent, "second")
+    await buffer.emit(response("A"))
     told = [(draft.agent_name, draft.event_type) for draft in sink.drafts]
     assert told == [("A", "agent_chunk"), ("B", "agent_chunk"), ("A", "agent_chunk"), ("A", "agent_response")]
 
 
 async def test_two_texts_at_once_keep_their_ids() -> None:
-    """An agent may write two texts at a time; each piece carries the id of its own."""
+    """An agent may write two texts at a time; each piece has the id of its own."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
     for piece in "abcdef":
-        await outlet.write("A", "one", piece)
-        await outlet.write("A", "two", piece.upper())
-    await outlet.end("one")
-    await outlet.end("two")
+        await buffer.write("A", "one", piece)
+        await buffer.write("A", "two", piece.upper())
+    await buffer.end("one")
+    await buffer.end("two")
     assert (sink.written("one"), sink.written("two")) == ("abcdef", "ABCDEF")
 
 
 @pytest.mark.serial
 async def test_the_end_of_a_text_leaves_nothing_behind() -> None:
-    """After `end` everything has left, and no timer goes off for it any more."""
+    """After `end` all pieces are sent, and no timer fires for them."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
-    await outlet.write("A", "m", "first ")
-    await outlet.write("A", "m", "second")
-    await outlet.end("m")
+    buffer = ChunkBuffer(sink)
+    await buffer.write("A", "m", "first ")
+    await buffer.write("A", "m", "second")
+    await buffer.end("m")
     assert deltas(sink) == ["first ", "second"]
     await asyncio.sleep(MERGE_SECONDS * 2)
     assert deltas(sink) == ["first ", "second"]
 
 
 class Slow(Recorder):
-    """A sink that takes its time, so that others come up meanwhile."""
+    """A sink that is slow enough for several agents to wait for it."""
 
     async def emit(self, draft: Draft) -> None:
         await asyncio.sleep(2 * MS)
@@ -103,15 +102,15 @@ class Slow(Recorder):
 
 
 async def test_order_holds_when_the_sink_is_slow() -> None:
-    """Who comes first is first in the log, though the sink makes everybody wait."""
+    """Each agent's pieces and events stay in the order of its calls."""
     sink = Slow()
-    outlet = ChunkBuffer(sink)
+    buffer = ChunkBuffer(sink)
 
     async def agent(name: str) -> None:
         for number in range(5):
-            await outlet.write(name, f"{name}{number}", f"{number}a")
-            await outlet.write(name, f"{name}{number}", f"{number}b")
-            await outlet.emit(response(name))
+            await buffer.write(name, f"{name}{number}", f"{number}a")
+            await buffer.write(name, f"{name}{number}", f"{number}b")
+            await buffer.emit(response(name))
 
     await asyncio.gather(agent("A"), agent("B"))
     for name in "AB":
@@ -122,20 +121,20 @@ async def test_order_holds_when_the_sink_is_slow() -> None:
 
 @pytest.mark.serial
 async def test_nothing_passes_after_the_close() -> None:
-    """Who still speaks then is cancelled, and what has not left is dropped."""
+    """A task that still emits is cancelled, and pending text is dropped."""
     sink = Recorder()
-    outlet = ChunkBuffer(sink)
-    await outlet.write("A", "m", "first")
-    await outlet.write("A", "m", "second")
-    outlet.close()
+    buffer = ChunkBuffer(sink)
+    await buffer.write("A", "m", "first")
+    await buffer.write("A", "m", "second")
+    buffer.close()
     with pytest.raises(asyncio.CancelledError):
-        await outlet.emit(response())
+        await buffer.emit(response())
     await asyncio.sleep(MERGE_SECONDS * 2)
     assert deltas(sink) == ["first"]
 
 
 class Broken(Recorder):
-    """A sink whose log is gone after the first event."""
+    """A sink whose log fails after the first event."""
 
     async def emit(self, draft: Draft) -> None:
         if self.drafts:
@@ -143,12 +142,12 @@ class Broken(Recorder):
         await super().emit(draft)
 
 
-async def test_what_the_sink_raises_is_kept() -> None:
-    """Whoever speaks next learns of it."""
-    outlet = ChunkBuffer(Broken())
-    await outlet.write("A", "m", "first")
+async def test_an_error_of_the_sink_is_kept() -> None:
+    """The next write or event raises it."""
+    buffer = ChunkBuffer(Broken())
+    await buffer.write("A", "m", "first")
     with pytest.raises(OSError, match="disk full"):
-        await outlet.emit(response())
-    assert isinstance(outlet.problem, OSError)
+        await buffer.emit(response())
+    assert isinstance(buffer.problem, OSError)
     with pytest.raises(OSError, match="disk full"):
-        await outlet.emit(response("B"))
+        await buffer.emit(response("B"))

@@ -1,4 +1,4 @@
-"""The orchestrator is put together from plain arguments: quickly, with the right model's name, and closed again."""
+"""The orchestrator is made from plain arguments: quickly, with the right model's name, and it is closed at the end."""
 
 import asyncio
 import subprocess
@@ -11,14 +11,14 @@ from askstream.agents.factory import WAREHOUSE, open_orchestrator
 from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 from tests.timing import PATIENCE
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")
 
 
 def test_nothing_imports_autogen_before_it_is_needed(tmp_path: Path) -> None:
-    """A server that starts answers at once: AutoGen comes with `warm`, or with the first run."""
+    """A starting server responds at once; `warm` or the first run imports AutoGen."""
     code = f"""
 import asyncio, sys
 from pathlib import Path
@@ -43,7 +43,7 @@ asyncio.run(main())
 
 
 async def test_the_bundled_team_answers_without_a_key(tmp_path: Path) -> None:
-    """The offline analyst, over a database that is made on first use."""
+    """The offline analyst answers, over a database that is made on first use."""
     async with open_orchestrator(model=ModelSettings(), data=tmp_path) as orchestrator:
         assert not (tmp_path / WAREHOUSE).exists()
         sink = Recorder()
@@ -82,7 +82,7 @@ async def test_settings_that_no_run_could_succeed_with_are_refused(tmp_path: Pat
 
 
 async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """The first run says so; the next one tries again, and finds it put right."""
+    """The first run fails with its name; the next one tries again and succeeds once it is writable."""
     data = tmp_path / "data"
     data.write_text("a file where the folder should be")
     async with provider([Reply(text=["ok"])]) as fake:
@@ -96,8 +96,8 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "team_unavailable"
 
 
-async def test_a_model_that_no_client_can_be_made_for_is_told(tmp_path: Path) -> None:
-    """Seen only when the libraries are there: the run fails, in words that repeat no setting."""
+async def test_a_model_that_no_client_can_be_made_for_is_reported(tmp_path: Path) -> None:
+    """Only the libraries notice it: the run fails, with a text that repeats no setting."""
     broken = ModelSettings(api_key="x", base_url="http://[broken", model="m")
     async with open_orchestrator(model=broken, data=tmp_path) as orchestrator:
         with pytest.raises(RunFailed, match="settings for the model") as caught:
@@ -105,16 +105,16 @@ async def test_a_model_that_no_client_can_be_made_for_is_told(tmp_path: Path) ->
     assert caught.value.code == "team_unavailable"
 
 
-async def test_an_own_team_is_tried_when_the_server_starts(tmp_path: Path) -> None:
-    """What its factory makes is looked at before anybody asks."""
+async def test_a_custom_team_is_made_once_when_the_server_starts(tmp_path: Path) -> None:
+    """Its errors show before the first question."""
     with pytest.raises(RunFailed, match="made a dict") as caught:
         async with open_orchestrator(model=KEY, data=tmp_path, team="builtins:dict"):
             pass
     assert caught.value.code == "team_unavailable"
 
 
-async def test_runs_that_come_while_it_warms_wait_for_the_same(tmp_path: Path) -> None:
-    """One client is made, also when the first who waited gives up."""
+async def test_runs_that_start_while_it_warms_wait_for_it(tmp_path: Path) -> None:
+    """One client is made, also if the first run that waited is cancelled."""
     async with provider([Reply(text=["ok"])]) as fake:
         model = ModelSettings(base_url=fake.base_url, model="fake", names="field")
         async with open_orchestrator(model=model, data=tmp_path) as orchestrator:

@@ -1,4 +1,4 @@
-"""Each way in which a provider misbehaves ends a run with its own stable code, and its own words reach nobody."""
+"""Each way in which a provider fails ends a run with its own stable code, and its own words aren't shown."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from openai import OpenAIError
 from askstream.server.events import AgentChunk
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Provider, Reply, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 
 BROKEN = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"conte\n\n'
 NO_CHOICES = b'data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n\n'
@@ -58,7 +58,7 @@ async def failure(fake: Provider, make: Callable[[ChatCompletionClient], object]
 
 @pytest.mark.parametrize(("reply", "code"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
 async def test_each_misbehaviour_has_its_code(reply: Reply, code: str) -> None:
-    """A run ends in the stable code of what went wrong, with a sentence that names what to do."""
+    """A run ends with the stable code of the failure and a sentence that names what to do."""
     async with provider([reply]) as fake:
         problem = await failure(fake)
     assert problem.code == code
@@ -70,7 +70,6 @@ async def test_each_misbehaviour_has_its_code(reply: Reply, code: str) -> None:
 
 
 async def test_a_refused_connection_is_unreachable() -> None:
-    """Nobody listens at the address: the run says so."""
     async with provider([Reply()]) as fake:
         pass
     assert (await failure(fake)).code == "model_unreachable"
@@ -78,15 +77,15 @@ async def test_a_refused_connection_is_unreachable() -> None:
 
 @pytest.mark.parametrize("reply", [Reply(hang=True), Reply(text=["half"], hang=True)], ids=["at first", "midway"])
 async def test_a_provider_that_hangs_is_unavailable(reply: Reply) -> None:
-    """Nothing comes for longer than is allowed: the run ends instead of hanging too."""
+    """The run ends after the timeout instead of hanging too."""
     async with provider([reply]) as fake, orchestrator(fake, agent, patience=0.3) as team:
         with pytest.raises(RunFailed) as caught:
             await team.run(task(), Recorder())
     assert caught.value.code == "model_unavailable"
 
 
-async def test_what_was_written_before_the_cut_stays_visible() -> None:
-    """An answer that breaks off is no answer, but its pieces have been seen."""
+async def test_text_before_the_cut_stays_visible() -> None:
+    """A run whose answer broke off has failed, but its chunks were sent."""
     sink = Recorder()
     async with provider([Reply(text=["half ", "a "], cut=True)]) as fake, orchestrator(fake, agent) as team:
         with pytest.raises(RunFailed):
@@ -96,7 +95,7 @@ async def test_what_was_written_before_the_cut_stays_visible() -> None:
 
 
 async def test_a_rate_limit_is_waited_out_as_the_provider_asks() -> None:
-    """429 with Retry-After is tried again, not sooner, and the run goes on as if nothing had been."""
+    """429 with Retry-After is tried again, not sooner, and the run continues."""
     replies = [Reply(status=429, headers={"Retry-After": "1"}), Reply(text=["fine"])]
     async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
         began = time.monotonic()
@@ -116,7 +115,7 @@ async def test_an_error_after_the_first_piece_is_never_tried_again() -> None:
 
 
 async def test_an_untapped_client_keeps_its_codes() -> None:
-    """A team that brings a client of its own fails with the same codes: the error's type is read from its text."""
+    """A team with a client of its own fails with the same codes: the error's type is read from its text."""
     from askstream.agents.models import ModelSettings, connect
 
     async with provider([Reply(status=401)]) as fake:
@@ -127,7 +126,7 @@ async def test_an_untapped_client_keeps_its_codes() -> None:
 
 
 async def test_an_error_of_the_team_itself_is_team_failed() -> None:
-    """What a member's own code raises isn't blamed on the model, and isn't shown."""
+    """An error in a member's own code isn't blamed on the model, and isn't shown."""
 
     def broken(client: ChatCompletionClient) -> AssistantAgent:
         made = AssistantAgent("Solo", client)
@@ -144,12 +143,12 @@ async def test_an_error_of_the_team_itself_is_team_failed() -> None:
     assert "secret" not in str(problem)
 
 
-async def test_a_failure_that_an_agent_got_over_is_forgotten() -> None:
-    """Only the error that ended the run counts, not one that somebody caught before."""
+async def test_an_error_that_an_agent_caught_is_forgotten() -> None:
+    """Only the error that ended the run counts."""
 
     def make(client: ChatCompletionClient) -> AssistantAgent:
         async def flaky() -> str:
-            """Asks the model itself, and doesn't mind."""
+            """Calls the model itself, and ignores its error."""
             try:
                 await client.create([])
             except OpenAIError:
@@ -165,7 +164,7 @@ async def test_a_failure_that_an_agent_got_over_is_forgotten() -> None:
 
 
 class Careless(AssistantAgent):
-    """An agent of one's own with a mistake in it."""
+    """A custom agent with a bug."""
 
     async def on_messages_stream(self, messages: object, cancellation_token: object) -> AsyncGenerator[Any]:
         raise KeyError("a secret")
@@ -173,7 +172,7 @@ class Careless(AssistantAgent):
 
 
 async def test_the_log_names_the_line_of_an_agents_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    """AutoGen leaves only a text of what an agent raised. Type, file and line are logged, and none of its words."""
+    """AutoGen keeps only a text of an agent's error. Type, file and line are logged, and none of its words."""
     async with provider([]) as fake:
         problem = await failure(fake, lambda client: Careless("Solo", client))
     assert problem.code == "team_failed"

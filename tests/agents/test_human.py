@@ -1,4 +1,4 @@
-"""A team that needs a person stops, and goes on in another process as if it had never stopped."""
+"""A team that needs a person stops, and continues in another process as if it had never stopped."""
 
 import asyncio
 import re
@@ -26,26 +26,26 @@ from autogen_agentchat.teams import (
 )
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.human import NOBODY, TeamProfile
+from askstream.agents.human import NO_REPLY, TeamProfile
 from askstream.agents.insights import team as insights
 from askstream.server.events import AgentThinking
 from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Exchange, Inquiry, Reply
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, provider
-from tests.agents.people import APPROVED, NOBODY_THERE, Play, bundled, insights_play, sent_back, staff
-from tests.agents.stage import Make, Recorder, agent, essence, forked, orchestrator, task
+from tests.agents.human_runs import APPROVED, NOBODY_THERE, HumanRun, bundled, insights_run, sent_back, staff
+from tests.agents.sample_teams import Make, Recorder, agent, comparable, forked, orchestrator, task
 
 # --- other teams -----------------------------------------------------------------------------------------------------
 
 
 def chooses(body: Body) -> bool:
-    """Whether a selector team's model is asked who speaks next."""
+    """Whether the call asks a selector team's model for the next speaker."""
     return "role play" in str(body["messages"][0]["content"])
 
 
 def counting(body: Body, _: int) -> fake_provider.Reply:
-    """A model without memory: what it says follows from what it is shown."""
+    """A model without memory: its text follows from the messages that it gets."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     if chooses(body):
         spoken = len(re.findall("^(?:A|B|U): ", system.partition("following conversation")[2], re.MULTILINE))
@@ -123,39 +123,39 @@ CASES: list[tuple[Make, bool, list[Reply]]] = [
 ]
 
 
-def asked_of(play: Play) -> list[tuple[str, str]]:
+def asked_of(play: HumanRun) -> list[tuple[str, str]]:
     return [(asked.agent_name, asked.prompt) for asked in play.inquiries]
 
 
-async def test_a_persons_stand_in_answers_with_the_reply() -> None:
-    """In its own turn and words; the others hear it, and the team's condition sees it."""
+async def test_a_user_proxy_answers_with_the_reply() -> None:
+    """In its own turn; the other agents get the text, and the team's condition sees it."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         answer = await play.run(task(), [YES, Reply(value="OK")])
         assert len(fake.requests) == 3
     assert asked_of(play) == [("U", "Enter your response:")] * 2
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A", "U"]
     assert play.sink.said()[2][1] == "B has spoken after 'enough' in 4"
     assert answer.total_messages == 5
-    assert answer.agent_name == "A"  # what a person says is no answer to a person
+    assert answer.agent_name == "A"  # a person's text is no answer to a person
     begun = [draft.agent_name for draft in play.sink.drafts if isinstance(draft.body, AgentThinking)]
     assert begun == ["A", "U", "B", "A", "U"]
 
 
-async def test_a_stand_in_that_nobody_answers_for_is_not_waited_for_again() -> None:
-    """The team is told once; when it asks again, what an agent said last is the answer."""
+async def test_a_user_proxy_without_a_reply_is_not_waited_for_again() -> None:
+    """The team is notified once; if it asks again, the last text of an agent is the answer."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         answer = await play.run(task(), [NOBODY_THERE])
     assert [name for name, _ in play.sink.said()] == ["A", "U", "B", "A"]
-    assert play.sink.said()[1][1] == NOBODY
+    assert play.sink.said()[1][1] == NO_REPLY
     assert answer.final_response == play.sink.said()[-1][1]
 
 
-async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
-    """It had chosen the person; the turn stays theirs, and counts as the model's choice, told once and paid for."""
+async def test_a_selectors_model_is_not_asked_again_for_the_speaker() -> None:
+    """It chose the person, who keeps the turn. The choice counts as the model's, emitted once and paid for once."""
     async with provider(counting) as fake:
-        play = Play(fake, person_chosen)
+        play = HumanRun(fake, person_chosen)
         answer = await play.run(task(), [YES, YES])
         assert answer.usage.prompt_tokens == 10 * len(fake.requests)
         choices = [str(body["messages"]) for body in fake.requests if chooses(body)]
@@ -166,8 +166,8 @@ async def test_a_selectors_model_is_not_asked_again_who_speaks() -> None:
     assert "['A', 'B']" in choices[2]
 
 
-async def test_a_choice_that_was_told_before_the_question_is_not_told_again() -> None:
-    """Whether viewers hear who was chosen before the turn stops is a matter of chance; here they do."""
+async def test_a_choice_emitted_before_the_question_is_not_emitted_again() -> None:
+    """Whether the choice is emitted before the turn stops is a matter of chance; here it is."""
 
     class Patient(UserProxyAgent):
         async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
@@ -180,7 +180,7 @@ async def test_a_choice_that_was_told_before_the_question_is_not_told_again() ->
         return SelectorGroupChat(members, client, max_turns=2, emit_team_events=True)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task(), [YES])
     assert [draft.message for draft in play.sink.drafts if draft.message.startswith("Gives")] == [
         "Gives the turn to A.",
@@ -189,7 +189,7 @@ async def test_a_choice_that_was_told_before_the_question_is_not_told_again() ->
 
 
 class Thorough(UserProxyAgent):
-    """Wants two answers in one turn."""
+    """Asks for two inputs in one turn."""
 
     async def on_messages_stream(self, messages: Any, cancellation_token: Any) -> AsyncGenerator[Any, None]:
         assert callable(self.input_func)
@@ -197,14 +197,14 @@ class Thorough(UserProxyAgent):
         yield Response(chat_message=TextMessage(content=" and ".join(answers), source=self.name))
 
 
-async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
-    """Each answer is asked for once, and the turn goes on with all of them."""
+async def test_a_user_proxy_may_ask_more_than_once_in_a_turn() -> None:
+    """Each reply is asked for once, and the turn continues with all of them."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat([agent(client, "A"), Thorough("U")], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task(), [Reply(value="yes"), Reply(value="no")])
         assert len(fake.requests) == 1
     assert asked_of(play) == [("U", "First?"), ("U", "Second?")]
@@ -212,9 +212,9 @@ async def test_a_stand_in_may_ask_more_than_once_in_a_turn() -> None:
 
 
 async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
-    """To who handed over, as a swarm wants it, and who remembers what it is about."""
+    """To the agent that handed over, as a swarm requires; it has the context."""
     async with provider(counting) as fake:
-        play = Play(fake, hands_over)
+        play = HumanRun(fake, hands_over)
         answer = await play.run(task("Why so late?"), [Reply(value="no"), YES])
     assert all("Why so late?" in str(body["messages"]) for body in fake.requests)
     assert asked_of(play)[0][0] == "B"
@@ -222,17 +222,17 @@ async def test_a_handoff_to_a_person_comes_back_with_their_answer() -> None:
     assert answer.final_response.startswith("B has spoken after 'enough'")
 
 
-async def test_a_handoff_that_nobody_takes_ends_the_team_the_second_time() -> None:
-    """It was told that nobody answered, and handed over again."""
+async def test_a_second_handoff_without_a_reply_ends_the_team() -> None:
+    """The team was notified that nobody answered, and handed over again."""
     async with provider(counting) as fake:
-        play = Play(fake, hands_over)
+        play = HumanRun(fake, hands_over)
         answer = await play.run(task(), [NOBODY_THERE])
     assert [name for name, _ in play.sink.said()] == ["A", "B", "B"]
     assert answer.agent_name == "B"
 
 
-async def test_the_past_ends_no_team() -> None:
-    """Its condition sees this run only, and counts from its question."""
+async def test_earlier_messages_end_no_team() -> None:
+    """The condition sees this run only, and counts from its question."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         ends = TextMentionTermination("DONE") | MaxMessageTermination(3)
@@ -240,48 +240,48 @@ async def test_the_past_ends_no_team() -> None:
 
     async with provider(counting) as fake:
         now = replace(task(), history=(Exchange(question="Before?", answer="DONE"),) * 3)
-        answer = await Play(fake, make).run(now)
+        answer = await HumanRun(fake, make).run(now)
         told = [(m.get("name"), m["content"]) for m in fake.requests[0]["messages"][1:]]
     assert answer.total_messages == 2
     assert told == [("user", "Before?"), ("assistant", "DONE")] * 3 + [("user", "Why?")]
 
 
 @pytest.mark.parametrize(
-    ("make", "customs", "script", "review", "replies"),
+    ("make", "profile", "script", "review", "replies"),
     [
         *((make, None, counting, review, replies) for make, review, replies in CASES),
-        (bundled, insights.CUSTOMS, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
-        (bundled, insights.CUSTOMS, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
+        (bundled, insights.PROFILE, staff(questions=1), True, [Reply(value="a"), sent_back("b"), APPROVED]),
+        (bundled, insights.PROFILE, staff(questions=9), True, [Reply(value="a"), NOBODY_THERE, NOBODY_THERE]),
     ],
 )  # fmt: skip
-async def test_from_any_checkpoint_it_goes_on_as_if_nothing_had_been(
-    make: Make, customs: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
+async def test_resumed_from_any_checkpoint_it_equals_an_undisturbed_run(
+    make: Make, profile: TeamProfile | None, script: fake_provider.Script, review: bool, replies: list[Reply]
 ) -> None:
-    """Whatever a run has saved, before, while or after it waited: no call of a finished turn is made again, nothing is
-    told twice, and what follows is what an undisturbed run gives."""
+    """From each checkpoint before, while or after it waited: no call of a finished turn is repeated, no event is
+    emitted twice, and the rest equals that of an undisturbed run."""
     now = replace(task(), review=review, history=(Exchange(question="Before?", answer="So."),))
     async with provider(script) as fake:
-        whole = Play(fake, make, customs)
+        whole = HumanRun(fake, make, profile)
         answer = await whole.run(now, replies)
-        asked, told = len(fake.requests), essence(whole.sink.drafts)
+        asked, told = len(fake.requests), comparable(whole.sink.drafts)
         waits = [saved.state for saved in whole.inquiries]
         assert len(whole.sink.checkpoints) >= len(waits)
         for number, saved in enumerate(whole.sink.checkpoints):
-            rest, before = Play(fake, make, customs), len(fake.requests)
+            rest, before = HumanRun(fake, make, profile), len(fake.requests)
             left = replies[sum(wait in whole.sink.checkpoints[:number] for wait in waits) :]
             again = await rest.run(replace(now, attempt=2, checkpoint=saved), left)
             assert again == answer
-            assert essence(rest.sink.drafts) == told[len(told) - len(essence(rest.sink.drafts)) :]
+            assert comparable(rest.sink.drafts) == told[len(told) - len(comparable(rest.sink.drafts)) :]
             repeated = fake.requests[before:]
             assert repeated == fake.requests[asked - len(repeated) : asked]
             if saved is whole.sink.checkpoints[-1] and not left:
                 assert repeated == []
 
 
-async def test_what_waits_was_saved_before_it_is_asked_for() -> None:
-    """A server that dies before it has written the question down asks it again, and does no work for it."""
+async def test_a_waiting_run_was_saved_before_it_asks() -> None:
+    """A server that dies before the question is stored asks it again, without repeating any work."""
     async with provider(staff(questions=1)) as fake:
-        play = insights_play(fake)
+        play = insights_run(fake)
         first = await play.stretch(task())
         assert isinstance(first, Inquiry)
         again = await play.stretch(replace(task(checkpoint=play.sink.checkpoints[-1]), attempt=2))
@@ -289,7 +289,7 @@ async def test_what_waits_was_saved_before_it_is_asked_for() -> None:
         assert len(fake.requests) == 1
 
 
-# --- what can't be had -----------------------------------------------------------------------------------------------
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 def nested_person(client: ChatCompletionClient) -> BaseGroupChat:
@@ -302,31 +302,31 @@ def parallel(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 @pytest.mark.parametrize(("make", "review"), [(nested_person, False), (parallel, True)])
-async def test_a_team_that_cannot_wait_says_so_at_once(make: Make, review: bool) -> None:
-    """Before any model call: otherwise it would be paid for, and then lost."""
+async def test_a_team_that_cannot_wait_fails_at_once(make: Make, review: bool) -> None:
+    """Before any model call, which would be paid for and lost."""
     async with provider(counting) as fake:
         with pytest.raises(RunFailed) as caught:
-            await Play(fake, make).run(replace(task(), review=review))
+            await HumanRun(fake, make).run(replace(task(), review=review))
         assert fake.requests == []
     assert caught.value.code == "team_unavailable"
 
 
 async def test_a_server_does_not_start_with_a_team_that_cannot_wait() -> None:
-    """The factory's team is looked at when the server starts."""
+    """The factory's team is checked when the server starts."""
     async with provider(counting) as fake, orchestrator(fake, nested_person) as team:
         with pytest.raises(RunFailed, match="U asks a person"):
             await team.try_team()
 
 
-async def test_a_function_that_answers_by_itself_is_left_alone() -> None:
-    """Only who would read the server's console is answered for."""
+async def test_an_input_function_that_answers_by_itself_is_kept() -> None:
+    """Only functions that read the server's console are replaced."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         person = UserProxyAgent("U", input_func=lambda prompt: f"{prompt} yes")
         return RoundRobinGroupChat([agent(client, "A"), person], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task())
     assert play.sink.said()[-1] == ("U", "Enter your response:  yes")
 
@@ -337,13 +337,13 @@ class Forgetful(AssistantAgent):
 
 
 async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
-    """What it had done would be done twice: the run ends as interrupted."""
+    """Its work would be done twice: the run ends as interrupted."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat([Forgetful("A", client)], max_turns=2)
 
     async with provider(counting) as fake:
-        play = Play(fake, make)
+        play = HumanRun(fake, make)
         await play.run(task())
         with pytest.raises(RunFailed) as caught:
             await play.run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
@@ -351,19 +351,19 @@ async def test_a_team_that_cannot_be_saved_is_not_begun_again() -> None:
     assert caught.value.code == "interrupted"
 
 
-async def test_a_team_that_has_changed_is_not_gone_on_with() -> None:
-    """What was saved is of agents that are not there any more."""
+async def test_a_run_is_not_resumed_with_a_changed_team() -> None:
+    """The saved state names agents that don't exist any more."""
     async with provider(counting) as fake:
-        play = Play(fake, with_person)
+        play = HumanRun(fake, with_person)
         assert isinstance(await play.stretch(task()), Inquiry)
         with pytest.raises(RunFailed) as caught:
-            await Play(fake, hands_over).run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
+            await HumanRun(fake, hands_over).run(replace(task(checkpoint=play.sink.checkpoints[0]), attempt=2))
     assert caught.value.code == "interrupted"
 
 
 async def test_waiting_leaves_nothing_behind() -> None:
-    """No task of the team outlives its question, also when it stops in the middle of a turn: all that is left is the
-    saved state."""
+    """No task of the team outlives its question, also if it stops in the middle of a turn: only the saved state is
+    left."""
     async with provider(counting) as fake, orchestrator(fake, with_person) as team:
         assert isinstance(await team.run(task(), Recorder()), Inquiry)
         before = asyncio.all_tasks()

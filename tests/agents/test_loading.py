@@ -1,4 +1,4 @@
-"""A team of one's own is found, called for each run, and refused in words that help when it can't be had."""
+"""A custom team is found, made for each run, and refused with a helpful text if it can't be loaded."""
 
 import re
 import sys
@@ -64,7 +64,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("factory", ["named", "first", "later", "agent", "Builder.make"])
-async def test_a_factory_may_take_the_client_in_any_usual_way(module: str, factory: str) -> None:
+async def test_a_factory_may_accept_the_client_in_any_usual_way(module: str, factory: str) -> None:
     """By its name or as its only argument, sync or async; an agent alone is a team of one."""
     found = loading.load(f"{module}:{factory}")
     team = await found.team(CLIENT)
@@ -72,8 +72,8 @@ async def test_a_factory_may_take_the_client_in_any_usual_way(module: str, facto
     assert await found.team(CLIENT) is not team
 
 
-async def test_a_factory_that_takes_no_client_is_given_none(module: str) -> None:
-    """What is optional is left alone."""
+async def test_a_factory_without_a_client_parameter_gets_none(module: str) -> None:
+    """Optional parameters keep their defaults."""
     found = loading.load(f"{module}:optional")
     assert found.client == "none"
     with pytest.raises(RunFailed, match="made a int, not an AutoGen team or agent"):
@@ -93,14 +93,14 @@ async def test_a_factory_that_takes_no_client_is_given_none(module: str) -> None
     ],
 )
 def test_a_bad_name_is_refused_at_once(module: str, spec: str, words: str) -> None:
-    """When the server starts, with what was expected and what is there."""
+    """When the server starts, with what was expected and what was found."""
     with pytest.raises(RunFailed, match=words) as caught:
         loading.load(spec)
     assert caught.value.code == "team_unavailable"
 
 
 async def test_a_factory_that_fails_is_named_without_its_words(module: str, caplog: pytest.LogCaptureFixture) -> None:
-    """They may hold anything. The log says which line of whose code it was."""
+    """They may hold secrets. The log has the file and line that raised."""
     with pytest.raises(RunFailed, match="raised LookupError") as caught:
         await loading.load(f"{module}:fails").team(CLIENT)
     assert "secret" not in str(caught.value)
@@ -111,7 +111,6 @@ async def test_a_factory_that_fails_is_named_without_its_words(module: str, capl
     assert "secret" not in caplog.text
 
 
-async def test_a_lone_agent_takes_one_turn(module: str) -> None:
-    """And it is in the team."""
+async def test_a_lone_agent_has_one_turn(module: str) -> None:
     team = await loading.load(f"{module}:agent").team(CLIENT)
     assert isinstance(team, RoundRobinGroupChat)

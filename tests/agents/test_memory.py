@@ -1,9 +1,9 @@
-"""A follow-up is asked of a team that knows what was said before, and no more of it than fits."""
+"""A follow-up goes to a team that has the earlier exchanges, as many as fit."""
 
 import pytest
 
 from askstream.agents.checkpoint import ExternalMessage
-from askstream.agents.memory import ANSWER, MEMORY, opening, remembered
+from askstream.agents.memory import ANSWER_CHARACTERS, MEMORY_CHARACTERS, first_checkpoint, remembered
 from askstream.server.runs.orchestrator import Exchange, Task
 
 UNDERSTOOD = "**Understood as.** Revenue, October."
@@ -18,9 +18,9 @@ def only(answer: str) -> str:
 
 
 def test_the_question_comes_last() -> None:
-    """After the earlier ones with their answers, oldest first; it is the only one that is new."""
+    """After the earlier ones with their answers, oldest first; only the question is new."""
     history = (exchange(1, size=2), exchange(2, size=2))
-    begun = opening(Task(run_id="r", session_id="s", question="And now?", history=history), "R")
+    begun = first_checkpoint(Task(run_id="r", session_id="s", question="And now?", history=history), "R")
     assert [(said.source, said.text) for said in begun.unheard] == [
         ("user", "Q1"),
         ("R", "A1"),
@@ -32,34 +32,33 @@ def test_the_question_comes_last() -> None:
 
 
 def test_without_a_past_there_is_the_question_alone() -> None:
-    """Nothing is put before it."""
-    begun = opening(Task(run_id="r", session_id="s", question="Why?"), "R")
+    begun = first_checkpoint(Task(run_id="r", session_id="s", question="Why?"), "R")
     assert begun.unheard == (ExternalMessage(source="user", text="Why?"),)
     assert begun.remembered == 0
 
 
 def test_the_oldest_are_forgotten_first() -> None:
-    """Whole exchanges, so that no answer stands without its question."""
-    told = remembered([exchange(i, size=ANSWER) for i in range(1, 9)], "R")
+    """Whole exchanges are dropped, so that no answer is left without its question."""
+    told = remembered([exchange(i, size=ANSWER_CHARACTERS) for i in range(1, 9)], "R")
     assert [said.text[:2] for said in told] == ["Q6", "A6", "Q7", "A7", "Q8", "A8"]
-    assert sum(len(said.text) for said in told) <= MEMORY
+    assert sum(len(said.text) for said in told) <= MEMORY_CHARACTERS
 
 
 def test_the_last_exchange_always_fits() -> None:
-    """However long its question, of which the server takes 4,000 characters, and its answer."""
+    """However long its question, of which the server accepts 4,000 characters, and its answer."""
     told = remembered([Exchange(question="q" * 4_000, answer="a" * 100_000)], "R")
     assert len(told) == 2
-    assert len(told[1].text) <= ANSWER
+    assert len(told[1].text) <= ANSWER_CHARACTERS
 
 
 def test_a_short_answer_stays_as_it_is() -> None:
-    """With its SQL, which a follow-up may change in one place."""
+    """With its SQL, in which a follow-up may change one place."""
     answer = f"# T\n\nText\n\n## SQL\n\n```sql\nSELECT 1\n```\n\n{UNDERSTOOD}"
     assert only(answer) == answer
 
 
 def test_a_long_answer_goes_without_its_sql() -> None:
-    """What it says stays, and so does its end, which tells how the question was understood."""
+    """Its beginning stays, and so does its end, which says how the question was understood."""
     sql = "```sql\nSELECT 1\n```\n\n" * 400
     assert only(f"# T\n\nText\n\n## SQL behind the figures\n\n{sql}{UNDERSTOOD}").startswith("# T\n\nText\n\n[...]\n\n")
     assert only(f"# T\n\nText\n\n## SQL behind the figures\n\n{sql}{UNDERSTOOD}").endswith(f"\n\n{UNDERSTOOD}")
@@ -67,8 +66,8 @@ def test_a_long_answer_goes_without_its_sql() -> None:
 
 @pytest.mark.parametrize("answer", ["line\n" * 2_000, "x" * 9_000, f"{'y' * 5_000}\n\n{'z' * 5_000}", "\n" * 9_000])
 def test_any_long_answer_is_bounded(answer: str) -> None:
-    """Cut at a line's end where it has lines, and marked."""
+    """It is cut at the end of a line, if it has lines, and marked."""
     short = only(answer)
-    assert len(short) <= ANSWER
+    assert len(short) <= ANSWER_CHARACTERS
     assert "[...]" in short
     assert "lin\n" not in short

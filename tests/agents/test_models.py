@@ -1,4 +1,4 @@
-"""Settings become a client of the right kind, for any server that speaks the API, and keys stay where they are."""
+"""Settings become a client of the right kind, for any server with the API, and keys aren't shown."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ AZURE = ModelSettings(
 )
 
 
-def test_nothing_said_means_the_offline_analyst() -> None:
-    """A model's name alone is no way to reach it."""
+def test_without_settings_the_offline_analyst_answers() -> None:
+    """A model's name alone doesn't say how to reach it."""
     assert ModelSettings().kind == "offline"
     assert ModelSettings(model="gpt-4o").kind == "offline"
 
@@ -27,7 +27,7 @@ def test_nothing_said_means_the_offline_analyst() -> None:
     "settings", [ModelSettings(api_key="x"), ModelSettings(base_url="http://localhost:1/v1"), AZURE]
 )
 def test_a_key_or_an_address_means_a_real_model(settings: ModelSettings) -> None:
-    """Either is enough; Azure comes first where it is named."""
+    """Either is enough; Azure wins if it is named."""
     client = connect(settings)
     assert isinstance(client, AzureClient if settings.kind == "azure" else OpenAIClient)
 
@@ -40,21 +40,21 @@ def test_the_model_has_a_name_before_any_call() -> None:
 
 
 def test_the_default_model_is_known() -> None:
-    """With all that the team needs, so that a key is enough."""
+    """AutoGen knows all that the team needs, so a key is enough."""
     info = connect(ModelSettings(api_key="x")).model_info
     assert info["function_calling"]
     assert info["family"] != "unknown"
 
 
 def test_an_unknown_model_can_be_used_and_described() -> None:
-    """What AutoGen doesn't know is assumed, and what the operator says goes."""
+    """Facts that AutoGen doesn't know are assumed; the operator's settings win."""
     assert connect(ModelSettings(api_key="x", model="qwen9:1b")).model_info["function_calling"]
     described = connect(ModelSettings(api_key="x", model="qwen9:1b", info={"vision": True, "family": "mine"}))
     assert (described.model_info["vision"], described.model_info["family"]) == (True, "mine")
 
 
 def test_a_known_model_can_be_described_otherwise() -> None:
-    """Only what was said changes."""
+    """Only the facts in the settings change."""
     known = connect(ModelSettings(api_key="x", model="gpt-4o")).model_info
     told = connect(ModelSettings(api_key="x", model="gpt-4o", info={"vision": False})).model_info
     assert dict(told) == {**known, "vision": False}
@@ -75,13 +75,13 @@ def test_incomplete_azure_settings_name_what_is_missing(missing: str, variable: 
 
 
 def test_keys_are_not_shown() -> None:
-    """Settings may end up in a log."""
+    """Settings may be logged."""
     assert "sk-" not in repr(AZURE)
     assert "sk-" not in repr(ModelSettings(api_key="sk-mine"))
 
 
-async def test_a_server_without_a_key_is_reached_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A made-up key goes out, and a proxy in the environment is not asked for the way to this machine."""
+async def test_a_local_server_without_a_key_is_reached_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up key is sent, and a proxy of the environment isn't used for this machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert NO_KEY
@@ -95,7 +95,7 @@ async def test_a_server_without_a_key_is_reached_past_any_proxy(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("names", "name", "text"), [("field", "Ann", "x"), ("prefix", None, "Ann said:\nx"), ("none", None, "x")]
 )
-async def test_who_said_what_is_told_as_the_server_takes_it(names: str, name: str | None, text: str) -> None:
+async def test_speakers_are_named_as_the_provider_accepts_it(names: str, name: str | None, text: str) -> None:
     """In a field, which some servers reject, in the text, or not at all."""
     async with provider([Reply(text=["ok"])]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="local", names=names))  # type: ignore[arg-type]

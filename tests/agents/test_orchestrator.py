@@ -8,16 +8,16 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_core.models import ChatCompletionClient
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
-from askstream.agents.factory import Own
-from askstream.agents.loading import Factory
+from askstream.agents.factory import CustomTeam
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentThinking, Draft
 from askstream.server.runs.orchestrator import Answer
-from tests.agents.stage import Recorder, task
+from tests.agents.sample_teams import Recorder, task
 
 
 class Clients:
-    """Where the client comes from. The first `failures` times it can't be made."""
+    """A `ClientSource` that fails the first `failures` times."""
 
     def __init__(self, failures: int = 0) -> None:
         self.asked, self._failures = 0, failures
@@ -33,11 +33,11 @@ def orchestrator(clients: Clients) -> AutoGenOrchestrator:
     def make(client: ChatCompletionClient) -> object:
         return AssistantAgent("A", client)
 
-    return AutoGenOrchestrator(model="m", client=clients, source=Own(Factory("tests:make", make, "first")))
+    return AutoGenOrchestrator(model="m", client=clients, source=CustomTeam(LoadedFactory("tests:make", make, "first")))
 
 
-async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None:
-    """No longer than the import takes, however many they are; and none of them spoils it by giving up."""
+async def test_runs_that_start_during_the_warm_up_wait_for_it() -> None:
+    """One client is made for all of them, also if one is cancelled."""
     clients = Clients()
     one = orchestrator(clients)
     warming = asyncio.ensure_future(one.warm())
@@ -51,8 +51,8 @@ async def test_questions_that_come_while_it_warms_up_wait_for_the_same() -> None
     await one.close()
 
 
-async def test_what_failed_while_it_warmed_up_is_tried_again() -> None:
-    """What was wrong then may have been put right."""
+async def test_a_failed_warm_up_is_tried_again() -> None:
+    """The cause may be temporary."""
     clients = Clients(failures=1)
     one = orchestrator(clients)
     with pytest.raises(OSError, match="no disk"):
@@ -75,23 +75,24 @@ class Diary(Recorder):
         await super().emit(draft)
 
 
-async def test_of_runs_that_come_together_one_is_set_up_at_a_time() -> None:
-    """Else those that speak already would wait for all the others' set-ups. The loop turns as often as AutoGen needs
-    until an agent's turn begins."""
+async def test_runs_that_start_together_are_set_up_one_at_a_time() -> None:
+    """Otherwise the first run's events would wait for all set-ups. Each set-up lasts as many loop iterations as AutoGen
+    needs until an agent's turn begins."""
     notes: list[str] = []
 
     def make(client: ChatCompletionClient) -> object:
         notes.append("made")
         return AssistantAgent("A", client)
 
-    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    one = AutoGenOrchestrator(
+        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
+    )
     await asyncio.gather(*(one.run(task(), Diary(notes)) for _ in range(5)))
     assert notes == ["made", "begun"] * 5
     await one.close()
 
 
-async def test_a_run_that_waits_to_be_set_up_can_be_stopped() -> None:
-    """At once, and without a team."""
+async def test_a_run_that_waits_for_its_set_up_can_be_cancelled() -> None:
     teams = 0
     made = asyncio.Event()
 
@@ -101,7 +102,9 @@ async def test_a_run_that_waits_to_be_set_up_can_be_stopped() -> None:
         made.set()
         return AssistantAgent("A", client)
 
-    one = AutoGenOrchestrator(model="m", client=Clients(), source=Own(Factory("tests:make", make, "first")))
+    one = AutoGenOrchestrator(
+        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
+    )
     await one.warm()
     first, second, third = [asyncio.ensure_future(one.run(task(), Recorder())) for _ in range(3)]
     await made.wait()

@@ -1,4 +1,4 @@
-"""The real client reads an answer without making more of it than it is, and lets go of one that nobody wants."""
+"""The real client reads an answer as AutoGen's own does, and releases one that isn't read to its end."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ ASKED = [UserMessage(content="x", source="user")]
 
 
 async def test_a_stream_is_not_a_task_for_each_piece() -> None:
-    """An answer's length makes no more of them: each costs as much as all else, and leaks when cancelled."""
+    """A longer answer makes no more tasks: each costs as much as all else, and leaks if cancelled."""
     born: list[int] = []
     loop = asyncio.get_running_loop()
 
@@ -50,8 +50,8 @@ async def test_a_stream_is_not_a_task_for_each_piece() -> None:
     assert born[0] == born[1]
 
 
-async def test_a_stream_that_is_left_is_let_go() -> None:
-    """Whoever stops reading frees the connection; the provider may stop sending."""
+async def test_an_abandoned_stream_is_closed() -> None:
+    """The connection is released, so the provider may stop sending."""
     async with provider([Reply(text=["one "] * 500, pause=0.01)]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
         stream = client.create_stream(ASKED)
@@ -63,7 +63,7 @@ async def test_a_stream_that_is_left_is_let_go() -> None:
 
 
 async def test_a_cancelled_token_ends_the_reading() -> None:
-    """As it does in AutoGen's own client."""
+    """As in AutoGen's own client."""
     async with provider([Reply(text=["one "] * 500, pause=0.01)]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
         token, got = CancellationToken(), list[str | CreateResult]()
@@ -119,7 +119,7 @@ STREAMS = {
 
 
 async def read(client: ChatCompletionClient) -> list[Any]:
-    """The pieces, and of the whole what does not depend on who reads it."""
+    """The pieces, and the whole as plain values."""
     pieces: list[Any] = [piece async for piece in client.create_stream(ASKED)]
     await client.close()
     return [*pieces[:-1], pieces[-1].model_dump()]
@@ -128,7 +128,7 @@ async def read(client: ChatCompletionClient) -> list[Any]:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 async def test_an_answer_is_read_as_autogens_own_client_reads_it(stream: list[dict[str, Any]]) -> None:
-    """Whatever stands beside a piece of text, or between two of them."""
+    """Other fields beside a piece of text, and other chunks between two of them, change nothing."""
     raw = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in stream) + b"data: [DONE]\n\n"
     info: Any = {"vision": False, "function_calling": True, "json_output": True, "family": "unknown"}
     info["structured_output"] = False
@@ -155,7 +155,7 @@ async def look(at: str) -> str:
 
 
 async def test_a_request_is_the_one_that_autogens_own_client_sends() -> None:
-    """Pictures, tool calls, results, tools and options of the provider's own: all of it, under the same names."""
+    """Pictures, tool calls, results, tools and the provider's own options have the same names."""
     info: Any = {"vision": True, "function_calling": True, "json_output": True, "family": "unknown"}
     info["structured_output"] = False
     async with provider([Reply(text=["a"])]) as fake:
@@ -178,8 +178,8 @@ async def test_a_request_is_the_one_that_autogens_own_client_sends() -> None:
     assert len(first["messages"]) == 4
 
 
-async def test_what_is_said_as_it_should_be_is_not_read_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library's own takes as much for a piece of text as all else that is done with it."""
+async def test_valid_chunks_are_not_read_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's `construct` costs as much for a piece of text as all the rest."""
 
     def long_way(**_values: Any) -> ChatCompletionChunk:
         raise AssertionError("the long way")
@@ -193,8 +193,8 @@ async def test_what_is_said_as_it_should_be_is_not_read_the_long_way(monkeypatch
         await client.close()
 
 
-async def test_what_is_no_chunk_is_an_error_of_its_own() -> None:
-    """JSON that is no object is told as what it is, and not as a mistake of ours."""
+async def test_anything_but_a_chunk_is_an_error_of_its_own() -> None:
+    """JSON that is no object is the provider's error, not a bug of the team."""
     async with provider([Reply(raw=b"data: 5\n\ndata: [DONE]\n\n")]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
         with pytest.raises(RunFailed, match="chat completions API"):

@@ -1,4 +1,4 @@
-"""Driven turn by turn, a team does what it would have done by itself, and can be resumed after any turn."""
+"""Turn by turn a team does the same as alone, and can be resumed after any turn."""
 
 import asyncio
 from dataclasses import replace
@@ -23,19 +23,19 @@ from askstream.agents.models import ModelSettings, connect
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,
     agents,
     answered,
-    essence,
+    comparable,
     graph,
     model,
     orchestrator,
     swarm,
     task,
-    undisturbed,
+    uninterrupted,
 )
 
 
@@ -48,7 +48,7 @@ def round_robin_of_turns(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def conditions(client: ChatCompletionClient) -> BaseGroupChat:
-    """Ends by a condition whose parts are met at different times, and are in no saved state."""
+    """Ends by a condition whose parts are met at different times, and that no saved state has."""
     both: TerminationCondition = TextMentionTermination("A has spoken 2") & MaxMessageTermination(4)
     return RoundRobinGroupChat(agents(client), termination_condition=both | TokenUsageTermination(max_total_token=400))
 
@@ -58,7 +58,7 @@ def tokens(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def portions(client: ChatCompletionClient) -> BaseGroupChat:
-    """Its condition sees how many messages it is shown at a time."""
+    """Its condition sees how many messages it gets at a time."""
 
     def fourth(messages: Any) -> bool:
         counted.append(len(messages))
@@ -84,9 +84,9 @@ KINDS = [
 
 @pytest.mark.parametrize("make", KINDS)
 async def test_stepping_changes_nothing(make: Make) -> None:
-    """The same messages in the same order, and the same end, as the team's own `run`."""
+    """The same messages in the same order, and the same end, as with the team's own `run`."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
         client = connect(ModelSettings(model="m", base_url=fake.base_url, names="field"))
         result: TaskResult = await make(client).run(task="Why?", output_task_messages=False)
         await client.close()
@@ -102,26 +102,26 @@ async def test_stepping_changes_nothing(make: Make) -> None:
 
 @pytest.mark.parametrize("make", KINDS)
 async def test_resumed_after_any_turn_it_equals_an_undisturbed_run(make: Make) -> None:
-    """From every checkpoint a fresh process tells the rest, asks the model nothing twice, and ends the same."""
+    """From every checkpoint a fresh process emits the rest, repeats no model call, and ends the same."""
     async with provider(model) as fake:
-        answer, whole = await undisturbed(fake, make)
+        answer, whole = await uninterrupted(fake, make)
         asked = len(fake.requests)
         assert len(whole.checkpoints) >= 2
         for saved in whole.checkpoints:
             rest, before = Recorder(), len(fake.requests)
             async with orchestrator(fake, make) as team:
                 again = await team.run(replace(task(checkpoint=saved), attempt=2), rest)
-            told = essence(whole.drafts)
-            assert essence(rest.drafts) == told[len(told) - len(essence(rest.drafts)) :]
+            told = comparable(whole.drafts)
+            assert comparable(rest.drafts) == told[len(told) - len(comparable(rest.drafts)) :]
             assert again == answer
             repeated = fake.requests[before:]
             assert repeated == fake.requests[asked - len(repeated) : asked]
             if saved is whole.checkpoints[-1]:
-                assert rest.drafts == []  # nothing was left but to answer
+                assert rest.drafts == []  # only the answer was left
 
 
 @pytest.mark.parametrize("review", [False, True])
-async def test_the_last_turn_leaves_no_state_that_nobody_would_ask_for(review: bool) -> None:
+async def test_the_last_turn_saves_state_only_for_a_review(review: bool) -> None:
     """It would be the largest of the run. A review may send the team back to work, which needs it."""
     sink = Recorder()
     async with provider(model) as fake, orchestrator(fake, round_robin) as team:
@@ -131,7 +131,7 @@ async def test_the_last_turn_leaves_no_state_that_nobody_would_ask_for(review: b
 
 
 async def test_a_checkpoint_comes_after_all_events_of_its_turn() -> None:
-    """And before any of the next."""
+    """And before those of the next."""
     sink, marks = Recorder(), list[str]()
 
     async def checkpoint(_: bytes) -> None:
@@ -144,9 +144,9 @@ async def test_a_checkpoint_comes_after_all_events_of_its_turn() -> None:
 
 
 async def test_usage_and_count_go_on_from_the_checkpoint() -> None:
-    """They are the run's, not the attempt's."""
+    """They belong to the run, not to the attempt."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, round_robin)
+        answer, sink = await uninterrupted(fake, round_robin)
         saved = load(sink.checkpoints[2])
     assert (saved.messages, saved.turns) == (3, 3)
     assert saved.usage.prompt_tokens < answer.usage.prompt_tokens
@@ -156,7 +156,7 @@ async def test_usage_and_count_go_on_from_the_checkpoint() -> None:
     "saved", [b"", b"{}", b"[2]", b'{"version": 1}', b'{"version": 2}', b'{"version": 2, "checkpoint": {"turns": "x"}}']
 )
 async def test_a_checkpoint_that_cannot_be_read_ends_the_run(saved: bytes) -> None:
-    """It says that it was interrupted, instead of starting over in silence."""
+    """As interrupted, instead of a silent new start."""
     async with provider(model) as fake, orchestrator(fake, round_robin) as team:
         with pytest.raises(RunFailed) as caught:
             await team.run(task(checkpoint=saved), Recorder())
@@ -164,7 +164,7 @@ async def test_a_checkpoint_that_cannot_be_read_ends_the_run(saved: bytes) -> No
 
 
 async def test_a_team_without_an_end_is_stopped() -> None:
-    """At the limit of messages the run fails and says so; no further call is made."""
+    """At the limit of messages the run fails, and no further call is made."""
 
     def endless(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat([agent(client, "A"), agent(client, "B")])
@@ -178,7 +178,7 @@ async def test_a_team_without_an_end_is_stopped() -> None:
 
 
 async def test_a_team_that_ends_at_the_limit_is_fine() -> None:
-    """The limit is how many there may be."""
+    """The limit itself is allowed."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat(
@@ -189,8 +189,8 @@ async def test_a_team_that_ends_at_the_limit_is_fine() -> None:
         assert answered(await team.run(task(), Recorder())).total_messages == 2
 
 
-async def test_a_team_that_says_nothing_has_failed() -> None:
-    """Its condition was met by the question already."""
+async def test_a_team_without_a_message_has_failed() -> None:
+    """The question alone met its condition."""
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return RoundRobinGroupChat(agents(client), termination_condition=TextMentionTermination("Why?"))
@@ -202,7 +202,7 @@ async def test_a_team_that_says_nothing_has_failed() -> None:
 
 
 class Full(Recorder):
-    """A sink whose log takes a number of events and no more."""
+    """A sink whose log accepts some events and then fails."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -216,14 +216,14 @@ class Full(Recorder):
 
 @pytest.mark.parametrize("room", range(8))
 async def test_a_log_that_cannot_be_written_ends_the_run_with_its_own_error(room: int) -> None:
-    """Wherever it is met, in a turn's beginning, a piece of text or a response: AutoGen's wrapping is taken off."""
+    """At a turn's beginning, in a text or at a response: AutoGen's wrapping is removed."""
     async with provider(model) as fake, orchestrator(fake, round_robin) as team:
         with pytest.raises(JournalError, match="the disk is full"):
             await team.run(task(), Full(room))
 
 
 async def test_fifty_runs_at_once_do_not_mix() -> None:
-    """Each hears its own question's echo and nothing else, under one shared client."""
+    """Each gets the echo of its own question only, with one shared client."""
 
     def echo(body: Body, _: int) -> Reply:
         question = next(m["content"] for m in body["messages"] if m["role"] == "user")
@@ -246,8 +246,8 @@ async def test_fifty_runs_at_once_do_not_mix() -> None:
         assert not any(other in repr(draft) for draft in sink.drafts for other in others)
 
 
-async def test_a_factory_that_hands_out_the_same_agents_twice_is_told_so() -> None:
-    """Shared agents would mix what two runs say; AutoGen wouldn't notice."""
+async def test_a_factory_that_returns_the_same_agents_twice_is_refused() -> None:
+    """Shared agents would mix the texts of two runs, and AutoGen doesn't notice."""
     kept: list[AssistantAgent] = []
 
     def make(client: ChatCompletionClient) -> AssistantAgent:

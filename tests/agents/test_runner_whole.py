@@ -1,4 +1,4 @@
-"""A team that can't be stepped runs in one go, and is held to the same limits."""
+"""A team that can't be stepped runs in one go, with the same limits."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,7 @@ from autogen_core.models import ChatCompletionClient
 from askstream.agents.models import ModelSettings, connect
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import (
+from tests.agents.sample_teams import (
     Make,
     Recorder,
     agent,
@@ -24,7 +24,7 @@ from tests.agents.stage import (
     orchestrator,
     swarm,
     task,
-    undisturbed,
+    uninterrupted,
 )
 
 
@@ -41,7 +41,7 @@ def cycle(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 class OfItsOwn(RoundRobinGroupChat):
-    """A team that runs in a way of its own."""
+    """A team that overrides `run_stream`."""
 
     def run_stream(self, **options: Any) -> Any:
         return super().run_stream(**options)
@@ -53,9 +53,9 @@ def of_its_own(client: ChatCompletionClient) -> BaseGroupChat:
 
 @pytest.mark.parametrize("make", [parallel, of_its_own])
 async def test_a_team_that_cannot_be_resumed_runs_in_one_go(make: Make) -> None:
-    """Everything is told, nothing is saved, and a second attempt says that it was interrupted."""
+    """All events are emitted, nothing is saved, and a second attempt ends as interrupted."""
     async with provider(model) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
         async with orchestrator(fake, make) as team:
             with pytest.raises(RunFailed) as caught:
                 await team.run(replace(task(), attempt=2), Recorder())
@@ -65,7 +65,7 @@ async def test_a_team_that_cannot_be_resumed_runs_in_one_go(make: Make) -> None:
 
 
 async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
-    """MagenticOne: its orchestrator's own calls are nobody's turn, what it says is told, and it comes to an answer."""
+    """MagenticOne: its orchestrator's own calls are nobody's turn, its messages are emitted, and it gives an answer."""
 
     def leader(body: Body, _: int) -> Reply:
         asked = str(body["messages"][-1]["content"])
@@ -74,20 +74,20 @@ async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
         done = {"reason": "all said", "answer": "is it" in str(body["messages"]) and len(body["messages"]) > 4}
         speaker = {"reason": "knows", "answer": "A"}
         no = {"reason": "no", "answer": False}
-        ledger = {
+        model_calls = {
             "is_request_satisfied": done,
             "is_in_loop": no,
             "is_progress_being_made": {"reason": "yes", "answer": True},
             "next_speaker": speaker,
             "instruction_or_question": {"reason": "ask", "answer": "How is it?"},
         }
-        return Reply(text=[orjson.dumps(ledger).decode()])
+        return Reply(text=[orjson.dumps(model_calls).decode()])
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return MagenticOneGroupChat([agent(client, "A")], client, max_turns=3)
 
     async with provider(leader) as fake:
-        answer, sink = await undisturbed(fake, make)
+        answer, sink = await uninterrupted(fake, make)
     assert answer.final_response
     assert {"A", "MagenticOneOrchestrator"} == {name for name, _ in sink.said()}
     assert {body.agent_name for body in sink.drafts if body.event_type == "agent_chunk"} == {"A"}
@@ -96,7 +96,7 @@ async def test_a_team_that_leads_itself_runs_in_one_go() -> None:
 
 
 def test_only_straight_graphs_are_stepped() -> None:
-    """Where several edges meet, part or turn back, a saved state lacks which of them were walked."""
+    """If edges meet, fork or turn back, a saved state doesn't say which of them were walked."""
     from askstream.agents.autogen_internals import can_step
 
     client = connect(ModelSettings(model="gpt-4o", api_key="x"))
@@ -106,7 +106,7 @@ def test_only_straight_graphs_are_stepped() -> None:
 
 
 async def test_a_team_in_one_go_is_stopped_too() -> None:
-    """One message late: it is known only by then that the team wants more."""
+    """One message late: only then it is known that the team wants more."""
 
     def endless(client: ChatCompletionClient) -> BaseGroupChat:
         return OfItsOwn([agent(client, "A"), agent(client, "B")])

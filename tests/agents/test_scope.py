@@ -1,4 +1,4 @@
-"""A scope holds every task that is born under it, and lets go of none before it has ended."""
+"""A scope owns every task that is created under it, and doesn't end before all of them have."""
 
 import asyncio
 import gc
@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from askstream.agents.scope import Scope, file_tasks
+from askstream.agents.scope import TaskScope, install_task_factory
 from askstream.server.events.errors import RunFailed
 from tests.timing import PATIENCE
 
@@ -18,7 +18,7 @@ async def sleep_forever() -> None:
 
 
 async def test_tasks_of_tasks_belong_to_the_scope() -> None:
-    """However deep: all of them end with it, though their parents forgot about them."""
+    """At any depth: all of them end with it, though their parents keep no reference."""
     born: list[asyncio.Task[None]] = []
     all_born = asyncio.Event()
 
@@ -34,16 +34,16 @@ async def test_tasks_of_tasks_belong_to_the_scope() -> None:
         await all_born.wait()
         return "done"
 
-    scope = Scope()
+    scope = TaskScope()
     assert await scope.run(work()) == "done"
     assert [task.cancelled() for task in born] == [True] * 4
     assert scope.tasks == 0
 
 
 async def test_tasks_of_others_are_left_alone() -> None:
-    """What was born outside, or before, goes on."""
+    """Tasks created outside, or before, continue."""
     outside = asyncio.ensure_future(sleep_forever())
-    await Scope().run(asyncio.sleep(0))
+    await TaskScope().run(asyncio.sleep(0))
     later = asyncio.ensure_future(sleep_forever())
     await asyncio.sleep(0)
     assert not outside.done()
@@ -54,11 +54,11 @@ async def test_tasks_of_others_are_left_alone() -> None:
 
 async def test_two_scopes_do_not_mix() -> None:
     """Each has its own tasks, at the same time in the same loop."""
-    first, second, gate = Scope(), Scope(), asyncio.Event()
+    first, second, gate = TaskScope(), TaskScope(), asyncio.Event()
 
     async def work(children: int) -> None:
         for _ in range(children):
-            asyncio.ensure_future(sleep_forever())  # noqa: RUF006 - that nobody keeps it is the point
+            asyncio.ensure_future(sleep_forever())  # noqa: RUF006 - the test needs a task without a reference
         await gate.wait()
 
     runs = [asyncio.ensure_future(first.run(work(2))), asyncio.ensure_future(second.run(work(5)))]
@@ -70,31 +70,31 @@ async def test_two_scopes_do_not_mix() -> None:
     assert (first.tasks, second.tasks) == (0, 0)
 
 
-async def test_an_error_comes_out_as_it_is() -> None:
-    """And ends the rest."""
+async def test_an_error_is_raised_unchanged() -> None:
+    """And the other tasks end."""
 
     async def fails() -> None:
         asyncio.ensure_future(sleep_forever())  # noqa: RUF006
         raise LookupError("mine")
 
-    scope = Scope()
+    scope = TaskScope()
     with pytest.raises(LookupError, match="mine"):
         await scope.run(fails())
     assert scope.tasks == 0
 
 
-async def test_work_that_cancels_itself_is_not_taken_for_a_cancelled_run() -> None:
-    """Nobody asked for it, so the run has failed."""
+async def test_work_that_cancels_itself_fails_the_run() -> None:
+    """It doesn't count as a cancelled run."""
 
     async def cancels() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(RunFailed):
-        await Scope().run(cancels())
+        await TaskScope().run(cancels())
 
 
 async def test_the_death_of_a_vital_task_ends_the_scope() -> None:
-    """Whoever waits for it would wait for ever."""
+    """The tasks that wait for it would wait for ever."""
 
     async def vital() -> None:
         raise ValueError("nobody hears this")
@@ -104,11 +104,11 @@ async def test_the_death_of_a_vital_task_ends_the_scope() -> None:
         await sleep_forever()
 
     with pytest.raises(RunFailed):
-        await asyncio.wait_for(Scope(frozenset({"vital"})).run(work()), 2)
+        await asyncio.wait_for(TaskScope(frozenset({"vital"})).run(work()), 2)
 
 
-async def test_a_factory_that_was_there_goes_on_working() -> None:
-    """Filing is laid around it, once."""
+async def test_an_earlier_task_factory_stays_in_use() -> None:
+    """It is wrapped once."""
     made: list[str] = []
     loop = asyncio.get_running_loop()
 
@@ -119,9 +119,9 @@ async def test_a_factory_that_was_there_goes_on_working() -> None:
     before = loop.get_task_factory()
     loop.set_task_factory(factory)
     try:
-        file_tasks(loop)
+        install_task_factory(loop)
         ours = loop.get_task_factory()
-        await Scope().run(sleep_a_little())
+        await TaskScope().run(sleep_a_little())
         assert loop.get_task_factory() is ours
     finally:
         loop.set_task_factory(before)
@@ -132,8 +132,8 @@ async def sleep_a_little() -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_task_group_of_anyios_ends_without_a_complaint() -> None:
-    """Its tasks wrap coroutines: one that is cancelled before it begins would leave its own never awaited."""
+async def test_a_task_group_of_anyios_ends_without_a_warning() -> None:
+    """Its tasks wrap coroutines: a task cancelled before it begins would leave its own never awaited."""
 
     async def work() -> None:
         begun.set()
@@ -144,7 +144,7 @@ async def test_a_task_group_of_anyios_ends_without_a_complaint() -> None:
                 group.start_soon(sleep_forever)
 
     begun = asyncio.Event()
-    running = asyncio.ensure_future(Scope().run(work()))
+    running = asyncio.ensure_future(TaskScope().run(work()))
     await begun.wait()
     running.cancel()
     with warnings.catch_warnings(record=True) as complaints:
@@ -155,7 +155,7 @@ async def test_a_task_group_of_anyios_ends_without_a_complaint() -> None:
 
 
 async def test_an_async_generator_left_open_may_close_itself() -> None:
-    """Its clean-up is a task too, born when it is collected; cutting that off would leak what it holds."""
+    """The loop runs its clean-up as a task when it is collected; cancelling that would leak its resources."""
     closed = asyncio.Event()
 
     async def numbers() -> Any:
@@ -169,8 +169,8 @@ async def test_an_async_generator_left_open_may_close_itself() -> None:
     async def work() -> None:
         kept.append(numbers())
         await anext(kept[0])
-        asyncio.get_running_loop().call_later(0.01, kept.clear)  # inside: the run's context, after its end
+        asyncio.get_running_loop().call_later(0.01, kept.clear)  # runs in the run's context, after its end
 
     kept: list[Any] = []
-    await Scope().run(work())
+    await TaskScope().run(work())
     await asyncio.wait_for(closed.wait(), 2)

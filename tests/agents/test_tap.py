@@ -1,4 +1,4 @@
-"""What a model writes reaches viewers piece by piece, while its team gets whole messages and the run an account."""
+"""A model's text reaches viewers piece by piece; its team gets whole messages, and the run its usage."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ from pydantic import BaseModel
 
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.models import ModelSettings, connect
-from askstream.agents.tap import Ledger, Speaker, Tap, speaking
+from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, ToolExecution, Usage
 from askstream.server.runs.orchestrator import Answer
 from tests.agents.fake_provider import Body, Reply, Script, provider
-from tests.agents.stage import Recorder, answered, orchestrator, task
+from tests.agents.sample_teams import Recorder, answered, orchestrator, task
 from tests.timing import FACTOR, MS
 
 Make = Callable[[ChatCompletionClient], object]
@@ -38,7 +38,7 @@ def solo(**options: Any) -> Make:
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming agent"])
 async def test_pieces_and_response_are_one_text_under_one_id(streams: bool) -> None:
-    """Whether the agent streams or not, its pieces are told once, and make up its response."""
+    """Whether the agent streams or not, its pieces are emitted once, and make up its response."""
     pieces = [f"word{i} " for i in range(50)]
     _, sink = await play([Reply(text=pieces, pause=0.002)], solo(model_client_stream=streams))
     (said,) = sink.bodies(AgentResponse)
@@ -48,11 +48,11 @@ async def test_pieces_and_response_are_one_text_under_one_id(streams: bool) -> N
     assert sink.drafts[-1].event_type == "agent_response"
 
 
-async def test_a_streaming_agent_is_spared_the_pieces() -> None:
-    """AutoGen's own agents do without, and each piece through a team costs more than all else that is done to it."""
+async def test_autogens_streaming_agent_gets_no_pieces() -> None:
+    """It doesn't need them, and passing a piece through a team costs more than all the rest."""
     async with provider([Reply(text=["a", "b", "c"])]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
-        tap = Tap(client, ChunkBuffer(Recorder()), Ledger())
+        tap = Tap(client, ChunkBuffer(Recorder()), ModelCalls())
         speaking.set(Speaker("Solo", takes_whole=True))
         got = [piece async for piece in tap.create_stream([UserMessage(content="x", source="user")])]
         await client.close()
@@ -60,7 +60,7 @@ async def test_a_streaming_agent_is_spared_the_pieces() -> None:
 
 
 async def test_pieces_come_while_the_model_writes() -> None:
-    """Not at the end: the first is there before the provider has sent the last."""
+    """The first arrives before the provider has sent the last."""
     hold, sink = asyncio.Event(), Recorder()
     script = [Reply(text=["early ", "late"], hold=hold)]
     async with provider(script) as fake, orchestrator(fake, solo()) as team:
@@ -72,7 +72,7 @@ async def test_pieces_come_while_the_model_writes() -> None:
 
 
 async def test_usage_is_the_providers_own() -> None:
-    """Of every call: those with tools, and each in its agent's response."""
+    """It counts every call, also those with tools, and is in the response of each agent."""
 
     async def look() -> str:
         """Look."""
@@ -85,14 +85,14 @@ async def test_usage_is_the_providers_own() -> None:
 
 
 async def test_usage_is_asked_for() -> None:
-    """Providers count streamed tokens only when told to."""
+    """Providers count streamed tokens only on request."""
     async with provider([Reply(text=["ok"])]) as fake, orchestrator(fake, solo()) as team:
         await team.run(task(), Recorder())
     assert fake.requests[0]["stream_options"] == {"include_usage": True}
 
 
 async def test_thoughts_are_a_text_of_their_own() -> None:
-    """What a reasoning model thinks has its own id, is told as a thought, and is in no response."""
+    """A reasoning model's thoughts have their own id, are emitted as thinking, and are in no response."""
     script = [Reply(thoughts=["the thing ", "think"], text=["So ", "it is."])]
     _, sink = await play(script, solo())
     (said,) = sink.bodies(AgentResponse)
@@ -124,7 +124,7 @@ async def test_text_beside_tool_calls_is_a_thought() -> None:
 
 @pytest.mark.serial
 async def test_parallel_tools_end_one_by_one() -> None:
-    """A quick one is told to have ended while a slow one is still at work, each with its own duration."""
+    """A quick call's end is emitted while a slow one still runs, each with its own duration."""
     release, sink = asyncio.Event(), Recorder()
 
     async def slow() -> str:
@@ -157,14 +157,14 @@ class Answering(BaseModel):
 
 
 async def test_a_structured_answer_is_streamed_too() -> None:
-    """Through the other of the client's two ways to stream."""
+    """It uses the client's other streaming method."""
     _, sink = await play([Reply(text=['{"good": ', "true}"])], solo(output_content_type=Answering))
     assert json.loads(sink.said()[0][1]) == {"good": True}
     assert "".join(body.delta for body in sink.bodies(AgentChunk)) == '{"good": true}'
 
 
 async def test_a_selectors_choice_is_no_agents_text() -> None:
-    """It is paid for, and reaches no viewer as if somebody had said it."""
+    """It counts in the usage, and no viewer gets it as an agent's text."""
 
     def script(body: Body, number: int) -> Reply:
         choosing = "select" in str(body["messages"][0]["content"]).lower() and len(body["messages"]) == 1
@@ -181,7 +181,7 @@ async def test_a_selectors_choice_is_no_agents_text() -> None:
 
 
 class Assembling(BaseChatAgent):
-    """An agent of somebody's own that lives on the pieces and streams by itself."""
+    """A custom agent that needs the pieces and streams by itself."""
 
     def __init__(self, name: str, client: ChatCompletionClient) -> None:
         super().__init__(name, "Assembles.")
@@ -209,8 +209,8 @@ class Assembling(BaseChatAgent):
 
 
 async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
-    """They are then told through its own events, and only once."""
-    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("Own", client))
+    """They are emitted through its own events, and only once."""
+    answer, sink = await play([Reply(text=["a", "b", "c"])], lambda client: Assembling("CustomTeam", client))
     assert answer.final_response == "abc"
     assert sink.written("own") == "abc"
     assert [body.message_id for body in sink.bodies(AgentResponse)] == ["own"]
@@ -218,7 +218,7 @@ async def test_an_agent_that_needs_the_pieces_gets_them() -> None:
 
 
 async def test_a_team_with_its_own_client_is_streamed_and_counted() -> None:
-    """Nothing is tapped: its events and its messages' usage tell the same."""
+    """There is no tap: its events and its messages' usage give the same result."""
     async with provider([Reply(text=["a", "b"], usage=(4, 2))]) as fake:
         own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m"))
         sink = Recorder()

@@ -1,4 +1,4 @@
-"""Each type of message that AutoGen has becomes what a viewer is told, and none is forgotten."""
+"""Each type of AutoGen's messages has a translation for viewers."""
 
 import inspect
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
 from askstream.agents.progress import Progress
-from askstream.agents.translate import RULES, Message, Translator
+from askstream.agents.translate import TRANSLATIONS, TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -46,11 +46,11 @@ class Verdict(BaseModel):
 
 
 class Custom(BaseTextChatMessage):
-    """A message type of somebody's own."""
+    """A custom message type."""
 
 
 class Signal(BaseAgentEvent):
-    """An event type of somebody's own."""
+    """A custom event type."""
 
     def to_text(self) -> str:
         return "signal"
@@ -60,22 +60,22 @@ def translator() -> Translator:
     return Translator(Progress({"A": 25}))
 
 
-def only(message: Message) -> Draft:
+def only(message: TeamMessage) -> Draft:
     (draft,) = translator().drafts(message)
     return draft
 
 
-def concrete() -> list[type[Message]]:
-    """All types in AutoGen's module that an instance can be made of, or that a generic one is."""
+def concrete() -> list[type[TeamMessage]]:
+    """All types in AutoGen's module that have instances, or that are generic."""
     kinds = [kind for _, kind in inspect.getmembers(messages, inspect.isclass)]
     return [k for k in kinds if issubclass(k, BaseChatMessage | BaseAgentEvent) and not inspect.isabstract(k)]
 
 
 def test_no_type_is_missing_from_the_table() -> None:
-    """An upgrade that brings a new type fails here, not at a viewer."""
+    """A new type in an upgrade fails here first."""
     bases = {BaseChatMessage, BaseAgentEvent, BaseTextChatMessage}
     assert len(concrete()) >= 16
-    assert set(concrete()) - bases - set(RULES) == set()
+    assert set(concrete()) - bases - set(TRANSLATIONS) == set()
 
 
 SPEECHES: list[tuple[BaseChatMessage, str]] = [
@@ -90,15 +90,14 @@ SPEECHES: list[tuple[BaseChatMessage, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), SPEECHES, ids=lambda value: type(value).__name__)
-def test_what_an_agent_says_is_a_response(message: BaseChatMessage, text: str) -> None:
-    """Its whole text, never cut, and the step that is reached with it."""
+def test_an_agents_message_is_a_response(message: BaseChatMessage, text: str) -> None:
+    """Its whole text, and the progress reached with it."""
     draft = only(message)
     assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
     assert "".join(draft.message.split()) == "".join(text.split())
 
 
 def test_a_very_long_text_is_not_cut() -> None:
-    """However long, to the last character."""
     assert only(TextMessage(content="x" * 100_000, source="A")).message == "x" * 100_000
 
 
@@ -115,8 +114,8 @@ THOUGHTS: list[tuple[BaseAgentEvent, str]] = [
 
 
 @pytest.mark.parametrize(("message", "text"), THOUGHTS, ids=lambda value: type(value).__name__)
-def test_what_an_agent_is_about_is_a_thought(message: BaseAgentEvent, text: str) -> None:
-    """And it completes no step."""
+def test_an_agents_other_events_are_thoughts(message: BaseAgentEvent, text: str) -> None:
+    """They don't change the progress."""
     assert only(message) == Draft("A", text, AgentThinking(progress=0))
 
 
@@ -127,7 +126,7 @@ def test_a_turn_begins_with_the_agents_description() -> None:
 
 
 def test_a_piece_of_text_is_a_chunk() -> None:
-    """Under the id of the message that it will belong to."""
+    """With the id of its message."""
     piece = ModelClientStreamingChunkEvent(content="Hel", full_message_id="m", source="A")
     assert only(piece) == Draft("A", "", AgentChunk(delta="Hel", message_id="m"))
 
@@ -146,7 +145,7 @@ def execution(*results: tuple[str, str, bool], source: str = "A") -> ToolCallExe
 
 
 def test_tool_calls_begin_with_their_parameters() -> None:
-    """One event a call, with the real name and parsed parameters."""
+    """One event for each call, with the real name and parsed parameters."""
     drafts = translator().drafts(request(("1", "run", '{"a": [1, 2]}'), ("2", "look", "{}")))
     assert [draft.body for draft in drafts] == [
         ToolExecution(tool_name="run", parameters={"a": [1, 2]}, call_id="1", status="started"),
@@ -155,7 +154,7 @@ def test_tool_calls_begin_with_their_parameters() -> None:
 
 
 def test_tool_calls_end_with_result_duration_and_status() -> None:
-    """Parsed where the result is JSON; time is what passed between the two messages."""
+    """The result is parsed if it is JSON; the duration is the time between the two messages."""
     follow = translator()
     follow.drafts(request(("1", "run", '{"a": 1}'), ("2", "look", "not JSON")))
     drafts = follow.drafts(execution(("1", '{"rows": []}', False), ("2", "Error: no", True)))
@@ -181,7 +180,7 @@ def test_tool_calls_end_with_result_duration_and_status() -> None:
 
 @pytest.mark.parametrize(("text", "result"), [("5", 5), ('"a"', "a"), ("plain", "plain"), ("NaN", "NaN"), ("", "")])
 def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) -> None:
-    """Anything else is text, as it stands."""
+    """Anything else stays text."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}")))
     (draft,) = follow.drafts(execution(("1", text, False)))
@@ -189,8 +188,8 @@ def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) ->
     assert draft.body.result == result
 
 
-def test_an_end_is_told_once() -> None:
-    """A call that has ended by itself is not told again when the whole round has."""
+def test_an_end_is_emitted_once() -> None:
+    """A call that ended alone isn't reported again with its round."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}"), ("2", "run", "{}")))
     assert len(follow.drafts(execution(("2", "early", False)))) == 1
@@ -200,7 +199,7 @@ def test_an_end_is_told_once() -> None:
 
 
 def test_two_agents_may_use_the_same_call_id_at_once() -> None:
-    """Small servers number the calls of each answer anew; who called keeps them apart."""
+    """Small servers number the calls of each answer anew; the agent's name separates them."""
     follow = translator()
     follow.drafts(request(("call-0", "run", '{"of": "A"}'), source="A"))
     follow.drafts(request(("call-0", "run", '{"of": "B"}'), source="B"))
@@ -226,7 +225,7 @@ def test_a_clock_that_is_set_back_makes_no_negative_duration() -> None:
 
 @pytest.mark.parametrize(("exit_code", "status"), [(0, "finished"), (1, "failed")])
 def test_code_that_an_agent_runs_is_a_tool(exit_code: int, status: str) -> None:
-    """With the code as its parameters, and what it printed as its result."""
+    """With the code as its parameters and its output as its result."""
     follow = translator()
     code: dict[str, Any] = {"retry_attempt": 0, "source": "A"}
     blocks = [CodeBlock(code="1/0", language="python")]
@@ -255,8 +254,8 @@ def test_usage_is_summed_over_a_turn() -> None:
     assert (first.body.usage, second.body.usage) == (Usage(30, 3), Usage(5, 5))
 
 
-def test_a_response_carries_the_id_of_its_pieces() -> None:
-    """That of the streamed events, or of the tap, whichever there was; with a thought between, it is another text."""
+def test_a_response_has_the_id_of_its_pieces() -> None:
+    """That of the streamed events or of the tap; after a thought it is another text."""
     follow = Translator(Progress({}), lambda name, text: "tap" if (name, text) == ("T", "tapped") else None)
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="m", source="A"))
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="n", source="B"))
@@ -267,7 +266,7 @@ def test_a_response_carries_the_id_of_its_pieces() -> None:
 
 
 def test_progress_never_falls() -> None:
-    """An agent that speaks again doesn't take anything back."""
+    """An agent that speaks again doesn't lower it."""
     follow = Translator(Progress({"A": 25, "B": 50}))
     bodies = [follow.drafts(TextMessage(content="x", source=name))[0].body for name in ("A", "B", "A", "C")]
     assert [body.progress for body in bodies if isinstance(body, AgentResponse)] == [25, 50, 50, 50]

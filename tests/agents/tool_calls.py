@@ -15,7 +15,7 @@ async def call(path: Path, name: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def code_of(path: Path, name: str, **arguments: Any) -> str:
-    """The code of the error that the call ends in, read from its text as the team reads it."""
+    """The error code of the call's result, read from its text as the team does."""
     with pytest.raises(ToolError) as caught:
         await toolbox(path)[name](**arguments)
     told = orjson.loads(str(caught.value))

@@ -42,7 +42,7 @@ def test_an_allowance_is_understood_however_its_bytes_are_cut(cuts: list[int]) -
 
 
 async def test_nothing_is_published_beyond_the_allowance() -> None:
-    """Whoever publishes waits at the limit, and goes on once it is raised."""
+    """A publisher waits at the limit, and goes on once it is raised."""
     allowance = Allowance()
     allowance.feed(b"upto 0000002.00\n")
     assert await allowed(allowance, most=9) == [0, 1]

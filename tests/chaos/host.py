@@ -1,4 +1,4 @@
-"""A server that is killed, stopped and begun again over one data folder, and clients that live through it."""
+"""A server that is killed, stopped and restarted over one data folder, and its clients' errors."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 from websockets.exceptions import WebSocketException
 
-from tests.chaos.gauge import Held
+from tests.chaos.resource_usage import ResourceUsage
 from tests.e2e.conftest import ServerProcess
 from tests.e2e.viewers import client_of
 from tests.timing import MS
@@ -19,7 +19,7 @@ from tests.timing import MS
 SEND_SECONDS = 1000 * MS
 DRAIN_SECONDS = 500 * MS
 INPUT_SECONDS = 2000 * MS
-# Times short enough that everything that a clock does happens within the test.
+# Short times, so that every timeout fires within the test.
 SETTINGS = {
     "ASKSTREAM_SEND_SECONDS": str(SEND_SECONDS),
     "ASKSTREAM_DRAIN_SECONDS": str(DRAIN_SECONDS),
@@ -27,14 +27,14 @@ SETTINGS = {
     "ASKSTREAM_ORPHAN_SECONDS": "3",
     "ASKSTREAM_HEARTBEAT_SECONDS": "0.3",
     "ASKSTREAM_ACTIVE_RUNS": "500",
-    "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "tests.chaos.gauge:Gauge"]',
+    "ASKSTREAM_TRANSPORTS": '["sse", "websocket", "tests.chaos.resource_usage:UsageTransport"]',
     "LOG_LEVEL": "WARNING",
 }
-# What a stop may take: the drain, 5 s for a team that ignores its cancel, 3 s for connections, and a busy machine.
+# The longest stop: the drain, 5 s for a team that ignores its cancel, 3 s for connections, and a busy machine.
 STOP_SECONDS = DRAIN_SECONDS + 5 + 3 + 5000 * MS
-# Between two tries of a client whose server doesn't answer.
+# Between two tries of a client whose server is down.
 RETRY_SECONDS = 50 * MS
-# What a server never says, whatever is done to it.
+# Texts that must never be in a server's output.
 UNHEARD_OF = (
     "Exception in ASGI",
     "without completing",
@@ -47,12 +47,12 @@ UNHEARD_OF = (
 
 
 class Lost(Exception):
-    """The connection, or the server, is gone. A client comes back."""
+    """The connection or the server is gone. The client tries again."""
 
 
 @contextlib.contextmanager
 def faults() -> Generator[None]:
-    """Whatever a network and a dying server do to a client becomes Lost."""
+    """Turn every error that a network or a dying server causes into Lost."""
     try:
         yield
     except (httpx2.HTTPError, WebSocketException, OSError, TimeoutError) as fault:
@@ -61,7 +61,7 @@ def faults() -> Generator[None]:
 
 @dataclass(slots=True)
 class Host:
-    """`url` is where it answers now; `kills` and `stops` are how often it went down."""
+    """`url` is the current address; `kills` and `stops` count how often it went down."""
 
     data: Path
     options: tuple[str, ...] = ()
@@ -84,11 +84,11 @@ class Host:
 
     @property
     def complaints(self) -> list[str]:
-        """What servers said that none should."""
+        """Texts in the servers' output that must never appear."""
         return [line for line in self.output.splitlines() if any(word in line for word in UNHEARD_OF)]
 
     async def url(self) -> str:
-        """Waits until a server is up."""
+        """Wait until a server is up."""
         await self._up.wait()
         return self.process.url
 
@@ -102,7 +102,7 @@ class Host:
         self.kills += 1
 
     async def stop(self) -> None:
-        """SIGTERM. Raises AssertionError where the server doesn't end in time and in good order."""
+        """Send SIGTERM. Raises AssertionError if the server doesn't end in time with exit status 0."""
         began = time.monotonic()
         await self._end(self.process.stop, 0)
         self.stops += 1
@@ -110,7 +110,7 @@ class Host:
         assert took < STOP_SECONDS, f"a drained server took {took:.1f} s to end"
 
     async def release(self) -> None:
-        """Lets go of a process that is still there, after a failure."""
+        """Kill the process if it is still there, after a failure."""
         if self._process is not None:
             await asyncio.to_thread(self._process.release)
 
@@ -126,11 +126,11 @@ class Host:
             await asyncio.sleep(RETRY_SECONDS)
         return run
 
-    async def held(self) -> Held:
-        return Held.of(await self.get("/gauge"))
+    async def held(self) -> ResourceUsage:
+        return ResourceUsage.of(await self.get("/gauge"))
 
     async def get(self, path: str) -> Any:
-        """JSON from the server; tried again as long as it is down."""
+        """Return JSON from the server; retry while it is down."""
         while True:
             with contextlib.suppress(Lost):
                 return await self.got(path)

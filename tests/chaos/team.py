@@ -1,6 +1,6 @@
 """A team that does what its question says, served with `--team tests.chaos.team:factory`: no model, and fast.
 
-Two agents take turns. Each turn says which one it is, so that a log shows whether a turn was lost or done twice.
+Two agents take turns. Each turn has its number, so that a log shows whether a turn was lost or repeated.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ DONE = "That is all."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run does. `turns` counts each agent's own; `asks` and `fails` name one of them, 0 none.
+    """A run's script. `turns` counts the turns of each agent; `asks` and `fails` name one of them, 0 none.
 
-    `pause` is how long each step takes, in seconds. A `stubborn` run ignores the first times that it is cancelled.
+    `pause` is the length of each step in seconds. A `stubborn` run ignores its cancel during a step.
     """
 
     tag: str
@@ -55,7 +55,7 @@ class Plan:
 
 
 class Member(BaseChatAgent):
-    """Its state is what it has been asked, and how many turns it has taken."""
+    """Its state is its question and the number of its turns."""
 
     def __init__(self, name: str, *, last: bool = False) -> None:
         super().__init__(name, f"{name} takes its turns")
@@ -75,7 +75,7 @@ class Member(BaseChatAgent):
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         for message in messages:
             if isinstance(message, TextMessage) and message.content.startswith('{"plan"'):
-                self._question, self._turns = message.content, 0  # the session's earlier plans come before ours
+                self._question, self._turns = message.content, 0  # earlier runs' plans come first
         plan = Plan.of(self._question)
         turn = self._turns + 1
         for number in range(plan.chunks):
@@ -100,7 +100,7 @@ class Member(BaseChatAgent):
         call_id = f"{self.name}-{turn}"
         call = FunctionCall(id=call_id, name="work", arguments=json.dumps({"turn": turn}))
         yield ToolCallRequestEvent(source=self.name, content=[call])
-        await asyncio.to_thread(time.sleep, plan.pause)  # as AutoGen runs a tool that is a plain function
+        await asyncio.to_thread(time.sleep, plan.pause)  # AutoGen, too, runs a plain function in a thread
         done = FunctionExecutionResult(content="worked", name="work", call_id=call_id, is_error=False)
         yield ToolCallExecutionEvent(source=self.name, content=[done])
 
@@ -115,7 +115,7 @@ class Member(BaseChatAgent):
 
 
 async def _works(plan: Plan) -> None:
-    """Takes the plan's pause; a stubborn one is taken to its end whoever cancels it."""
+    """Wait for the plan's pause; a stubborn plan waits to the end although it is cancelled."""
     end = time.monotonic() + plan.pause
     while (left := end - time.monotonic()) > 0:
         with contextlib.suppress(*([asyncio.CancelledError] if plan.stubborn else [])):

@@ -1,4 +1,4 @@
-"""Runs that are cancelled at random moments end in time, and leave nothing with the server."""
+"""Runs that are cancelled at random moments end in time, and leave nothing in the server."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.chaos.host import RETRY_SECONDS, Host
-from tests.chaos.season import POOLED_THREADS, TEAM, settled
+from tests.chaos.scenario import POOLED_THREADS, TEAM, settled
 from tests.chaos.team import Plan
 from tests.e2e.viewers import client_of, socket, watch_sse
 from tests.timing import MS
@@ -18,16 +18,16 @@ from tests.timing import MS
 SEED = 2026
 RUNS, LEGS = 1000, 4
 AT_ONCE = 20
-# Contract: a cancelled run has ended 5 s later. The second is for a machine that has other things to do.
+# Contract: a cancelled run has ended 5 s later. The extra second is for a busy machine.
 CANCEL_SECONDS = 5 + 1000 * MS
-# What a run may cost for good, in KiB of the heap: from the second leg on, since pools, caches and late imports are
-# full by then. A task that stays takes several times as much.
+# The permanent growth of the heap per run, in KiB. It counts from the second leg on, when pools, caches and late
+# imports are full. A leaked task costs several times as much.
 HEAP_KB_A_RUN = 0.5
-# What SQLite's cache, the allocator and the worker threads that are added may still take of the system's memory.
+# The growth of RSS for SQLite's cache, the allocator and new worker threads.
 RSS_KB = 16 * 1024
 SETTINGS = {
-    "ASKSTREAM_MESSAGES": "1000000",  # no run comes to an end by itself
-    # Each allocation is the system's own, and none is kept aside: its count of bytes in use is then exact.
+    "ASKSTREAM_MESSAGES": "1000000",  # no run may end by itself
+    # Python and malloc must keep no freed memory: then the count of bytes in use is exact.
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
 }
@@ -48,8 +48,8 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 async def test_runs_cancelled_at_random_moments_leave_nothing_behind(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the first word, in a text, in a tool's thread, between turns, while it waits for a human; watched over
-    either transport or by nobody. Memory, tasks, threads and files stay what they were."""
+    """Before the first event, in a text, in a tool's thread, between turns, while it waits for a human; with viewers on
+    either transport or without. Memory, tasks, threads and files don't grow."""
     chance = Random(SEED)
     held, slowest = [await settled(host, None)], 0.0
     for _ in range(LEGS):
@@ -66,7 +66,7 @@ async def test_runs_cancelled_at_random_moments_leave_nothing_behind(
 
 
 async def _cancelled(host: Host, chance: Random, count: int) -> float:
-    """Starts and cancels so many runs; how long the slowest took from the acknowledgement to its end."""
+    """Start and cancel so many runs. Return the longest time from the acknowledgement to a run's end."""
     slowest = 0.0
     numbers = iter(range(count))
 
@@ -108,7 +108,7 @@ async def _cancel_one(client: httpx2.AsyncClient, url: str, number: int, chance:
 
 
 async def _glances(url: str, run_id: str) -> None:
-    """Subscribes and is gone before anything can have come."""
+    """Subscribe and disconnect before anything can arrive."""
     async with socket(url) as ws:
         await ws.send(f'{{"type":"subscribe","run_id":"{run_id}"}}')
         ws.transport.abort()

@@ -1,4 +1,4 @@
-"""Viewers that stop reading, vanish, come back at random cursors and change the transport, and check all they see."""
+"""Viewers that stop reading, vanish, come back at random cursors, change transports, and check all they get."""
 
 import asyncio
 import contextlib
@@ -20,16 +20,16 @@ from tests.e2e.viewers import TERMINAL
 from tests.timing import PATIENCE
 
 Way: TypeAlias = Literal["sse", "websocket"]
-# Bytes that the system takes for a client that doesn't read, so that a stalled one is noticed by its server. With a
-# quarter of it, the windows would be so small that those who do read wait for the sender's timers.
+# Bytes. Small, so that the server notices a stalled client. With a quarter of it, TCP's windows would be so small that
+# clients that do read wait for the sender's timers.
 RECEIVE_BUFFER = 16384
 # A silence longer than this, with heartbeats every 0.3 s, is a hang.
 SILENT_SECONDS = PATIENCE
 
 
 @dataclass(slots=True)
-class Tally:
-    """What a storm has been through."""
+class Counts:
+    """Counts over a scenario."""
 
     connections: int = 0
     lines: int = 0
@@ -44,7 +44,7 @@ class Tally:
     resumed: int = 0
     ends: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Counts") -> None:
         for name in self.__slots__:
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, mine + theirs if isinstance(mine, int) else _summed(mine, theirs))
@@ -56,11 +56,11 @@ def _summed(mine: dict[str, int], theirs: dict[str, int]) -> dict[str, int]:
 
 @dataclass(slots=True)
 class Watch:
-    """One viewer's memory of one run, over all its connections. `tokens` says whether it wants chunks."""
+    """One viewer's lines of one run, over all its connections. `tokens` says whether it wants chunks."""
 
     run_id: str
     tokens: bool
-    tally: Tally
+    counts: Counts
     lines: dict[int, str] = field(default_factory=dict[int, str])
     ended: bool = False
 
@@ -69,14 +69,12 @@ class Watch:
         return max(self.lines, default=0)
 
     def take(self, line: str, last: int) -> int:
-        """Takes in what came on a connection whose newest event was `last`; the newest one now.
-
-        Raises AssertionError for whatever is not the next event, byte for byte the one that was seen before.
-        """
+        """Keep a line from a connection whose newest event was `last`, and return the newest id. Raises AssertionError
+        unless the line is the next event, with the same bytes as on earlier connections."""
         event = json.loads(line)["event"]
         if "id" not in event:
-            assert event["event_type"] == "drain", f"a notice that nothing gave reason for: {line}"
-            self.tally.drains += 1
+            assert event["event_type"] == "drain", f"an unexpected notice: {line}"
+            self.counts.drains += 1
             return last
         number: int = event["id"]
         assert event["run_id"] == self.run_id
@@ -85,13 +83,13 @@ class Watch:
         assert self.lines.setdefault(number, line) == line, f"event {number} has changed: {line[:200]}"
         assert not self.ended or number <= self.cursor, f"event {number} came after the end"
         self.ended = self.ended or event["event_type"] in TERMINAL
-        self.tally.lines += 1
+        self.counts.lines += 1
         return number
 
 
 @dataclass(frozen=True, slots=True)
-class Mood:
-    """How a viewer behaves on one connection: after how many events it `leaves` or `stalls`; 0 never."""
+class Behaviour:
+    """A viewer's behaviour on one connection: it `leaves` or `stalls` after so many events; 0 is never."""
 
     way: Way
     after: int
@@ -99,7 +97,7 @@ class Mood:
     stalls: int = 0
 
     @classmethod
-    def by(cls, chance: Random, cursor: int) -> "Mood":
+    def by(cls, chance: Random, cursor: int) -> "Behaviour":
         way: Way = chance.choice(("sse", "websocket"))
         after = chance.choice((cursor, cursor, 0, chance.randint(0, cursor)))
         match chance.choices(("stays", "leaves", "stalls"), (5, 4, 1))[0]:
@@ -112,33 +110,33 @@ class Mood:
 
 
 async def watch(host: Host, seen: Watch, chance: Random) -> None:
-    """Comes and goes until it has seen the run's end."""
+    """Connect again and again until it has the run's end."""
     while not seen.ended:
-        mood = Mood.by(chance, seen.cursor)
-        seen.tally.connections += 1
+        behaviour = Behaviour.by(chance, seen.cursor)
+        seen.counts.connections += 1
         with contextlib.suppress(Lost):
-            await _visit(host, seen, mood, chance)
+            await _visit(host, seen, behaviour, chance)
         await asyncio.sleep(chance.choice((0, RETRY_SECONDS, chance.random())))
 
 
-async def _visit(host: Host, seen: Watch, mood: Mood, chance: Random) -> None:
-    opened = sse if mood.way == "sse" else websocket
-    last, count = mood.after, 0
-    async with aclosing(opened(await host.url(), seen.run_id, mood.after, seen.tokens, chance)) as lines:
+async def _visit(host: Host, seen: Watch, behaviour: Behaviour, chance: Random) -> None:
+    opened = sse if behaviour.way == "sse" else websocket
+    last, count = behaviour.after, 0
+    async with aclosing(opened(await host.url(), seen.run_id, behaviour.after, seen.tokens, chance)) as lines:
         try:
             async for line in lines:
                 last = seen.take(line, last)
                 count += 1
                 if seen.ended and last == seen.cursor:
                     return
-                if count == mood.leaves:
-                    seen.tally.vanished += 1
+                if count == behaviour.leaves:
+                    seen.counts.vanished += 1
                     return
-                if count == mood.stalls:
-                    seen.tally.stalled += 1
+                if count == behaviour.stalls:
+                    seen.counts.stalled += 1
                     await asyncio.sleep(chance.uniform(1, 3) * SEND_SECONDS)
         except Lost:
-            seen.tally.cut += mood.stalls > 0
+            seen.counts.cut += behaviour.stalls > 0
             raise
 
 
@@ -164,7 +162,7 @@ async def sse(url: str, run_id: str, after: int, tokens: bool, chance: Random) -
 
 @asynccontextmanager
 async def client(url: str) -> AsyncGenerator[httpx2.AsyncClient]:
-    """One that buffers next to nothing, and hears the heartbeats if there is nothing else."""
+    """A client with a tiny receive buffer; heartbeats keep it from its timeout."""
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)]
     transport = httpx2.AsyncHTTPTransport(verify=False, socket_options=small)
     async with httpx2.AsyncClient(base_url=url, transport=transport, timeout=SILENT_SECONDS) as opened:
@@ -172,12 +170,12 @@ async def client(url: str) -> AsyncGenerator[httpx2.AsyncClient]:
 
 
 async def websocket(url: str, run_id: str, after: int, tokens: bool, chance: Random) -> AsyncGenerator[str]:
-    """Each frame that carries an event of that run, to its end. Another run may be watched and left in between."""
+    """Each frame with an event of that run, to its end. Sometimes it unsubscribes and subscribes again first."""
     async with opened_socket(url) as ws:
         request = {"type": "subscribe", "ref": "it", "run_id": run_id, "after": after, "tokens": tokens}
         with faults():
             await ws.send(json.dumps(request))
-            if chance.random() < 0.2:  # left and taken up again before anything can have come
+            if chance.random() < 0.2:  # before any event can arrive
                 await ws.send(json.dumps({"type": "unsubscribe", "run_id": run_id}))
                 await ws.send(json.dumps({**request, "ref": "again"}))
                 await _heard(ws, "again")
@@ -191,7 +189,7 @@ async def websocket(url: str, run_id: str, after: int, tokens: bool, chance: Ran
 
 
 async def _heard(ws: ClientConnection, ref: str) -> None:
-    """Reads on until the reply comes. Events of a subscription that was given up meanwhile are its past."""
+    """Read until the reply comes. Events before it belong to the earlier subscription."""
     while True:
         reply = json.loads(await received(ws)).get("reply", {})
         if reply.get("ref") == ref:
@@ -206,7 +204,7 @@ async def received(ws: ClientConnection) -> str:
 
 @asynccontextmanager
 async def opened_socket(url: str) -> AsyncGenerator[ClientConnection]:
-    """A socket that buffers next to nothing, and is cut off when it is left."""
+    """A socket with a tiny receive buffer, which is aborted at the end."""
     split = urlsplit(url)
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)

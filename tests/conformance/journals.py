@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from askstream.server.journal import Entry, Journal
-from askstream.server.journal.conformance import entries, entry, head, record
+from askstream.server.journal.conformance import entries, entry, record, update
 
-__all__ = ["Yielding", "entries", "entry", "head", "record"]
+__all__ = ["Yielding", "entries", "entry", "record", "update"]
 
 
 class Yielding:

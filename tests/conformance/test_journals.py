@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from askstream.server.events.errors import OutOfOrder
-from askstream.server.journal import READ_BYTES, Entry, Head, Journal, Page, RunRecord, Size, open_journal
+from askstream.server.journal import READ_BYTES, Entry, Journal, ListPosition, RunRecord, RunUpdate, Size, open_journal
 from askstream.server.journal.conformance import JournalConformance
 from askstream.server.journal.memory import MemoryJournal
 from tests.conformance.journals import Yielding
@@ -35,19 +35,19 @@ class TestYieldingSqlite(JournalConformance):
 
 
 class Unfenced(MemoryJournal):
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        if head.run_id in self._logs:
-            log = self._logs[head.run_id]
-            log.record = replace(log.record, attempt=head.attempt)
-        await super().append(head, entries, checkpoint=checkpoint)
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        if update.run_id in self._logs:
+            log = self._logs[update.run_id]
+            log.record = replace(log.record, attempt=update.attempt)
+        await super().append(update, entries, checkpoint=checkpoint)
 
 
 class Patient(MemoryJournal):
     """Takes an append that leaves a hole for one that was made before."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
-            await super().append(head, entries, checkpoint=checkpoint)
+            await super().append(update, entries, checkpoint=checkpoint)
         except OutOfOrder:
             return
 
@@ -55,21 +55,21 @@ class Patient(MemoryJournal):
 class Halfway(MemoryJournal):
     """Leaves half of an append that is refused."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
-            await super().append(head, entries, checkpoint=checkpoint)
+            await super().append(update, entries, checkpoint=checkpoint)
         except OutOfOrder:
-            self._logs[head.run_id].entries.extend(entries)
+            self._logs[update.run_id].entries.extend(entries)
             raise
 
 
 class Forgetful(MemoryJournal):
     """Loses the checkpoint with the next append."""
 
-    async def append(self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
-        await super().append(head, entries, checkpoint=checkpoint)
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        await super().append(update, entries, checkpoint=checkpoint)
         if checkpoint is None:
-            self._logs[head.run_id].checkpoint = None
+            self._logs[update.run_id].checkpoint = None
 
 
 class Generous(MemoryJournal):
@@ -89,8 +89,10 @@ class Repeating(MemoryJournal):
 
 
 class EverybodysKeys(MemoryJournal):
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
-        found = [await MemoryJournal.keyed(self, each, idempotency_key, now=now) for each in ("p", "other")]
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        found = [
+            await MemoryJournal.by_idempotency_key(self, each, idempotency_key, now=now) for each in ("p", "other")
+        ]
         return next((each for each in found if each is not None), None)
 
 
@@ -100,7 +102,7 @@ class Indiscreet(MemoryJournal):
 
 
 class OldestFirst(MemoryJournal):
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         return (await super().runs(principal, before=before, limit=limit))[::-1]
 
 

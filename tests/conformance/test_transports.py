@@ -1,4 +1,4 @@
-"""What every transport promises, over all of them, the one that docs/extending.md shows included."""
+"""The promises of every transport, checked over all of them and over the one in docs/extending.md."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,7 +30,7 @@ WATCH: dict[str, Callable[[str, str], Awaitable[list[str]]]] = {"sse": sse, "web
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["direct", "plain"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """With the third transport named in a setting: no file of the core knows it. Both ways to a connection."""
+    """A server with the third transport, which only a setting names, over direct and plain connections."""
     names = '["sse", "websocket", "lines:Lines"]'
     folder = tmp_path_factory.mktemp("data")
     (folder / "lines.py").write_text(modules(PAGE)["lines.py"])
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("name", WATCH)
 async def test_live_and_late_viewers_get_the_log_byte_for_byte(server: ServerProcess, name: str) -> None:
-    """Whatever carries it."""
+    """Over each transport."""
     run_id = await ask(server.url, "What was revenue in March 2026?")
     live, reference = await asyncio.gather(WATCH[name](server.url, run_id), sse(server.url, run_id))
     assert live == reference
@@ -49,7 +49,7 @@ async def test_live_and_late_viewers_get_the_log_byte_for_byte(server: ServerPro
 
 
 def test_every_transport_in_the_table_can_be_loaded() -> None:
-    """A row that names nothing would be found by the first operator otherwise."""
+    """A row with a wrong name fails here, not at the first operator's."""
     assert len(base.factories(base.TRANSPORTS)) == len(base.TRANSPORTS)
     assert set(base.TRANSPORTS) <= set(WATCH)
     with pytest.raises(ValueError, match="pigeon"):

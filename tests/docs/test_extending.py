@@ -122,7 +122,7 @@ async def test_the_transport_carries_the_log_to_its_viewers(folder: Path) -> Non
         assert live == late == await watch_sse(server.url, run_id)
 
 
-def test_what_the_page_imports_from_askstream_is_public() -> None:
+def test_imports_of_the_page_are_public() -> None:
     """By name."""
     text = "\n".join(blocks.modules(PAGE).values())
     named = {

@@ -8,7 +8,7 @@ from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
 FOLDERS = {"agents", "server", "transports", "web"}
 
 
-async def test_whatever_a_server_does_all_of_it_is_imported_as_one_package(start: Start) -> None:
+async def test_a_server_imports_only_one_package_of_ours(start: Start) -> None:
     """Asked over both transports, with the bundled team, the page, and the descriptions; from the checkout's folder."""
     server = start(ASKSTREAM_TRANSPORTS='["sse", "websocket", "tests.e2e.modules:Modules"]')
     run_id = await ask(server.url, "Generate a monthly business report for our sales performance")

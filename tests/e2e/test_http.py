@@ -71,7 +71,7 @@ async def test_an_idempotency_key_joins_the_first_run(server: ServerProcess) -> 
     assert (conflict.status_code, conflict.json()["code"]) == (409, "idempotency_conflict")
 
 
-async def test_the_front_door(server: ServerProcess) -> None:
+async def test_the_root_address_leads_to_the_page(server: ServerProcess) -> None:
     """A browser goes to the page, anything else is told where things are; liveness and readiness."""
     async with client_of(server.url) as client:
         landing = await client.get("/", headers={"accept": "text/html"})
@@ -142,7 +142,7 @@ async def test_a_silent_stream_has_heartbeats(start: Start) -> None:
         ([], {"ASKSTREAM_SYNCHRONOUS": "never"}, "synchronous"),
     ],
 )
-def test_settings_that_cannot_be_followed_are_told_in_a_line(
+def test_wrong_settings_are_reported_in_one_line(
     start: Start, options: list[str], environment: dict[str, str], said: str
 ) -> None:
     """At the start, without a traceback."""

@@ -314,7 +314,7 @@ def _sockets_of(server: ServerProcess) -> list[str]:
     return [row for row in rows if row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "01"]
 
 
-async def test_an_expired_log_is_told_as_gone(start: Start) -> None:
+async def test_an_expired_log_is_gone(start: Start) -> None:
     """410, and the record says it too."""
     server = start(ASKSTREAM_KEEP_SECONDS="0.001")
     run_id = await ask(server.url, SHORT)

@@ -138,7 +138,7 @@ def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[...,
     expect(page.locator("#link-text")).to_contain_text("Live over")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".bar.is-cancelled")).to_be_visible(timeout=30_000 * FACTOR)
-    expect(page.get_by_role("alert")).to_contain_text("Somebody pressed Stop.")
+    expect(page.get_by_role("alert")).to_contain_text("Somebody stopped the run.")
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     assert run_of(tab)["state"] == "cancelled"
 
@@ -299,7 +299,7 @@ def hostile_socket(socket: WebSocketRoute) -> None:
 
 
 @BOTH
-def test_what_agents_say_is_never_run(tab: Tab, via: str) -> None:
+def test_text_of_agents_is_never_run(tab: Tab, via: str) -> None:
     """Markup in every text of every event, on the wire itself: none of it becomes more than text."""
     page = tab.page
     page.route("**/ask-stream", hostile_stream)

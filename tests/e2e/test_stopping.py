@@ -20,7 +20,7 @@ STOP_SECONDS = 15_000 * MS
     [Plan(tag="thread", pause=60, chunks=0), Plan(tag="task", pause=60, chunks=1, stubborn=True)],
     ids=["a tool's thread", "a task that ignores its cancel"],
 )
-async def test_what_nobody_can_stop_does_not_hold_the_server(start: Start, plan: Plan) -> None:
+async def test_tools_that_ignore_a_stop_do_not_hold_the_server(start: Start, plan: Plan) -> None:
     """SIGTERM ends it in time and in good order; the run is still there, and goes on."""
     server = start(*TEAM, ASKSTREAM_DRAIN_SECONDS="0.1")
     run_id = await ask(server.url, plan.question())

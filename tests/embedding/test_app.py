@@ -207,7 +207,7 @@ async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: asks
             pass
 
 
-def test_what_can_be_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
+def test_a_value_that_is_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
     """A team itself above all: agents remember, so each run needs a new one."""
     with pytest.raises(ValueError, match="a function that makes one"):
         askstream.create_app(settings, team=object())  # pyright: ignore[reportArgumentType] - that is the mistake

@@ -118,7 +118,7 @@ async def test_stopping_before_the_start_is_done_gives_it_up(options: dict[str, 
     _connect(handle.url, refused=True)
 
 
-async def test_mistakes_are_told_at_once(options: dict[str, Any]) -> None:
+async def test_mistakes_are_raised_at_once(options: dict[str, Any]) -> None:
     """A name that is no setting, a value that can't be, a port that another server has."""
     with pytest.raises(TypeError, match="did you mean 'port'"):
         askstream.serve(**options, prot=1)

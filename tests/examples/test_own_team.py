@@ -9,7 +9,7 @@ from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
 from askstream.server.events import ToolExecution
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from askstream.server.lifespan import drained_first
+from askstream.server.lifespan import drain_on_signals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,7 +20,7 @@ class Host:
 
     def __init__(self) -> None:
         self.order: list[Any] = []
-        self.go_on = asyncio.Event()
+        self.may_continue = asyncio.Event()
         self.ended = asyncio.Event()
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
@@ -29,7 +29,7 @@ class Host:
 
     async def drain(self) -> None:
         self.order.append("drain")
-        await self.go_on.wait()
+        await self.may_continue.wait()
         self.order.append("drained")
 
 
@@ -56,11 +56,11 @@ async def turn() -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 async def test_the_drain_goes_before_the_servers_own_handler(host: Host, number: int) -> None:
-    with drained_first(host.drain):
+    with drain_on_signals(host.drain):
         signal.raise_signal(number)
         await turn()
         assert host.order == ["drain"]
-        host.go_on.set()
+        host.may_continue.set()
         await asyncio.wait_for(host.ended.wait(), 10)
         assert host.order == ["drain", "drained", number]
     assert [signal.getsignal(number) for number in NUMBERS] == [host.handle, host.handle]
@@ -68,7 +68,7 @@ async def test_the_drain_goes_before_the_servers_own_handler(host: Host, number:
 
 async def test_a_second_signal_ends_the_drain_and_both_are_handled(host: Host) -> None:
     """uvicorn stops by force at the second Ctrl-C, so it has to hear of two."""
-    with drained_first(host.drain):
+    with drain_on_signals(host.drain):
         signal.raise_signal(signal.SIGTERM)
         await turn()
         signal.raise_signal(signal.SIGINT)
@@ -79,14 +79,14 @@ async def test_a_second_signal_ends_the_drain_and_both_are_handled(host: Host) -
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler])
 async def test_a_signal_that_nobody_handles_is_left_alone(host: Host, handler: Any) -> None:
-    with handlers(handler), drained_first(host.drain):
+    with handlers(handler), drain_on_signals(host.drain):
         assert [signal.getsignal(number) for number in NUMBERS] == [handler, handler]
 
 
 async def test_a_handler_that_came_later_stays(host: Host) -> None:
     def later(_number: int, _frame: FrameType | None) -> None: ...
 
-    with drained_first(host.drain):
+    with drain_on_signals(host.drain):
         signal.signal(signal.SIGTERM, later)
     assert signal.getsignal(signal.SIGTERM) is later
     assert signal.getsignal(signal.SIGINT) == host.handle
@@ -97,7 +97,7 @@ async def test_outside_the_main_thread_nothing_is_changed(host: Host) -> None:
     seen: list[Any] = []
 
     async def run() -> None:
-        with drained_first(host.drain):
+        with drain_on_signals(host.drain):
             seen.extend(signal.getsignal(number) for number in NUMBERS)
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))

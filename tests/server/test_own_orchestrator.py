@@ -26,7 +26,7 @@ class Clumsy:
         return Answer(final_response="done", total_messages=0, usage=Usage(), agent_name="Clumsy")
 
 
-async def test_one_that_cannot_be_made_ready_is_logged_and_asked_all_the_same(
+async def test_an_orchestrator_whose_warm_fails_is_logged_and_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a stranger's code raises ends nothing but itself."""

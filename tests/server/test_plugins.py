@@ -54,7 +54,7 @@ def test_the_current_folder_goes_before_the_others_on_the_path(
     assert plugins.load("lodgers.sales:who") == "mine"
 
 
-def test_what_is_not_here_is_found_where_it_is_installed(here: Path, tmp_path: Path) -> None:
+def test_an_installed_module_is_found_too(here: Path, tmp_path: Path) -> None:
     """A folder of that name without the module hides nothing."""
     package(tmp_path / "installed", "installed")
     (here / "lodgers").mkdir()
@@ -91,7 +91,7 @@ def test_a_name_in_the_table_stands_for_its_row(here: Path) -> None:
     assert plugins.named("lodgers.sales:who", {"known": "nothing:here"}, "a guest") == "mine"
 
 
-def test_what_lacks_a_member_of_its_protocol_is_refused() -> None:
+def test_an_object_that_lacks_a_member_of_its_protocol_is_refused() -> None:
     """With all that it lacks, methods and attributes."""
 
     class Half:

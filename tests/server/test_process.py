@@ -9,7 +9,7 @@ from uvicorn.server import ServerState
 from askstream.server.app import create_app
 from askstream.server.process import config
 from askstream.server.settings import Settings
-from tests.transports.connections import Line
+from tests.transports.connections import FakeTransport
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -21,7 +21,7 @@ UPGRADE = (
 async def test_a_websocket_is_let_in_at_once_unless_connections_are_left_to_asgi(tmp_path: Path, direct: bool) -> None:
     """Its answer is written before anything else has run, or else a task of the application's will see to it."""
     async with create_app(Settings(data=tmp_path)).open() as app:
-        configured, state, line = config(app, direct=direct), ServerState(), Line()
+        configured, state, line = config(app, direct=direct), ServerState(), FakeTransport()
         configured.load()
         http = cast(Any, configured.http_protocol_class)(config=configured, server_state=state, app_state={})
         http.connection_made(line)

@@ -58,7 +58,7 @@ async def test_only_a_trusted_proxys_prefix_counts(client: tuple[str, int] | Non
     "prefixes",
     [("ai",), ("//evil.example",), ("/a b",), ("/a?b",), ("/ä",), ("/a\nb",), ("/",), ("/a", "/b"), ("/%61",)],
 )
-async def test_what_is_no_path_is_ignored(prefixes: tuple[str, ...]) -> None:
+async def test_a_prefix_that_is_no_path_is_ignored(prefixes: tuple[str, ...]) -> None:
     """Addresses are made of it, and must not lead to another host."""
     assert "root_path" not in await seen({}, prefixes=prefixes)
 

@@ -12,7 +12,7 @@ from tests.conformance.journals import entry
 
 
 class Passes:
-    """Counts how often a viewer who waits for each next event is told, and what it finds."""
+    """Counts how often a viewer that waits for each next event is woken, and the events that it finds."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel, self.found = channel, list[int]()
@@ -26,8 +26,8 @@ class Passes:
             self._cursor = found[-1].id
 
 
-async def test_with_few_viewers_each_event_goes_at_once() -> None:
-    """Nobody is held up where a pass costs next to nothing."""
+async def test_with_few_viewers_each_event_is_sent_at_once() -> None:
+    """A pass that costs almost nothing delays no event."""
     channel = Channel("r")
     passes = Passes(channel)
     watching = asyncio.ensure_future(passes.watch(20))
@@ -40,8 +40,8 @@ async def test_with_few_viewers_each_event_goes_at_once() -> None:
     assert passes.found == [1] * 20
 
 
-async def test_with_many_viewers_what_comes_before_a_pass_is_measured_goes_together() -> None:
-    """A hundred events in one iteration are two passes: nobody waits for the first, nobody is woken a hundred times."""
+async def test_with_many_viewers_events_that_come_before_a_pass_is_measured_are_sent_together() -> None:
+    """A hundred events in one iteration are two passes: the first is sent at once, the others together."""
     written: list[int] = []
     scheduler = FanoutScheduler(lambda: written.append(1) or 1000)
     for _ in range(100):
@@ -52,20 +52,20 @@ async def test_with_many_viewers_what_comes_before_a_pass_is_measured_goes_toget
     assert len(written) == 2
 
 
-async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
-    """With many viewers a pass outlasts any fixed tick; only its own cost says what can be joined."""
+async def test_a_long_pass_delays_the_next_one_as_long() -> None:
+    """With many viewers a pass is longer than any fixed interval, so its own duration is the delay."""
     channel = Channel("r", viewers=1000)
-    told: list[int] = []
+    seen: list[int] = []
 
     async def slow_viewer() -> None:
         await channel.wait(0)
         deadline = asyncio.get_running_loop().time() + 0.05
-        while asyncio.get_running_loop().time() < deadline:  # what a thousand writes would take
+        while asyncio.get_running_loop().time() < deadline:  # as long as a thousand writes
             pass
 
     async def watch() -> None:
         await channel.wait(1)
-        told.append(channel.last_id)
+        seen.append(channel.last_id)
 
     slow = asyncio.ensure_future(slow_viewer())
     await asyncio.sleep(0)
@@ -75,18 +75,18 @@ async def test_a_pass_that_takes_long_makes_the_next_one_wait_as_long() -> None:
     for number in range(2, 12):
         await asyncio.sleep(0.001)
         channel.extend([entry(number)])
-    assert told == []
+    assert seen == []
     await watching
-    assert told == [11]
+    assert seen == [11]
 
 
 async def test_events_that_come_one_by_one_wait_once_in_a_while() -> None:
-    """Nothing comes while they wait: they outrun no write. As soon as something does, waiting goes on."""
+    """A delay in which no other event comes gains nothing. As soon as one comes, delays go on."""
     passed = asyncio.Event()
 
     def costly_pass() -> int:
         end = monotonic() + 0.1
-        while monotonic() < end:  # what a thousand writes would take
+        while monotonic() < end:  # as long as a thousand writes
             pass
         passed.set()
         return 1000
@@ -110,7 +110,7 @@ async def test_events_that_come_one_by_one_wait_once_in_a_while() -> None:
 
 
 async def test_one_replaying_viewer_works_per_loop_iteration_first_come_first_served() -> None:
-    """However many ask at once, and however soon they ask again."""
+    """Also if many enter at once, and at once again."""
     gate, worked = ReplayGate(), list[tuple[str, int]]()
     iteration = 0
 
@@ -128,8 +128,8 @@ async def test_one_replaying_viewer_works_per_loop_iteration_first_come_first_se
     assert len({at for _, at in worked}) == 9
 
 
-async def test_a_cancelled_replay_takes_nobodys_iteration() -> None:
-    """Those behind it are served, and those who come after them."""
+async def test_a_cancelled_replay_delays_no_other() -> None:
+    """Waiting viewers work, and later ones, too."""
     gate = ReplayGate()
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         first, second, third = (group.create_task(gate.enter()) for _ in range(3))
@@ -162,7 +162,7 @@ class Iterations:
 
 
 async def test_each_run_starts_with_some_loop_iterations_to_itself() -> None:
-    """In the order in which they came; the first waits for nobody."""
+    """In the order in which they came; the first doesn't wait."""
     gate = StartGate()
     entered: list[tuple[int, int]] = []
 
@@ -178,8 +178,8 @@ async def test_each_run_starts_with_some_loop_iterations_to_itself() -> None:
     assert all(after - before >= START_ITERATIONS for before, after in pairwise(moments))
 
 
-async def test_nobody_waits_for_a_start_that_was_cancelled() -> None:
-    """Cancelled before its turn, or in the very moment in which it comes: the next one enters all the same."""
+async def test_no_run_waits_for_a_start_that_was_cancelled() -> None:
+    """Cancelled while it waits, or in the iteration in which it enters: the next one still enters."""
     gate = StartGate()
     await gate.enter()
     waiting = [asyncio.ensure_future(gate.enter()) for _ in range(3)]
@@ -193,7 +193,7 @@ async def test_nobody_waits_for_a_start_that_was_cancelled() -> None:
 
 
 async def test_a_start_may_fail_or_last_long() -> None:
-    """There is nothing to give back: what becomes of a run is nothing to those behind it."""
+    """There is nothing to release: a run that fails or never ends delays none behind it."""
     gate = StartGate()
 
     async def begin(*, fail: bool) -> None:

@@ -36,7 +36,7 @@ def test_both_loggers_have_the_documents_formats(log: Path) -> None:
 
 
 @pytest.mark.parametrize(("level", "shown"), [("INFO", False), ("DEBUG", True)])
-def test_what_an_error_says_is_told_at_debug_only(log: Path, level: str, shown: bool) -> None:
+def test_an_errors_text_is_logged_at_debug_only(log: Path, level: str, shown: bool) -> None:
     """Its text may hold a question or a key; its type is told always."""
     telemetry.configure(level, log)
     try:
@@ -69,11 +69,11 @@ async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.Log
     assert lines == [f"run=r{number} id=1 agent_thinking A" for number in range(100)]
 
 
-async def test_what_comes_soon_after_a_record_is_told_in_the_next(
+async def test_events_soon_after_a_record_are_in_the_next(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, all of it at once, and by one timer."""
-    monkeypatch.setattr(telemetry, "TOGETHER_SECONDS", 200 * MS)
+    monkeypatch.setattr(telemetry, "BATCH_SECONDS", 200 * MS)
     later = Mock(wraps=asyncio.get_running_loop().call_later)
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
     caplog.set_level("INFO", logger="stream_events")
@@ -89,7 +89,7 @@ async def test_what_comes_soon_after_a_record_is_told_in_the_next(
     assert [len(r.getMessage().splitlines()) for r in caplog.records] == [1, 3]
 
 
-async def test_who_closes_the_log_has_told_all_of_it(
+async def test_closing_the_log_writes_all_of_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes still later doesn't wait for a loop that may not last."""
@@ -104,7 +104,7 @@ async def test_who_closes_the_log_has_told_all_of_it(
     assert len(caplog.records) == 2
 
 
-async def test_a_log_that_is_off_is_told_nothing_and_asks_for_nothing(
+async def test_a_log_that_is_off_costs_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even for a timer."""

@@ -1,4 +1,4 @@
-"""A client's connection, played at the edge: it takes what it is given, until it is told to take no more."""
+"""Fakes of a client's connection: each accepts data until a test makes it full."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,11 +14,11 @@ LAST = b"0\r\n\r\n"
 
 
 class Transport:
-    """Stands for asyncio's. `full_after` bytes it asks to be given no more, as one does whose client reads nothing."""
+    """A fake of asyncio's. After `full_after` bytes it pauses its protocol, as if its client read nothing."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.at: list[float] = []  # when, by the monotonic clock
+        self.at: list[float] = []  # times of the writes, by the monotonic clock
         self.full_after: int | None = None
         self._taken = 0
         self.is_paused = self.closed = self.aborted = False
@@ -35,8 +35,8 @@ class Transport:
             self.is_paused = True
             self._protocol.pause_writing()
 
-    def take_some(self, size: int) -> None:
-        """The client has read so much, and more waits for it."""
+    def client_reads(self, size: int) -> None:
+        """The client has read `size` bytes, and more waits for it."""
         self._taken += size
 
     def get_write_buffer_size(self) -> int:
@@ -68,8 +68,8 @@ class Transport:
         return self.closed
 
 
-class Line(Transport):
-    """One that also brings something; while its reading is paused, that waits."""
+class FakeTransport(Transport):
+    """A fake that also receives data, and keeps it while reading is paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class Line(Transport):
         while self._unread and self.reading and not self.closed:
             self._protocol.data_received(self._unread.pop(0))
 
-    def hear(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         self._unread.append(data)
         if self.reading:
             self.resume_reading()
 
 
 class StreamClient(Protocol):
-    """The client of a response in pieces. It reads everything, until `full_after` bytes."""
+    """The client of a response in pieces. It reads everything, up to `full_after` bytes."""
 
     full_after: int | None
     written: list[bytes]
@@ -109,25 +109,25 @@ class StreamClient(Protocol):
     def body(self) -> bytes: ...
 
     async def get(self, app: Callable[..., Awaitable[None]]) -> None:
-        """Sends a request, and returns when the stream has been opened."""
+        """Send a request, and return when the stream has been opened."""
         ...
 
-    def take_some(self, size: int) -> None: ...
+    def client_reads(self, size: int) -> None: ...
 
     def drain(self) -> None:
-        """Reads everything, and goes on to."""
+        """Read everything from now on."""
         ...
 
     def lose(self) -> None:
-        """Goes away."""
+        """Disconnect."""
         ...
 
 
 class DirectClient(Transport):
-    """Of a server that gives its connections away."""
+    """The client of a server that offers direct connections."""
 
     async def get(self, app: Callable[..., Awaitable[None]]) -> None:
-        await app(scope_of({"abort": self.abort, "take": self._take}), _silence, _only_head)
+        await app(scope_of({"abort": self.abort, "take_over": self._take}), _silence, _only_head)
 
     def _take(self, handler: StreamHandler, probe: bytes, send_seconds: float) -> DirectStream:
         options: dict[str, Any] = {"probe": probe, "send_seconds": send_seconds, "is_paused": self.is_paused}
@@ -135,7 +135,7 @@ class DirectClient(Transport):
 
     @property
     def body(self) -> bytes:
-        """What the chunks carry."""
+        """The data of the chunks."""
         rest, body = b"".join(self.written), b""
         while rest:
             size, _, rest = rest.partition(b"\r\n")
@@ -148,7 +148,7 @@ class DirectClient(Transport):
 
 
 class PlainClient:
-    """Of any server: the application gets ASGI's messages, and `send` waits while the client reads nothing."""
+    """The client of any server: the application gets ASGI's messages; `send` waits while the client reads nothing."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -177,7 +177,7 @@ class PlainClient:
     def is_paused(self, paused: bool) -> None:
         self.full_after = -1 if paused else None
 
-    def take_some(self, size: int) -> None:
+    def client_reads(self, size: int) -> None:
         self._taken += size
         self._room.set()
 
@@ -203,7 +203,7 @@ class PlainClient:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
-        """Like a server's: it sends, and waits when the client has enough."""
+        """As a server's: send, and wait while the client has enough."""
         if message["type"] == "http.response.start":
             return
         assert not self.closed, "written after the end"

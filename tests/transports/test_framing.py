@@ -6,21 +6,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from askstream.transports.framing import HEARTBEAT, Decoder, Message, block, cursor_block, notice_block, retry_block
+from askstream.transports.framing import HEARTBEAT, Decoder, SseMessage, block, cursor_block, notice_block, retry_block
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 
 
-def by_the_book(stream: bytes) -> list[Message]:
-    """The spec's algorithm on a stream that is there as a whole."""
+def by_the_book(stream: bytes) -> list[SseMessage]:
+    """The spec's algorithm on a whole stream."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = re.split("\r\n|\n|\r", text)[:-1]
-    found: list[Message] = []
+    found: list[SseMessage] = []
     data, event, last_id = "", "", ""
     for line in lines:
         if line == "":
             if data:
-                found.append(Message(data.removesuffix("\n"), last_id, event or "message"))
+                found.append(SseMessage(data.removesuffix("\n"), last_id, event or "message"))
             data, event = "", ""
         elif not line.startswith(":"):
             name, _, value = line.partition(":")
@@ -34,9 +34,9 @@ def by_the_book(stream: bytes) -> list[Message]:
     return found
 
 
-def fed(stream: bytes, cuts: list[int]) -> list[Message]:
+def fed(stream: bytes, cuts: list[int]) -> list[SseMessage]:
     decoder = Decoder()
-    found: list[Message] = []
+    found: list[SseMessage] = []
     at = 0
     for cut in [*sorted({min(cut, len(stream)) for cut in cuts}), len(stream)]:
         found += decoder.feed(stream[at:cut])
@@ -64,14 +64,14 @@ def streams(draw: st.DrawFn) -> bytes:
 @given(streams(), st.lists(st.integers(0, 200), max_size=8))
 @example(b"data: a\r\n\r\ndata: b\r\n\r\n", [8, 10, 11])
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
-def test_wherever_the_stream_is_cut_it_reads_as_the_spec_says(stream: bytes, cuts: list[int]) -> None:
+def test_a_stream_that_is_cut_anywhere_is_decoded_as_the_spec_says(stream: bytes, cuts: list[int]) -> None:
     """BOM, CR, LF, CRLF between chunks, comments, id-only blocks, NUL ids, characters cut in half."""
     assert fed(stream, cuts) == by_the_book(stream)
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
-    """And reads the same however it comes."""
+    """It is decoded the same, cut anywhere."""
     assert fed(stream, cuts) == by_the_book(stream)
 
 
@@ -80,37 +80,37 @@ def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
         st.tuples(st.integers(1, 10**15), st.text(alphabet=st.characters(exclude_characters="\r\n\0"), min_size=1))
     )
 )
-def test_what_was_encoded_is_decoded(events: list[tuple[int, str]]) -> None:
-    """Both ends of the wire use this module."""
+def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
+    """The decoder reads back what the server encodes."""
     lines = [(number, text.encode("utf-8", "replace")) for number, text in events]
     stream = b"".join(block(number, line) for number, line in lines)
     assert fed(stream, list(range(0, len(stream), 7))) == [
-        Message(line.decode(), str(number)) for number, line in lines
+        SseMessage(line.decode(), str(number)) for number, line in lines
     ]
 
 
 def test_a_block_is_one_piece_without_an_event_name() -> None:
-    """What a browser's onmessage and the document's clients read."""
+    """A browser's onmessage and the first API's clients read this form."""
     assert block(7, b'{"a":1}') == b'id: 7\ndata: {"a":1}\n\n'
 
 
 def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
-    """And the next event without an id keeps it."""
+    """The next event without an id keeps it."""
     decoder = Decoder()
     assert decoder.feed(cursor_block(9)) == []
     assert decoder.last_event_id == "9"
-    assert decoder.feed(notice_block(b"{}")) == [Message("{}", "9")]
+    assert decoder.feed(notice_block(b"{}")) == [SseMessage("{}", "9")]
 
 
 def test_a_heartbeat_is_a_comment() -> None:
     """It dispatches nothing, and splits no block."""
     decoder = Decoder()
-    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [Message("x", "1")]
+    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [SseMessage("x", "1")]
 
 
 @pytest.mark.parametrize(("value", "milliseconds"), [(b"250", 250), (b"x", None), (b"-1", None), (b"", None)])
-def test_retry_takes_digits_only(value: bytes, milliseconds: int | None) -> None:
-    """As the spec says."""
+def test_retry_accepts_digits_only(value: bytes, milliseconds: int | None) -> None:
+    """Other values are ignored, as the spec requires."""
     decoder = Decoder()
     decoder.feed(b"retry: " + value + b"\n\n")
     assert decoder.retry_ms == milliseconds
@@ -121,5 +121,5 @@ def test_retry_takes_digits_only(value: bytes, milliseconds: int | None) -> None
 def test_a_block_that_the_end_cuts_off_is_not_dispatched() -> None:
     """Half an event is no event; the reader resumes from the one before."""
     decoder = Decoder()
-    assert decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n") == [Message("a", "1")]
+    assert decoder.feed(b"id: 1\ndata: a\n\nid: 2\ndata: b\n") == [SseMessage("a", "1")]
     assert decoder.last_event_id == "1"

@@ -1,4 +1,4 @@
-"""A viewer of a stream, direct or plain: whatever it reads and whenever, it gets every event once and in order."""
+"""A viewer of a stream, direct or plain: it gets every event once and in order, however it reads."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server.bus import Bus, Channel
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.events.errors import JournalError
@@ -17,13 +17,13 @@ from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
 from askstream.transports.base import TransportContext
 from askstream.transports.framing import Decoder
 from askstream.transports.sse import RunStream
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 from tests.transports.connections import LAST, DirectClient, PlainClient, StreamClient
 
 
 @dataclass
 class Run:
-    """A run's writer, and what its viewers are given."""
+    """A run's writer, and the context of its viewers."""
 
     journal: Journal
     bus: Bus
@@ -34,7 +34,7 @@ class Run:
     clients: list[StreamClient] = field(default_factory=list[StreamClient])
 
     def client(self, *, full_after: int | None = None) -> StreamClient:
-        """One that has yet to ask."""
+        """A client that has sent no request yet."""
         client = self.kind()
         client.full_after = full_after
         self.clients.append(client)
@@ -48,7 +48,7 @@ class Run:
     async def add(self, *events: Entry) -> None:
         self.last_id = events[-1].id
         ended_at = 5.0 if events[-1].event_type == "completed" else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def publish(self, count: int = 1, *, size: int = 10) -> None:
@@ -92,7 +92,7 @@ async def _until(client: StreamClient) -> None:
 
 @direct_only
 async def test_a_viewer_that_is_caught_up_is_written_to_without_a_task(run: Run) -> None:
-    """The request is over, nobody waits, and the event is there as soon as it is published."""
+    """The request is over, no task waits, and an event is written when it is published."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -107,8 +107,8 @@ async def test_a_viewer_that_is_caught_up_is_written_to_without_a_task(run: Run)
     assert not run.channel.viewers
 
 
-async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> None:
-    """Between the history and the group there is no hole, and no overlap."""
+async def test_viewers_that_attach_at_any_moment_get_every_event_once(run: Run) -> None:
+    """Between the history and the broadcast there is no gap and no overlap."""
     await run.begin(3)
     watching: list[tuple[int, StreamClient]] = []
     async with asyncio.TaskGroup() as group:
@@ -126,8 +126,8 @@ async def test_viewers_who_come_at_any_moment_get_every_event_once(run: Run) -> 
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
-    """Three viewers that fill up and drain by chance, while events of all sizes come, also far more than memory."""
+async def test_a_client_that_pauses_at_any_moment_misses_nothing(run: Run, seed: int) -> None:
+    """Three viewers pause and read at random while events of all sizes come, also far more than memory holds."""
     chance = random.Random(seed)
     await run.begin()
     run.context = TransportContext(runs=cast(Any, None), bus=run.bus, tasks=run.context.tasks, send_seconds=15)
@@ -151,8 +151,8 @@ async def test_whoever_stops_reading_and_goes_on_at_any_moment_misses_nothing(ru
         assert ids(client) == list(range(2, run.last_id + 1))
 
 
-async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
-    """It leaves its group with the first bytes too many; what comes later is not kept for it."""
+async def test_a_client_that_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
+    """It leaves its broadcast when its buffer is full; later events are not kept for it."""
     await run.begin()
     stalled, reads = run.client(), run.client()
     stalled.full_after = 100
@@ -170,14 +170,14 @@ async def test_who_reads_nothing_costs_nothing_and_is_cut(run: Run) -> None:
 
 @direct_only
 async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> None:
-    """Five times the seconds in which a client must read something pass; it reads a byte in each. ASGI can't tell."""
+    """It reads a byte five times per deadline, for five deadlines. Plain ASGI can't notice that."""
     await run.begin()
     slow = run.client()
     slow.full_after = 0
     await run.view(slow, after=1)
     await run.publish()
     for _ in range(25):
-        slow.take_some(1)
+        slow.client_reads(1)
         await asyncio.sleep(run.context.send_seconds / 5)
     assert not slow.aborted
     slow.drain()
@@ -186,8 +186,8 @@ async def test_a_slow_client_is_not_cut_while_it_reads_something(run: Run) -> No
     assert ids(slow) == [2, 3]
 
 
-async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
-    """However long the log is, it is read piece by piece, each when the one before has been sent."""
+async def test_a_late_viewer_gets_no_more_than_it_reads(run: Run) -> None:
+    """A long log is read piece by piece, each after the one before has been sent."""
     await run.begin()
     await run.publish(40, size=READ_BYTES // 2)
     late = run.client()
@@ -201,31 +201,31 @@ async def test_a_late_viewer_gets_no_more_than_it_takes(run: Run) -> None:
     assert ids(late) == list(range(1, 43))
 
 
-async def test_a_client_that_goes_leaves_no_viewer_and_tells_its_run(run: Run) -> None:
-    """Level or behind, `on_disconnect` counts; once the log is complete it doesn't."""
+async def test_a_client_that_leaves_closes_its_viewer_and_notifies_its_run(run: Run) -> None:
+    """Caught up or behind, `on_disconnect` is called; once the log is complete it isn't."""
     await run.begin()
-    told: list[str] = []
+    disconnected: list[str] = []
 
     async def left(name: str) -> None:
-        told.append(name)
+        disconnected.append(name)
 
     level, behind, late = run.client(), run.client(full_after=0), run.client()
     for name, client in (("level", level), ("behind", behind), ("late", late)):
         await run.view(client, after=1, on_disconnect=lambda name=name: left(name))
     level.lose()
     behind.lose()
-    while len(told) < 2:  # noqa: ASYNC110 - the fake has no events of its own
+    while len(disconnected) < 2:  # noqa: ASYNC110 - the fake has no events of its own
         await asyncio.sleep(0)
     assert run.channel.viewers == 1
     await run.end()
     await _until(late)
     late.lose()
     await asyncio.sleep(0)
-    assert sorted(told) == ["behind", "level"]
+    assert sorted(disconnected) == ["behind", "level"]
 
 
 async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run: Run) -> None:
-    """The end of a run cancels all that was begun in its context. The task that pulls for a slow viewer is not."""
+    """The end of a run cancels all tasks of its context, but not the task that pulls for a slow viewer."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -235,7 +235,7 @@ async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run
         await run.publish(3, size=READ_BYTES)
         await asyncio.sleep(0.01)
 
-    await Scope().run(team())
+    await TaskScope().run(team())
     client.drain()
     await run.end()
     await _until(client)
@@ -243,7 +243,7 @@ async def test_a_viewer_that_waits_outlives_the_run_whose_event_made_it_wait(run
 
 
 async def test_silence_is_broken_and_only_silence(run: Run) -> None:
-    """A comment comes when nothing else has come for so long, to all of a group."""
+    """A comment comes when nothing else has come for `heartbeat_seconds`."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -257,8 +257,8 @@ async def test_silence_is_broken_and_only_silence(run: Run) -> None:
     assert all(client.at[place] - client.at[place - 1] >= silence * 0.95 for place in beats)
 
 
-async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_there(run: Run) -> None:
-    """An ordinary reconnect in the middle of a text: all that follows are chunks that this viewer doesn't want."""
+async def test_a_caught_up_viewer_of_hidden_events_gets_heartbeats(run: Run) -> None:
+    """A reconnect in the middle of a text: only chunks follow, which this viewer doesn't want."""
     await run.begin()
     await run.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
     client = run.client()
@@ -269,10 +269,10 @@ async def test_who_is_level_but_for_what_is_hidden_from_it_hears_that_we_are_the
 
 
 @pytest.mark.parametrize("size", range(140))
-async def test_wherever_a_client_stops_reading_the_end_comes_once(
+async def test_a_client_that_stops_reading_anywhere_gets_the_end_once(
     run: Run, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also in the last bytes, when nothing is left to be done for it. The deadline isn't looked at."""
+    """Also in the last bytes, when everything has been written for it. The deadline is far."""
     run.context = TransportContext(runs=run.context.runs, bus=run.bus, tasks=run.context.tasks, send_seconds=15)
     await run.begin()
     client = run.client()
@@ -290,8 +290,8 @@ async def test_wherever_a_client_stops_reading_the_end_comes_once(
     assert not caplog.records
 
 
-async def test_filters_have_groups_of_their_own(run: Run) -> None:
-    """Who wants less gets less, and where the newest is hidden its cursor moves."""
+async def test_each_filter_has_its_own_broadcast(run: Run) -> None:
+    """A filter hides events, and if the newest is hidden the viewer gets its cursor."""
     await run.begin()
     whole, answers = run.client(), run.client()
     await run.view(whole, after=1)
@@ -305,8 +305,8 @@ async def test_filters_have_groups_of_their_own(run: Run) -> None:
     assert answers.body.endswith(b"id: 4\n\n")
 
 
-async def test_a_drain_tells_those_who_are_level(run: Run) -> None:
-    """They get the notice and the end of the response; the log says nothing of it."""
+async def test_a_drain_notifies_caught_up_viewers(run: Run) -> None:
+    """They get the notice and the end of the response; the log doesn't have the notice."""
     await run.begin()
     client = run.client()
     await run.view(client, after=1)
@@ -318,10 +318,10 @@ async def test_a_drain_tells_those_who_are_level(run: Run) -> None:
 
 
 @pytest.mark.parametrize("problem", [JournalError("no disk"), RuntimeError("a bug")])
-async def test_a_journal_that_fails_costs_the_viewer_its_connection_and_nobody_else(
+async def test_a_journal_that_fails_cuts_only_the_viewers_that_need_it(
     run: Run, problem: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who is far behind needs the journal; without it the client is cut, and may come back. It isn't it that left."""
+    """A viewer that is far behind needs the journal; its client is cut and may reconnect. That is no disconnect."""
     await run.begin()
 
     class Failing(Yielding):

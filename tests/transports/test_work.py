@@ -1,4 +1,4 @@
-"""What a delivery costs, counted: frames made, writes, wake-ups, bytes. Time is for the benchmark."""
+"""The cost of a delivery, counted: frames made, writes, wake-ups, bytes. The benchmark measures time."""
 
 import asyncio
 import re
@@ -74,7 +74,7 @@ def _written(transport: DirectClient) -> int:
 
 
 @pytest.mark.parametrize("name", OPEN)
-async def test_a_frame_is_made_once_for_all_and_joined_where_events_outrun_the_writes(
+async def test_a_frame_is_made_once_for_all_and_joined_if_events_outrun_the_writes(
     context: TransportContext, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """For 20,000 deliveries: 200 frames, no task, no future, a tenth of the writes, each byte in memory once."""
@@ -104,7 +104,7 @@ async def test_a_frame_is_made_once_for_all_and_joined_where_events_outrun_the_w
 async def test_one_event_in_flight_is_one_write_for_each_viewer_and_nothing_else(
     context: TransportContext, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Where nothing can be joined nobody is woken either, and all get the very same bytes."""
+    """One event wakes no task, and all viewers get the same bytes object."""
     channel, transports = await _opened(context, name)
     loop = asyncio.get_running_loop()
     tasks, futures, callbacks = Counted(loop.create_task), Counted(loop.create_future), Counted(loop.call_soon)
@@ -112,6 +112,6 @@ async def test_one_event_in_flight_is_one_write_for_each_viewer_and_nothing_else
         monkeypatch.setattr(loop, attribute, counted)
     channel.extend([entry(2, size=300)])
     assert (tasks.calls, futures.calls) == (0, 0)
-    assert callbacks.calls <= 1  # to learn what the pass has cost
+    assert callbacks.calls <= 1  # to measure the pass
     assert [len(transport.written) for transport in transports] == [1] * VIEWERS
     assert len({id(transport.written[0]) for transport in transports}) == 1

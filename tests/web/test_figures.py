@@ -1,4 +1,4 @@
-"""What tools return, shown: tables, values and charts."""
+"""Results of tools on the page: tables, values and charts."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def chart(kind: str, labels: list[str], values: list[float | None]) -> dict[str,
     ],
 )
 def test_rows_of_every_shape_become_a_table(blank: Page, value: Any) -> None:
-    """Columns with rows, lists of objects, and either as text: a table, its figures readable."""
+    """Columns with rows, lists of objects, and either as text become a table with formatted figures."""
     assert blank.evaluate(SHOW, value)["rows"] == [["month", "revenue"], ["May", "1,234.5"], ["June", ""]]
 
 
@@ -67,7 +67,7 @@ def test_values_stay_text(blank: Page) -> None:
 
 
 def test_a_long_table_is_shown_a_hundred_rows_at_a_time(blank: Page) -> None:
-    """The rest waits behind a button that says how many there are."""
+    """A button shows the rest, and names how many there are."""
     assert len(blank.evaluate(SHOW, [{"n": n} for n in range(250)])["rows"]) == 101
     blank.get_by_role("button", name="Show 100 more rows of 250").click()
     blank.get_by_role("button", name="Show 50 more rows of 250").click()
@@ -76,15 +76,15 @@ def test_a_long_table_is_shown_a_hundred_rows_at_a_time(blank: Page) -> None:
 
 
 def test_bars_are_as_long_as_their_values(blank: Page) -> None:
-    """Half the value, half the ink: bars start at zero."""
+    """Half the value has half the pixels: bars start at zero."""
     full = blank.evaluate(DRAW, chart("bar", ["a", "b"], [100, 100]))["blue"]
     half = blank.evaluate(DRAW, chart("bar", ["a", "b"], [100, 50]))["blue"]
     assert full > 1000
     assert half / full == pytest.approx(0.75, abs=0.03)
 
 
-def test_bars_with_long_names_lie_and_a_line_is_drawn(blank: Page) -> None:
-    """Every form puts something on its canvas, also where figures are missing or negative."""
+def test_bars_with_long_names_and_lines_are_drawn(blank: Page) -> None:
+    """Every chart draws on its canvas, even if figures are missing or negative."""
     assert blank.evaluate(DRAW, chart("bar", ["A long category name", "Another long name"], [100, -50]))["blue"] > 1000
     assert blank.evaluate(DRAW, chart("line", ["a", "b", "c"], [1, None, 3]))["blue"] > 10
     assert blank.evaluate(DRAW, chart("line", ["a", "b", "c"], [1, 2, 3]))["blue"] > 200

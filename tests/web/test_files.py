@@ -1,4 +1,4 @@
-"""The page's files: what is vendored is what VENDORED.md says, and nothing points to another host."""
+"""The page's files: vendored files match VENDORED.md, and nothing points to another host."""
 
 import hashlib
 import re
@@ -8,8 +8,8 @@ STATIC = Path(__file__).parents[2] / "web" / "static"
 VENDOR = STATIC / "vendor"
 
 
-def test_vendored_libraries_are_the_ones_that_were_taken() -> None:
-    """Each listed file has its checksum, each other file in there is a licence, and each library has one."""
+def test_vendored_libraries_have_their_recorded_checksums() -> None:
+    """Each listed file has its checksum, each other file is a licence, and each library has one."""
     rows = re.findall(
         r"^\| .* \| `([^`]+)` \| `([0-9a-f]{64})` \|$", (VENDOR / "VENDORED.md").read_text(), re.MULTILINE
     )
@@ -20,7 +20,7 @@ def test_vendored_libraries_are_the_ones_that_were_taken() -> None:
 
 
 def test_the_page_names_no_other_host_and_holds_no_inline_code() -> None:
-    """No address of another host, no script, style or handler in the HTML, in what is ours."""
+    """The page's own files have no address of another host, and its HTML no script, style or handler."""
     ours = [path for path in STATIC.iterdir() if path.suffix in {".html", ".css", ".js"}]
     texts = {path.name: path.read_text().replace("http://www.w3.org/2000/svg", "") for path in ours}
     assert [name for name, text in texts.items() if re.search(r"(?:https?|wss?)://|url\(", text)] == []

@@ -1,4 +1,4 @@
-"""markdown.js is the one way from text to HTML, and nothing that runs or calls home comes through it."""
+"""markdown.js is the one way from text to HTML; its output runs nothing and fetches nothing."""
 
 import pytest
 from playwright.sync_api import Page
@@ -45,7 +45,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_runs_and_nothing_is_fetched(blank: Page, text: str) -> None:
-    """Hostile text runs no script, asks no other host, and keeps no attribute beyond the few that are known."""
+    """Hostile text runs no script, asks no other host, and keeps only allowed attributes."""
     asked: list[str] = []
     blank.on("request", lambda request: asked.append(request.url))
     shown = blank.evaluate(RENDER, f"Before\n\n{text}\n\nAfter")
@@ -56,29 +56,29 @@ def test_nothing_runs_and_nothing_is_fetched(blank: Page, text: str) -> None:
     assert shown["text"].startswith("Before")
 
 
-def test_links_lead_out_without_telling_where_from(blank: Page) -> None:
-    """Every link opens apart from the page, and gives it no handle on it."""
+def test_links_send_no_referrer(blank: Page) -> None:
+    """Every link opens in a new tab, which has no access to the page."""
     html = blank.evaluate(RENDER, "[x](https://example.org/a?b=1)")["html"]
     assert '<a href="https://example.org/a?b=1" target="_blank" rel="noopener noreferrer nofollow">x</a>' in html
 
 
-def test_tags_are_shown_as_they_were_written(blank: Page) -> None:
-    """Agents write Markdown: a tag is text, but for the line break that tables can't do without."""
+def test_tags_are_shown_as_text(blank: Page) -> None:
+    """Agents write Markdown: a tag is text, except the line break, which tables need."""
     shown = blank.evaluate(RENDER, "a <b>bold</b>\n\n<div>\nblock\n</div>\n\nx<br>y")
     assert "a <b>bold</b>" in shown["text"]
     assert "<div>" in shown["text"]
     assert "x<br>y" in shown["html"]
 
 
-def test_a_picture_of_another_host_leaves_its_words(blank: Page) -> None:
-    """A picture that would be fetched is replaced by its text; one that the text brings along is shown."""
+def test_an_image_of_another_host_is_replaced_by_its_text(blank: Page) -> None:
+    """An image inside the text (`data:`) is shown."""
     dot = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
     shown = blank.evaluate(RENDER, f"![far](https://example.org/x.png) ![near]({dot})")
     assert (shown["html"].count("<img"), "far" in shown["text"]) == (1, True)
 
 
-def test_a_report_is_set_as_a_report(blank: Page) -> None:
-    """Headings stand below the page's own, figures to the right, SQL as code, and lists as they were counted."""
+def test_a_report_is_formatted(blank: Page) -> None:
+    """Headings are one level lower, figures aligned right, SQL highlighted, and lists keep their start."""
     grid = "| m | v |\n|---|---|\n| a | −€1,200 |\n| b | 0.2 pp |"
     report = f"# Title\n\n3. third\n\n{grid}\n\n```sql\nSELECT 1 -- x\n```\n\n- [x] done"
     html = blank.evaluate(RENDER, report)["html"]

@@ -1,4 +1,4 @@
-"""request.js: the form of one request for input; the server is played at the edge, by its answers to the browser."""
+"""request.js: the form of one request for input; the server is faked by its responses to the browser."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ REVIEW: dict[str, Any] = {
 INPUT = "**/runs/r1/input"
 OTHER: dict[str, Any] = {"type": "object", "required": ["months"]}
 
-# Applies the events that are given, and draws the request; `more` gives it what comes later.
+# Applies the events and draws the request; `more` applies a later event.
 DRAW = """async (events) => {
   const { apply, newRun } = await import('/run.js');
   const { RequestForm } = await import('/request.js');
@@ -34,7 +34,7 @@ DRAW = """async (events) => {
 
 @dataclass
 class Edge:
-    """The server: what it says it waits for, how it takes answers, and which ones it got."""
+    """The fake server: its pending request, its response to an answer, and the answers it received."""
 
     pending: str | None = "q1"
     status: int = 200
@@ -83,7 +83,7 @@ def draw(blank: Page, edge: Edge) -> Callable[..., Page]:
 
 @pytest.mark.parametrize("how", ["button", "keys"])
 def test_a_sentence_is_typed_and_sent(draw: Callable[..., Page], edge: Edge, how: str) -> None:
-    """A text box, sent with its button or with Ctrl+Enter; the form stays until the event says what came of it."""
+    """A text box, sent with its button or Ctrl+Enter; the form stays until the event with the outcome."""
     page = draw(TEXT)
     box = page.get_by_role("textbox", name="Your answer to: Which **measure**?")
     box.fill("  revenue ")
@@ -100,7 +100,7 @@ def test_a_sentence_is_typed_and_sent(draw: Callable[..., Page], edge: Edge, how
 
 
 def test_an_empty_answer_is_not_sent(draw: Callable[..., Page], edge: Edge) -> None:
-    """Nothing is sent; the page says what is missing, where it is missing."""
+    """The form shows what is missing."""
     page = draw(TEXT)
     page.get_by_role("button", name="Answer").click()
     expect(page.get_by_role("alert")).to_have_text("Write an answer first.")
@@ -108,7 +108,7 @@ def test_an_empty_answer_is_not_sent(draw: Callable[..., Page], edge: Edge) -> N
 
 
 def test_a_report_is_approved_with_one_click(draw: Callable[..., Page], edge: Edge) -> None:
-    """The remark may stay empty; and the draft is a link away."""
+    """The remark may be empty, and the form links to the draft."""
     page = draw(REVIEW)
     page.get_by_role("button", name="Read the draft").click()
     with page.expect_response(INPUT):
@@ -130,7 +130,7 @@ def test_a_report_is_sent_back_only_with_a_remark(draw: Callable[..., Page], edg
 
 
 def test_anything_else_is_typed_as_json(draw: Callable[..., Page], edge: Edge) -> None:
-    """What isn't JSON stays here; what is goes as the value that it is."""
+    """Invalid JSON isn't sent; valid JSON is sent as its value."""
     page = draw(OTHER)
     page.get_by_role("textbox").fill('{"months": ')
     page.get_by_role("button", name="Answer").click()
@@ -145,10 +145,10 @@ def test_anything_else_is_typed_as_json(draw: Callable[..., Page], edge: Edge) -
     ("status", "detail"),
     [(409, "Somebody gave another answer first."), (410, "Nobody answered in time."), (422, "value: it doesn't fit.")],
 )
-def test_a_refusal_is_told_in_place_and_nothing_typed_is_lost(
+def test_a_refusal_is_shown_in_the_form_and_keeps_the_text(
     draw: Callable[..., Page], edge: Edge, status: int, detail: str
 ) -> None:
-    """The server's own sentence, under the form; it stays when the answer that was first arrives."""
+    """The server's sentence, below the form; it stays when the answer that won arrives."""
     edge.status, edge.detail = status, detail
     page = draw(TEXT)
     page.get_by_role("textbox").fill("revenue")
@@ -161,8 +161,8 @@ def test_a_refusal_is_told_in_place_and_nothing_typed_is_lost(
     expect(page.get_by_role("alert")).to_have_text(detail)
 
 
-def test_an_answer_that_reached_nobody_can_be_sent_again(draw: Callable[..., Page], edge: Edge) -> None:
-    """A lost connection is told, and the second try arrives."""
+def test_an_answer_that_did_not_arrive_can_be_sent_again(draw: Callable[..., Page], edge: Edge) -> None:
+    """The form reports the lost connection, and the second try arrives."""
     edge.down = True
     page = draw(TEXT)
     page.get_by_role("textbox").fill("revenue")
@@ -186,7 +186,7 @@ def test_an_answer_that_reached_nobody_can_be_sent_again(draw: Callable[..., Pag
     ],
 )
 def test_a_request_that_is_over_never_shows_a_form(draw: Callable[..., Page], last: dict[str, Any], words: str) -> None:
-    """Replayed, it is told with its outcome, and nobody is asked again."""
+    """A replay shows it with its outcome, and without a form."""
     page = draw(TEXT, last)
     expect(page.locator(".settled")).to_have_text(words)
     expect(page.locator("form")).to_have_count(0)
@@ -194,7 +194,7 @@ def test_a_request_that_is_over_never_shows_a_form(draw: Callable[..., Page], la
 
 
 def test_a_log_that_is_still_being_replayed_opens_no_form(draw: Callable[..., Page], blank: Page, edge: Edge) -> None:
-    """The server no longer waits for it: its outcome is on the way, even if it hasn't come yet."""
+    """The server no longer waits for it, and its outcome arrives later."""
     edge.pending = None
     with blank.expect_response("**/runs/r1"):
         page = draw(TEXT)
@@ -204,16 +204,16 @@ def test_a_log_that_is_still_being_replayed_opens_no_form(draw: Callable[..., Pa
 
 
 @pytest.mark.serial
-def test_the_time_that_is_left_is_the_servers(draw: Callable[..., Page]) -> None:
-    """Counted down by the server's clock, whatever the browser's says."""
+def test_the_time_left_follows_the_servers_clock(draw: Callable[..., Page]) -> None:
+    """The browser's clock may be wrong."""
     page = draw(TEXT)
     expect(page.get_by_role("timer")).to_have_text("9:59 left to answer")
     expect(page.get_by_role("timer")).to_have_text("9:58 left to answer")
 
 
 @pytest.mark.serial
-def test_the_last_minute_is_told_once(draw: Callable[..., Page]) -> None:
-    """The countdown itself is no live region; that it comes to an end is."""
+def test_the_last_minute_is_announced_once(draw: Callable[..., Page]) -> None:
+    """The countdown is no live region; the notice of its last minute is."""
     page = draw(TEXT, deadline="2026-11-22T10:30:03.000Z")
     expect(page.get_by_role("status")).to_have_text("Less than a minute is left to answer.")
     expect(page.get_by_role("timer")).to_have_text("The time to answer is over.")

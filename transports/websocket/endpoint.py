@@ -1,7 +1,7 @@
-"""WebSocket: many runs over one socket, commands one way and the same envelopes as everywhere the other way.
+"""WebSocket: many runs over one socket. Commands come in; the same envelopes as on every transport go out.
 
 The shell around protocol.py: it passes the client's messages in, performs the effects, and passes their results back.
-It has a task only while there is something to do.
+It has a task only while there is something to do. protocol.py has the order of these steps.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ from askstream.server.bus import Viewer
 from askstream.server.connections import SocketConnection, SocketRoute
 from askstream.server.events.errors import AskstreamError, Refused
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, viewable
+from askstream.server.requests import EVERYBODY, viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import WS_TEXT, Encoding
+from askstream.transports.formats import WS_TEXT, FramedFormat
 from askstream.transports.websocket.protocol import (
     SUBPROTOCOL,
-    Answer,
-    Cancel,
-    Close,
-    Conversation,
+    CancelRun,
+    CloseSocket,
     Effect,
     Ref,
-    Reply,
-    Start,
+    SendReply,
+    SocketProtocol,
+    StartRun,
+    SubmitInput,
     Subscribe,
     Unsubscribe,
 )
@@ -39,9 +39,9 @@ from askstream.transports.websocket.protocol import (
 log = logging.getLogger("__main__")
 
 INTERNAL, TOO_SLOW, DRAIN = 1011, 4008, 4012
-# Heartbeats of many sockets go out together, this often in the span that one of them covers: a process that is woken
-# for each of thousands spends most of its time on waking up.
-HEARTBEATS_TOGETHER = 32
+# Steps in each heartbeat interval. Heartbeats of many sockets go out together in one step: a process that is woken for
+# each of thousands spends most of its time on waking up.
+HEARTBEAT_STEPS = 32
 
 
 class WebSockets:
@@ -53,7 +53,7 @@ class WebSockets:
         return [SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
 
 
-class _Closing(Exception):
+class _CloseRequested(Exception):
     """Closes the socket from within a task."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -68,18 +68,18 @@ class Endpoint:
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._conversation = Conversation(context.question_characters)
+        self._protocol = SocketProtocol(context.question_characters)
         self._deliveries: dict[str, Delivery] = {}
-        self._tied: list[str] = []  # runs that end when this socket does
+        self._runs_to_cancel: list[str] = []  # runs that end when this socket does
         self._inbox: list[str | bytes] = []
         self._worker: asyncio.Task[None] | None = None
         self._sent_at = monotonic()
-        self._heart: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._is_lost = False
 
     def opened(self, connection: SocketConnection, /) -> None:
         self._connection = connection
-        self._beat()
+        self._send_heartbeat()
 
     def received(self, text: str | bytes) -> None:
         self._inbox.append(text)
@@ -96,28 +96,28 @@ class Endpoint:
     def lost(self) -> None:
         """Messages that the client sent before are still handled, without a reply."""
         self._is_lost = True
-        if self._heart is not None:
-            self._heart.cancel()
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
         deliveries, self._deliveries = self._deliveries, {}
         for delivery in deliveries.values():
             delivery.stop()
-        if self._tied:
-            self._context.tasks.spawn(self._end_tied())
+        if self._runs_to_cancel:
+            self._context.tasks.spawn(self._cancel_runs())
 
     async def _work(self) -> None:
         try:
             while self._inbox:
-                for effect in self._conversation.received(self._inbox.pop(0), monotonic()):
+                for effect in self._protocol.received(self._inbox.pop(0), monotonic()):
                     await self._perform(effect)
         finally:
             self._worker = None
             if self._is_lost:
-                await self._end_tied()
+                await self._cancel_runs()
         self._connection.resume()
 
-    async def _end_tied(self) -> None:
-        for run_id in self._tied:
-            await self._context.runs.left(run_id, EVERYBODY)
+    async def _cancel_runs(self) -> None:
+        for run_id in self._runs_to_cancel:
+            await self._context.runs.viewer_left(run_id, EVERYBODY)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._is_lost:
@@ -129,7 +129,7 @@ class Endpoint:
         match None if task.cancelled() else task.exception():
             case None:
                 pass
-            case _Closing() as closing:
+            case _CloseRequested() as closing:
                 self._connection.close(closing.code, closing.reason)
             case problem:
                 log.error("/ws: %s", loggable(problem))
@@ -137,9 +137,9 @@ class Endpoint:
 
     async def _perform(self, effect: Effect) -> None:
         match effect:
-            case Reply():
+            case SendReply():
                 await self._send(effect)
-            case Start():
+            case StartRun():
                 await self._start(effect)
             case Subscribe():
                 await self._subscribe(effect)
@@ -147,38 +147,38 @@ class Endpoint:
                 delivery = self._deliveries.pop(run_id, None)
                 if delivery is not None:
                     delivery.stop()
-            case Cancel(ref, run_id):
+            case CancelRun(ref, run_id):
                 await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
-            case Answer(ref, run_id, request_id, value):
-                await self._acknowledge(ref, self._context.runs.answer(run_id, EVERYBODY, request_id, value))
-            case Close(code, reason):
-                raise _Closing(code, reason)
+            case SubmitInput(ref, run_id, request_id, value):
+                await self._acknowledge(ref, self._context.runs.submit_input(run_id, EVERYBODY, request_id, value))
+            case CloseSocket(code, reason):
+                raise _CloseRequested(code, reason)
 
-    async def _send(self, reply: Reply) -> None:
+    async def _send(self, reply: SendReply) -> None:
         await self._connection.send(self._connection.frame([reply.text.encode()]))
         self._sent_at = monotonic()
 
-    async def _start(self, effect: Start) -> None:
+    async def _start(self, effect: StartRun) -> None:
         try:
-            record, new = await self._context.runs.start(effect.ask.question_of(EVERYBODY))
+            record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY))
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem)
             return
         if new and effect.ask.on_disconnect == "cancel":
-            self._tied.append(record.run_id)
-        watched = record.run_id in self._conversation.watching  # it joined a run by its idempotency key
-        await self._send(self._conversation.started(effect.ref, record))
+            self._runs_to_cancel.append(record.run_id)
+        watched = record.run_id in self._protocol.watching  # it joined a run by its idempotency key
+        await self._send(self._protocol.started(effect.ref, record))
         if not watched:
             self._deliver(await self._context.bus.attach(record.run_id, wanted=effect.ask.wanted))
 
     async def _subscribe(self, effect: Subscribe) -> None:
         try:
             record = await self._context.runs.find(effect.run_id, EVERYBODY)
-            after = viewable(record, effect.after)
+            after = viewer_cursor(record, effect.after)
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)
             return
-        await self._send(self._conversation.subscribed(effect.ref, record, after))
+        await self._send(self._protocol.subscribed(effect.ref, record, after))
         self._deliver(await self._context.bus.attach(effect.run_id, after=after, wanted=effect.wanted))
 
     async def _acknowledge(self, ref: Ref, command: Coroutine[Any, Any, RunRecord]) -> None:
@@ -187,19 +187,19 @@ class Endpoint:
         except AskstreamError as problem:
             await self._refuse(ref, problem)
             return
-        await self._send(self._conversation.acknowledged(ref, record))
+        await self._send(self._protocol.acknowledged(ref, record))
 
     async def _refuse(self, ref: Ref, problem: AskstreamError, run_id: str | None = None) -> None:
-        """A refusal is replied; any other error of ours closes the socket, and the client may come back."""
+        """Reply a refusal; raise any other error, which closes the socket. The client may reconnect."""
         if not isinstance(problem, Refused):
             raise problem
-        await self._send(self._conversation.refused(ref, problem, run_id))
+        await self._send(self._protocol.refused(ref, problem, run_id))
 
     def _deliver(self, viewer: Viewer) -> None:
         if self._is_lost:
             viewer.close()
             return
-        encoding = Encoding(WS_TEXT, self._connection.frame, heartbeat_seconds=0)
+        encoding = FramedFormat(WS_TEXT, self._connection.frame, heartbeat_seconds=0)
         done = partial(self._delivered, viewer.run_id)
         delivery = self._deliveries[viewer.run_id] = Delivery(viewer, self._connection, encoding, self._spawn, done)
         delivery.begin()
@@ -208,17 +208,17 @@ class Endpoint:
         if drained:
             self._connection.close(DRAIN, "this server is going away")
         else:
-            self._conversation.finished(run_id)
+            self._protocol.finished(run_id)
             self._deliveries.pop(run_id, None)
 
-    def _beat(self) -> None:
-        """Break a silence; goes on by itself."""
+    def _send_heartbeat(self) -> None:
+        """Break a silence, and schedule the next call."""
         wrote_at = [delivery.viewer.wrote_at for delivery in self._deliveries.values()]
         silent = monotonic() - max(self._sent_at, *wrote_at, 0.0)
         seconds = self._context.heartbeat_seconds
         if silent >= seconds and not self._connection.is_paused:
-            self._connection.write(self._connection.frame([self._conversation.heartbeat().text.encode()]))
+            self._connection.write(self._connection.frame([self._protocol.heartbeat().text.encode()]))
             self._sent_at, silent = monotonic(), 0.0
         loop = asyncio.get_running_loop()
-        due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEATS_TOGETHER
-        self._heart = loop.call_at(ceil(due / together) * together, self._beat)
+        due, together = loop.time() + max(seconds - silent, 0.0), seconds / HEARTBEAT_STEPS
+        self._heartbeat_timer = loop.call_at(ceil(due / together) * together, self._send_heartbeat)

@@ -1,8 +1,56 @@
 """The WebSocket conversation as a pure state machine: messages in, effects out. Time is an argument, in seconds.
 
 Nothing here waits or touches a socket, a run or a clock. The shell, endpoint.py, passes the client's messages in and
-performs the effects. It passes their results back (`started`, `subscribed`, `acknowledged`, `refused`), and sends the
-replies that it gets for them.
+performs the effects. It passes their results back, and sends the replies that it gets for them.
+
+The state of a run on one socket
+================================
+
+A socket can follow many runs. For each of them it is in one of two states: the run is `watching` or it isn't. Every
+message is allowed in both; the state decides what comes back.
+
+    message       not watching                          watching
+    subscribe     `Subscribe`  -> watching              refused: already_subscribed
+    unsubscribe   refused: not_subscribed               `Unsubscribe`, reply  -> not watching
+    ask           `StartRun`: the run's id is not known yet
+    cancel        `CancelRun`                           the same
+    input         `SubmitInput`                         the same
+    ping          reply `pong`: concerns no run
+
+    result        not watching                          watching
+    started       reply  -> watching                    reply: an idempotency key joined a run
+    subscribed    impossible                            reply
+    acknowledged  reply                                 reply
+    refused       error reply                           error reply; with `run_id`  -> not watching
+    finished      impossible                            -> not watching; the client has the terminal event
+
+`subscribe` counts as watching before the shell has found the run, so that the limit of SUBSCRIPTIONS holds at any
+moment. If the run can't be found, the shell undoes that by `refused` with its `run_id`.
+
+A message is checked in this order, and the first failure is the only reply:
+
+1. rate: a token bucket. Without a token the message is refused with rate_limited, and only its `ref` is read. More than
+   RATE_REFUSALS in a row give `CloseSocket`; one message with a token starts the count anew.
+2. form: a JSON object with a known `type`, else invalid_message. Then its fields, else invalid_request.
+3. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
+   question that is empty or too long.
+4. the run, by the shell: run_not_found, too_many_runs, input_conflict and so on.
+
+A refused message never closes the socket, except for the rate. The shell closes it with 1011 if the journal or our
+code fails, 4008 if the client reads nothing, and 4012 in a drain. The connection closes it with 1002 for a broken
+frame, 1007 for text that isn't UTF-8, 1009 for a message that is too large, and 1012 if the server stops.
+
+The shell must keep this order:
+
+1. It passes in one message at a time, and performs all of its effects before the next one.
+2. It performs effects in their order: `Unsubscribe` stops the events before the reply confirms it.
+3. It sends the reply to `StartRun` or `Subscribe` before it attaches a viewer, so that the reply precedes the events.
+4. It looks at `watching` before it calls `started`, and attaches no second viewer to a run that is watched.
+5. It calls `finished` once everything of a run has been written.
+6. When the connection is lost it goes on with the messages that it has, without replies and without viewers.
+
+A failure without 4: a client asks with an idempotency key, gets no reply in time, and asks again on the same socket.
+The second `StartRun` joins the same run. With a second viewer the client would get every event of the run twice.
 """
 
 from dataclasses import dataclass, field
@@ -22,14 +70,14 @@ from askstream.server.events.errors import (
     TooManySubscriptions,
 )
 from askstream.server.journal import RunRecord
-from askstream.server.requests import Ask, Input, Token, View, validate
+from askstream.server.requests import Ask, Identifier, Input, View, validate
 
 SUBPROTOCOL = "askstream.v1"
-# Contract section 6. A person and a program that steers several runs both stay far below.
+# A person stays far below these limits, and so does a program that steers several runs.
 SUBSCRIPTIONS = 32
 MESSAGES_A_SECOND = 20.0
 BURST = 40.0
-# A client that is refused this often without a pause won't stop by itself.
+# A client that is refused this often in a row won't stop by itself.
 RATE_REFUSALS = 100
 RATE_CLOSE = 4029
 REF_CHARACTERS = 128
@@ -38,7 +86,7 @@ Ref: TypeAlias = Annotated[str, Field(max_length=REF_CHARACTERS)] | Annotated[in
 _REF: TypeAdapter[Ref] = TypeAdapter(Ref)
 
 
-class _Message(BaseModel):
+class _ClientMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     ref: Ref = Field(default=None)
 
@@ -51,32 +99,34 @@ class AskMessage(Ask):
 class SubscribeMessage(View):
     type: Literal["subscribe"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
     after: Literal["latest"] | int = 0
 
 
-class UnsubscribeMessage(_Message):
+class UnsubscribeMessage(_ClientMessage):
     type: Literal["unsubscribe"]
-    run_id: Token
+    run_id: Identifier
 
 
-class CancelMessage(_Message):
+class CancelMessage(_ClientMessage):
     type: Literal["cancel"]
-    run_id: Token
+    run_id: Identifier
 
 
 class InputMessage(Input):
     type: Literal["input"]
     ref: Ref = None
-    run_id: Token
+    run_id: Identifier
 
 
-class PingMessage(_Message):
+class PingMessage(_ClientMessage):
     type: Literal["ping"]
 
 
-Message: TypeAlias = AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | InputMessage | PingMessage
-MESSAGES: dict[str, type[Message]] = {
+ClientMessage: TypeAlias = (
+    AskMessage | SubscribeMessage | UnsubscribeMessage | CancelMessage | InputMessage | PingMessage
+)
+MESSAGE_TYPES: dict[str, type[ClientMessage]] = {
     "ask": AskMessage,
     "subscribe": SubscribeMessage,
     "unsubscribe": UnsubscribeMessage,
@@ -87,14 +137,14 @@ MESSAGES: dict[str, type[Message]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SendReply:
     """Send this text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartRun:
     """Start a run and watch it from its first event."""
 
     ref: Ref
@@ -103,7 +153,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Watch a run. `after` is None for only what comes next."""
+    """Watch a run. `after` is None for new events only."""
 
     ref: Ref
     run_id: str
@@ -119,7 +169,7 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelRun:
     """Stop a run."""
 
     ref: Ref
@@ -127,8 +177,8 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Give a human's answer."""
+class SubmitInput:
+    """Submit a human's answer."""
 
     ref: Ref
     run_id: str
@@ -137,19 +187,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseSocket:
     """Close the socket."""
 
     code: int
     reason: str
 
 
-Effect: TypeAlias = Reply | Start | Subscribe | Unsubscribe | Cancel | Answer | Close
+Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun | SubmitInput | CloseSocket
 
 
 @dataclass(slots=True)
-class Conversation:
-    """One socket's side of the protocol. `watching` are the runs it subscribes to."""
+class SocketProtocol:
+    """One socket's conversation. `watching` are the runs that it subscribes to."""
 
     question_characters: int
     watching: set[str] = field(default_factory=set[str])
@@ -158,7 +208,7 @@ class Conversation:
     _refusals: int = 0
 
     def received(self, text: str | bytes, now: float) -> list[Effect]:
-        """The effects of a client's message. The conversation goes on, even after a bad one."""
+        """Return the effects of a client's message. A bad message is refused; none raises."""
         if not self._allowed(now):
             return self._rate_refused(text)
         raw = _object(text)
@@ -168,39 +218,39 @@ class Conversation:
         except Refused as refusal:
             return [self.refused(ref, refusal)]
 
-    def started(self, ref: Ref, record: RunRecord) -> Reply:
-        """The run of a `Start` exists; it is watched from now on, if it wasn't already."""
+    def started(self, ref: Ref, record: RunRecord) -> SendReply:
+        """The run of a `StartRun` exists; it is watched from now on."""
         self.watching.add(record.run_id)
         return _reply(ref, {"run_id": record.run_id, "session_id": record.session_id, "state": record.state})
 
-    def subscribed(self, ref: Ref, record: RunRecord, after: int) -> Reply:
+    def subscribed(self, ref: Ref, record: RunRecord, after: int) -> SendReply:
         return _reply(ref, {"run_id": record.run_id, "after": after, "last_id": record.last_id, "state": record.state})
 
-    def acknowledged(self, ref: Ref, record: RunRecord) -> Reply:
-        """A cancel or an answer was accepted; `record` is the run as it stands."""
+    def acknowledged(self, ref: Ref, record: RunRecord) -> SendReply:
+        """A cancel or an input was accepted; `record` is the run's newest."""
         return _reply(ref, {"run_id": record.run_id, "state": record.state})
 
-    def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> Reply:
-        """The command failed. `run_id` names a subscription that is undone."""
+    def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> SendReply:
+        """The command failed. `run_id` names a subscription to undo."""
         self.watching.discard(run_id or "")
         error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
         if refusal.retry_after is not None:
             error["retry_after"] = refusal.retry_after
-        return Reply(orjson.dumps({"reply": {"ref": ref, "ok": False, "error": error}}).decode())
+        return SendReply(orjson.dumps({"reply": {"ref": ref, "ok": False, "error": error}}).decode())
 
     def finished(self, run_id: str) -> None:
-        """A subscription has come to its end: the viewer has the run's terminal event."""
+        """End a subscription: the client has the run's terminal event."""
         self.watching.discard(run_id)
 
-    def heartbeat(self) -> Reply:
-        """For a socket that has been silent: browsers can't see protocol pings."""
-        return Reply('{"reply":{"type":"heartbeat"}}')
+    def heartbeat(self) -> SendReply:
+        """Return a heartbeat for a silent socket: browsers can't see protocol pings."""
+        return SendReply('{"reply":{"type":"heartbeat"}}')
 
-    def _handled(self, message: Message) -> list[Effect]:
+    def _handled(self, message: ClientMessage) -> list[Effect]:
         match message:
             case AskMessage(ref=ref):
-                self._check_room()
-                return [Start(ref, message.within(self.question_characters))]
+                self._check_subscriptions()
+                return [StartRun(ref, message.check_question(self.question_characters))]
             case SubscribeMessage(ref=ref, run_id=run_id):
                 return [self._subscribe(message)]
             case UnsubscribeMessage(ref=ref, run_id=run_id):
@@ -209,23 +259,23 @@ class Conversation:
                 self.watching.discard(run_id)
                 return [Unsubscribe(run_id), _reply(ref, {"run_id": run_id})]
             case CancelMessage(ref=ref, run_id=run_id):
-                return [Cancel(ref, run_id)]
+                return [CancelRun(ref, run_id)]
             case InputMessage():
-                return [Answer(message.ref, message.run_id, message.request_id, message.value)]
+                return [SubmitInput(message.ref, message.run_id, message.request_id, message.value)]
             case PingMessage(ref=ref):
                 return [_reply(ref, {"type": "pong"})]
 
     def _subscribe(self, message: SubscribeMessage) -> Effect:
         if message.run_id in self.watching:
             raise AlreadySubscribed("Unsubscribe first to watch that run from another cursor or with another filter.")
-        self._check_room()
+        self._check_subscriptions()
         after = None if message.after == "latest" else message.after
         if after is not None and not 0 <= after < 2**63:
             raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
         self.watching.add(message.run_id)
         return Subscribe(message.ref, message.run_id, after, message.wanted)
 
-    def _check_room(self) -> None:
+    def _check_subscriptions(self) -> None:
         if len(self.watching) >= SUBSCRIPTIONS:
             raise TooManySubscriptions(f"One socket can watch {SUBSCRIPTIONS} runs; unsubscribe from one.")
 
@@ -242,7 +292,7 @@ class Conversation:
     def _rate_refused(self, text: str | bytes) -> list[Effect]:
         self._refusals += 1
         if self._refusals > RATE_REFUSALS:
-            return [Close(RATE_CLOSE, "too many messages")]
+            return [CloseSocket(RATE_CLOSE, "too many messages")]
         return [
             self.refused(
                 _ref(_object(text)), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1)
@@ -250,15 +300,15 @@ class Conversation:
         ]
 
 
-def _model(raw: dict[str, Any]) -> type[Message]:
+def _model(raw: dict[str, Any]) -> type[ClientMessage]:
     kind = raw.get("type")
-    if not isinstance(kind, str) or kind not in MESSAGES:
-        raise InvalidMessage(f"Send a JSON object whose `type` is one of {', '.join(MESSAGES)}.")
-    return MESSAGES[kind]
+    if not isinstance(kind, str) or kind not in MESSAGE_TYPES:
+        raise InvalidMessage(f"Send a JSON object whose `type` is one of {', '.join(MESSAGE_TYPES)}.")
+    return MESSAGE_TYPES[kind]
 
 
 def _ref(raw: dict[str, Any]) -> Ref:
-    """The message's `ref`, if it has a valid one: a refusal names it, too."""
+    """Return the message's `ref` if it is valid: a refusal names it, too."""
     ref = raw.get("ref")
     try:
         return _REF.validate_python(ref, strict=True)
@@ -274,5 +324,5 @@ def _object(text: str | bytes) -> dict[str, Any]:
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
-def _reply(ref: Ref, fields: dict[str, Any]) -> Reply:
-    return Reply(orjson.dumps({"reply": {"ref": ref, "ok": True, **fields}}).decode())
+def _reply(ref: Ref, fields: dict[str, Any]) -> SendReply:
+    return SendReply(orjson.dumps({"reply": {"ref": ref, "ok": True, **fields}}).decode())

@@ -1,10 +1,10 @@
-// A human's answer on its way to the server: whether it is still wanted, and giving it. What comes of it is an event.
+// Sends a human's answer to the server. Its outcome arrives as an event.
 
 import { refusal } from './wire.js';
 
 /**
- * Whether the run still waits for this answer. A log that is being replayed can't tell: the answer may be its next line.
- * `ahead` is how far the server's clock is before ours, in milliseconds. Where nobody can be asked, it does wait.
+ * Whether the run still waits for this answer. A replayed log doesn't show it: the answer may be its next line.
+ * `ahead`: milliseconds by which the server's clock is ahead. If the server doesn't answer, `wanted` is true.
  */
 export async function stillWanted(runId, requestId) {
   const response = await fetch(`runs/${encodeURIComponent(runId)}`, { cache: 'no-store' }).catch(() => null);
@@ -12,12 +12,12 @@ export async function stillWanted(runId, requestId) {
   const now = Date.parse(response?.headers.get('Date'));
   return {
     wanted: run === null || run.pending_input?.request_id === requestId,
-    ahead: Number.isNaN(now) ? 0 : now + 500 - Date.now(), // the header tells whole seconds
+    ahead: Number.isNaN(now) ? 0 : now + 500 - Date.now(), // the header has whole seconds
   };
 }
 
-/** Gives the answer: null where it was taken, else the sentence that says why not. */
-export async function give(runId, requestId, value) {
+/** Send the answer. Returns null if the server accepted it, else the reason as a sentence. */
+export async function submitInput(runId, requestId, value) {
   const response = await fetch(`runs/${encodeURIComponent(runId)}/input`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },

@@ -1,4 +1,4 @@
-// The page's beginning: reads what the reader does, and hands it to the watch that is on.
+// The page's start: passes the reader's input on to the current watch.
 
 import { Conversation } from './conversation.js';
 import { byId, copy, el } from './dom.js';
@@ -30,24 +30,24 @@ function chooseVia(name) {
   form.elements.via.value = name;
 }
 
-/** Leaves the run that is shown, which goes on without us, and watches another. */
+/** Leave the current run, which continues on the server, and watch another. */
 function show(request, text = '') {
   watch?.leave();
   document.body.classList.add('watching');
   if (!request.question && !conversation.has(request.runId)) conversation.leave();
   const again = () => show(request, text);
-  const anew = (change) => () => show({ ...request, key: newKey(), ...change }, text);
+  const retryWith = (change) => () => show({ ...request, key: newKey(), ...change }, text);
   const opened = () => {
-    if (question.value === text) question.value = ''; // it stands above the run, and the next one is typed here
-    lists();
+    if (question.value === text) question.value = ''; // the question is shown above the run now
+    refreshLists();
   };
-  const queue = request.ifBusy === 'queue' ? null : anew({ ifBusy: 'queue' });
-  const ways = { ask, again, queue, apart: anew({ sessionId: null, ifBusy: null }) };
-  watch = new Watch(request, { via: via(), text, ...ways, opened, session: lists, changed: lists });
+  const queue = request.ifBusy === 'queue' ? null : retryWith({ ifBusy: 'queue' });
+  const actions = { ask, again, queue, inNewSession: retryWith({ sessionId: null, ifBusy: null }) };
+  watch = new Watch(request, { via: via(), text, ...actions, opened, session: refreshLists, changed: refreshLists });
 }
 
-/** Renews what is listed: the recent runs, and the questions of the conversation. */
-function lists() {
+/** Refresh the recent runs and the conversation's questions. */
+function refreshLists() {
   if (byId('recent').open) refreshRecent(watch?.runId);
   if (watch?.run.sessionId) conversation.follow(watch.run);
 }
@@ -59,17 +59,17 @@ function ask(text) {
   show({ question: words, key: newKey(), sessionId: conversation.id, review: byId('review').checked }, words);
 }
 
-/** A key by which the server would know the same ask again. `crypto.randomUUID` wants HTTPS, this does not. */
+/** An idempotency key. `crypto.randomUUID` needs HTTPS; this doesn't. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Goes where the address says. */
+/** Show the run that the page's address names. */
 function attach() {
   const place = readPlace();
   if (place.via) chooseVia(place.via);
   if (place.runId === null) return home();
-  if (place.runId === watch?.runId) return place.via && watch.hop(place.via);
+  if (place.runId === watch?.runId) return place.via && watch.switchTo(place.via);
   show({ runId: place.runId, after: 0 });
 }
 
@@ -94,8 +94,8 @@ function countCharacters() {
   byId('count').textContent = `${number(length)} of ${number(question.maxLength)}`;
 }
 
-/** A list that is open closes as soon as something else, or one of its runs, is clicked; or with Escape. */
-function closes(list) {
+/** Close an open list on Escape, and on a click on one of its runs or outside it. */
+function closeOnOutsideClick(list) {
   document.addEventListener('click', ({ target }) => {
     if (!list.contains(target) || target.closest('a')) list.open = false;
   });
@@ -114,17 +114,17 @@ form.addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 question.addEventListener('input', countCharacters);
-for (const radio of form.elements.via) radio.addEventListener('change', () => watch?.hop(via()));
+for (const radio of form.elements.via) radio.addEventListener('change', () => watch?.switchTo(via()));
 byId('test').addEventListener('click', () => show({ test: true }, 'Test stream'));
 byId('stop').addEventListener('click', () => watch?.stop());
 byId('answer').addEventListener('click', () => watch?.showRequest());
 byId('new-conversation').addEventListener('click', newConversation);
 byId('share').addEventListener('click', () => copy(byId('share'), location.href));
-byId('reconnect').addEventListener('click', () => watch?.now());
+byId('reconnect').addEventListener('click', () => watch?.retryNow());
 byId('recent').addEventListener('toggle', () => byId('recent').open && refreshRecent(watch?.runId));
-for (const list of [byId('recent'), byId('conversation-list')]) closes(list);
-addEventListener('online', () => watch?.now());
-addEventListener('pageshow', () => watch?.now());
+for (const list of [byId('recent'), byId('conversation-list')]) closeOnOutsideClick(list);
+addEventListener('online', () => watch?.retryNow());
+addEventListener('pageshow', () => watch?.retryNow());
 addEventListener('hashchange', attach);
 
 byId('examples').append(

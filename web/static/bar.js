@@ -1,14 +1,14 @@
-// The bar above a run: its question, how far it is, what is happening, and how the page is connected.
+// The bar above a run: question, progress, activity and connection.
 
 import { byId } from './dom.js';
 import { offset, plural, shorten } from './format.js';
 
 const WIRE_NAMES = { sse: 'SSE', ws: 'WebSocket' };
 const MARKS = { completed: '✓ ', error: '✗ ', cancelled: '■ ' };
-const WAITS = '? '; // seen from another tab: somebody is asked something
+const WAITING_MARK = '? '; // in the tab's title: the team waits for an answer
 const STEPS = ['PlanningAgent', 'DataAgent', 'AnalysisAgent', 'ReportAgent'];
 const OFFLINE =
-  'No language model is at work: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
+  'No language model is used: fixed rules query the real database and write the report. Set OPENAI_API_KEY to use one.';
 
 export class Bar {
   #run;
@@ -27,7 +27,7 @@ export class Bar {
     const { count, question, progress, state, terminal, activity, pending } = this.#run;
     if (count !== this.#drawnCount) [this.#drawnCount, this.#drawnAt] = [count, performance.now()];
     byId('run-title').textContent = question;
-    document.title = `${pending ? WAITS : (MARKS[state] ?? '')}${shorten(question, 60) || 'Run'} – askstream`;
+    document.title = `${pending ? WAITING_MARK : (MARKS[state] ?? '')}${shorten(question, 60) || 'Run'} – askstream`;
     byId('bar').className = `bar is-${pending ? 'waiting' : state}`;
     byId('progress').setAttribute('aria-valuenow', progress);
     byId('progress').firstElementChild.style.width = `${progress}%`;
@@ -36,7 +36,7 @@ export class Bar {
     byId('share').hidden = this.#run.id === null;
     this.#steps();
     this.#model();
-    this.say(activity);
+    this.setActivity(activity);
     this.#tick();
     if (terminal) clearInterval(this.#clock);
   }
@@ -45,8 +45,8 @@ export class Bar {
     clearInterval(this.#clock);
   }
 
-  /** Says it once: a live region that is set to the same words would be read out again. */
-  say(words) {
+  /** Changes the text only if it differs: a screen reader reads a live region again when it is set. */
+  setActivity(words) {
     const activity = byId('activity');
     if (activity.textContent !== words) activity.textContent = words;
   }
@@ -69,13 +69,13 @@ export class Bar {
     byId('link').className = `link-state is-${state}`;
     byId('link-text').textContent = words[state]();
     byId('reconnect').hidden = state !== 'waiting';
-    if (state === 'failed') this.#unfollowed();
+    if (state === 'failed') this.#failed();
   }
 
-  #unfollowed() {
+  #failed() {
     clearInterval(this.#clock);
     byId('stop').hidden = true;
-    this.say('');
+    this.setActivity('');
   }
 
   /** The steps of the bundled team; another team's agents have names and steps of their own. */

@@ -1,4 +1,4 @@
-// Reads a chart out of a tool's result. Pure: what can't be drawn honestly is null, and is shown as data instead.
+// Reads a chart from a tool's result. Pure. A result without a drawable chart is null, and is shown as data instead.
 
 const TYPES = new Set(['bar', 'line', 'pie']);
 

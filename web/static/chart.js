@@ -1,4 +1,4 @@
-// Draws a chart as a figure: uPlot for bars and lines, our own rings for shares, and its figures as a table below.
+// Draws a chart: bars and lines with uPlot, shares as a ring, and the figures as a table below.
 
 import { axes, scales } from './chart-axes.js';
 import { el } from './dom.js';
@@ -7,10 +7,10 @@ import { ring } from './ring.js';
 import { table } from './values.js';
 import uPlot from './vendor/uplot/uPlot.esm.js';
 
-const COLOURS = 6; // --series-0 and on, in the style sheet
+const COLOURS = 6; // --series-0 to --series-5 in base.css
 const HEIGHT = 260;
 const BAR_HEIGHT = 30;
-const LONG_LABEL = 9; // characters from which bars lie, so that their names can be read
+const LONG_LABEL = 9; // characters from which bars are horizontal, so that their labels fit
 
 /** @param {import('./chart-spec.js').Chart} chart */
 export function chartFigure(chart) {
@@ -37,16 +37,16 @@ function figures(chart) {
   return table(heads, chart.labels.map((label, i) => [label, ...chart.series.map((series) => series.values[i])]));
 }
 
-/** uPlot wants its width in figures: it is drawn once the frame has one, and again whenever that changes. */
+/** uPlot needs a width in pixels: draw once the frame has one, and resize when it changes. */
 function plot(chart) {
   const frame = el('div', { class: 'plot', role: 'img', 'aria-label': described(chart) });
-  const lying = chart.type !== 'line' && chart.labels.some((label) => label.length > LONG_LABEL);
-  const height = lying ? 46 + BAR_HEIGHT * chart.labels.length * Math.max(1, chart.series.length * 0.6) : HEIGHT;
+  const horizontal = chart.type !== 'line' && chart.labels.some((label) => label.length > LONG_LABEL);
+  const height = horizontal ? 46 + BAR_HEIGHT * chart.labels.length * Math.max(1, chart.series.length * 0.6) : HEIGHT;
   let drawn = null;
   new ResizeObserver(([{ contentRect }]) => {
     const size = { width: Math.floor(contentRect.width), height };
     if (size.width === 0) return;
-    if (drawn === null) drawn = new uPlot(options(chart, lying, size), dataOf(chart), frame);
+    if (drawn === null) drawn = new uPlot(options(chart, horizontal, size), dataOf(chart), frame);
     else if (drawn.width !== size.width) drawn.setSize(size);
   }).observe(frame);
   const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -64,15 +64,15 @@ function dataOf(chart) {
   return [chart.labels.map((_, i) => i), ...chart.series.map((series) => series.values)];
 }
 
-function options(chart, lying, size) {
+function options(chart, horizontal, size) {
   return {
     ...size,
-    scales: scales(chart, lying),
-    axes: axes(chart, lying),
+    scales: scales(chart, horizontal),
+    axes: axes(chart, horizontal),
     series: [{}, ...chart.series.map((series, i) => seriesOptions(chart, series, i))],
     legend: { show: false },
     cursor: { x: chart.type === 'line', y: false, drag: { x: false, y: false }, points: { show: chart.type === 'line' } },
-    padding: [10, lying ? 16 : 28, 0, 0], // room for the half of the last label that hangs over
+    padding: [10, horizontal ? 16 : 28, 0, 0], // for the half of the last label that overhangs
     plugins: [tooltip(chart)],
   };
 }
@@ -84,7 +84,7 @@ function seriesOptions(chart, series, i) {
   return { label: series.name, fill: colour, width: 0, points: { show: false }, paths: bars(chart, i) };
 }
 
-/** Bars of several series stand side by side in the place of their label. */
+/** The bars of several series stand side by side at their label. */
 function bars(chart, i) {
   const wide = 0.68 / chart.series.length;
   const starts = chart.labels.map((_, at) => at - 0.34 + i * wide);
@@ -92,13 +92,13 @@ function bars(chart, i) {
   return uPlot.paths.bars({ disp, radius: [0.12, 0] });
 }
 
-/** A small box that tells the figures under the pointer. */
+/** A small box with the figures under the pointer. */
 function tooltip(chart) {
   const box = el('div', { class: 'tip', hidden: true });
   const line = (series, i, at) => {
     const value = series.values[at];
-    const told = value === null ? 'no figure' : inWords(value, chart.unit);
-    return el('div', { class: `series-${i % COLOURS}` }, series.name && `${series.name}: `, el('b', {}, told));
+    const words = value === null ? 'no figure' : inWords(value, chart.unit);
+    return el('div', { class: `series-${i % COLOURS}` }, series.name && `${series.name}: `, el('b', {}, words));
   };
   const move = (u) => {
     const { idx, left, top } = u.cursor;

@@ -1,17 +1,17 @@
-// The conversation that the next question belongs to: the session of the run that is shown, and its questions.
+// The conversation that the next question belongs to: the shown run's session and its questions.
 
 import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
 
-const FIRST = 'Generate a monthly business report for our sales performance';
-const TEST_MODEL = /^mock /; // a test run says the same to everybody: nothing to go on with
+const PLACEHOLDER = 'Generate a monthly business report for our sales performance';
+const TEST_MODEL = /^mock /; // a test run has no conversation to continue
 
 export class Conversation {
   #id = null;
   #runs = [];
 
-  /** The session's id, or null where the next question begins a new one. */
+  /** The session's id, or null if the next question starts a new session. */
   get id() {
     return this.#id;
   }
@@ -20,7 +20,7 @@ export class Conversation {
     return this.#runs.some((run) => run.run_id === runId);
   }
 
-  /** The next question goes on from this run, see run.js. */
+  /** Make the next question continue this run's session. @param run see run.js */
   async follow({ id: runId, sessionId, model }) {
     if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
     this.#id = sessionId;
@@ -35,7 +35,7 @@ export class Conversation {
     this.#id = null;
     this.#runs = [];
     byId('conversation').hidden = true;
-    byId('question').placeholder = FIRST;
+    byId('question').placeholder = PLACEHOLDER;
     byId('conversation-list').open = false;
   }
 

@@ -1,4 +1,4 @@
-// Builds elements. Text goes in as text: nothing here parses HTML.
+// Builds elements. Text stays text: nothing here parses HTML.
 
 /** `el('a', {href, class, onclick}, 'text', child)`: strings become text nodes; false and null are left out. */
 export function el(tag, attributes = {}, ...children) {
@@ -23,17 +23,17 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-/** A button that puts `text()` on the clipboard. */
+/** A button that copies `text()` to the clipboard. */
 export function copyButton(label, text) {
   const button = el('button', { type: 'button', class: 'quiet' }, label);
   button.addEventListener('click', () => copy(button, text()));
   return button;
 }
 
-/** Puts `text` on the clipboard, and lets the button say so for a moment. */
+/** Copy `text` to the clipboard, and show the result on the button for a moment. */
 export async function copy(button, text) {
   const label = (button.dataset.label ??= button.textContent);
   const done = await (navigator.clipboard?.writeText(text).then(() => true, () => false) ?? false);
-  button.textContent = done ? 'Copied' : 'Not allowed here';
+  button.textContent = done ? 'Copied' : 'Can’t copy here';
   setTimeout(() => (button.textContent = label), 1500);
 }

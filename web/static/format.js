@@ -1,4 +1,4 @@
-// Numbers and times in words. The page speaks English, whatever the browser's language.
+// Numbers and times as text. The page is in English, whatever the browser's language.
 
 const NUMBER = new Intl.NumberFormat('en', { maximumFractionDigits: 2 });
 const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
@@ -15,7 +15,7 @@ export function duration(ms) {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')} min`;
 }
 
-/** Seconds since the run began, for the margin of the timeline. */
+/** Milliseconds since the run began as "m:ss", for the timeline. */
 export function offset(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
@@ -29,7 +29,7 @@ export function ago(ms) {
   return hours < 48 ? `${hours} h ago` : `${Math.round(hours / 24)} days ago`;
 }
 
-/** A figure with its unit: currencies go in front, as signs, everything else behind. */
+/** A figure with its unit: a currency's sign before it, any other unit after it. */
 export function figure(value, unit, { compact = false } = {}) {
   const digits = (compact ? COMPACT : NUMBER).format(Math.abs(value));
   const sign = value < 0 ? '−' : '';
@@ -39,7 +39,7 @@ export function figure(value, unit, { compact = false } = {}) {
   return unit === '%' ? `${sign}${digits}%` : `${sign}${digits} ${unit}`;
 }
 
-/** "€" for EUR; a code that has no sign of its own stays, with a space. */
+/** "€" for EUR; a code without a sign stays, with a space. */
 function currencySign(code) {
   const parts = new Intl.NumberFormat('en', { style: 'currency', currency: code }).formatToParts(0);
   const sign = parts.find((part) => part.type === 'currency').value;

@@ -1,7 +1,7 @@
-// What a request for input asks for, read off its schema. Pure.
+// The kind of answer that a request for input needs, from its schema. Pure.
 
 /**
- * 'text': any string. 'review': approve, or send back with a remark. 'json': whatever else, which is typed as JSON.
+ * 'text': any string. 'review': approve, or send back with a remark. 'json': anything else, typed as JSON.
  * @returns {'text' | 'review' | 'json'}
  */
 export function kindOf(schema) {

@@ -1,6 +1,6 @@
-// The one place where text becomes HTML: Markdown through marked, and what comes out of it through DOMPurify.
+// The one place where text becomes HTML: marked renders Markdown, and DOMPurify sanitises the result.
 //
-// The page's policy for trusted types lets DOMPurify alone make HTML, so that the browser itself refuses any other way.
+// The page's Trusted Types policy allows only DOMPurify to make HTML, so the browser refuses any other way.
 
 import DOMPurify from './vendor/dompurify/purify.es.mjs';
 import { Marked } from './vendor/marked/marked.esm.js';
@@ -14,7 +14,7 @@ const ALLOWED = {
   ALLOWED_TAGS: `${PROSE} ${TABLES}`.split(' '),
   ALLOWED_ATTR: ['href', 'title', 'src', 'alt', 'align', 'start'],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,)/i,
-  ADD_URI_SAFE_ATTR: ['align', 'start'], // no addresses, so the expression above isn't for them
+  ADD_URI_SAFE_ATTR: ['align', 'start'], // not addresses, so the expression above must not apply
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
@@ -24,14 +24,14 @@ const ALLOWED = {
 const FIGURE = /^[-+−–]?[\s\u2060]*\p{Sc}?\s*[-+−–]?\d[\d.,\s]*(?:%|[a-z]{0,6})?$/iu;
 const NO_FIGURE = /^[-–—]?$/;
 
-const FOLDED_SQL = 5; // lines from which a query is folded
+const FOLDED_SQL = 5; // queries of at least so many lines are folded
 
 const marked = new Marked({
   gfm: true,
   renderer: {
-    // Agents write Markdown. Tags are shown as they were written, but for the break that tables can't do without.
+    // Agents write Markdown. Tags are shown as text, except <br>, which tables need.
     html: ({ text }) => (/^<br\s*\/?>$/i.test(text.trim()) ? '<br>' : escaped(text)),
-    // The page's own heading is the first; and a task's box is a sign, since no form control may come through.
+    // The page has the only h1. A task's checkbox becomes a character, since no form control is allowed.
     heading({ tokens, depth }) {
       const level = Math.min(6, depth + 1);
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
@@ -42,8 +42,8 @@ const marked = new Marked({
 
 const purify = DOMPurify(window);
 purify.addHook('afterSanitizeAttributes', (node) => {
-  if (node.tagName === 'A') outward(node);
-  // A picture may only be one that the text brings along: fetching one would tell another host who reads.
+  if (node.tagName === 'A') openApart(node);
+  // Only images inside the text (data:) are shown: fetching one would reveal the reader to another host.
   if (node.tagName === 'IMG' && !node.getAttribute('src')?.startsWith('data:')) node.removeAttribute('src');
 });
 
@@ -51,26 +51,26 @@ function escaped(text) {
   return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 
-function outward(link) {
+function openApart(link) {
   link.setAttribute('target', '_blank');
   link.setAttribute('rel', 'noopener noreferrer nofollow');
 }
 
-/** An element that shows `text`, which may come from anybody. */
+/** An element that shows `text`, which is untrusted. */
 export function markdown(text) {
-  // A word joiner after a minus, so that no line ends between the sign and its figure.
+  // A word joiner after a minus, so that no line breaks between the sign and its figure.
   const joined = text.replace(/−(?=[\p{Sc}\d])/gu, '−\u2060');
   const fragment = purify.sanitize(marked.parse(joined), ALLOWED);
   for (const image of fragment.querySelectorAll('img:not([src])')) image.replaceWith(image.alt);
-  for (const grid of fragment.querySelectorAll('table')) dress(grid);
+  for (const grid of fragment.querySelectorAll('table')) formatTable(grid);
   for (const code of fragment.querySelectorAll('pre > code')) {
-    if (looksLikeSql(code.textContent)) dressSql(code);
+    if (looksLikeSql(code.textContent)) formatSql(code);
   }
   return el('div', { class: 'prose' }, fragment);
 }
 
-/** SQL gets its colours; a long query is folded, since a report is read for what came of it. */
-function dressSql(code) {
+/** Highlight SQL. A long query is folded, since a report is read for its results. */
+function formatSql(code) {
   const lines = code.textContent.trim().split('\n').length;
   const block = code.parentElement;
   code.replaceWith(sqlCode(code.textContent));
@@ -80,8 +80,8 @@ function dressSql(code) {
   fold.append(block);
 }
 
-/** Numbers stand to the right, and a wide table scrolls by itself. */
-function dress(grid) {
+/** Align numbers to the right, and let a wide table scroll by itself. */
+function formatTable(grid) {
   const rows = [...grid.tBodies].flatMap((body) => [...body.rows]);
   const columns = grid.tHead?.rows[0]?.cells.length ?? 0;
   for (let i = 0; i < columns; i++) {

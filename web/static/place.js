@@ -1,5 +1,4 @@
-// Where the page is: the run and the transport, kept in the address, so that a reload, a second tab or whoever is
-// sent the link sees the same run.
+// The run and the transport in the page's address, so that a reload, a second tab or a shared link shows the same run.
 
 /** @returns {{runId: string | null, via: 'sse' | 'ws' | null}} */
 export function readPlace(hash = location.hash) {
@@ -12,12 +11,12 @@ export function readPlace(hash = location.hash) {
   };
 }
 
-/** Leaves the place of another run, which stays one step back in the history. */
+/** Remove the run from the address; it stays one step back in the history. */
 export function leavePlace() {
   if (location.hash) history.pushState(null, '', location.pathname + location.search);
 }
 
-/** Writes the place into the address. A new run is a new step of the history, a new transport is not. */
+/** Write run and transport into the address. A new run adds a step to the history; a new transport doesn't. */
 export function writePlace(runId, via) {
   const hash = `#run=${encodeURIComponent(runId)}&via=${via}`;
   if (hash === location.hash) return;

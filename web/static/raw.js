@@ -1,10 +1,10 @@
-// The last events as they came over the wire, for whoever writes a client.
+// The last events as received, for people who write a client.
 
 import { byId } from './dom.js';
 import { number } from './format.js';
 
 const LINES = 300;
-const EVERY = 300; // milliseconds between two drawings: nobody reads faster
+const INTERVAL = 300; // milliseconds between two redraws: nobody reads faster
 
 export class RawEvents {
   #run;
@@ -19,7 +19,7 @@ export class RawEvents {
   draw() {
     byId('raw-count').textContent = number(this.#run.count);
     if (!byId('raw').open || this.#due) return;
-    this.#due = setTimeout(() => this.#fill(), EVERY);
+    this.#due = setTimeout(() => this.#fill(), INTERVAL);
   }
 
   #fill() {

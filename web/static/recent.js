@@ -1,9 +1,9 @@
-// The runs that the server remembers, newest first, each a link to watch it again.
+// The server's runs, newest first, each a link.
 
 import { byId, el } from './dom.js';
 import { ago, shorten } from './format.js';
 
-/** Asks the server anew. Where it can't answer, the list stays as it was. */
+/** Reload the list. If the server can't answer, the list stays as it is. */
 export async function refreshRecent(current) {
   const response = await fetch('runs', { cache: 'no-store' }).catch(() => null);
   const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
@@ -12,7 +12,7 @@ export async function refreshRecent(current) {
   byId('recent-none').hidden = runs.length > 0;
 }
 
-/** One run of a list, as a link; `current` is the id of the one that is shown. */
+/** One run of a list, as a link; `current` is the id of the run on the page. */
 export function runLine(run, current) {
   const link = el(
     'a',

@@ -1,22 +1,22 @@
-// The report of a run: charts as they are made, the text once the run has ended, and what it took.
+// The report of a run: charts as they are made, the text once the run has ended, then time and tokens.
 
 import { chartFigure } from './chart.js';
 import { copyButton, el } from './dom.js';
-import { duration, number, plural } from './format.js';
+import { duration, number } from './format.js';
 import { markdown } from './markdown.js';
 
 const REASONS = {
-  client: 'Somebody pressed Stop.',
-  orphaned: 'Nobody was watching for too long.',
-  timeout: 'It took longer than a run may.',
-  shutdown: 'The server went away.',
+  client: 'Somebody stopped the run.',
+  orphaned: 'The run had no viewer for too long.',
+  timeout: 'The run reached its time limit.',
+  shutdown: 'The server shut down.',
 };
 
-const BUSY = 'This conversation is still at work on an earlier question.';
+const BUSY = 'This conversation is still busy with an earlier question.';
 const DRAFTS = {
   waiting: 'It becomes the report once you approve it.',
   approved: 'It was approved.',
-  returned: 'It was sent back, and is being written anew.',
+  returned: 'It was sent back and is being rewritten.',
   unseen: 'Nobody answered in time.',
 };
 
@@ -30,7 +30,7 @@ export class Report {
   #draft = null;
   #ended = false;
 
-  /** @param root the section to draw into  @param actions {again(), retry(), queue(), apart()} for what failed */
+  /** @param root the section to draw into  @param actions {again(), retry(), queue(), inNewSession()}, see watch.js */
   constructor(root, run, actions) {
     this.#run = run;
     this.#actions = actions;
@@ -45,11 +45,11 @@ export class Report {
     if (this.#ended) return;
     if (!this.#run.terminal) return this.#drawDraft();
     this.#ended = true;
-    this.#root.querySelector('h2').after(this.#charts); // out of the draft, which goes
+    this.#root.querySelector('h2').after(this.#charts); // out of the draft, which is removed next
     this.#body.replaceChildren(...this.#ending());
   }
 
-  /** A report that a human reviews is read here, before it is final. */
+  /** Show a report under review, before it is final. */
   #drawDraft() {
     const { draft } = this.#run;
     if (draft === this.#draft || !draft?.text) return;
@@ -58,14 +58,14 @@ export class Report {
     this.#body.replaceChildren(note, this.#illustrated(markdown(draft.text)));
   }
 
-  /** What can't be followed any more, with what to do about it. */
+  /** Show why the run can't be followed, with buttons for what to do. */
   fail(error) {
-    const { retry, queue, apart } = this.#actions;
+    const { retry, queue, inNewSession } = this.#actions;
     const button = (words, onclick, kind) => el('button', { type: 'button', class: kind, onclick }, words);
     const busy = error.code === 'session_busy';
-    const message = busy && queue ? BUSY : error.message; // the server's sentence tells a program what to send
+    const message = busy && queue ? BUSY : error.message; // the server's sentence is for programs
     const first = busy && queue ? button('Ask it when that is done', queue, 'primary') : button('Try again', retry, 'primary');
-    const second = busy && button('Ask it in a new conversation', apart, 'quiet');
+    const second = busy && button('Ask it in a new conversation', inNewSession, 'quiet');
     this.#body.replaceChildren(trouble(error.code, message, first, second));
   }
 
@@ -90,7 +90,7 @@ export class Report {
     return [trouble('cancelled', why, again), this.#facts()];
   }
 
-  /** The charts stand after the report's opening words, before its first section. */
+  /** Put the charts after the report's introduction, before its first section. */
   #illustrated(prose) {
     const [, section] = prose.querySelectorAll(':scope > :is(h2, h3)');
     if (section) section.before(this.#charts);
@@ -112,7 +112,7 @@ export class Report {
       ['Time', took === null ? '' : duration(took)],
       ['Messages', messages === null ? '' : number(messages)],
       ['Tokens', usage ? tokens(usage) : ''],
-      ['Events', plural(count, 'event')],
+      ['Events', number(count)],
     ].filter(([, value]) => value);
     return el('dl', { class: 'facts' }, facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value))));
   }

@@ -1,6 +1,6 @@
-// What the team asks a human: the question, a form while it is open, and what became of it.
+// The team's question to a human: the prompt, a form while it is open, then the outcome.
 
-import { give, stillWanted } from './answering.js';
+import { stillWanted, submitInput } from './answering.js';
 import { el } from './dom.js';
 import { offset } from './format.js';
 import { inWords } from './input-kind.js';
@@ -14,24 +14,24 @@ export class RequestForm {
   #openReport;
   #opened;
   #body = el('div', { class: 'request-body' });
-  #told = el('p', { class: 'refusal', role: 'alert' });
+  #alert = el('p', { class: 'refusal', role: 'alert' });
   #hint = el('p', { class: 'hint', role: 'status' });
   #timer = el('span', { class: 'left', role: 'timer' });
   #form = null;
   #clock = 0;
 
-  /** @param openReport leads to the draft that a review is about  @param opened called once the form stands there */
+  /** @param openReport shows the draft under review  @param opened called once the form is on the page */
   constructor(runId, request, openReport, opened) {
     this.#runId = runId;
     this.#request = request;
     this.#openReport = openReport;
     this.#opened = opened;
-    this.root = el('div', { class: 'request-box' }, el('div', { class: 'prompt' }, markdown(request.prompt)), this.#body, this.#told);
+    this.root = el('div', { class: 'request-box' }, el('div', { class: 'prompt' }, markdown(request.prompt)), this.#body, this.#alert);
     if (request.outcome === null) this.#ask();
     else this.update();
   }
 
-  /** Shows what became of the request, once something has. A refusal that was shown stays. */
+  /** Show the outcome, once there is one. A refusal that is shown stays. */
   update() {
     if (this.#request.outcome === null) return;
     clearInterval(this.#clock);
@@ -46,7 +46,7 @@ export class RequestForm {
 
   async #ask() {
     const { wanted, ahead } = await stillWanted(this.#runId, this.#request.requestId);
-    if (!wanted || this.#request.outcome !== null) return; // its end is on the way, or has come
+    if (!wanted || this.#request.outcome !== null) return; // it is settled, or its end arrives next
     this.#form = this.#fields();
     this.root.classList.add('open');
     this.#body.replaceChildren(this.#form, el('p', { class: 'until' }, this.#timer), this.#hint);
@@ -104,17 +104,17 @@ export class RequestForm {
   }
 
   #refuse(words, box) {
-    this.#told.textContent = words;
+    this.#alert.textContent = words;
     box.focus();
   }
 
   async #send(value) {
     const form = this.#form;
-    this.#told.textContent = '';
+    this.#alert.textContent = '';
     this.#busy(form, true);
-    const refused = await give(this.#runId, this.#request.requestId, value);
-    if (refused === null) return; // the event that follows settles the form, here as in every other tab
-    this.#told.textContent = refused;
+    const refused = await submitInput(this.#runId, this.#request.requestId, value);
+    if (refused === null) return; // an event settles the form, here and in every other tab
+    this.#alert.textContent = refused;
     this.#busy(form, false);
   }
 
@@ -130,7 +130,7 @@ export class RequestForm {
     this.#timer.textContent = left > 0 ? `${offset(left)} left to answer` : 'The time to answer is over.';
     this.#timer.classList.toggle('soon', left < LAST_MINUTE);
     const hint = left > 0 && left < LAST_MINUTE ? 'Less than a minute is left to answer.' : '';
-    if (this.#hint.textContent !== hint) this.#hint.textContent = hint; // once, or it would be read out each second
+    if (this.#hint.textContent !== hint) this.#hint.textContent = hint; // only once, or a screen reader would read it each second
   }
 }
 
@@ -145,6 +145,6 @@ function settled({ asks, outcome, value }) {
   if (outcome === 'timed_out') return el('p', { class: 'settled' }, 'Nobody answered in time.');
   if (outcome !== 'answered') return el('p', { class: 'settled' }, 'The run ended before somebody answered.');
   const { as, text } = inWords(asks, value);
-  const said = as === 'json' ? el('pre', {}, text) : text && el('span', { class: 'said' }, text);
-  return el('p', { class: `settled is-${as}` }, el('b', {}, OUTCOMES[as]), said);
+  const shown = as === 'json' ? el('pre', {}, text) : text && el('span', { class: 'words' }, text);
+  return el('p', { class: `settled is-${as}` }, el('b', {}, OUTCOMES[as]), shown);
 }

@@ -4,7 +4,7 @@ import { el, svg } from './dom.js';
 import { figure } from './format.js';
 
 const RADIUS = 40;
-const ROUND = 2 * Math.PI * RADIUS;
+const CIRCUMFERENCE = 2 * Math.PI * RADIUS;
 const COLOURS = 6;
 
 /** @param {import('./chart-spec.js').Chart} chart of one series without negative values */
@@ -31,7 +31,7 @@ function slice(share, before, i) {
     cy: 50,
     r: RADIUS,
     class: `slice series-${i % COLOURS}`,
-    'stroke-dasharray': `${share * ROUND} ${ROUND}`,
-    'stroke-dashoffset': -before * ROUND,
+    'stroke-dasharray': `${share * CIRCUMFERENCE} ${CIRCUMFERENCE}`,
+    'stroke-dashoffset': -before * CIRCUMFERENCE,
   });
 }

@@ -1,26 +1,26 @@
-// A run as the page knows it: what its events add up to. No DOM, no clock, no I/O.
+// The state of a run, as its events add up to it. No DOM, no clock, no I/O.
 //
-// `apply` changes the run in place, since a run may have 10,000 events, and notes in `run.touched` which parts of the
-// timeline must be drawn again. The timeline is a list of turns and notices; a turn belongs to one agent and holds
-// items: thoughts, text as it is being written (`live`), answers and tool calls. Agents may work side by side: each
-// has a turn of its own that stays open until it responds. What a human is asked is an entry of its own (`request`).
+// `apply` changes the run in place, since a run may have 10,000 events, and adds to `run.touched` the parts of the
+// timeline that must be redrawn. The timeline is a list of turns, notices and requests (questions to a human). A turn
+// belongs to one agent and has items: thoughts, text that is being written (`live`), answers and tool calls. Agents may
+// work in parallel: each has its own turn, open until it responds.
 
 import { readChart } from './chart-spec.js';
 import { inWords, kindOf } from './input-kind.js';
 
-const KEPT_LINES = 300; // of the raw events, for the panel that shows them
+const KEPT_LINES = 300; // raw events kept for the panel "Raw events"
 
 export function newRun(id = null, question = '') {
   return {
     id,
     question,
     sessionId: '',
-    queued: false, // asked to wait for its turn in the session
+    queued: false, // `if_busy: queue`: the run starts after the session's earlier runs
     model: '',
     state: 'starting',
     terminal: false,
     cursor: 0,
-    excused: 0,
+    gapEnd: 0, // the last id of the newest announced gap
     progress: 0,
     activity: '',
     startedAt: null,
@@ -33,7 +33,7 @@ export function newRun(id = null, question = '') {
     agents: new Map(),
     requests: new Map(),
     pending: null, // the request that waits for an answer
-    draft: null, // {text, state, item}: a report that a human reviews, 'waiting', 'approved', 'returned' or 'unseen'
+    draft: null, // {text, state, item}: a report under review, 'waiting', 'approved', 'returned' or 'unseen'
     report: null,
     usage: null,
     durationMs: null,
@@ -46,19 +46,19 @@ export function newRun(id = null, question = '') {
   };
 }
 
-/** Where an event stands for this run: 'notice' (beside the log), 'new', 'seen' or 'hole'. */
-export function admit(run, event) {
+/** Return 'notice' (an event without an id), 'new', 'seen', or 'gap' if ids before it are missing. */
+export function classify(run, event) {
   if (!Number.isInteger(event.id)) return 'notice';
   if (event.id <= run.cursor) return 'seen';
-  return event.id === run.cursor + 1 || event.id <= run.excused + 1 ? 'new' : 'hole';
+  return event.id === run.cursor + 1 || event.id <= run.gapEnd + 1 ? 'new' : 'gap';
 }
 
-/** Moves the cursor over events that this viewer isn't sent. */
-export function cover(run, id) {
+/** Move the cursor past events that this viewer's filter excludes. */
+export function advanceCursor(run, id) {
   run.cursor = Math.max(run.cursor, id);
 }
 
-/** Takes one event in. Whatever an event holds, this never throws. */
+/** Apply one event. Never throws, whatever the event contains. */
 export function apply(run, event) {
   const data = isObject(event.data) ? event.data : {};
   const at = Date.parse(text(event.timestamp));
@@ -70,12 +70,12 @@ export function apply(run, event) {
     at: Number.isNaN(at) ? run.lastAt : at,
     data,
   };
-  if (seen.id > 0) keepAccount(run, event, seen);
+  if (seen.id > 0) recordEvent(run, event, seen);
   if (typeof data.progress === 'number') run.progress = Math.max(run.progress, Math.min(100, data.progress));
   (EVENTS.get(seen.type) ?? unknown)(run, seen);
 }
 
-function keepAccount(run, event, seen) {
+function recordEvent(run, event, seen) {
   run.id ??= text(event.run_id) || null;
   run.cursor = seen.id;
   run.count += 1;
@@ -86,7 +86,7 @@ function keepAccount(run, event, seen) {
   if (run.lines.length > 2 * KEPT_LINES) run.lines.splice(0, KEPT_LINES);
 }
 
-// A Map, not an object: an event type called "constructor" must find nothing here.
+// A Map, not an object: the event type "constructor" must find nothing here.
 const EVENTS = new Map([
   ['started', started],
   ['agent_thinking', thinking],
@@ -98,7 +98,7 @@ const EVENTS = new Map([
   ['cancelled', cancelled],
   ['resumed', resumed],
   ['gap', gap],
-  ['drain', (run, seen) => notice(run, seen, 'This server is going away. The page goes on by itself as soon as it is back.')],
+  ['drain', (run, seen) => notice(run, seen, 'This server is shutting down. The page reconnects as soon as it is back.')],
   ['input_requested', requested],
   ['input_resolved', resolved],
 ]);
@@ -114,7 +114,7 @@ function thinking(run, seen) {
   const turn = turnOf(run, seen);
   const last = turn.items.at(-1);
   run.activity = `${seen.agent} is thinking`;
-  // A thought that was streamed comes again as a whole.
+  // A streamed thought is followed by the whole thought.
   if (last?.kind === 'live' && last.text.trim() === seen.message.trim()) change(run, last, { kind: 'thought' });
   else if (seen.message && last?.text !== seen.message) add(run, turn, seen, { kind: 'thought', text: seen.message });
 }
@@ -132,8 +132,8 @@ function chunk(run, seen) {
 function response(run, seen) {
   const turn = turnOf(run, seen);
   const messageId = text(seen.data.message_id);
-  const announces = (item) => !messageId || item.messageId === messageId || item.text === seen.message;
-  const live = turn.items.findLast((item) => item.kind === 'live' && announces(item));
+  const matches = (item) => !messageId || item.messageId === messageId || item.text === seen.message;
+  const live = turn.items.findLast((item) => item.kind === 'live' && matches(item));
   if (live) change(run, live, { kind: 'answer', text: seen.message });
   else add(run, turn, seen, { kind: 'answer', text: seen.message });
   close(run, turn, seen);
@@ -156,7 +156,7 @@ function tool(run, seen) {
 
 function requested(run, seen) {
   const { request_id: requestId, prompt, schema, deadline } = seen.data;
-  for (const turn of run.openTurns.values()) close(run, turn, seen); // the team stops until somebody has answered
+  for (const turn of run.openTurns.values()) close(run, turn, seen); // the team waits for the answer
   const until = Date.parse(text(deadline));
   const asks = kindOf(schema);
   const words = text(prompt) || seen.message;
@@ -167,20 +167,20 @@ function requested(run, seen) {
   run.requests.set(request.requestId, request);
   run.pending = request;
   if (asks === 'review') review(run);
-  else untold(run, words);
+  else hidePrompt(run, words);
   run.activity = asks === 'review' ? 'The report waits for your approval' : `${seen.agent} waits for your answer`;
 }
 
-/** A question stands in the agent's own words as well: it is told once, where it can be answered. */
-function untold(run, prompt) {
+/** Remove the question from the agent's text: it is shown once, with its form. */
+function hidePrompt(run, prompt) {
   const item = answers(run).at(-1);
   const at = item && prompt ? item.text.lastIndexOf(prompt) : -1;
   if (at < 0) return;
   const before = item.text.slice(0, item.text.lastIndexOf('\n', at) + 1).trim();
-  change(run, item, before ? { text: before } : { kind: 'thought', text: 'Has a question, below.' });
+  change(run, item, before ? { text: before } : { kind: 'thought', text: 'Asks the question below.' });
 }
 
-/** What was answered last is the draft, and is read where the report will stand. */
+/** The last answer is the draft, shown in the place of the report. */
 function review(run) {
   const item = answers(run).at(-1);
   run.draft = { text: item?.text ?? '', state: 'waiting', item };
@@ -193,7 +193,7 @@ function resolved(run, seen) {
   if (!request || request.outcome !== null) return notice(run, seen, seen.message);
   const outcome = text(seen.data.outcome) || 'answered';
   settle(run, request, outcome, seen.data.value);
-  run.activity = outcome === 'answered' ? 'The team goes on with the answer' : 'Nobody answered in time';
+  run.activity = outcome === 'answered' ? 'The team continues with the answer' : 'Nobody answered in time';
 }
 
 function settle(run, request, outcome, value = null) {
@@ -207,7 +207,7 @@ function settle(run, request, outcome, value = null) {
   if (run.draft.item) change(run, run.draft.item, { isReport: false });
 }
 
-/** A chart of a draft that was sent back stays only where the new text still names it. */
+/** Keep a chart of a returned draft only if the new text names it. */
 function keepCharts(run, words) {
   run.charts = run.charts.filter(({ returned, chart }) => !returned || (chart.title !== '' && words.includes(chart.title)));
 }
@@ -248,12 +248,12 @@ function finish(run, seen, state, activity) {
   notice(run, { ...seen, data: {} }, activity);
 }
 
-/** The calls that nobody will hear of any more. */
+/** Mark the calls whose end will never arrive. */
 function endCalls(run) {
   for (const call of run.calls.values()) if (call.status === 'started') change(run, call, { status: 'unfinished' });
 }
 
-/** What was published after `from_id` is done again: it stays visible, but counts no longer. */
+/** The team repeats its work after `from_id`: the old events stay visible, but no longer count. */
 function resumed(run, seen) {
   const from = number(seen.data.from_id) ?? seen.id;
   for (const turn of run.openTurns.values()) close(run, turn, seen);
@@ -264,13 +264,13 @@ function resumed(run, seen) {
   }
   run.charts = run.charts.filter((chart) => chart.id <= from);
   if (run.pending?.superseded) settle(run, run.pending, 'ended');
-  run.activity = 'The run goes on after an interruption';
-  notice(run, seen, seen.message || 'The run goes on from its last checkpoint.');
+  run.activity = 'The run continues after an interruption';
+  notice(run, seen, seen.message || 'The run continues from its last checkpoint.');
 }
 
 function gap(run, seen) {
   const [from, to] = [number(seen.data.from), number(seen.data.to)];
-  if (to !== null) run.excused = Math.max(run.excused, to);
+  if (to !== null) run.gapEnd = Math.max(run.gapEnd, to);
   notice(run, seen, `Events ${from} to ${to} are gone.`);
 }
 
@@ -295,7 +295,7 @@ function turnOf(run, seen) {
   return turn;
 }
 
-/** Ends an agent's turn: text that was still being written stays as a thought. */
+/** End an agent's turn. Unfinished text stays as a thought. */
 function close(run, turn, seen) {
   for (const item of turn.items) if (item.kind === 'live') change(run, item, { kind: 'thought' });
   change(run, turn, { open: false, endedAt: seen.at });

@@ -1,4 +1,4 @@
-// SQL as code, with its keywords set apart.
+// SQL as code, with its keywords marked.
 
 import { el } from './dom.js';
 
@@ -6,7 +6,7 @@ const KEYWORDS = `select from where group by order having limit offset with as o
   full union all except intersect distinct case when then else end and or not in is null like between exists over
   partition asc desc values recursive filter cast`.split(/\s+/);
 const KEYWORD = new Set(KEYWORDS);
-// A string, a comment, a number or a word: the rest between them is left as it is.
+// A string, a comment, a number or a word; everything between them stays as it is.
 const TOKEN = /'(?:[^']|'')*'|--[^\n]*|\b\d+(?:\.\d+)?\b|\b[a-z_]+\b/gi;
 
 export function sqlCode(source) {

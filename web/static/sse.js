@@ -1,33 +1,33 @@
-// Decodes text/event-stream, to the WHATWG text; sans-IO: bytes in, blocks out.
+// Decodes text/event-stream as WHATWG specifies it. Pure: bytes in, blocks out.
 
 /**
  * @typedef {{id: string | null, data: string | null, retry: number | null}} Block
- *   What stood between two empty lines. A block of an id alone has no data: it only moves the cursor.
+ *   The fields between two empty lines. A block with only an id moves the cursor.
  */
 
 export class SseDecoder {
-  // Without `ignoreBOM` the decoder drops one byte order mark at the start, as the standard wants.
+  // Without `ignoreBOM` the decoder drops one byte order mark at the start, as the standard requires.
   #utf8 = new TextDecoder();
   #rest = '';
   #endedWithCr = false;
   #block = emptyBlock();
 
-  /** Takes the next bytes, cut anywhere, and returns the blocks that they complete. @returns {Block[]} */
+  /** Decode the next bytes, cut anywhere, and return the blocks that they complete. @returns {Block[]} */
   push(bytes) {
     let text = this.#utf8.decode(bytes, { stream: true });
     if (text === '') return [];
-    // A CR ends its line at once, so an LF that opens the next chunk belongs to a line already told.
+    // A CR ends its line at once, so an LF at the start of the next chunk belongs to a line already parsed.
     if (this.#endedWithCr && text.startsWith('\n')) text = text.slice(1);
     this.#endedWithCr = text === '' ? false : text.endsWith('\r');
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop();
-    return lines.map((line) => this.#take(line)).filter((block) => block !== null);
+    return lines.map((line) => this.#parseLine(line)).filter((block) => block !== null);
   }
 
-  #take(line) {
+  #parseLine(line) {
     if (line === '') return this.#dispatch();
     const colon = line.indexOf(':');
-    if (colon === 0) return null; // a comment: it keeps the connection warm
+    if (colon === 0) return null; // a comment: a heartbeat
     const name = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
     const block = this.#block;

@@ -1,7 +1,6 @@
-// Draws the timeline of a run: who did what, as it happens.
+// Draws the timeline of a run, as it happens.
 //
-// Only what was touched since the last frame is drawn, and no frame takes longer than BUDGET, so that replaying
-// 10,000 events neither freezes the page nor holds up what the reader does.
+// A frame draws only touched parts, and for BUDGET at most, so that replaying 10,000 events doesn't freeze the page.
 
 import { el } from './dom.js';
 import { duration, offset, plural } from './format.js';
@@ -10,12 +9,12 @@ import { RequestForm } from './request.js';
 import { toolCall } from './tool.js';
 import { show } from './values.js';
 
-const BUDGET = 10; // milliseconds of a frame, which has 16
+const BUDGET = 10; // milliseconds of the 16 that a frame has
 const LONG_ANSWER = 900; // characters from which an answer is folded
-const STICKY = 48; // pixels from the end that still count as reading along
-const REPLAY = 1500; // milliseconds in which a run that is looked up again is only replayed: its start stays in sight
+const STICKY = 48; // pixels from the end within which the timeline keeps following it
+const REPLAY = 1500; // milliseconds for the replay of an earlier run, whose start stays in view meanwhile
 
-// What says all there is to say in its own words; any other notice is told by its type's name first.
+// Notices whose text is enough. Any other notice shows its event type first.
 const ENDINGS = new Set(['completed', 'error', 'cancelled']);
 const SENTENCES = new Set([...ENDINGS, 'resumed', 'drain', 'gap']);
 
@@ -29,7 +28,7 @@ export class Timeline {
   #followsFrom;
   #wasAt = 0;
 
-  /** @param list the `ol` to draw into  @param pane what scrolls  @param openReport called by links to the report */
+  /** @param list the `ol` to draw into  @param pane the element that scrolls  @param openReport shows the report */
   constructor(list, pane, run, openReport) {
     this.#list = list;
     this.#pane = pane;
@@ -40,7 +39,7 @@ export class Timeline {
     pane.onscroll = () => this.#scrolled();
   }
 
-  /** Draws what was touched, for at most BUDGET; true where something is left for the next frame. */
+  /** Draw touched parts for at most BUDGET. Returns true if some are left for the next frame. */
   draw() {
     const { touched } = this.#run;
     const now = performance.now();
@@ -54,7 +53,7 @@ export class Timeline {
     return touched.size > 0;
   }
 
-  /** Only a reader scrolls up; what grows below, or our own scrolling, doesn't. */
+  /** Scrolling up ends following: only a reader scrolls up; growing content and the page itself don't. */
   #scrolled() {
     const { scrollTop, clientHeight, scrollHeight } = this.#pane;
     if (scrollTop + clientHeight >= scrollHeight - STICKY) this.#follows = true;
@@ -73,7 +72,7 @@ export class Timeline {
     const node = this.#nodes.get(turn.key) ?? this.#newTurn(turn);
     node.root.classList.toggle('open', turn.open);
     node.root.classList.toggle('superseded', Boolean(turn.superseded));
-    node.phase.textContent = turn.superseded ? 'done again below' : turn.open ? 'working' : '';
+    node.phase.textContent = turn.superseded ? 'repeated below' : turn.open ? 'working' : '';
     node.took.textContent = !turn.open && turn.endedAt > turn.at ? duration(turn.endedAt - turn.at) : '';
     return node;
   }
@@ -92,7 +91,7 @@ export class Timeline {
     return node;
   }
 
-  /** What a human is asked. Its form is built once, and told what became of it: nobody loses what they typed. */
+  /** A question to a human. Its form is built once and then updated, so that nobody loses their input. */
   #request(request) {
     const known = this.#nodes.get(request.key);
     known?.root.classList.toggle('superseded', Boolean(request.superseded));
@@ -105,7 +104,7 @@ export class Timeline {
     this.#nodes.set(request.key, { root, form });
   }
 
-  /** Brings the open request into view, with the keyboard's focus: the reader wants to answer. */
+  /** Scroll to the open request and focus it. */
   showRequest() {
     const node = this.#nodes.get(this.#run.pending?.key);
     if (!node) return;
@@ -162,13 +161,13 @@ export class Timeline {
   }
 }
 
-/** Twice: what comes near is only measured then, and may be higher than it was taken for. */
+/** Scroll twice: an element is measured only when it is near the view, and may be higher than estimated. */
 function intoView(node) {
   node.scrollIntoView({ block: 'nearest' });
   requestAnimationFrame(() => requestAnimationFrame(() => node.scrollIntoView({ block: 'nearest' })));
 }
 
-/** Text that grows: only what is new is appended, and the box follows its end. */
+/** Growing text: only the new part is appended, and the box scrolls to its end. */
 function liveText(item) {
   const words = document.createTextNode('');
   const root = el('p', { class: 'live' }, words);

@@ -1,4 +1,4 @@
-// One tool call: a line that opens to its arguments and its result. What is inside is built when it is opened.
+// One tool call: a line that opens to its arguments and its result, which are built when it is opened.
 
 import { chartFigure } from './chart.js';
 import { el } from './dom.js';
@@ -7,7 +7,7 @@ import { rowCount, show } from './values.js';
 
 const STATUS = { started: 'running', finished: 'done', failed: 'failed', unfinished: 'not finished' };
 
-/** `before` is what was drawn for the same call earlier: where it was open, the new one is. */
+/** @param before the earlier element of the same call; if it is open, so is the new one */
 export function toolCall(item, before) {
   const status = STATUS[item.status] ?? item.status;
   const took = typeof item.durationMs === 'number' ? duration(item.durationMs) : '';
@@ -37,7 +37,7 @@ function parts(item) {
   ].filter(Boolean);
 }
 
-/** What the call is about, and what came of it, in a few words. */
+/** The call in a few words: its chart, or its rows and arguments. */
 function gist(item) {
   if (item.chart) return item.chart.title || `${item.chart.type} chart`;
   const rows = item.status === 'finished' ? rowCount(item.result) : null;

@@ -7,7 +7,7 @@ import { looksLikeSql, sqlCode } from './sql.js';
 const ROWS_AT_ONCE = 100;
 const DEEPEST = 4; // below that a value is shown as JSON
 
-/** An element that shows `value`; text that holds JSON is shown as what it holds. */
+/** An element that shows `value`; JSON in a string is parsed first. */
 export function show(value, depth = 0) {
   const plain = parsed(value);
   if (plain === null || plain === undefined) return el('span', { class: 'none' }, 'none');
@@ -19,12 +19,12 @@ export function show(value, depth = 0) {
   return showFields(Object.entries(plain), depth);
 }
 
-/** How many rows a result has, or null where it isn't made of rows. */
+/** The number of rows in a result, or null if it has no rows. */
 export function rowCount(value) {
   return rowsOf(parsed(value))?.rows.length ?? null;
 }
 
-/** A table whose columns of numbers stand to the right. */
+/** A table with numeric columns aligned to the right. */
 export function table(columns, rows) {
   const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumberOrNothing(row[i])));
   const cells = (row) => columns.map((_, i) => el('td', { class: numeric[i] && 'num' }, cell(row[i])));
@@ -46,7 +46,7 @@ export function table(columns, rows) {
   return el('div', { class: 'rows' }, scrollable(grid, 'Rows'), shown < rows.length && button);
 }
 
-/** Lets what is too wide scroll by itself, with the keyboard too. */
+/** Let `node` scroll by itself if it is too wide, with the keyboard too. */
 export function scrollable(node, label) {
   return el('div', { class: 'scroll-x', tabindex: '0', role: 'region', 'aria-label': label }, node);
 }
@@ -60,7 +60,7 @@ function parsed(value) {
   }
 }
 
-/** {columns, rows}, {rows: [{…}]} or [{…}]: as columns and arrays of cells. */
+/** {columns, rows}, {rows: [{…}]} or [{…}] as columns and arrays of cells; null for anything else. */
 function rowsOf(value) {
   const list = Array.isArray(value) ? value : value?.rows;
   if (!Array.isArray(list) || list.length === 0) return null;
@@ -78,14 +78,14 @@ function rowsWithRest(value, { columns, rows }, depth) {
 function showFields(entries, depth) {
   if (entries.length === 0) return el('span', { class: 'none' }, 'none');
   const pair = ([name, value]) => {
-    const wide = takesRoom(parsed(value)) && 'wide';
+    const wide = isWide(parsed(value)) && 'wide';
     return [el('dt', { class: wide }, name), el('dd', { class: wide }, show(value, depth + 1))];
   };
   return el('dl', { class: 'fields' }, entries.flatMap(pair));
 }
 
-/** Whether a value wants the whole width, below its name. */
-function takesRoom(value) {
+/** Whether a value needs the whole width, below its name. */
+function isWide(value) {
   if (typeof value === 'string') return value.includes('\n');
   return value !== null && typeof value === 'object' && Object.values(value).some((one) => one !== null && typeof one === 'object');
 }
@@ -108,7 +108,7 @@ function cell(value) {
   if (value === null || value === undefined) return '';
   if (typeof value === 'number') return number(value);
   if (typeof value !== 'object') return String(value);
-  // A list of things that have names, the columns of a table say: their names tell enough in a cell.
+  // For a list of named objects, such as a table's columns, the names are enough in a cell.
   const named = Array.isArray(value) && value.every((one) => typeof one?.name === 'string');
   return named ? value.map((one) => one.name).join(', ') : JSON.stringify(value);
 }

@@ -1,13 +1,13 @@
-// Follows one run to its end, over whichever wire, through any number of connections.
+// Follows one run to its end, over either wire, through any number of connections.
 //
-// The run's cursor decides what is new: what overlaps is dropped, and a hole in the ids ends the connection, so
-// that the next one asks for what is missing. A hole that stays after three tries is accepted, and told.
+// The run's cursor decides what is new: events seen before are dropped, and a gap in the ids ends the connection, so
+// that the next one asks for the missing events. A gap that is still there at the third try is accepted and shown.
 
-import { admit, apply, cover } from './run.js';
+import { advanceCursor, apply, classify } from './run.js';
 import { backoff, WireError } from './wire.js';
 
-const SILENCE = 40_000; // the server says something every 15 s; two of those lost, and the line counts as dead
-const TRIES_AT_A_HOLE = 3;
+const SILENCE = 40_000; // milliseconds: the server sends a heartbeat every 15 s, and two may be lost
+const GAP_TRIES = 3;
 
 export class Viewer {
   #run;
@@ -15,17 +15,17 @@ export class Viewer {
   #via;
   #on;
   #attempt = 0;
-  #holes = { at: -1, tries: 0 };
+  #lastGap = { at: -1, tries: 0 };
   #abort = new AbortController();
   #wake = () => {};
   #left = false;
-  #hopping = false;
+  #switching = false;
   #opened = false;
   #drainWait = null;
   #silence = 0;
 
   /**
-   * @param run what the events are applied to, see run.js
+   * @param run the events are applied to it, see run.js
    * @param wires {name: connect}, see wire.js
    * @param via the name of the wire to begin with
    * @param on changed() after each event, opened() once the run's id is known, link(state) when the connection changes:
@@ -38,30 +38,30 @@ export class Viewer {
     this.#on = on;
   }
 
-  /** Resolves when the run has ended, can't be followed, or was left. */
+  /** Resolves when the run has ended, when it can't be followed, or after `leave()`. */
   async follow(request) {
     while (!this.#left) {
       const error = await this.#connection(request);
       if (this.#left) return;
-      if (this.#run.terminal || error === null) return this.#tell('ended');
-      // A question may be asked again after a lost connection, since its key joins the same run; not after a refusal.
-      if (error.fatal || (error.refused && !this.#run.id)) return this.#tell('failed', { error });
+      if (this.#run.terminal || error === null) return this.#notify('ended');
+      // After a lost connection the question is sent again, since its key joins the same run. After a refusal it isn't.
+      if (error.fatal || (error.refused && !this.#run.id)) return this.#notify('failed', { error });
       await this.#pause(error);
       if (this.#run.id) request = { runId: this.#run.id, after: this.#run.cursor };
     }
   }
 
-  /** Goes on over another wire, from the same cursor. Before the run has an id it only notes the wish. */
-  hop(via) {
+  /** Continue over another wire from the same cursor. Until the first connection opens, only the next one uses it. */
+  switchTo(via) {
     this.#via = via;
     if (!this.#opened) return;
-    this.#hopping = true;
-    this.#abort.abort(new DOMException('hop', 'AbortError'));
+    this.#switching = true;
+    this.#abort.abort(new DOMException('switched', 'AbortError'));
     this.#wake();
   }
 
-  /** Ends a wait between two attempts. */
-  now() {
+  /** End the wait between two connections. */
+  retryNow() {
     this.#wake();
   }
 
@@ -71,11 +71,11 @@ export class Viewer {
     this.#wake();
   }
 
-  /** One connection. What ended it, or null where there is nothing more to come. */
+  /** Open one connection, and return the error that ended it, or null if the log is complete. */
   async #connection(request) {
     this.#abort = new AbortController();
-    this.#hopping = false;
-    this.#tell('connecting');
+    this.#switching = false;
+    this.#notify('connecting');
     this.#listen();
     try {
       const ending = await this.#wires[this.#via](request, this.#handlers(), this.#abort.signal);
@@ -93,14 +93,14 @@ export class Viewer {
     return {
       opened: (runId) => this.#open(runId),
       event: (event) => this.#event(event),
-      cursor: (id) => cover(this.#run, id),
+      cursor: (id) => advanceCursor(this.#run, id),
       alive: () => this.#listen(),
     };
   }
 
   #open(runId) {
     this.#run.id ??= runId;
-    this.#tell('live');
+    this.#notify('live');
     if (this.#opened) return;
     this.#opened = true;
     this.#on.opened();
@@ -108,21 +108,21 @@ export class Viewer {
 
   #event(event) {
     if (event.event_type === 'drain') this.#drainWait = event.data?.retry_ms ?? null;
-    const place = admit(this.#run, event);
+    const place = classify(this.#run, event);
     if (place === 'seen') return;
-    if (place === 'hole') this.#hole(event.id);
+    if (place === 'gap') this.#gap(event.id);
     apply(this.#run, event);
     this.#attempt = 0;
     this.#on.changed();
     if (this.#run.terminal) this.#abort.abort(new DOMException('ended', 'AbortError'));
   }
 
-  #hole(id) {
+  #gap(id) {
     const { cursor } = this.#run;
-    const tries = this.#holes.at === cursor ? this.#holes.tries + 1 : 1;
-    this.#holes = { at: cursor, tries };
-    if (tries < TRIES_AT_A_HOLE) throw new WireError('hole', 'Events were missing; asking for them again.');
-    apply(this.#run, missing(cursor + 1, id - 1));
+    const tries = this.#lastGap.at === cursor ? this.#lastGap.tries + 1 : 1;
+    this.#lastGap = { at: cursor, tries };
+    if (tries < GAP_TRIES) throw new WireError('gap', 'Some events were missing.');
+    apply(this.#run, gapNotice(cursor + 1, id - 1));
   }
 
   #listen() {
@@ -132,12 +132,12 @@ export class Viewer {
   }
 
   async #pause(error) {
-    if (this.#hopping) return;
+    if (this.#switching) return;
     const wait = this.#drainWait ?? error.retryAfter ?? backoff(this.#attempt);
-    if (this.#drainWait !== null) error = new WireError('draining', 'The server is going away.');
+    if (this.#drainWait !== null) error = new WireError('draining', 'The server is shutting down.');
     this.#drainWait = null;
     this.#attempt += 1;
-    this.#tell('waiting', { error, wait });
+    this.#notify('waiting', { error, wait });
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
       this.#wake = () => {
@@ -147,12 +147,12 @@ export class Viewer {
     });
   }
 
-  #tell(state, more = {}) {
+  #notify(state, more = {}) {
     this.#on.link({ state, via: this.#via, ...more });
   }
 }
 
-/** Our own notice of events that no connection delivered. */
-function missing(from, to) {
+/** The page's own notice of events that no connection delivered. */
+function gapNotice(from, to) {
   return { event_type: 'gap', message: '', data: { from, to, reason: 'missing' } };
 }

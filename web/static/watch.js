@@ -1,4 +1,4 @@
-// One run on the page: the viewer that follows it, and the parts of the page that show it.
+// One run on the page: its viewer, and the parts of the page that show it.
 
 import { Bar } from './bar.js';
 import { byId } from './dom.js';
@@ -13,7 +13,7 @@ import { connect as ws } from './wire-ws.js';
 import { refusal } from './wire.js';
 
 const WIRES = { sse, ws };
-const LATEST_FRAME = 250; // milliseconds after which a drawing doesn't wait for a frame: a hidden tab gets none
+const FRAME_TIMEOUT = 250; // milliseconds after which it draws without a frame: a hidden tab gets none
 
 export class Watch {
   #run;
@@ -32,11 +32,11 @@ export class Watch {
   #stopping = false;
 
   /**
-   * @param request what to begin with, see wire.js
-   * @param page {via, text}: the transport, and what to show as the question until the run tells it; and what the page
-   *   does: ask(text), again(), queue() and apart() ask the same again, as it was, behind the session's other runs (null
-   *   where it was already), or in a new session; opened() when the run is known, session() when its session is, and
-   *   changed() when lists should be renewed
+   * @param request the first request, see wire.js
+   * @param page via: the transport; text: the question to show until the run has one;
+   *   ask(text); again(), queue(), inNewSession(): repeat the request as it was, behind the session's other runs (queue is
+   *   null if it was queued already), or in a new session; opened(): the run is known; session(): its session is known;
+   *   changed(): lists are out of date
    */
   constructor(request, page) {
     this.#run = newRun(request.runId ?? null, page.text);
@@ -48,7 +48,7 @@ export class Watch {
       again: () => page.ask(this.#run.question),
       retry: page.again,
       queue: page.queue,
-      apart: page.apart,
+      inNewSession: page.inNewSession,
     });
     this.#timeline = new Timeline(byId('timeline'), byId('timeline-pane'), this.#run, showReport);
     this.#parts = [this.#timeline, this.#bar, this.#report, new RawEvents(this.#run)];
@@ -70,15 +70,15 @@ export class Watch {
     return this.#run.id;
   }
 
-  hop(via) {
+  switchTo(via) {
     if (via === this.#via) return;
     this.#via = via;
     if (this.#run.id) writePlace(this.#run.id, via);
-    if (!this.#run.terminal) this.#viewer.hop(via);
+    if (!this.#run.terminal) this.#viewer.switchTo(via);
   }
 
-  now() {
-    this.#viewer.now();
+  retryNow() {
+    this.#viewer.retryNow();
   }
 
   showRequest() {
@@ -91,17 +91,17 @@ export class Watch {
     this.#bar.leave();
   }
 
-  /** Asks the server to end the run. What comes of it arrives as an event, for every viewer. */
+  /** Ask the server to end the run. The outcome arrives as an event, for every viewer. */
   async stop() {
     this.#stopping = true;
     this.#bar.stopping(true);
-    if (!this.#run.id) return; // not begun yet: done as soon as it has an id
+    if (!this.#run.id) return; // no id yet: `#opened` calls again
     const path = `runs/${encodeURIComponent(this.#run.id)}/cancel`;
     const response = await fetch(path, { method: 'POST' }).catch(() => null);
     if (response?.ok) return;
     this.#stopping = false;
     this.#bar.stopping(false);
-    this.#bar.say(response ? (await refusal(response)).message : 'Stop did not reach the server. Try again.');
+    this.#bar.setActivity(response ? (await refusal(response)).message : 'Stop did not reach the server. Try again.');
   }
 
   #opened() {
@@ -117,7 +117,7 @@ export class Watch {
     if (link.state === 'ended') this.#page.changed();
   }
 
-  /** A question that was refused has no address: that of the run before must not stand for it. */
+  /** A refused question has no address, and the address must not keep naming the previous run. */
   #fail(error) {
     if (!this.#run.id) leavePlace();
     this.#report.fail(error);
@@ -127,20 +127,20 @@ export class Watch {
     if (this.#due) return;
     this.#due = true;
     this.#frame = requestAnimationFrame(() => this.#draw());
-    this.#timer = setTimeout(() => this.#draw(), LATEST_FRAME);
+    this.#timer = setTimeout(() => this.#draw(), FRAME_TIMEOUT);
   }
 
-  #toldSession() {
+  #sessionKnown() {
     this.#session = this.#run.sessionId;
     this.#page.session();
   }
 
   #draw() {
-    cancelAnimationFrame(this.#frame); // one of the two has come, and the other must not draw a second time
+    cancelAnimationFrame(this.#frame); // the frame or the timer called; the other must not draw again
     clearTimeout(this.#timer);
     this.#due = false;
     if (this.#left) return;
-    if (this.#session !== this.#run.sessionId) this.#toldSession();
+    if (this.#session !== this.#run.sessionId) this.#sessionKnown();
     const more = this.#parts.map((part) => part.draw()).some(Boolean);
     if (more) this.#schedule();
   }

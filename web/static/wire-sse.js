@@ -1,4 +1,4 @@
-// Runs over HTTP: a POST whose answer is the stream, and GETs that go on from a cursor.
+// Runs over HTTP: a POST whose response is the stream, and GETs that resume from a cursor.
 
 import { SseDecoder } from './sse.js';
 import { askOf, eventOf, readFrame, refusal, WireError } from './wire.js';

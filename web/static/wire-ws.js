@@ -3,7 +3,7 @@
 import { askOf, eventOf, readFrame, replyRefusal, WireError } from './wire.js';
 
 const PROTOCOL = 'askstream.v1';
-const FIRST_FATAL_CLOSE = 4500; // from here on the close codes say: don't come back
+const FIRST_FATAL_CLOSE = 4500; // close codes from here on mean: don't reconnect
 
 /** See wire.js. */
 export function connect(request, on, signal) {
@@ -22,7 +22,7 @@ export function connect(request, on, signal) {
     socket.onmessage = (message) => {
       try {
         on.alive();
-        take(readFrame(message.data), request, on);
+        handleFrame(readFrame(message.data), request, on);
       } catch (error) {
         finish(reject, error);
       }
@@ -42,7 +42,7 @@ function command(request) {
     : { type: 'ask', ref: 1, ...askOf(request), idempotency_key: request.key };
 }
 
-function take(frame, request, on) {
+function handleFrame(frame, request, on) {
   const event = eventOf(frame);
   if (event !== null) on.event(event);
   else if (frame?.reply?.ok === false) throw replyRefusal(frame.reply.error);
@@ -51,7 +51,7 @@ function take(frame, request, on) {
 
 function ending(close, resolve, reject) {
   if (close.code >= FIRST_FATAL_CLOSE) {
-    const message = close.reason || 'The server closed the connection for good.';
+    const message = close.reason || 'The server closed the connection permanently.';
     return [reject, new WireError(`closed_${close.code}`, message, { refused: true, fatal: true })];
   }
   if (close.code === 1000) return [resolve, 'closed'];

@@ -1,12 +1,12 @@
-// What both wires share: how a connection can fail, and how long to wait before the next.
+// Shared by both wires: errors of a connection, and the wait before the next one.
 //
 // A wire is a function `connect(request, on, signal)`. It opens one connection and resolves when that ends:
-// 'closed' (perhaps too early: the viewer decides) or 'finished' (the server has nothing more to tell).
-//   request  {question, key, sessionId?, review?, ifBusy?} starts a run, {runId, after} goes on from a cursor,
-//            {test: true} plays the mock run
-//   on       opened(runId), event(event), cursor(id), alive(): whatever arrives, in order
+// 'closed' (perhaps too early: the viewer decides) or 'finished' (the server has nothing more to send).
+//   request  {question, key, sessionId?, review?, ifBusy?} starts a run, {runId, after} resumes from a cursor,
+//            {test: true} streams the mock run
+//   on       opened(runId), event(event), cursor(id), and alive() for anything received; in order of arrival
 
-/** A connection that failed. `refused`: the server said no; `fatal`: and it will say so again. */
+/** A connection that failed. `refused`: the server refused the request; `fatal`: it would refuse it again. */
 export class WireError extends Error {
   constructor(code, message, { refused = false, fatal = false, retryAfter = null } = {}) {
     super(message);
@@ -17,24 +17,24 @@ export class WireError extends Error {
   }
 }
 
-const PASSING_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
+const RETRYABLE_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 
-/** Milliseconds to wait before attempt `attempt` (from 0): doubling, capped, half of it by chance, so that the
- * viewers of a server that came back don't all return at once. */
+/** Milliseconds to wait before attempt `attempt` (from 0): doubling, capped, half of it random, so that the viewers
+ * of a restarted server don't all return at once. */
 export function backoff(attempt, random = Math.random) {
   const full = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempt);
   return full / 2 + random() * (full / 2);
 }
 
-/** What starts a run, as every wire sends it; its key is told where the wire has a place for it. */
+/** The fields that start a run, the same on every wire. Each wire adds the idempotency key in its own way. */
 export function askOf({ question, sessionId, review, ifBusy }) {
   const session = sessionId ? { session_id: sessionId } : {};
   return { question, tokens: true, ...session, ...(review && { review }), ...(ifBusy && { if_busy: ifBusy }) };
 }
 
-/** The JSON of one frame, or null: a page outlives a frame that it can't read. */
+/** The JSON of one frame, or null: an unreadable frame must not break the page. */
 export function readFrame(text) {
   try {
     return JSON.parse(text);
@@ -43,27 +43,27 @@ export function readFrame(text) {
   }
 }
 
-/** The event in a frame's envelope, or null where there is none. */
+/** The event in a frame's envelope, or null. */
 export function eventOf(frame) {
   const event = frame?.event;
   return event !== null && typeof event === 'object' ? event : null;
 }
 
-/** The error that a refused request tells (RFC 9457). 429 and 5xx pass, everything else stays refused. */
+/** The error in a refused response (RFC 9457). 429 and 5xx may be retried; all others are fatal. */
 export async function refusal(response) {
   const problem = (await response.json().catch(() => null)) ?? {};
-  const passing = response.status === 429 || response.status >= 500;
+  const retryable = response.status === 429 || response.status >= 500;
   const seconds = Number(response.headers.get('Retry-After'));
   return new WireError(
     problem.code ?? `http_${response.status}`,
     problem.detail ?? problem.title ?? `The server answered ${response.status}.`,
-    { refused: true, fatal: !passing, retryAfter: seconds > 0 ? seconds * 1000 : null },
+    { refused: true, fatal: !retryable, retryAfter: seconds > 0 ? seconds * 1000 : null },
   );
 }
 
-/** The same for the error of a WebSocket reply, which has no status: its code tells. */
+/** The same for a WebSocket reply, which has no status: its code decides. */
 export function replyRefusal(error) {
   const { code = 'refused', message = 'The server refused.', retry_after: seconds } = error ?? {};
   const retryAfter = seconds > 0 ? seconds * 1000 : null;
-  return new WireError(code, message, { refused: true, fatal: !PASSING_CODES.has(code), retryAfter });
+  return new WireError(code, message, { refused: true, fatal: !RETRYABLE_CODES.has(code), retryAfter });
 }

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import AskstreamError, JournalError
-from askstream.server.journal.base import Entry, Head
+from askstream.server.journal.base import Entry, RunUpdate
 from askstream.server.journal.notifier import AppendNotifier
 from askstream.server.journal.sqlite.appends import Append, write_appends
 from askstream.server.scheduling import AdaptiveDelay
@@ -26,19 +26,19 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 # Jobs in one transaction of the thread's. Bounds how long the first of them waits for the last; 512 small appends take
 # some 5 ms.
-GROUP = 512
+GROUP_JOBS = 512
 # Jobs, and bytes of them, that the event loop can wait for: a millisecond's worth, or one and a half.
-SMALL, SMALL_BYTES = 128, 256 * 1024
+QUICK_JOBS, QUICK_BYTES = 128, 256 * 1024
 # Seconds from the beginning of a transaction in which the next one waits for more, where that pays. A thousand busy
 # runs put twenty appends into each, and save most of what a commit costs; and what is committed together reaches many
 # viewers in one write. A run alone hardly waits while its events are further apart, or come one by one.
-PACE = 0.002
+COMMIT_SECONDS = 0.002
 # Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
 # other runs may wait for the loop.
-SLOW = 0.005
+STALL_SECONDS = 0.005
 # Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
 # SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
-CHECKPOINT_PAGES = 4096
+WAL_PAGES = 4096
 _PAGE_BYTES = 4096
 # Pages that an append changes beside those of its lines, at most: its head, an index and what they hang from.
 _PAGES_AN_APPEND = 4
@@ -55,15 +55,15 @@ class _Job:
     events: int
     size: int
     is_long: bool
-    outcome: Any = None
+    result: Any = None
     error: BaseException | None = None
 
 
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
 
-    `notifier` is notified of each append. `waits` says that a commit waits for the disk. Made in the event loop that
-    all calls come from.
+    `notifier` is notified of each append. `waits_for_disk` says that a commit waits for the disk. Make it in the event
+    loop that all calls come from.
     A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
     nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
     of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
@@ -74,10 +74,15 @@ class GroupWriter:
         connection: sqlite3.Connection,
         notifier: AppendNotifier,
         *,
-        waits: bool = False,
-        pace: float = PACE,
+        waits_for_disk: bool = False,
+        commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
-        self._db, self._notifier, self._waits, self._pace = connection, notifier, waits, pace
+        self._db, self._notifier, self._waits_for_disk, self._commit_seconds = (
+            connection,
+            notifier,
+            waits_for_disk,
+            commit_seconds,
+        )
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
         self._events = 0  # that the jobs write
@@ -85,36 +90,36 @@ class GroupWriter:
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
         self._delay = AdaptiveDelay()
-        self._soon = False  # somebody is in a hurry
+        self._is_urgent = False  # somebody is in a hurry
         self._waited = False  # for more, before the transaction that is due
         self._busy = self._closed = False  # the thread has the connection
-        self._stalls = 0  # transactions in a row that took longer than SLOW
+        self._stalls = 0  # transactions in a row that took longer than STALL_SECONDS
         # Whether each commit waits for the disk, or the last ones stalled. A single stall is more often that of a
         # machine whose cores are taken; on the thread, beside a busy loop, the next one would take many times as long.
-        self._is_slow = waits
+        self._is_slow = waits_for_disk
         # Jobs in a transaction. More than the event loop can wait for go in small groups, one after the other: a thread
         # beside a loop that is busy, with the questions that they come from, waits for the interpreter at each
         # statement.
-        self._most = GROUP if waits else SMALL
+        self._max_jobs = GROUP_JOBS if waits_for_disk else QUICK_JOBS
         self._pages = 0  # in the WAL, at most
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
         connection.execute("PRAGMA busy_timeout = 0")
 
     def append(
-        self, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> "asyncio.Future[None]":
         """As `Journal.append`. Appends that follow one another are written together."""
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        return self.submit(Append(head, entries, checkpoint), events=len(entries) or 1, size=size)
+        return self.submit(Append(update, entries, checkpoint), events=len(entries) or 1, size=size)
 
     def submit(
-        self, work: Work | Append, *, long: bool = False, soon: bool = False, events: int = 1, size: int = 0
+        self, work: Work | Append, *, long: bool = False, urgent: bool = False, events: int = 1, size: int = 0
     ) -> "asyncio.Future[Any]":
         """Does `work` in the next transaction; the future has what it returned, once that is committed.
 
-        `long`: the event loop had better not wait for it. `soon`: it waits for nothing that could share its
+        `long`: the event loop had better not wait for it. `urgent`: it waits for nothing that could share its
         transaction. It writes so many events, of so many bytes.
         """
         job = _Job(work, self._loop.create_future(), events, size, long)
@@ -123,7 +128,7 @@ class GroupWriter:
         else:
             self._jobs.append(job)
             self._events += events
-            self._soon |= soon
+            self._is_urgent |= urgent
             self._schedule()
         return job.future
 
@@ -131,7 +136,7 @@ class GroupWriter:
         """Writes what was submitted, then closes the connection. Idempotent."""
         if self._closed:
             return
-        last = self.submit(lambda _: None, soon=True)
+        last = self.submit(lambda _: None, urgent=True)
         self._closed = True
         await last
         await self._loop.run_in_executor(self._thread, self._db.close)
@@ -141,7 +146,9 @@ class GroupWriter:
         """The next transaction is due, if there is something to write: now, or within the pace where that pays."""
         if self._busy or not self._jobs:
             return
-        can_wait = not self._soon and len(self._jobs) < self._most  # nobody is in a hurry, and there is room for more
+        can_wait = (
+            not self._is_urgent and len(self._jobs) < self._max_jobs
+        )  # nobody is in a hurry, and there is room for more
         if self._timer is not None:
             if not self._waited or can_wait:
                 return
@@ -152,8 +159,8 @@ class GroupWriter:
 
     def _flush(self) -> None:
         self._timer = None
-        group, self._jobs = self._jobs[: self._most], self._jobs[self._most :]
-        self._soon = self._soon and bool(self._jobs)
+        group, self._jobs = self._jobs[: self._max_jobs], self._jobs[self._max_jobs :]
+        self._is_urgent = self._is_urgent and bool(self._jobs)
         events, size, is_quick = 0, 0, not self._is_slow
         for job in group:
             events, size, is_quick = events + job.events, size + job.size, is_quick and not job.is_long
@@ -161,45 +168,45 @@ class GroupWriter:
         if self._waited:
             self._delay.waited(events)
         began = monotonic()
-        if is_quick and size <= SMALL_BYTES and _written_at_once(self._db, group):
+        if is_quick and size <= QUICK_BYTES and _write_now(self._db, group):
             self._settle(group, size, began)
         else:
-            self._apart(partial(_write_apart, self._db, group), partial(self._settle, group, size, began))
+            self._run_on_thread(partial(_write_on_thread, self._db, group), partial(self._settle, group, size, began))
 
     def _settle(self, group: list[_Job], size: int, began: float) -> None:
-        self._free_at = began + self._pace
-        self._stalls = self._stalls + 1 if monotonic() - began > SLOW else 0
-        self._is_slow = self._waits or self._stalls > 1
-        self._most = GROUP if self._is_slow else SMALL
+        self._free_at = began + self._commit_seconds
+        self._stalls = self._stalls + 1 if monotonic() - began > STALL_SECONDS else 0
+        self._is_slow = self._waits_for_disk or self._stalls > 1
+        self._max_jobs = GROUP_JOBS if self._is_slow else QUICK_JOBS
         for job in group:
             if job.future.done():
                 pass  # whoever waited was cancelled
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:
-                job.future.set_result(job.outcome)
+                job.future.set_result(job.result)
             if isinstance(job.work, Append) and self._notifier.waiting:
-                self._notifier.notify(job.work.head.run_id)
+                self._notifier.notify(job.work.update.run_id)
         self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
-        if self._pages >= CHECKPOINT_PAGES:
+        if self._pages >= WAL_PAGES:
             self._pages = 0
-            self._apart(partial(_checkpoint, self._db), lambda: None)
+            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
         if self._jobs:
             self._schedule()
 
-    def _apart(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+    def _run_on_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
         """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
         self._busy = True
         done = self._loop.run_in_executor(self._thread, work)
-        done.add_done_callback(lambda _: self._back(then))
+        done.add_done_callback(lambda _: self._on_thread_done(then))
 
-    def _back(self, then: Callable[[], None]) -> None:
+    def _on_thread_done(self, then: Callable[[], None]) -> None:
         self._busy = False
         then()
         self._schedule()
 
 
-def _written_at_once(db: sqlite3.Connection, jobs: list[_Job]) -> bool:
+def _write_now(db: sqlite3.Connection, jobs: list[_Job]) -> bool:
     """False, and nothing has been done, where another program holds a lock on the file."""
     try:
         _transact(db, jobs)
@@ -212,7 +219,7 @@ def _written_at_once(db: sqlite3.Connection, jobs: list[_Job]) -> bool:
     return True
 
 
-def _write_apart(db: sqlite3.Connection, jobs: list[_Job]) -> None:
+def _write_on_thread(db: sqlite3.Connection, jobs: list[_Job]) -> None:
     try:
         db.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
         _transact(db, jobs)
@@ -229,8 +236,8 @@ def _write_each(db: sqlite3.Connection, jobs: list[_Job], problem: Exception) ->
             if len(jobs) == 1:
                 raise problem
             _transact(db, [job])
-        except Exception as its_own:  # noqa: BLE001 - whoever submitted it is told
-            job.error = JournalError(f"the journal could not be written: {its_own}")
+        except Exception as own_problem:  # noqa: BLE001 - whoever submitted it is told
+            job.error = JournalError(f"the journal could not be written: {own_problem}")
 
 
 def _transact(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
@@ -238,7 +245,7 @@ def _transact(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     try:
         done = 0
         while done < len(jobs):
-            done += _do(connection, jobs[done:])
+            done += _do_next(connection, jobs[done:])
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -246,7 +253,7 @@ def _transact(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         raise
 
 
-def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
+def _do_next(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
     """The first job, or all appends up to the first job that is none; how many. A refusal is always that of one."""
     appends: list[Append] = []
     for job in jobs:
@@ -255,7 +262,7 @@ def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
         appends.append(job.work)
     try:
         if not isinstance(work := jobs[0].work, Append):
-            jobs[0].outcome = work(connection)
+            jobs[0].result = work(connection)
         else:
             write_appends(connection, appends)
     except AskstreamError as refusal:
@@ -263,7 +270,7 @@ def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
     return len(appends) or 1
 
 
-def _checkpoint(db: sqlite3.Connection) -> None:
+def _checkpoint_wal(db: sqlite3.Connection) -> None:
     """Carries the WAL over to the file, as far as readers let go of it. What is left is for the next time."""
     try:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")

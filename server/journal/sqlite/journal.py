@@ -17,7 +17,16 @@ from typing import Any, TextIO, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from askstream.server.events.errors import JournalError
-from askstream.server.journal.base import READ_BYTES, RECORD_SECONDS, Checkpoint, Entry, Page, RunRecord, Size, binds
+from askstream.server.journal.base import (
+    READ_BYTES,
+    RECORD_SECONDS,
+    Checkpoint,
+    Entry,
+    ListPosition,
+    RunRecord,
+    Size,
+    holds_key,
+)
 from askstream.server.journal.notifier import AppendNotifier, follow
 from askstream.server.journal.sqlite.group_writer import GroupWriter
 from askstream.server.journal.sqlite.tables import (
@@ -52,7 +61,7 @@ class SqliteJournal:
     survives = True
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
-        self._lock = _only_server(path)
+        self._lock = _lock_file(path)
         self._path = path
         self._notifier = AppendNotifier()
         try:
@@ -63,7 +72,7 @@ class SqliteJournal:
         except JournalError:
             self._lock.close()
             raise
-        self._writer = GroupWriter(connection, self._notifier, waits=synchronous in ("full", "extra"))
+        self._writer = GroupWriter(connection, self._notifier, waits_for_disk=synchronous in ("full", "extra"))
         self.append = self._writer.append  # every event comes by: it needs no call of its own
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
@@ -71,11 +80,11 @@ class SqliteJournal:
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         write = insert_record if record.idempotency_key is None else _create
-        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), soon=True)
+        made: RunRecord = await self._writer.submit(partial(write, record=record, entries=entries), urgent=True)
         return made
 
-    async def keyed(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
-        return await self._query(lambda db: _keyed(db, principal, idempotency_key, now))
+    async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
+        return await self._query(lambda db: _by_key(db, principal, idempotency_key, now))
 
     async def claim(self, run_id: str) -> RunRecord | None:
         claimed: RunRecord | None = await self._writer.submit(lambda db: _claim(db, run_id))
@@ -95,7 +104,7 @@ class SqliteJournal:
         row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
         return Checkpoint(*row) if row else None
 
-    async def runs(self, principal: str, *, before: Page | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
         created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
         return await self._records(
             "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
@@ -155,7 +164,7 @@ def open_url(url: str, *, synchronous: str) -> SqliteJournal:
     return SqliteJournal(Path(path), synchronous=levels[synchronous])
 
 
-def _only_server(path: Path) -> TextIO:
+def _lock_file(path: Path) -> TextIO:
     """Holds the lock beside the file until it is closed; the system drops it when the process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,13 +183,13 @@ def _only_server(path: Path) -> TextIO:
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
     """Unless its idempotency key is taken."""
     assert record.idempotency_key is not None
-    holder = _keyed(db, record.principal, record.idempotency_key, record.created_at)
+    holder = _by_key(db, record.principal, record.idempotency_key, record.created_at)
     return holder or insert_record(db, record, entries)
 
 
-def _keyed(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
+def _by_key(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
     rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC LIMIT 1"
-    return next((holder for holder in records(db, rest, (principal, key)) if binds(holder, now)), None)
+    return next((holder for holder in records(db, rest, (principal, key)) if holds_key(holder, now)), None)
 
 
 def _record(db: sqlite3.Connection, run_id: str) -> RunRecord | None:

@@ -46,12 +46,12 @@ CREATE TABLE events (
 ) STRICT;
 CREATE UNIQUE INDEX events_of_run ON events (number, id);
 """
-_HEAD = ("attempt", "state", "progress", "last_id", "prompt_tokens", "completion_tokens", "log_events", "log_bytes")
-_RUN = tuple(f.name for f in fields(RunRecord) if f.name not in _HEAD)
+_UPDATED = ("attempt", "state", "progress", "last_id", "prompt_tokens", "completion_tokens", "log_events", "log_bytes")
+_RUN = tuple(f.name for f in fields(RunRecord) if f.name not in _UPDATED)
 NUMBER = "(SELECT number FROM runs WHERE run_id = ?)"
 _RECORDS = f"SELECT {', '.join(f.name for f in fields(RunRecord))} FROM runs JOIN heads USING (number)"
 _INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUN)}) VALUES ({', '.join('?' * len(_RUN))})"
-_INSERT_HEAD = f"INSERT INTO heads (number, {', '.join(_HEAD)}) VALUES ({', '.join('?' * (len(_HEAD) + 1))})"
+_INSERT_UPDATE = f"INSERT INTO heads (number, {', '.join(_UPDATED)}) VALUES ({', '.join('?' * (len(_UPDATED) + 1))})"
 INSERT_EVENT = f"INSERT INTO events (number, id, event_type, agent_name, line) VALUES ({NUMBER}, ?, ?, ?, ?)"
 
 # KiB of pages that the writer keeps: what it appends to again and again, with 1,000 runs active. SQLite's own choice,
@@ -92,7 +92,7 @@ def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Ru
 def insert_record(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry] = ()) -> RunRecord:
     """A new run, with its first events; the record itself."""
     number = db.execute(_INSERT_RUN, attrgetter(*_RUN)(record)).lastrowid
-    db.execute(_INSERT_HEAD, (number, *attrgetter(*_HEAD)(record)))
+    db.execute(_INSERT_UPDATE, (number, *attrgetter(*_UPDATED)(record)))
     for entry in entries:
         db.execute(INSERT_EVENT, (record.run_id, *entry))
     return record

@@ -1,4 +1,4 @@
-"""What figures must be: plain SQL over the tables themselves, without the view that the tools use."""
+"""Expected figures: plain SQL over the tables, without the view that the tools use."""
 
 import sqlite3
 
@@ -23,7 +23,7 @@ def total(data: sqlite3.Connection, value: str, days: tuple[str, str], extra: st
 
 
 def revenue(data: sqlite3.Connection, like: str, extra: str = "") -> float:
-    """Of the days whose notation begins so."""
+    """The revenue of the days that begin with `like`."""
     return float(data.execute(f"SELECT {REVENUE} {LINES} LIKE '{like}%' {extra}").fetchone()[0])
 
 
@@ -32,7 +32,7 @@ def euro(value: float) -> str:
 
 
 def table(story: Story, title: str) -> Evidence:
-    """What the report has under that title."""
+    """The report's table with that title."""
     return next(found for found in from_markdown(story.report) if found.title == title)
 
 

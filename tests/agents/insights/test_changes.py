@@ -23,7 +23,6 @@ def test_effects_always_add_up_to_the_change(pairs: list[tuple[Flow, Flow]], of_
 
 @given(st.lists(st.tuples(amounts, amounts), max_size=30))
 def test_contributions_of_a_sum_add_up(pairs: list[tuple[float, float]]) -> None:
-    """The parts make the whole."""
     parts, _ = parts_of_sum([(str(n), *pair) for n, pair in enumerate(pairs)], overlapping=False)
     assert sum(part.contribution or 0.0 for part in parts) == pytest.approx(
         sum(now - then for now, then in pairs), abs=1e-3
@@ -32,7 +31,6 @@ def test_contributions_of_a_sum_add_up(pairs: list[tuple[float, float]]) -> None
 
 @given(st.lists(st.tuples(amounts, st.floats(1, 1e6), amounts, st.floats(1, 1e6)), min_size=1, max_size=20))
 def test_contributions_of_a_ratio_add_up(quads: list[tuple[float, float, float, float]]) -> None:
-    """The parts of a ratio make its change."""
     parts = parts_of_ratio([(str(n), *quad) for n, quad in enumerate(quads)], 1)
     now = sum(q[0] for q in quads) / sum(q[1] for q in quads)
     then = sum(q[2] for q in quads) / sum(q[3] for q in quads)
@@ -40,5 +38,5 @@ def test_contributions_of_a_ratio_add_up(quads: list[tuple[float, float, float, 
 
 
 def test_one_collapse_doesnt_move_the_typical_rate() -> None:
-    """It is a weighted median: nine that fell by a tenth outweigh one that vanished."""
+    """It is a weighted median: nine members that fell by a tenth outweigh one that vanished."""
     assert typical_rate([(90, 100)] * 9 + [(0, 100)]) == pytest.approx(-0.1)

@@ -1,4 +1,4 @@
-"""Hostile SQL gets an error with a stable code, in time, and any database is described."""
+"""Hostile SQL gets an error with a stable code, in time, and any database can be described."""
 
 import asyncio
 import sqlite3
@@ -86,7 +86,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("query", BOMBS.values(), ids=BOMBS.keys())
 def test_the_deadline_interrupts_the_query_and_its_thread_ends(path: Path, query: str) -> None:
-    """Not only does the caller go on: nothing works on behind its back. Measured by the end of a thread of its own."""
+    """The query itself stops, not only the caller's wait: the thread must end."""
     codes: list[str] = []
 
     def run() -> None:
@@ -103,7 +103,7 @@ def test_the_deadline_interrupts_the_query_and_its_thread_ends(path: Path, query
 
 
 def test_cancelling_the_caller_stops_the_query(path: Path) -> None:
-    """A run that is stopped leaves no query behind: closing the loop waits for its threads, and needn't wait long."""
+    """Closing the loop waits for its threads, so a query that went on would delay it."""
 
     async def cancelled() -> None:
         task = asyncio.create_task(select(path, ENDLESS, deadline=60))
@@ -118,7 +118,7 @@ def test_cancelling_the_caller_stops_the_query(path: Path) -> None:
 
 
 async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
-    """Other runs go on while one waits for its deadline."""
+    """Other runs continue while one waits for its deadline."""
     ticks = 0
     task = asyncio.create_task(select(path, ENDLESS, deadline=500 * MS))
     while not task.done():
@@ -130,7 +130,7 @@ async def test_a_query_doesnt_hold_up_the_loop(path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error's traceback would keep it open for as long as somebody holds the error."""
+    """The error's traceback would keep it open as long as the error exists."""
     opened: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
@@ -149,8 +149,8 @@ def test_a_file_that_is_no_database_is_closed_again(tmp_path: Path, monkeypatch:
         connection.execute("SELECT 1")
 
 
-async def test_rows_beyond_the_limit_are_cut_and_that_is_said(path: Path) -> None:
-    """200 rows come back; the reader knows that there are more."""
+async def test_rows_beyond_the_limit_are_cut_and_marked(path: Path) -> None:
+    """200 rows are returned, with `truncated` if there are more."""
     many = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id")
     exact = await call(path, "run_sql", query="SELECT order_id FROM orders ORDER BY order_id LIMIT 200")
     assert (len(many["rows"]), many["truncated"]) == (200, True)

@@ -1,11 +1,11 @@
-"""The bundled team: who speaks when, with which tools, and how far that brings the run."""
+"""The bundled team: the order of its agents, their tools, and the run's progress."""
 
 from pathlib import Path
 
 import pytest
 from autogen_agentchat.messages import TextMessage, ToolCallRequestEvent
 
-from askstream.agents.factory import Bundled
+from askstream.agents.factory import BundledTeam
 from askstream.agents.insights import team as insights
 from askstream.agents.insights import warehouse
 from askstream.agents.insights.team import ANALYST, ASK_USER, DATA, MORE_DATA, ORDER, PLANNER, REPORTER, next_speaker
@@ -15,7 +15,7 @@ from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentResponse, AgentThinking, ToolExecution
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Body, Reply, provider
-from tests.agents.stage import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, answered, task
 
 
 def said(source: str, text: str = "...") -> TextMessage:
@@ -35,19 +35,19 @@ def test_the_four_speak_in_order(spoken: list[str], speaker: str) -> None:
 @pytest.mark.parametrize("text", [f"{MORE_DATA} by region", f"So far:\n  {MORE_DATA} by region"])
 @pytest.mark.parametrize(("rounds_before", "speaker"), [(0, PLANNER), (1, PLANNER), (2, REPORTER)])
 def test_the_analyst_may_send_the_work_back_twice(text: str, rounds_before: int, speaker: str) -> None:
-    """Then the report is written with what there is."""
+    """After that the report uses the data there is."""
     one_round = [said(PLANNER), said(DATA), said(ANALYST, text)]
     assert next_speaker([said("user"), *one_round * (rounds_before + 1)]) == speaker
 
 
 @pytest.mark.parametrize("text", ["We need more data: none.", "I wrote MORE DATA: in a sentence", ""])
-def test_only_a_line_that_begins_so_sends_it_back(text: str) -> None:
-    """Not the words in passing."""
+def test_only_the_start_of_a_line_sends_the_work_back(text: str) -> None:
+    """Not the same words inside a sentence."""
     assert next_speaker([said(PLANNER), said(DATA), said(ANALYST, text)]) == REPORTER
 
 
-def test_a_persons_word_brings_the_planner_back() -> None:
-    """Their answer, or what they want another way; the round that follows goes the whole way again."""
+def test_a_persons_message_goes_to_the_planner() -> None:
+    """An answer or a remark; all four agents follow again."""
     asked = [said("user"), said(PLANNER, f"{ASK_USER} Which?")]
     assert next_speaker([*asked, said("user")]) == PLANNER
     assert next_speaker([*asked, said("user"), said(PLANNER)]) == DATA
@@ -55,24 +55,24 @@ def test_a_persons_word_brings_the_planner_back() -> None:
 
 
 def test_sending_back_is_counted_over_all_rounds() -> None:
-    """A remark doesn't give the analyst two more."""
+    """A remark doesn't allow the analyst two more."""
     one_round = [said("user"), said(PLANNER), said(DATA), said(ANALYST, MORE_DATA)]
     assert next_speaker([*one_round * 2, said(PLANNER), said(DATA), said(ANALYST, MORE_DATA)]) == REPORTER
 
 
 def test_an_earlier_report_is_nobodys_turn() -> None:
-    """What the session remembers comes before the question, and the planner begins."""
+    """The session's earlier messages come before the question, and the planner begins."""
     assert next_speaker([said("user"), said(REPORTER), said("user")]) == PLANNER
 
 
 def test_each_agent_introduces_itself_to_the_model() -> None:
-    """The offline analyst knows by it who is asking."""
+    """The offline analyst needs it to know the agent."""
     for name in ORDER:
         assert insights._PROMPTS[name].startswith(f"You are {name},")  # pyright: ignore[reportPrivateUsage]
 
 
 def test_each_agent_has_the_tools_of_its_task(tmp_path: Path) -> None:
-    """And all that it is told to use are there."""
+    """And the tools that its prompt names exist."""
     assert {name for names in insights._TOOLS.values() for name in names} == set(toolbox(tmp_path))  # pyright: ignore[reportPrivateUsage]
 
 
@@ -84,7 +84,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def model(body: Body, _: int) -> Reply:
-    """Plays all four: each calls one of its tools first; the analyst is content only the second time."""
+    """Play all four agents: each calls one of its tools first; the analyst asks once for more data."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     name = system.removeprefix("You are ").partition(",")[0]
     answered = messages[-1]["role"] == "tool"
@@ -104,7 +104,7 @@ def model(body: Body, _: int) -> Reply:
 
 async def run(base_url: str, database: Path, sink: Recorder, max_messages: int = 40) -> str:
     settings = ModelSettings(model="fake", base_url=base_url, names="field", max_retries=0)
-    source = Bundled(database.parent, database, max_messages)
+    source = BundledTeam(database.parent, database, max_messages)
     team = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         return answered(await team.run(task(), sink)).final_response
@@ -113,7 +113,7 @@ async def run(base_url: str, database: Path, sink: Recorder, max_messages: int =
 
 
 async def test_progress_follows_the_four_steps(database: Path) -> None:
-    """A quarter for each agent that has finished; going back for more data takes nothing away."""
+    """A quarter for each agent that has finished; going back for more data doesn't lower it."""
     sink = Recorder()
     async with provider(model) as fake:
         answer = await run(fake.base_url, database, sink)
@@ -123,8 +123,8 @@ async def test_progress_follows_the_four_steps(database: Path) -> None:
     assert [body.progress for body in sink.bodies(AgentThinking)] == [0, 25, 50, 75, 75, 75, 75]
 
 
-async def test_tools_are_real_and_a_refused_one_goes_on(database: Path) -> None:
-    """Figures come from the database; hostile SQL is an error that the model reads, and the run goes on."""
+async def test_tools_are_real_and_the_run_survives_a_refused_one(database: Path) -> None:
+    """Figures come from the database; hostile SQL is an error that the model reads."""
     sink = Recorder()
     async with provider(model) as fake:
         await run(fake.base_url, database, sink)
@@ -141,7 +141,7 @@ async def test_tools_are_real_and_a_refused_one_goes_on(database: Path) -> None:
 
 
 async def test_it_keeps_to_a_small_limit_of_messages(database: Path) -> None:
-    """With room for four messages it goes back for nothing; with less it can't do its work and says so."""
+    """With four messages allowed it doesn't go back for data; with fewer the run fails."""
     sink = Recorder()
     async with provider(model) as fake:
         await run(fake.base_url, database, sink, max_messages=4)

@@ -1,4 +1,4 @@
-"""The five tools: their figures are those of plain SQL, and hostile SQL gets an error with a stable code, in time."""
+"""The five tools: their figures equal those of plain SQL."""
 
 import sqlite3
 from pathlib import Path
@@ -24,7 +24,7 @@ WHERE o.ordered_on LIKE '{month}%' AND r.name = '{region}'"""
 
 
 async def test_compare_periods_gives_the_figures_of_plain_sql(path: Path, data: sqlite3.Connection) -> None:
-    """Both values, the change, and SQL that gives the same values again."""
+    """Both values, the change, and SQL that returns the same values."""
     found = await call(
         path, "compare_periods", measure="revenue", current="2026-03", previous="2025-03", filters={"region": "north"}
     )
@@ -61,10 +61,10 @@ async def test_every_measure_is_what_its_name_says(
     "dimension", ["product", "category", "region", "customer", "segment", "sales_person", "driver"]
 )
 async def test_the_parts_of_a_change_add_up_to_it(path: Path, dimension: str) -> None:
-    """Nothing is lost and nothing counted twice, by whatever it is split."""
+    """Nothing is lost and nothing counted twice, along any dimension."""
     arguments: dict[str, Any] = {"measure": "margin", "current": "2026-02", "previous": "2026-01"}
     found = await call(path, "break_down", **arguments, dimension=dimension, limit=50)
-    if found.get("parts_in_all", 0) > 50:  # the long tail is told apart by itself
+    if found.get("parts_in_all", 0) > 50:  # a second call gives the sum of the others
         told = [part["name"] for part in found["parts"]]
         rest = await call(path, "compare_periods", **arguments, exclude={dimension: told})
         found["parts"].append({"contribution": rest["change"]})
@@ -82,7 +82,7 @@ async def test_a_ratio_is_split_by_its_own_change_and_by_its_weight(path: Path) 
 
 @pytest.mark.parametrize("measure", ["orders", "average_order"])
 async def test_one_order_with_two_products_is_not_counted_as_two(path: Path, measure: str) -> None:
-    """Where parts overlap there are no contributions to add up, and the whole is still the whole."""
+    """If parts overlap, they have no contributions, and the whole is still right."""
     arguments: dict[str, Any] = {"measure": measure, "current": "2026-02", "previous": "2026-01"}
     found = await call(path, "break_down", **arguments, dimension="product")
     whole = await call(path, "compare_periods", **arguments)
@@ -92,7 +92,7 @@ async def test_one_order_with_two_products_is_not_counted_as_two(path: Path, mea
 
 @pytest.mark.parametrize("measure", ["revenue", "margin_rate", "average_order", "average_price", "customers"])
 async def test_a_breakdown_begins_with_the_whole(path: Path, measure: str) -> None:
-    """The same values as the comparison of the periods gives."""
+    """The same values as the comparison of the periods."""
     arguments: dict[str, Any] = {"measure": measure, "current": "2026-03", "previous": "2025-03"}
     found = await call(path, "break_down", **arguments, dimension="region")
     whole = await call(path, "compare_periods", **arguments)
@@ -100,8 +100,8 @@ async def test_a_breakdown_begins_with_the_whole(path: Path, measure: str) -> No
     assert sum(part["contribution"] for part in found["parts"]) == pytest.approx(whole["change"], abs=0.05)
 
 
-async def test_what_moved_unlike_the_rest_comes_first(path: Path) -> None:
-    """The lost customer heads the list, before larger ones that went with the season."""
+async def test_the_most_unusual_part_comes_first(path: Path) -> None:
+    """The lost customer is first, before larger ones that moved with the season."""
     found = await call(
         path, "break_down", measure="revenue", dimension="customer", current="2026-02", previous="2026-01", limit=3
     )
@@ -109,8 +109,8 @@ async def test_what_moved_unlike_the_rest_comes_first(path: Path) -> None:
     assert len(found["parts"]) == 3
 
 
-async def test_excluding_takes_a_member_out(path: Path, data: sqlite3.Connection) -> None:
-    """What is left is the whole less what was taken out."""
+async def test_excluding_removes_a_member(path: Path, data: sqlite3.Connection) -> None:
+    """The result is the whole less the excluded member."""
     arguments: dict[str, Any] = {"measure": "units", "current": "2026-05", "previous": "2026-04"}
     whole = await call(path, "compare_periods", **arguments)
     part = await call(path, "compare_periods", **arguments, filters={"category": ["Outdoor", "Audio"]})
@@ -119,8 +119,8 @@ async def test_excluding_takes_a_member_out(path: Path, data: sqlite3.Connection
     assert part["current"]["value"] > 0
 
 
-async def test_periods_that_overlap_are_told_apart(path: Path) -> None:
-    """A month can be set against the quarter that it lies in."""
+async def test_overlapping_periods_can_be_compared(path: Path) -> None:
+    """A month with the quarter that has it."""
     month = await call(path, "compare_periods", measure="units", current="2026-03", previous="2026-Q1")
     apart = await call(path, "compare_periods", measure="units", current="2026-Q1", previous="2025-Q1")
     assert month["previous"]["value"] == apart["current"]["value"]
@@ -128,7 +128,7 @@ async def test_periods_that_overlap_are_told_apart(path: Path) -> None:
 
 
 async def test_a_period_without_sales_is_zero_and_its_ratio_unknown(path: Path) -> None:
-    """No division by nothing, and no null where a sum is 0."""
+    """No division by zero, and no null for a sum of 0."""
     sums = await call(path, "compare_periods", measure="revenue", current="2026-10", previous="1999")
     ratio = await call(path, "compare_periods", measure="margin_rate", current="2026-10", previous="1999")
     assert (sums["previous"]["value"], sums["change_percent"]) == (0, None)
@@ -157,7 +157,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("arguments", "code"), WRONG.values(), ids=WRONG.keys())
 async def test_wrong_arguments_are_named(path: Path, arguments: dict[str, Any], code: str) -> None:
-    """A model that erred can put it right."""
+    """So that a model can correct them."""
     assert await code_of(path, "compare_periods", **arguments) == code
 
 
@@ -200,7 +200,7 @@ async def test_any_sqlite_file_is_described_and_queried(foreign: Path) -> None:
 
 
 async def test_tools_for_the_bundled_schema_say_that_they_need_it(foreign: Path) -> None:
-    """With other tables they are of no use, and say what is."""
+    """With other tables they can't work, and name the tool that does."""
     arguments = {"measure": "revenue", "current": "2026", "previous": "2025"}
     assert await code_of(foreign, "compare_periods", **arguments) == "not_this_schema"
     assert await code_of(foreign, "break_down", **arguments, dimension="product") == "not_this_schema"
@@ -209,7 +209,7 @@ async def test_tools_for_the_bundled_schema_say_that_they_need_it(foreign: Path)
 
 @pytest.mark.parametrize("content", [None, b"", b"not a database, but long enough to look like one" * 100])
 async def test_a_file_that_is_no_database_is_named_so(tmp_path: Path, content: bytes | None) -> None:
-    """Missing, empty and foreign files; an empty one is an empty database, as SQLite has it."""
+    """Missing, empty and foreign files; in SQLite an empty file is an empty database."""
     path = tmp_path / "x.db"
     if content is not None:
         path.write_bytes(content)
@@ -221,8 +221,8 @@ async def test_a_file_that_is_no_database_is_named_so(tmp_path: Path, content: b
     assert path.exists() == (content is not None)
 
 
-async def test_the_schema_of_the_warehouse_names_what_one_may_ask(path: Path) -> None:
-    """Last day, measures, dimensions, and the names to filter by."""
+async def test_the_schema_of_the_warehouse_lists_measures_and_dimensions(path: Path) -> None:
+    """Last day, measures, dimensions, and the members to filter by."""
     found = await call(path, "describe_schema")
     assert (found["first_day"], found["last_day"]) == ("2024-11-01", "2026-10-31")
     assert {"revenue", "orders", "units", "margin"} <= set(found["measures"])
@@ -230,8 +230,8 @@ async def test_the_schema_of_the_warehouse_names_what_one_may_ask(path: Path) ->
     assert regions["columns"][1]["values"] == ["Central", "East", "North", "South", "West"]
 
 
-async def test_a_description_ends_with_its_time(tmp_path: Path) -> None:
-    """What would take too long is left out; what there is, is told."""
+async def test_a_description_ends_at_its_deadline(tmp_path: Path) -> None:
+    """Parts that would come later are left out; the others are there."""
     path = tmp_path / "large.db"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (a)")
@@ -247,8 +247,8 @@ async def test_a_description_ends_with_its_time(tmp_path: Path) -> None:
 # --- charts ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_chart_goes_out_as_it_came_in(path: Path) -> None:
-    """The page draws from this, and from nothing else."""
+async def test_a_chart_is_returned_unchanged(path: Path) -> None:
+    """The page draws from this alone."""
     spec: dict[str, Any] = {
         "type": "line",
         "title": "Revenue",
@@ -275,7 +275,7 @@ BAD_CHARTS: dict[str, tuple[str, list[str], list[dict[str, Any]]]] = {
 async def test_a_chart_that_cant_be_drawn_is_refused(
     path: Path, kind: str, labels: list[str], series: list[dict[str, Any]]
 ) -> None:
-    """Better an error that the model can put right than an empty picture."""
+    """The model can correct an error, but not an empty picture."""
     assert await code_of(path, "make_chart", type=kind, title="", labels=labels, series=series) == "bad_chart"
 
 
@@ -283,7 +283,7 @@ async def test_a_chart_that_cant_be_drawn_is_refused(
 
 
 async def test_the_tools_work_as_autogens_function_tools(path: Path) -> None:
-    """Schemas from the signatures; a refusal is a result marked as an error, and the run goes on."""
+    """Schemas come from the signatures; a refusal is a result marked as an error, and the run continues."""
     tools = [FunctionTool(tool, description=tool.__doc__ or "") for tool in toolbox(path).values()]
     bench = StaticWorkbench(tools)  # pyright: ignore[reportArgumentType] - its list is invariant
     token = CancellationToken()

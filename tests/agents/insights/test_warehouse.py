@@ -1,4 +1,4 @@
-"""The bundled data: made from a seed, in one step, and with what happened left in plain sight and nowhere else."""
+"""The bundled data: made from a seed, in one step, with incidents that only the rows show."""
 
 import sqlite3
 import time
@@ -26,7 +26,6 @@ TABLES = ("regions", "sales_people", "categories", "products", "customers", "ord
 
 
 def test_it_has_eight_tables_and_about_fifty_thousand_lines_over_24_months(data: sqlite3.Connection) -> None:
-    """The size that the project promises."""
     tables = {row[0] for row in data.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - {"sqlite_stat1"}
     assert tables == set(TABLES)
     assert 48_000 < one(data, "SELECT COUNT(*) FROM order_lines") < 52_000
@@ -37,8 +36,8 @@ def test_it_has_eight_tables_and_about_fifty_thousand_lines_over_24_months(data:
     assert one(data, "SELECT COUNT(DISTINCT substr(ordered_on, 1, 7)) FROM orders") == 24
 
 
-def test_every_reference_leads_somewhere(data: sqlite3.Connection) -> None:
-    """No line without its order, no order without its customer, and the view loses and doubles nothing."""
+def test_every_reference_has_its_row(data: sqlite3.Connection) -> None:
+    """No line without its order, no order without its customer, and the view neither loses nor doubles rows."""
     assert data.execute("PRAGMA foreign_key_check").fetchall() == []
     plain = one(data, "SELECT SUM(quantity * unit_price * (1 - discount)) FROM order_lines")
     assert one(data, "SELECT SUM(revenue) FROM sales") == pytest.approx(plain)
@@ -50,14 +49,14 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others(path: Path, t
     again, other = tmp_path / "again.db", tmp_path / "other.db"
     began = time.process_time()
     warehouse.build(again)
-    assert time.process_time() - began < 5  # a second on an idle machine: a first start doesn't keep one waiting
+    assert time.process_time() - began < 5  # a second on an idle machine: the first start must stay short
     warehouse.build(other, seed=8)
     assert contents(again) == contents(path)
     assert contents(other) != contents(path)
 
 
 def test_building_over_an_open_database_leaves_its_readers_whole(tmp_path: Path) -> None:
-    """The file is replaced in one step, and nothing is left beside it."""
+    """The file is replaced atomically, and no other file is left."""
     target = tmp_path / "new" / "warehouse.db"
     warehouse.build(target)
     reader = sqlite3.connect(target)
@@ -68,8 +67,8 @@ def test_building_over_an_open_database_leaves_its_readers_whole(tmp_path: Path)
     assert [entry.name for entry in target.parent.iterdir()] == ["warehouse.db"]
 
 
-def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A half-made database never stands where a whole one stood."""
+def test_a_build_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half-made database never replaces a whole one."""
     target = tmp_path / "warehouse.db"
     target.write_bytes(b"before")
     monkeypatch.setattr(warehouse, "SCHEMA", "CREATE TABLE broken (")
@@ -80,7 +79,7 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 
 def test_another_process_builds_the_same_rows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This one only waits: a build here would hold up everything else."""
+    """This process only waits: a build here would block everything else."""
     monkeypatch.setattr(warehouse, "build", None)
     made = tmp_path / "aside.db"
     warehouse.build_aside(made)()
@@ -92,7 +91,7 @@ def test_another_process_builds_the_same_rows(path: Path, tmp_path: Path, monkey
 def test_files_of_the_current_folder_are_not_imported_by_the_other_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user's own random.py is no part of the bundled team."""
+    """A user's random.py must not break the build."""
     (tmp_path / "random.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warehouse, "build", None)
@@ -100,15 +99,15 @@ def test_files_of_the_current_folder_are_not_imported_by_the_other_process(
     assert (tmp_path / "w.db").exists()
 
 
-def test_without_a_program_to_start_the_build_is_done_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that embeds the interpreter has none."""
+def test_without_an_interpreter_to_start_the_build_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server that embeds Python."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
     warehouse.build_aside(tmp_path / "w.db")()
     assert (tmp_path / "w.db").exists()
 
 
 def test_a_build_that_fails_in_the_other_process_raises_here(tmp_path: Path) -> None:
-    """The reason is not lost with the child."""
+    """The child's error isn't lost."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         warehouse.build_aside(tmp_path / "file" / "w.db")()
@@ -123,7 +122,7 @@ def test_orders_follow_the_season(data: sqlite3.Connection) -> None:
         assert counts[0] > 1.25 * counts[1]
 
 
-# What happened, each shown by a query that knows only the tables.
+# The incidents, each with a query that shows it.
 HAPPENED = {
     "a best-seller is out of stock, and isn't sold": (
         "SELECT COUNT(*) FROM inventory JOIN products USING (product_id)"
@@ -164,13 +163,12 @@ HAPPENED = {
 
 
 @pytest.mark.parametrize(("query", "expected"), HAPPENED.values(), ids=HAPPENED.keys())
-def test_what_happened_shows_in_the_rows(data: sqlite3.Connection, query: str, expected: float) -> None:
-    """Each planted cause is there to be found."""
+def test_each_incident_shows_in_the_rows(data: sqlite3.Connection, query: str, expected: float) -> None:
     assert one(data, query) == expected
 
 
 def test_stock_is_empty_in_no_other_place(data: sqlite3.Connection) -> None:
-    """A stock-out means something: there are two, and stock is never negative."""
+    """There are two stock-outs only, and stock is never negative."""
     empty = data.execute(
         "SELECT DISTINCT name FROM inventory JOIN products USING (product_id) WHERE on_hand <= 0 ORDER BY name"
     ).fetchall()

@@ -1,4 +1,4 @@
-"""The bus: whatever happens between reading the history and waiting for what comes next, nothing is lost or doubled."""
+"""The bus: no event is lost or repeated between reading the history and waiting for the next one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,12 +10,12 @@ import pytest
 from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
 from askstream.server.events import Filter, Gap
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
-from tests.conformance.journals import Yielding, entries, entry, head, record
+from tests.conformance.journals import Yielding, entries, entry, record, update
 
 
 @dataclass
 class Log:
-    """A run's writer: durable first, then published, as the runs do it."""
+    """A run's writer: durable first, then published, as in the server."""
 
     journal: Journal
     bus: Bus
@@ -32,7 +32,7 @@ class Log:
         assert self.channel is not None
         self.last_id = events[-1].id
         ended_at = 5.0 if ended else None
-        await self.journal.append(head(last_id=self.last_id, ended_at=ended_at), events)
+        await self.journal.append(update(last_id=self.last_id, ended_at=ended_at), events)
         self.channel.extend(events)
 
     async def end(self) -> None:
@@ -50,7 +50,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
 
 
 async def _all(viewer: Viewer) -> list[int]:
-    """Every id that this viewer gets until the log is complete."""
+    """Return every id that this viewer gets until the log is complete."""
     seen: list[int] = []
     while True:
         batch = await viewer.next()
@@ -62,7 +62,7 @@ async def _all(viewer: Viewer) -> list[int]:
 
 
 async def test_viewers_who_attach_at_any_moment_see_every_event_once(log: Log) -> None:
-    """Attaching while events are published leaves no hole and repeats nothing, from whatever cursor."""
+    """Attaching while events are published leaves no gap and repeats nothing, from any cursor."""
     await log.begin(3)
     watching: list[tuple[int, asyncio.Task[list[int]]]] = []
 
@@ -80,8 +80,8 @@ async def test_viewers_who_attach_at_any_moment_see_every_event_once(log: Log) -
         assert await task == list(range(after + 1, 61))
 
 
-async def test_who_is_further_behind_than_memory_reads_the_journal(log: Log) -> None:
-    """A late viewer of a long run gets the old from the journal and the new from memory, without a seam."""
+async def test_a_viewer_behind_the_channels_memory_reads_the_journal(log: Log) -> None:
+    """A late viewer of a long run gets old events from the journal and new ones from memory, without a gap."""
     await log.begin(1)
     size = RECENT_BYTES // 100
     for number in range(2, 400):
@@ -92,7 +92,7 @@ async def test_who_is_further_behind_than_memory_reads_the_journal(log: Log) -> 
 
 
 async def test_memory_is_bounded(log: Log) -> None:
-    """However long a run gets, what is held of it isn't."""
+    """A long run keeps no more in memory than a short one."""
     await log.begin(1)
     for number in range(2, 1000):
         await log.add(entry(number, size=RECENT_BYTES // 50))
@@ -113,30 +113,30 @@ async def test_a_lagging_viewer_gets_what_it_lacks_in_large_pieces(log: Log) -> 
 
 
 @pytest.mark.parametrize("log", ["prompt"], indirect=True)
-async def test_who_catches_up_gives_way_after_each_piece(log: Log) -> None:
-    """A log that is in memory needs no waiting: without giving way it would go out in one turn of the event loop, and
-    of five viewers at once as much each. Only the first piece is there at once."""
+async def test_a_viewer_that_catches_up_yields_after_each_piece(log: Log) -> None:
+    """Reading from memory never waits: without a yield five viewers would each get the whole log in one iteration of
+    the event loop. Only the first piece comes at once."""
     await log.begin(1)
     await log.add(*(entry(number, size=READ_BYTES // 4) for number in range(2, 42)))
-    turn = 0
+    iteration = 0
     later = list[int]()
 
     async def catch_up(viewer: Viewer) -> None:
         await viewer.next()
         while viewer.cursor < 41:
             await viewer.next()
-            later.append(turn)
+            later.append(iteration)
         viewer.close()
 
     viewers = [log.group.create_task(catch_up(await log.bus.attach("r"))) for _ in range(5)]
     while not all(viewer.done() for viewer in viewers):
         await asyncio.sleep(0)
-        turn += 1
+        iteration += 1
     assert len(set(later)) == len(later) >= 5 * 9
 
 
-async def test_a_publish_wakes_only_those_who_wait(log: Log) -> None:
-    """A viewer that is behind has no queue: a thousand events leave nothing with it but its cursor."""
+async def test_a_publish_wakes_only_viewers_that_wait(log: Log) -> None:
+    """A viewer that is behind has no queue: after a thousand events it has only its cursor."""
     await log.begin(1)
     behind = await log.bus.attach("r", after=0)
     level = await log.bus.attach("r", after=1)
@@ -166,17 +166,17 @@ async def test_cancelling_a_wait_loses_nothing(log: Log) -> None:
 async def test_no_wake_up_is_lost_whenever_the_event_comes(log: Log) -> None:
     """An event that is published at any step of a viewer's wait reaches it, although no other follows."""
     await log.begin(1)
-    for turns in range(12):
+    for iterations in range(12):
         viewer = await log.bus.attach("r", after=log.last_id)
         waiting = log.group.create_task(viewer.next())
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         await log.add(entry(log.last_id + 1))
         assert [each.id for each in (await waiting).entries] == [log.last_id]
         viewer.close()
 
 
-async def test_waiting_for_what_is_there_already_returns_at_once(log: Log) -> None:
+async def test_waiting_for_a_published_event_returns_at_once(log: Log) -> None:
     """Looking and beginning to wait are one step."""
     await log.begin(2)
     assert log.channel is not None
@@ -186,7 +186,7 @@ async def test_waiting_for_what_is_there_already_returns_at_once(log: Log) -> No
 
 
 async def test_hidden_events_move_the_cursor(log: Log) -> None:
-    """Nothing is renumbered, and where the newest events are hidden the viewer learns how far it is."""
+    """Nothing is renumbered, and if the newest events are hidden the viewer gets its cursor."""
     await log.begin(1)
     viewer = await log.bus.attach("r", after=1, wanted=Filter(include=frozenset({"agent_response"})))
     await log.add(entry(2, "agent_response"), entry(3), entry(4))
@@ -200,8 +200,8 @@ async def test_hidden_events_move_the_cursor(log: Log) -> None:
     viewer.close()
 
 
-async def test_hidden_chunks_alone_tell_nothing(log: Log) -> None:
-    """They come by the hundred; who doesn't want them isn't bothered."""
+async def test_hidden_chunks_alone_send_nothing(log: Log) -> None:
+    """They come by the hundred; a viewer that doesn't want them isn't woken for them."""
     await log.begin(1)
     viewer = await log.bus.attach("r", after=1, wanted=Filter())
     await log.add(entry(2, "agent_chunk"), entry(3, "agent_chunk"))
@@ -215,7 +215,7 @@ async def test_hidden_chunks_alone_tell_nothing(log: Log) -> None:
 
 
 async def test_a_run_that_another_process_writes_is_followed_through_the_journal(log: Log) -> None:
-    """Two buses on one journal: what is published on one is seen on the other."""
+    """With two buses on one journal, an event that is published on one reaches the viewers of the other."""
     await log.begin(2)
     elsewhere = Bus(log.journal, log.group)
     first = log.group.create_task(_all(await elsewhere.attach("r")))
@@ -228,35 +228,35 @@ async def test_a_run_that_another_process_writes_is_followed_through_the_journal
 
 
 async def test_a_writer_that_leaves_without_an_end_leaves_its_viewers_to_the_journal(log: Log) -> None:
-    """The run may go on elsewhere; who watches it here sees that."""
+    """Another server may resume the run; its viewers here see that."""
     await log.begin(1)
     viewer = await log.bus.attach("r")
     watching = log.group.create_task(_all(viewer))
     await asyncio.sleep(0.01)
     assert log.channel is not None
     log.bus.release(log.channel, writer=True)
-    await log.journal.append(head(last_id=2, ended_at=5.0), [entry(2, "completed")])
+    await log.journal.append(update(last_id=2, ended_at=5.0), [entry(2, "completed")])
     assert await watching == [1, 2]
 
 
 async def test_events_that_are_gone_are_announced_as_a_gap(log: Log) -> None:
-    """A hole in what the journal has is announced with its first and last id, never skipped in silence."""
+    """A gap in the journal is announced with its first and last id, never skipped in silence."""
     await log.begin(1)
     viewer = await log.bus.attach("r", after=0)
     await log.end()
 
-    class Holed(Yielding):
+    class WithGap(Yielding):
         async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
             return [entry(5), entry(6, "completed")]
 
-    viewer._journal = cast(Journal, Holed(log.journal))  # pyright: ignore[reportPrivateUsage]
+    viewer._journal = cast(Journal, WithGap(log.journal))  # pyright: ignore[reportPrivateUsage]
     batch = await viewer.next()
     assert batch.items == [Gap(from_=1, to=4, reason="trimmed"), entry(5), entry(6, "completed")]
     viewer.close()
 
 
-async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log: Log) -> None:
-    """Compaction takes chunks alone, so only viewers of tokens are told of a gap."""
+async def test_a_viewer_without_chunks_misses_nothing_when_they_are_dropped(log: Log) -> None:
+    """Compaction drops only chunks, so only viewers of tokens get a gap."""
     events = [entry(2, "agent_chunk"), entry(3, "agent_chunk"), entry(4, "agent_response"), entry(5, "completed")]
     await log.begin(1)
     await log.add(*events, ended=True)
@@ -271,8 +271,8 @@ async def test_who_does_not_want_chunks_misses_nothing_when_they_are_dropped(log
     tokens.close()
 
 
-async def test_a_drain_sends_away_who_views_now_and_nobody_who_comes_later(log: Log) -> None:
-    """A viewer that waits is woken; one that was behind resumes elsewhere from its cursor."""
+async def test_a_drain_sends_away_present_viewers_only(log: Log) -> None:
+    """A viewer that waits is woken; one that is behind keeps its cursor."""
     await log.begin(1)
     waits = await log.bus.attach("r", after=1)
     behind = await log.bus.attach("r", after=0)
@@ -287,8 +287,8 @@ async def test_a_drain_sends_away_who_views_now_and_nobody_who_comes_later(log: 
         viewer.close()
 
 
-async def test_a_channel_goes_with_its_last_user(log: Log) -> None:
-    """Nothing is left of a run that nobody writes or watches."""
+async def test_a_channel_is_dropped_after_its_last_user(log: Log) -> None:
+    """A run without writer and viewers has no channel."""
     await log.begin(1)
     viewer = await log.bus.attach("r")
     assert log.bus.viewers("r") == 1
@@ -301,8 +301,8 @@ async def test_a_channel_goes_with_its_last_user(log: Log) -> None:
     assert log.bus.channels == 0
 
 
-async def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() -> None:
-    """Overlap is dropped; after a hole the cursors before it lie outside, so the journal is asked."""
+async def test_a_channel_keeps_each_event_once_and_drops_those_before_a_gap() -> None:
+    """Repeated events are skipped; cursors before the gap lie outside, so viewers read the journal."""
     channel = Channel("r", base=2)
     channel.extend(entries(1, 4))
     channel.extend(entries(3, 5))
@@ -313,8 +313,8 @@ async def test_a_channel_takes_each_event_once_and_starts_anew_after_a_hole() ->
 
 
 @pytest.mark.parametrize("seen", [0, 1])
-async def test_a_log_that_is_dropped_while_it_is_read_ends_with_what_is_missing(log: Log, seen: int) -> None:
-    """A slow viewer, or one that joined late, is told and let go; it doesn't ask for ever."""
+async def test_a_log_that_is_dropped_while_it_is_read_ends_with_a_gap(log: Log, seen: int) -> None:
+    """A slow or late viewer gets the gap and the end; it doesn't pull for ever."""
     await log.begin(3)
     await log.end()
     assert log.channel is not None
@@ -326,8 +326,8 @@ async def test_a_log_that_is_dropped_while_it_is_read_ends_with_what_is_missing(
     viewer.close()
 
 
-async def test_an_encoding_that_fails_leaves_no_subscriber_with_a_hole(log: Log) -> None:
-    """The viewer still lacks what could not be encoded, and nothing behind it is written."""
+async def test_an_encoding_that_fails_leaves_no_subscriber_with_a_gap(log: Log) -> None:
+    """The viewer still lacks the event that could not be encoded, and no later one is written."""
 
     class Broken:
         heartbeat, heartbeat_seconds = b"", 0.0

@@ -1,4 +1,4 @@
-"""A broadcast: subscribers who are written to in one pass, and have nothing else to do with each other."""
+"""A broadcast: subscribers that are written to in one pass, and don't affect each other."""
 
 import logging
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Subscriber:
 
 
 def test_a_subscriber_that_cannot_be_written_to_is_detached_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """Those before and behind it get the event, the publisher goes on, and it pulls what it hasn't got."""
+    """The others get the event, the publisher goes on, and it is detached at the last event that it got."""
     broadcast = Broadcast("r", Lines(), EVERYTHING, 3)
     subscribers = [Subscriber(), Subscriber(breaks=True), Subscriber()]
     for subscriber in subscribers:
@@ -52,8 +52,8 @@ def test_a_subscriber_that_cannot_be_written_to_is_detached_and_harms_nobody(cap
     assert caplog.records[0].exc_info
 
 
-def test_a_subscriber_that_cannot_be_detached_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
-    """All learn that nothing more comes."""
+def test_a_subscriber_that_cannot_be_detached_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """All others are notified of the end."""
 
     class Stuck(Subscriber):
         def on_detached(self, cursor: int, *, ended: bool) -> None:
@@ -67,7 +67,7 @@ def test_a_subscriber_that_cannot_be_detached_keeps_no_other_from_it(caplog: pyt
     assert caplog.records[0].exc_info
 
 
-async def test_an_encoding_that_fails_fails_its_own_viewers_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_encoding_that_fails_affects_only_its_own_viewers(caplog: pytest.LogCaptureFixture) -> None:
     """The publisher goes on, and viewers with another encoding get the event."""
 
     class Broken(Lines):

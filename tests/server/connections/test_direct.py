@@ -17,15 +17,14 @@ from websockets.uri import parse_uri
 
 from askstream.server.connections import direct
 from askstream.server.connections.direct import DirectSocket, text_frame
-from tests.transports.connections import Line
+from tests.transports.connections import FakeTransport
 
 
 @dataclass
 class Handler:
-    heard: list[str | bytes] = field(default_factory=list[str | bytes])
+    messages: list[str | bytes] = field(default_factory=list[str | bytes])
     pauses: int = 0
     losses: int = 0
-
     stalls: int = 0
 
     def opened(self, connection: Any, /) -> None: ...
@@ -34,7 +33,7 @@ class Handler:
         self.stalls += 1
 
     def received(self, text: str | bytes) -> None:
-        self.heard.append(text)
+        self.messages.append(text)
 
     def paused(self) -> None:
         self.pauses += 1
@@ -43,19 +42,19 @@ class Handler:
         self.losses += 1
 
 
-class Talk:
+class SocketPair:
     """Both ends after the handshake."""
 
     def __init__(self, *, max_size: int = 1000, send_seconds: float = 15) -> None:
         self.client = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
-        self.line, self.handler = Line(), Handler()
+        self.line, self.handler = FakeTransport(), Handler()
         conn = ServerProtocol(state=State.OPEN, max_size=max_size)
         self.open: set[Any] = set()
         line: Any = self.line
         self.socket = DirectSocket(line, self.open, self.handler, conn, send_seconds=send_seconds, is_paused=False)
 
-    def say(self, *, cut: int = 10_000) -> None:
-        """Brings what the client wants to send, in pieces of so many bytes."""
+    def transfer(self, *, cut: int = 10_000) -> None:
+        """Deliver the client's data to the server, in pieces of `cut` bytes."""
         data = b"".join(self.client.data_to_send())
         for start in range(0, len(data), cut):
             self.socket.data_received(data[start : start + cut])
@@ -68,29 +67,29 @@ class Talk:
 
 @given(texts=st.lists(st.text(max_size=300), min_size=1, max_size=5), cut=st.integers(1, 50), parts=st.integers(1, 4))
 def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, parts: int) -> None:
-    """By the network, and by the client into fragments, at any byte; control frames may come in between."""
-    talk = Talk(max_size=10_000)
+    """Cut by the network or into fragments by the client, at any byte; control frames may come in between."""
+    pair = SocketPair(max_size=10_000)
     for text in texts:
         data = text.encode()
         size = max(1, len(data) // parts + 1)
         pieces = [data[start : start + size] for start in range(0, len(data), size)] or [b""]
-        talk.client.send_text(pieces[0], fin=len(pieces) == 1)
-        talk.client.send_ping(b"?")
+        pair.client.send_text(pieces[0], fin=len(pieces) == 1)
+        pair.client.send_ping(b"?")
         for number, piece in enumerate(pieces[1:], 2):
-            talk.client.send_continuation(piece, fin=number == len(pieces))
-    talk.say(cut=cut)
-    assert talk.handler.heard == texts
-    assert [event.opcode for event in talk.answers()] == [Opcode.PONG] * len(texts)
+            pair.client.send_continuation(piece, fin=number == len(pieces))
+    pair.transfer(cut=cut)
+    assert pair.handler.messages == texts
+    assert [event.opcode for event in pair.answers()] == [Opcode.PONG] * len(texts)
 
 
-async def test_what_comes_next_waits_until_its_turn() -> None:
+async def test_the_next_message_waits_for_resume() -> None:
     """A client that floods fills its own buffers, not ours."""
-    talk = Talk()
-    talk.client.send_text(b"one")
-    talk.say()
-    assert not talk.line.reading
-    talk.socket.resume()
-    assert talk.line.reading
+    pair = SocketPair()
+    pair.client.send_text(b"one")
+    pair.transfer()
+    assert not pair.line.reading
+    pair.socket.resume()
+    assert pair.line.reading
 
 
 @pytest.mark.parametrize(
@@ -103,175 +102,175 @@ async def test_what_comes_next_waits_until_its_turn() -> None:
     ids=["too large", "not UTF-8", "no frame"],
 )
 async def test_a_broken_message_closes_with_its_code(data: bytes, code: int) -> None:
-    """The handler learns that nothing may follow, before anything could."""
-    talk = Talk()
-    talk.socket.data_received(data)
-    assert talk.answers()[-1].opcode is Opcode.CLOSE
-    assert talk.client.close_rcvd is not None
-    assert talk.client.close_rcvd.code == code
-    assert (talk.handler.heard, talk.handler.losses, talk.line.closed) == ([], 1, True)
+    """The handler is notified before anything could follow."""
+    pair = SocketPair()
+    pair.socket.data_received(data)
+    assert pair.answers()[-1].opcode is Opcode.CLOSE
+    assert pair.client.close_rcvd is not None
+    assert pair.client.close_rcvd.code == code
+    assert (pair.handler.messages, pair.handler.losses, pair.line.closed) == ([], 1, True)
 
 
-async def test_what_comes_behind_a_broken_message_is_not_delivered() -> None:
-    """In the same packet: the connection has been failed."""
-    talk = Talk()
+async def test_nothing_behind_a_broken_message_is_delivered() -> None:
+    """In the same packet: the connection has failed."""
+    pair = SocketPair()
     good, bad = (Frame(Opcode.TEXT, data).serialize(mask=True) for data in (b"ask", b"\xff"))
-    talk.socket.data_received(bad + good)
-    assert (talk.handler.heard, talk.handler.losses, talk.line.closed) == ([], 1, True)
+    pair.socket.data_received(bad + good)
+    assert (pair.handler.messages, pair.handler.losses, pair.line.closed) == ([], 1, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65_535, 65_536, 70_000])
-def test_a_frame_is_what_the_library_makes_of_it(size: int) -> None:
-    """Its length is written in three ways."""
+def test_a_frame_equals_the_librarys(size: int) -> None:
+    """For each of the three encodings of a length."""
     assert text_frame(b"x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
 
 
-async def test_a_close_of_the_clients_is_answered_and_is_the_last() -> None:
-    """Whatever is due for it later: its handler doesn't write any more."""
-    talk = Talk()
-    talk.client.send_close(1000, "bye")
-    talk.say()
-    assert talk.client.close_rcvd is None
-    assert [event.opcode for event in talk.answers()] == [Opcode.CLOSE]
-    assert (talk.handler.losses, talk.line.closed) == (1, True)
+async def test_a_close_from_the_client_is_answered_and_is_the_last() -> None:
+    """The handler writes nothing after it."""
+    pair = SocketPair()
+    pair.client.send_close(1000, "bye")
+    pair.transfer()
+    assert pair.client.close_rcvd is None
+    assert [event.opcode for event in pair.answers()] == [Opcode.CLOSE]
+    assert (pair.handler.losses, pair.line.closed) == (1, True)
 
 
-async def test_a_close_of_ours_waits_for_the_answer_and_happens_once() -> None:
-    """Behind what was written; a second reason comes too late, and messages are heard no more."""
-    talk = Talk()
-    talk.socket.write(text_frame(b"last"))
-    talk.socket.close(4012, "away")
-    talk.socket.close(1011, "again")
-    text, close = talk.answers()
+async def test_a_close_from_the_server_waits_for_the_answer_and_happens_once() -> None:
+    """After earlier writes; a second close has no effect, and no more messages are delivered."""
+    pair = SocketPair()
+    pair.socket.write(text_frame(b"last"))
+    pair.socket.close(4012, "away")
+    pair.socket.close(1011, "again")
+    text, close = pair.answers()
     assert (text.data, close.opcode) == (b"last", Opcode.CLOSE)
-    assert talk.client.close_rcvd is not None
-    assert talk.client.close_rcvd.code == 4012
-    assert not talk.line.closed
-    talk.say()
-    assert talk.line.closed
-    assert (talk.handler.heard, talk.handler.losses) == ([], 1)
+    assert pair.client.close_rcvd is not None
+    assert pair.client.close_rcvd.code == 4012
+    assert not pair.line.closed
+    pair.transfer()
+    assert pair.line.closed
+    assert (pair.handler.messages, pair.handler.losses) == ([], 1)
 
 
-async def test_a_close_of_ours_may_come_too_late() -> None:
-    """The client has gone in the same moment; to write to it now would be an error."""
-    talk = Talk()
-    talk.line.lose()
-    talk.socket.close(4012, "going away")
-    assert talk.line.written == []
-    assert talk.handler.losses == 1
+async def test_a_close_from_the_server_may_come_too_late() -> None:
+    """The client has gone meanwhile; a write would be an error."""
+    pair = SocketPair()
+    pair.line.lose()
+    pair.socket.close(4012, "going away")
+    assert pair.line.written == []
+    assert pair.handler.losses == 1
 
 
-async def test_a_server_that_stops_says_so() -> None:
-    """uvicorn asks each of its open connections to end."""
-    talk = Talk()
-    assert talk.open == {talk.socket}
-    talk.socket.shutdown()
-    assert [event.opcode for event in talk.answers()] == [Opcode.CLOSE]
-    assert talk.client.close_rcvd is not None
-    assert talk.client.close_rcvd.code == 1012
-    assert talk.line.closed
+async def test_a_server_that_stops_sends_a_close_code() -> None:
+    """uvicorn calls `shutdown` on each of its open connections."""
+    pair = SocketPair()
+    assert pair.open == {pair.socket}
+    pair.socket.shutdown()
+    assert [event.opcode for event in pair.answers()] == [Opcode.CLOSE]
+    assert pair.client.close_rcvd is not None
+    assert pair.client.close_rcvd.code == 1012
+    assert pair.line.closed
 
 
-async def test_of_a_connection_that_is_gone_nothing_is_left() -> None:
-    """No circle keeps it until somebody looks for garbage: thousands may go at once."""
-    talk = Talk()
-    talk.client.send_text(b"hello")
-    talk.say()
-    left = [weakref.ref(talk.handler), weakref.ref(talk.socket._conn)]  # pyright: ignore[reportPrivateUsage]
+async def test_a_lost_connection_leaves_nothing_behind() -> None:
+    """No reference cycle keeps it until the garbage collector runs: thousands may go at once."""
+    pair = SocketPair()
+    pair.client.send_text(b"hello")
+    pair.transfer()
+    left = [weakref.ref(pair.handler), weakref.ref(pair.socket._conn)]  # pyright: ignore[reportPrivateUsage]
     gc.disable()
     try:
-        talk.line.lose()
-        assert not talk.open
-        del talk
+        pair.line.lose()
+        assert not pair.open
+        del pair
         assert [ref() for ref in left] == [None, None]
     finally:
         gc.enable()
 
 
-async def test_who_has_yet_to_take_something_is_not_cut_off_by_a_server_that_stops() -> None:
-    """Its handler ends it in good order, and the server waits for that as long as it waits for anybody."""
-    talk = Talk()
-    talk.socket.pause_writing()
-    talk.socket.shutdown()
-    assert not talk.line.closed
-    assert talk.open == {talk.socket}
+async def test_a_stopping_server_lets_a_client_read_what_was_written() -> None:
+    """Its handler closes it later, and uvicorn waits for that as for any connection."""
+    pair = SocketPair()
+    pair.socket.pause_writing()
+    pair.socket.shutdown()
+    assert not pair.line.closed
+    assert pair.open == {pair.socket}
 
 
-async def test_a_message_that_never_ends_costs_what_it_says() -> None:
-    """Empty fragments count towards no limit of size, so nothing may be kept of them."""
-    talk = Talk()
-    talk.client.send_text(b"a", fin=False)
+async def test_empty_fragments_cost_no_memory() -> None:
+    """Empty fragments count towards no limit of size, so none may be kept."""
+    pair = SocketPair()
+    pair.client.send_text(b"a", fin=False)
     for _ in range(1000):
-        talk.client.send_continuation(b"", fin=False)
-    talk.say()
-    slots = [getattr(talk.socket, name) for name in DirectSocket.__slots__]
+        pair.client.send_continuation(b"", fin=False)
+    pair.transfer()
+    slots = [getattr(pair.socket, name) for name in DirectSocket.__slots__]
     assert not [kept for kept in slots if isinstance(kept, list) and kept]
-    talk.client.send_continuation(b"b", fin=True)
-    talk.say()
-    assert talk.handler.heard == ["ab"]
+    pair.client.send_continuation(b"b", fin=True)
+    pair.transfer()
+    assert pair.handler.messages == ["ab"]
 
 
-async def test_who_takes_nothing_is_not_listened_to() -> None:
-    """Its pings would be answered into memory. A message that is being dealt with keeps its own pause."""
-    talk = Talk()
-    talk.socket.pause_writing()
-    assert not talk.line.reading
-    talk.socket.resume_writing()
-    assert talk.line.reading
-    talk.client.send_text(b"one")
-    talk.say()
-    talk.socket.pause_writing()
-    talk.socket.resume_writing()
-    assert not talk.line.reading
-    talk.socket.resume()
-    assert talk.line.reading
+async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
+    """Pongs for it would fill memory. A message that is being handled keeps its own pause."""
+    pair = SocketPair()
+    pair.socket.pause_writing()
+    assert not pair.line.reading
+    pair.socket.resume_writing()
+    assert pair.line.reading
+    pair.client.send_text(b"one")
+    pair.transfer()
+    pair.socket.pause_writing()
+    pair.socket.resume_writing()
+    assert not pair.line.reading
+    pair.socket.resume()
+    assert pair.line.reading
 
 
-async def test_the_answer_to_a_close_of_ours_is_read_whatever_was_going_on() -> None:
-    """Also in the middle of a message: the socket is closed when the client agrees, not seconds later."""
-    talk = Talk()
-    talk.client.send_text(b"one")
-    talk.say()
-    assert not talk.line.reading
-    talk.socket.close(4029, "enough")
-    talk.answers()
-    talk.say()
-    assert talk.line.closed
+async def test_the_answer_to_a_close_from_the_server_is_always_read() -> None:
+    """Also while a message is being handled: the socket is closed when the client answers, not seconds later."""
+    pair = SocketPair()
+    pair.client.send_text(b"one")
+    pair.transfer()
+    assert not pair.line.reading
+    pair.socket.close(4029, "enough")
+    pair.answers()
+    pair.transfer()
+    assert pair.line.closed
 
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_a_client_has_stalled_when_it_reads_nothing_at_all(reads: bool) -> None:
-    """One that reads a byte now and then hasn't, however long it takes."""
-    talk = Talk(send_seconds=0.05)
-    talk.line.full_after = 0
-    talk.socket.write(text_frame(b"much"))
+    """One that reads a byte now and then hasn't, even if it needs long."""
+    pair = SocketPair(send_seconds=0.05)
+    pair.line.full_after = 0
+    pair.socket.write(text_frame(b"much"))
     for _ in range(10):
         await asyncio.sleep(0.01)
-        talk.line.take_some(reads)
-    assert talk.handler.stalls == (not reads)
+        pair.line.client_reads(reads)
+    assert pair.handler.stalls == (not reads)
 
 
-async def test_a_stalled_client_is_told_why_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_client_gets_a_close_code_and_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the close frame if it reads on in time; the connection doesn't wait for its answer."""
     monkeypatch.setattr(direct, "CUT_SECONDS", 0.02)
-    talk = Talk(send_seconds=0.01)
-    talk.line.full_after = 0
-    talk.socket.write(text_frame(b"much"))
-    while not talk.handler.stalls:  # noqa: ASYNC110 - the fake has no events of its own
+    pair = SocketPair(send_seconds=0.01)
+    pair.line.full_after = 0
+    pair.socket.write(text_frame(b"much"))
+    while not pair.handler.stalls:  # noqa: ASYNC110 - the fake has no events of its own
         await asyncio.sleep(0.005)
-    talk.socket.close(4008, "too slow")
-    assert talk.answers()[-1].opcode is Opcode.CLOSE
-    while not talk.line.aborted:  # noqa: ASYNC110
+    pair.socket.close(4008, "too slow")
+    assert pair.answers()[-1].opcode is Opcode.CLOSE
+    while not pair.line.aborted:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 
 async def test_waiting_to_write_ends_with_the_connection() -> None:
-    """And nothing is written then."""
-    talk = Talk()
-    talk.line.full_after = 0
-    talk.socket.write(text_frame(b"much"))
-    waiting = asyncio.ensure_future(talk.socket.send(b"more"))
+    """Nothing is written then."""
+    pair = SocketPair()
+    pair.line.full_after = 0
+    pair.socket.write(text_frame(b"much"))
+    waiting = asyncio.ensure_future(pair.socket.send(b"more"))
     await asyncio.sleep(0)
-    talk.line.lose()
+    pair.line.lose()
     await waiting
-    assert b"more" not in talk.line.written
+    assert b"more" not in pair.line.written

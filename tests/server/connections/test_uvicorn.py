@@ -1,6 +1,6 @@
-"""Direct connections under real uvicorn: what is taken over, when it can't be, and that nothing is left behind.
+"""Direct connections under real uvicorn: when they are taken over, when not, and that no request stays in memory.
 
-It leans on names inside uvicorn. When an upgrade moves one, these tests fail before anything else does.
+The code uses private names of uvicorn. When an upgrade moves one, these tests fail first.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ PROBE = b"2\r\n:\n\r\n"
 @dataclass
 class Handler:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    opened_ones: list[Any] = field(default_factory=list[Any])
+    connections: list[Any] = field(default_factory=list[Any])
 
     def opened(self, connection: Any, /) -> None:
-        self.opened_ones.append(connection)
+        self.connections.append(connection)
 
     def paused(self) -> None: ...
 
@@ -46,26 +46,26 @@ class Handler:
 
 @dataclass
 class Streams:
-    """An application that answers each request with a stream, which a test writes."""
+    """An application that answers each request with a stream, which the test writes."""
 
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     protocols: list["weakref.ref[Any]"] = field(default_factory=list["weakref.ref[Any]"])
     handler: Handler = field(default_factory=Handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take"].__self__))
+        self.protocols.append(weakref.ref(scope["extensions"]["askstream.connection"]["take_over"].__self__))
         await serve_stream(scope, receive, send, self.handler, headers=self.headers, probe=b":\n", send_seconds=15)
 
     @property
     def opened(self) -> list[StreamConnection]:
-        return self.handler.opened_ones
+        return self.handler.connections
 
     async def until(self, count: int) -> StreamConnection:
-        while len(self.opened) < count:  # noqa: ASYNC110 - it tells nobody
+        while len(self.opened) < count:  # noqa: ASYNC110 - no event marks it
             await asyncio.sleep(0.001)
         return self.opened[-1]
 
-    def say(self, text: bytes) -> None:
+    def write(self, text: bytes) -> None:
         self.opened[-1].write(self.opened[-1].frame([text]))
 
 
@@ -73,13 +73,13 @@ class Streams:
 async def serving(
     application: Application, route: SocketRoute | None = None, *, direct: bool = True, **options: Any
 ) -> AsyncGenerator[int]:
-    http = cast(Any, partial(Http, sockets={b"/": route} if route else None, direct=direct))
+    http = cast(Any, partial(Http, socket_routes={b"/": route} if route else None, direct=direct))
     config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(server, "capture_signals", contextlib.nullcontext)
     task = asyncio.ensure_future(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it tells nobody
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.001)
     async with asyncio.timeout(20):
         yield server.servers[0].sockets[0].getsockname()[1]
@@ -97,7 +97,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def test_a_stream_is_written_without_its_request() -> None:
-    """The client sees one ordinary response in chunks; of the request nothing is left while it is being written."""
+    """The client gets one ordinary response in chunks; the request is freed while it is being written."""
     application = Streams()
     gc.disable()
     try:
@@ -106,7 +106,7 @@ async def test_a_stream_is_written_without_its_request() -> None:
             await reader.readuntil(b"\r\n\r\n")
             assert isinstance(application.opened[0], DirectStream)
             assert application.protocols[0]() is None
-            application.say(b"hello")
+            application.write(b"hello")
             application.opened[0].finish()
             assert await reader.readuntil(b"0\r\n\r\n") == b"5\r\nhello\r\n0\r\n\r\n"
             writer.close()
@@ -167,7 +167,7 @@ class Impatient(Handler):
     """Cuts a client that has stalled, as a transport does."""
 
     def stalled(self) -> None:
-        self.opened_ones[0].abort()
+        self.connections[0].abort()
 
 
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "plain"])
@@ -182,10 +182,10 @@ async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**14)
         writer.write(GET)
         await reader.readuntil(b"\r\n\r\n")
-        handler.opened_ones[0].write(handler.opened_ones[0].frame([data]))
+        handler.connections[0].write(handler.connections[0].frame([data]))
         await asyncio.sleep(0.01)
         if not direct:
-            handler.opened_ones[0].write(handler.opened_ones[0].frame([b"the next one waits"]))
+            handler.connections[0].write(handler.connections[0].frame([b"the next one waits"]))
         received = 0
         while received < 2**20:
             received += len(await reader.read(2**14))
@@ -195,7 +195,7 @@ async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
         await handler.gone.wait()
 
 
-async def test_what_is_read_ahead_is_bounded() -> None:
+async def test_read_ahead_is_bounded() -> None:
     """A client that goes on sending while it reads a stream fills its own buffers, not ours."""
     application = Streams()
     async with serving(application) as port:
@@ -211,7 +211,7 @@ async def test_what_is_read_ahead_is_bounded() -> None:
         assert sent < 32 * 2**20
         connection = application.opened[0]
         assert isinstance(connection, DirectStream)
-        assert len(connection._ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
+        assert len(connection._read_ahead) < 2**20  # pyright: ignore[reportPrivateUsage]
         writer.transport.abort()
 
 
@@ -227,7 +227,7 @@ async def test_a_client_that_asked_to_close_is_closed_after_the_stream() -> None
 
 
 async def test_a_client_that_leaves_is_noticed_within_two_seconds() -> None:
-    """It has closed its connection; the probes find that nobody reads."""
+    """It has closed its connection; the probes find that out."""
     application = Streams()
     async with serving(application) as port:
         reader, writer = await _asked(port, GET)
@@ -245,7 +245,7 @@ async def test_a_client_that_leaves_is_noticed_within_two_seconds() -> None:
     ids=["a comment", "a zero", "plain"],
 )
 async def test_a_half_close_keeps_the_stream_open(direct: bool, probe: bytes, expected: bytes, early: bool) -> None:
-    """The client may still be reading, as `nc` does: it gets the rest, and two probes that say nothing."""
+    """The client may still be reading, as `nc` does: it gets the rest, and two probes without effect."""
     handler, closed = Handler(), asyncio.Event()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,15 +264,15 @@ async def test_a_half_close_keeps_the_stream_open(direct: bool, probe: bytes, ex
             writer.write_eof()
         assert await reader.readexactly(2 * len(expected)) == 2 * expected
         assert not handler.gone.is_set()
-        connection = handler.opened_ones[0]
+        connection = handler.connections[0]
         connection.write(connection.frame([b"hello"]))
         connection.finish()
         assert await reader.read() == b"5\r\nhello\r\n0\r\n\r\n"
         writer.close()
 
 
-async def test_a_half_close_is_noticed_behind_the_begin_of_a_next_request() -> None:
-    """The stream that is being written is still asked whether its client reads."""
+async def test_a_half_close_is_noticed_after_the_first_bytes_of_a_next_request() -> None:
+    """The client of the stream that is being written is still probed."""
     handler = Handler()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -285,12 +285,12 @@ async def test_a_half_close_is_noticed_behind_the_begin_of_a_next_request() -> N
         await asyncio.sleep(0.05)
         writer.write_eof()
         assert await reader.readexactly(len(PROBE)) == PROBE
-        handler.opened_ones[0].finish()
+        handler.connections[0].finish()
         writer.close()
 
 
 async def test_a_server_that_stops_closes_its_streams() -> None:
-    """uvicorn knows of them, and doesn't wait for them."""
+    """uvicorn has them in its list, and doesn't wait for them."""
     application = Streams()
     async with serving(application) as port:
         reader, writer = await _asked(port, GET)
@@ -311,10 +311,10 @@ async def test_a_server_that_stops_closes_its_streams() -> None:
     ],
     ids=["HEAD", "HTTP/1.0", "a length", "another request waits", "another has begun", "a body that is still coming"],
 )
-async def test_a_connection_that_is_needed_otherwise_is_not_taken(
+async def test_a_connection_that_uvicorn_still_needs_is_not_taken_over(
     request_bytes: bytes, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    """ASGI's own way goes on as if nobody had asked."""
+    """Plain ASGI goes on."""
     application = Streams(headers=headers)
     async with serving(application) as port:
         reader, writer = await _asked(port, request_bytes)
@@ -325,7 +325,7 @@ async def test_a_connection_that_is_needed_otherwise_is_not_taken(
 
 
 async def test_any_request_that_came_whole_is_answered_after_a_half_close() -> None:
-    """And then the connection is closed. One whose body is cut off is not."""
+    """Then the connection is closed. A request whose body is cut off isn't answered."""
     async with serving(_asgi_only) as port:
         reader, writer = await _asked(port, GET + GET)
         writer.write_eof()
@@ -334,13 +334,13 @@ async def test_any_request_that_came_whole_is_answered_after_a_half_close() -> N
 
 
 async def test_a_request_that_is_cut_off_is_a_disconnect() -> None:
-    """The application learns that no more comes."""
-    told: list[str] = []
+    """The application receives `http.disconnect`."""
+    types: list[str] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != "http.disconnect":
             assert message["more_body"]
-        told.append(message["type"])
+        types.append(message["type"])
 
     async with serving(application) as port:
         reader, writer = await _asked(
@@ -349,7 +349,7 @@ async def test_a_request_that_is_cut_off_is_a_disconnect() -> None:
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
-    assert told == ["http.disconnect"]
+    assert types == ["http.disconnect"]
 
 
 UPGRADE = (
@@ -360,13 +360,13 @@ UPGRADE = (
 
 @dataclass
 class Sockets:
-    """Opens each WebSocket, and holds nothing of its request."""
+    """Opens each WebSocket, and keeps no reference to its request."""
 
     handler: Handler = field(default_factory=Handler)
 
     @property
     def opened(self) -> list[SocketConnection]:
-        return self.handler.opened_ones
+        return self.handler.connections
 
     @property
     def route(self) -> SocketRoute:
@@ -374,7 +374,7 @@ class Sockets:
 
 
 async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tells who it is that answers."""
+    """An application whose answers show that plain ASGI sent them."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
@@ -386,7 +386,7 @@ async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_a_websocket_is_accepted_without_a_request() -> None:
-    """Nothing stays but the connection and its sans-IO core, and no task was needed."""
+    """Only the connection and its sans-IO core stay, and no task is needed."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route) as port:
         tasks = len(asyncio.all_tasks())
@@ -403,7 +403,7 @@ async def test_a_websocket_is_accepted_without_a_request() -> None:
 
 
 @pytest.mark.parametrize(("offered", "chosen"), [(b"a, b", True), (b"a", False)])
-async def test_our_subprotocol_is_chosen_where_it_is_offered(offered: bytes, chosen: bool) -> None:
+async def test_our_subprotocol_is_chosen_if_it_is_offered(offered: bytes, chosen: bool) -> None:
     """A client that offers others only is accepted as well."""
     sockets = Sockets()
     asked = UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: " + offered + b"\r\n\r\n")
@@ -417,7 +417,7 @@ async def test_our_subprotocol_is_chosen_where_it_is_offered(offered: bytes, cho
 
 
 async def test_plain_a_client_that_reads_nothing_gets_no_pongs() -> None:
-    """However many pings it sends: what waits for it is bounded."""
+    """Also after many pings: its unread bytes are bounded."""
     unread: list[Callable[[], int]] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -449,14 +449,14 @@ async def test_a_websocket_may_follow_an_answered_request() -> None:
         await sockets.handler.gone.wait()
 
 
-async def test_a_websocket_that_is_asked_for_behind_a_stream_waits_for_its_end() -> None:
+async def test_a_websocket_that_is_requested_during_a_stream_waits_for_its_end() -> None:
     """The stream isn't cut, and nothing is written into the middle of it."""
     sockets, application = Sockets(), Streams()
     async with serving(application, sockets.route) as port:
         reader, writer = await _asked(port, GET + UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
         await application.until(1)
-        application.say(b"hello")
+        application.write(b"hello")
         application.opened[0].finish()
         answer = await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"5\r\nhello\r\n0\r\n\r\nHTTP/1.1 101 ")
@@ -466,7 +466,7 @@ async def test_a_websocket_that_is_asked_for_behind_a_stream_waits_for_its_end()
 
 
 async def test_a_message_that_is_too_large_closes_the_socket() -> None:
-    """uvicorn's setting counts here, too: 1009."""
+    """uvicorn's setting applies here, too: 1009."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route, ws_max_size=100) as port:
         reader, writer = await _asked(port, UPGRADE)
@@ -487,7 +487,7 @@ async def test_a_message_that_is_too_large_closes_the_socket() -> None:
     ids=["another version", "no key", "two keys"],
 )
 async def test_a_bad_handshake_is_refused_by_the_library(asked: bytes, answer: bytes) -> None:
-    """In its words, and the connection is closed."""
+    """With its message, and the connection is closed."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route) as port:
         reader, writer = await _asked(port, asked)
@@ -505,8 +505,8 @@ async def test_a_bad_handshake_is_refused_by_the_library(asked: bytes, answer: b
     ],
     ids=["another path", "no GET", "too long"],
 )
-async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) -> None:
-    """It knows what may be had, and how to refuse the rest; nobody is left without an answer."""
+async def test_other_paths_are_left_to_uvicorn(asked: bytes, answer: bytes) -> None:
+    """It routes or refuses them; each client gets an answer."""
     sockets = Sockets()
     async with serving(_asgi_only, sockets.route) as port:
         reader, writer = await _asked(port, asked)
@@ -518,7 +518,7 @@ async def test_what_is_not_ours_goes_uvicorn_s_way(asked: bytes, answer: bytes) 
 
 
 @pytest.mark.parametrize("kind", ["stream", "socket"])
-async def test_without_the_direct_way_everything_is_plain(kind: str) -> None:
+async def test_without_direct_every_connection_is_plain(kind: str) -> None:
     """One setting, for both kinds."""
     sockets = Sockets()
 

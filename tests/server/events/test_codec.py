@@ -12,12 +12,12 @@ from askstream.server.events import (
     AgentChunk,
     AgentResponse,
     AgentThinking,
-    Body,
     Cancelled,
     Completed,
     Draft,
     Drain,
     Event,
+    EventBody,
     Failed,
     Gap,
     InputRequested,
@@ -36,7 +36,7 @@ from askstream.server.events import (
 from askstream.server.events.codec import text
 
 MOMENT = datetime(2026, 11, 22, 10, 30, 0, 123_000, tzinfo=UTC)
-BODIES: list[Body] = [
+BODIES: list[EventBody] = [
     Started(question="Why?", session_id="s", model="m"),
     AgentThinking(progress=25),
     AgentResponse(progress=50, usage=Usage(7, 8), message_id="x"),
@@ -52,12 +52,12 @@ BODIES: list[Body] = [
 ]
 
 
-def event(body: Body, message: str = "hello") -> Event:
+def event(body: EventBody, message: str = "hello") -> Event:
     return Event(7, "run", MOMENT, "PlanningAgent", message, body)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
-def test_what_was_encoded_decodes_to_the_same_event(body: Body) -> None:
+def test_an_encoded_event_decodes_to_an_equal_one(body: EventBody) -> None:
     """Both ends of a wire agree on every type of event."""
     assert decode(encode(event(body))) == event(body)
 
@@ -81,7 +81,7 @@ def test_a_notice_has_no_id() -> None:
     assert json.loads(encode_notice(Notice("run", MOMENT, "", Drain(retry_ms=5))))["event"]["data"] == {"retry_ms": 5}
 
 
-def test_a_timestamp_is_told_in_utc_with_z() -> None:
+def test_a_timestamp_is_in_utc_with_z() -> None:
     """RFC 3339 in one form, from whatever zone."""
     assert rfc3339(MOMENT.astimezone(timezone(timedelta(hours=5)))) == "2026-11-22T10:30:00.123Z"
 
@@ -114,7 +114,7 @@ def test_any_text_fits_on_one_line_of_utf8(message: str) -> None:
         ({1: (2, {3})}, {"1": [2, "{3}"]}),
     ],
 )
-def test_what_json_cannot_hold_is_told_as_nearly_as_it_can_be(given_: Any, sent: Any) -> None:
+def test_values_that_json_cannot_hold_are_replaced(given_: Any, sent: Any) -> None:
     """A tool may be called with anything; the run goes on."""
     body = ToolExecution(tool_name="t", parameters=given_, call_id="c", status="started")
     assert json.loads(encode(event(body)))["event"]["data"]["parameters"] == sent

@@ -24,7 +24,7 @@ def test_everything_is_everything() -> None:
     assert EVERYTHING.wants("agent_chunk", "anybody")
 
 
-def test_what_sees_every_event_of_some_types_hides_none_of_them() -> None:
+def test_a_filter_that_wants_all_of_some_types_hides_none_of_them() -> None:
     """Whatever agent speaks; so one that asks for certain agents never does."""
     types = {"started", "agent_response"}
     assert EVERYTHING.wants_all(types | {"agent_chunk"})

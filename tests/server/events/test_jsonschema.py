@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askstream.server.events import EVENT_TYPES, NOTICE_TYPES, Body, encode
+from askstream.server.events import EVENT_TYPES, NOTICE_TYPES, EventBody, encode
 from askstream.server.events.jsonschema import event_schema
 from tests.server.events.test_codec import BODIES, event
 
@@ -18,13 +18,13 @@ VALIDATOR: Any = jsonschema.Draft202012Validator(SCHEMA)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
-def test_every_event_is_valid(body: Body) -> None:
+def test_every_event_is_valid(body: EventBody) -> None:
     """What we send is what we say we send."""
     VALIDATOR.validate(json.loads(encode(event(body))))
 
 
 @given(st.sampled_from(BODIES), st.sampled_from(["event_type", "timestamp", "agent_name", "message", "data", "run_id"]))
-def test_an_event_that_lacks_a_field_is_not(body: Body, missing: str) -> None:
+def test_an_event_that_lacks_a_field_is_not(body: EventBody, missing: str) -> None:
     """The schema refuses something, so its approval says something."""
     frame = json.loads(encode(event(body)))
     del frame["event"][missing]

@@ -79,7 +79,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Service]:
 async def test_every_address_in_an_answer_leads_back_here(app: Service, schemas: dict[str, Any], prefix: str) -> None:
     """`links` and `next` too where the application is mounted; all answers are as the description says."""
     question = Question(text="q", principal=EVERYBODY, session_id="talk", if_busy="queue")
-    started = [await app.runs.start(question, by="mock") for _ in range(3)]
+    started = [await app.runs.start(question, orchestrator="mock") for _ in range(3)]
     run_id = started[0][0].run_id
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app.asgi, root_path=prefix), base_url="http://here")
     async with client:

@@ -44,10 +44,13 @@ async def test_every_backend_in_the_table_can_be_opened(tmp_path: Path) -> None:
         ("nonsense", "got 'nonsense'"),
         (f"{HERE}:missing", f"a journal, package.module:attribute, got '{HERE}:missing': {HERE} has no missing"),
         ("no_such_module:it?x", "there is no module no_such_module"),
-        (f"{HERE}:number", "the protocol Journal of .*:number', got a int, which has no survives, create, keyed"),
+        (
+            f"{HERE}:number",
+            "the protocol Journal of .*:number', got a int, which has no survives, create, by_idempotency_key",
+        ),
     ],
 )
-def test_what_leads_to_no_journal_is_refused_in_words_that_help(url: str, words: str) -> None:
+def test_a_name_that_leads_to_no_journal_is_refused_with_advice(url: str, words: str) -> None:
     """With what was expected, and why it isn't that."""
     with pytest.raises(ValueError, match=words):
         open_journal(url)

@@ -8,12 +8,12 @@ import pytest
 
 from askstream.server.journal import Journal, open_journal
 from tests.conformance.journals import Yielding
-from tests.server.runs.house import House
+from tests.server.runs.harness import Harness
 
 
 @pytest.fixture(params=["prompt", "yielding"])
-async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     memory = open_journal("memory://")
     journal = cast(Journal, Yielding(memory)) if request.param == "yielding" else memory
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        yield House(journal, group)
+        yield Harness(journal, group)

@@ -62,17 +62,17 @@ async def group() -> AsyncIterator[asyncio.TaskGroup]:
         yield tasks
 
 
-def server(journal: Any, group: asyncio.TaskGroup, team: Any, **stand_ins: Any) -> Runs:
+def server(journal: Any, group: asyncio.TaskGroup, team: Any, **others: Any) -> Runs:
     journal = cast(Journal, journal)
-    return Runs(journal, Bus(journal, group), team, Limits(), group=group, stand_ins=stand_ins)
+    return Runs(journal, Bus(journal, group), team, Limits(), group=group, others=others)
 
 
 @pytest.mark.parametrize("other", [Works, Asks])
-async def test_a_run_of_a_stand_in_that_is_gone_ends_as_interrupted(group: asyncio.TaskGroup, other: type[Any]) -> None:
+async def test_a_run_of_a_missing_orchestrator_ends_as_interrupted(group: asyncio.TaskGroup, other: type[Any]) -> None:
     """The next server starts all the same, and asks nobody for an answer that no team would take."""
     journal = Counting()
     first = server(journal, group, Works(), other=other())
-    record, _ = await first.start(QUESTION, by="other")
+    record, _ = await first.start(QUESTION, orchestrator="other")
     while other is Asks and first.pending(record.run_id) is None:  # noqa: ASYNC110 - waiting has no event of its own
         await asyncio.sleep(0)
     await first.close()
@@ -85,7 +85,7 @@ async def test_a_run_of_a_stand_in_that_is_gone_ends_as_interrupted(group: async
         await asyncio.sleep(0)
 
 
-async def test_a_run_is_taken_up_once_however_many_want_it(group: asyncio.TaskGroup) -> None:
+async def test_a_run_is_resumed_once_by_many_calls(group: asyncio.TaskGroup) -> None:
     """A cancel finds the run alive that somebody else is just taking up, and ends it."""
     journal = Counting()
     first = server(journal, group, Works())
@@ -142,7 +142,7 @@ async def test_only_a_session_with_a_past_is_read(group: asyncio.TaskGroup, sess
     await runs.outcome(record.run_id)
 
 
-async def test_who_asks_sees_the_first_event_before_the_team_takes_the_loop(group: asyncio.TaskGroup) -> None:
+async def test_the_first_event_arrives_before_the_team_is_set_up(group: asyncio.TaskGroup) -> None:
     """To set a team up is work of milliseconds. The loop turns before it begins, often enough for a response."""
     journal, team = cast(Journal, Counting()), Works()
     bus = Bus(journal, group)

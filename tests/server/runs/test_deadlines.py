@@ -7,8 +7,8 @@ from askstream.server.runs.limits import Limits, RunDeadlines
 LIMITS = Limits(run_seconds=100, silence_seconds=30, orphan_seconds=20)
 
 
-def begun(*, limits: Limits = LIMITS, worked: float = 0) -> RunDeadlines:
-    return RunDeadlines(limits=limits, began=1000, worked=worked, heard_at=1000, emitted=0)
+def begun(*, limits: Limits = LIMITS, earlier_seconds: float = 0) -> RunDeadlines:
+    return RunDeadlines(limits=limits, began=1000, earlier_seconds=earlier_seconds, emitted_at=1000, emitted=0)
 
 
 def check(
@@ -27,10 +27,10 @@ def test_silence_ends_a_run_and_each_word_breaks_it() -> None:
     assert check(deadlines, 1059.5, 1) == "timeout"
 
 
-@pytest.mark.parametrize(("worked", "most"), [(0, 100), (60, 40)])
-def test_the_whole_time_counts_however_much_is_said(worked: float, most: float) -> None:
+@pytest.mark.parametrize(("earlier_seconds", "most"), [(0, 100), (60, 40)])
+def test_the_whole_time_counts_however_much_is_said(earlier_seconds: float, most: float) -> None:
     """Earlier stretches of work included."""
-    deadlines = begun(worked=worked)
+    deadlines = begun(earlier_seconds=earlier_seconds)
     assert check(deadlines, 1000 + most - 1, 1) == 1
     assert check(deadlines, 1000 + most, 2) == "timeout"
 

@@ -9,10 +9,10 @@ from askstream.server.events.errors import TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import Answer, Inquiry, Limits, Runs, Sink, Task
 from tests.conformance.journals import Yielding
-from tests.server.runs.house import ANSWER, House, Scripted, ask, ended, until
+from tests.server.runs.harness import ANSWER, Harness, Scripted, ask, ended, until
 
 
-async def test_a_run_may_not_take_for_ever(house: House) -> None:
+async def test_a_run_may_not_take_for_ever(harness: Harness) -> None:
     """Neither altogether, however much it says."""
 
     async def chatters(task: Task, sink: Sink) -> Answer:
@@ -20,12 +20,12 @@ async def test_a_run_may_not_take_for_ever(house: House) -> None:
             await sink.emit(Draft("A", "hm", AgentThinking()))
             await asyncio.sleep(0)
 
-    log = await ended(house, house.open(chatters, run_seconds=0.1))
+    log = await ended(harness, harness.open(chatters, run_seconds=0.1))
     assert log[-1].body == Cancelled(reason="timeout")
     assert len(log) > 10
 
 
-async def test_a_run_may_not_be_silent_for_too_long(house: House) -> None:
+async def test_a_run_may_not_be_silent_for_too_long(harness: Harness) -> None:
     """What it says starts the count anew."""
 
     async def falls_silent(task: Task, sink: Sink) -> Answer:
@@ -35,25 +35,25 @@ async def test_a_run_may_not_be_silent_for_too_long(house: House) -> None:
         await asyncio.Event().wait()
         return ANSWER
 
-    log = await ended(house, house.open(falls_silent, silence_seconds=0.15))
+    log = await ended(harness, harness.open(falls_silent, silence_seconds=0.15))
     assert log[-1].body == Cancelled(reason="timeout")
     assert len(log) == 7
 
 
-async def test_the_message_limit_holds_for_any_team(house: House) -> None:
+async def test_the_message_limit_holds_for_any_team(harness: Harness) -> None:
     """The fortieth message is one too many when thirty-nine are allowed."""
 
     async def talks(task: Task, sink: Sink) -> Answer:
         while True:
             await sink.emit(Draft("A", "and", AgentResponse()))
 
-    log = await ended(house, house.open(talks, messages=3))
+    log = await ended(harness, harness.open(talks, messages=3))
     assert [e.event_type for e in log] == ["started", *["agent_response"] * 3, "error"]
     assert isinstance(log[-1].body, Failed)
     assert log[-1].body.error == "message_limit"
 
 
-async def test_a_large_tool_result_is_cut_and_says_so(house: House) -> None:
+async def test_a_large_tool_result_is_cut_and_says_so(harness: Harness) -> None:
     """The event stays within its bound, the run goes on."""
 
     async def reads(task: Task, sink: Sink) -> Answer:
@@ -61,7 +61,7 @@ async def test_a_large_tool_result_is_cut_and_says_so(house: House) -> None:
         await sink.emit(Draft("A", "", body))
         return ANSWER
 
-    log = await ended(house, house.open(reads))
+    log = await ended(harness, harness.open(reads))
     assert log[-1].event_type == "completed"
     assert isinstance(log[1].body, ToolExecution)
     result = cast(dict[str, Any], log[1].body.result)
@@ -70,18 +70,18 @@ async def test_a_large_tool_result_is_cut_and_says_so(house: House) -> None:
     assert set(result["excerpt"]) == {"x"}
 
 
-async def test_an_answer_too_large_for_an_event_ends_in_an_error(house: House) -> None:
+async def test_an_answer_too_large_for_an_event_ends_in_an_error(harness: Harness) -> None:
     """Never cut in silence: the text of agents is whole or the run says why not."""
 
     async def writes(task: Task, sink: Sink) -> Answer:
         return Answer(final_response="x" * 300_000, total_messages=1, usage=Usage(), agent_name="A")
 
-    log = await ended(house, house.open(writes))
+    log = await ended(harness, harness.open(writes))
     assert isinstance(log[-1].body, Failed)
     assert log[-1].body.error == "event_too_large"
 
 
-async def test_places_for_active_runs_are_counted(house: House) -> None:
+async def test_places_for_active_runs_are_counted(harness: Harness) -> None:
     """Who comes too many is told when to try again, and a place is free again after an end."""
     release = asyncio.Event()
 
@@ -89,7 +89,7 @@ async def test_places_for_active_runs_are_counted(house: House) -> None:
         await release.wait()
         return ANSWER
 
-    runs = house.open(waits, active_runs=2)
+    runs = harness.open(waits, active_runs=2)
     results = await asyncio.gather(*(ask(runs) for _ in range(5)), return_exceptions=True)
     refused = [each for each in results if isinstance(each, TooManyRuns)]
     assert len(refused) == 3
@@ -102,7 +102,7 @@ async def test_places_for_active_runs_are_counted(house: House) -> None:
     await ask(runs)
 
 
-async def test_a_team_faster_than_the_disk_waits_for_it(house: House) -> None:
+async def test_a_team_faster_than_the_disk_waits_for_it(harness: Harness) -> None:
     """What hasn't been written yet is bounded."""
     gate = asyncio.Event()
     most = 0
@@ -112,7 +112,7 @@ async def test_a_team_faster_than_the_disk_waits_for_it(house: House) -> None:
             nonlocal most
             await gate.wait()
             most = max(most, sum(len(e.line) for e in args[1]))
-            await house.journal.append(*args, **kwargs)
+            await harness.journal.append(*args, **kwargs)
 
     async def floods(task: Task, sink: Sink) -> Answer:
         for _ in range(100):
@@ -120,15 +120,15 @@ async def test_a_team_faster_than_the_disk_waits_for_it(house: House) -> None:
             gate.set()
         return ANSWER
 
-    journal = cast(Journal, Slow(house.journal))
-    runs = Runs(journal, Bus(journal, house.group), Scripted(floods), Limits(), group=house.group)
+    journal = cast(Journal, Slow(harness.journal))
+    runs = Runs(journal, Bus(journal, harness.group), Scripted(floods), Limits(), group=harness.group)
     record = await ask(runs)
     await runs.outcome(record.run_id)
-    assert len(await house.log(record.run_id)) == 102
+    assert len(await harness.log(record.run_id)) == 102
     assert most < 1_300_000
 
 
-async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None:
+async def test_a_run_that_waited_for_its_turn_is_no_orphan(harness: Harness) -> None:
     """Nobody has to watch a run that doesn't work; the time counts from when it does."""
     release = asyncio.Event()
 
@@ -136,7 +136,7 @@ async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None
         await release.wait()
         return ANSWER
 
-    runs = house.open(waits, orphan_seconds=0.3)
+    runs = harness.open(waits, orphan_seconds=0.3)
     first = await ask(runs, session_id="s")
     viewer = asyncio.ensure_future(runs.outcome(first.run_id))
     second = await ask(runs, session_id="s", if_busy="queue")
@@ -146,13 +146,13 @@ async def test_a_run_that_waited_for_its_turn_is_no_orphan(house: House) -> None
     assert (await runs.outcome(second.run_id)).event_type == "completed"
 
 
-async def test_a_run_that_waits_for_a_human_takes_up_no_place(house: House) -> None:
+async def test_a_run_that_waits_for_a_human_takes_up_no_place(harness: Harness) -> None:
     """Its team is gone; only the runs whose teams work count."""
 
     async def asks(task: Task, sink: Sink) -> Inquiry:
         return Inquiry(agent_name="A", prompt="?", state=b"")
 
-    runs = house.open(cast(Any, asks), active_runs=1)
+    runs = harness.open(cast(Any, asks), active_runs=1)
     for _ in range(3):
         record = await ask(runs)
         await until(lambda: not runs.active)

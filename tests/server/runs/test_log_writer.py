@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from askstream.agents.scope import Scope
+from askstream.agents.scope import TaskScope
 from askstream.server.bus import Channel
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Completed, Draft, Usage
 from askstream.server.events.errors import JournalError, RunFailed
-from askstream.server.journal import Entry, Head, Journal, open_journal
+from askstream.server.journal import Entry, Journal, RunUpdate, open_journal
 from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import COMPACT_CHUNKS, LogWriter
@@ -37,16 +37,16 @@ def appended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
     append = MemoryJournal.append
 
     async def counted(
-        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        journal: MemoryJournal, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> None:
         seen.append((len(entries), checkpoint))
-        await append(journal, head, entries, checkpoint=checkpoint)
+        await append(journal, update, entries, checkpoint=checkpoint)
 
     monkeypatch.setattr(MemoryJournal, "append", counted)
     return seen
 
 
-async def test_what_happens_in_one_turn_of_the_loop_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+async def test_events_of_one_loop_iteration_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
     """An event is as durable as the checkpoint behind it: a server that dies has both, or neither."""
     journal = open_journal("memory://")
     writer = _writer(journal)
@@ -62,11 +62,11 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
     append = MemoryJournal.append
 
     async def slowly(
-        journal: MemoryJournal, head: Head, entries: Sequence[Entry], *, checkpoint: bytes | None = None
+        journal: MemoryJournal, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
-        await append(journal, head, entries, checkpoint=checkpoint)
+        await append(journal, update, entries, checkpoint=checkpoint)
 
     monkeypatch.setattr(MemoryJournal, "append", slowly)
     journal = open_journal("memory://")
@@ -79,7 +79,7 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
-    await Scope().run(team())
+    await TaskScope().run(team())
     await writer.flush()
     assert [entry.id for entry in await journal.read("r", 0)] == [1, 2]
 
@@ -97,7 +97,7 @@ async def test_a_journal_that_raises_at_once_breaks_the_log_and_not_the_loop(mon
         await writer.flush()
 
 
-async def test_what_happens_while_the_disk_is_busy_is_one_append(appended: list[tuple[int, bytes | None]]) -> None:
+async def test_events_that_come_during_an_append_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
     """However many turns of the loop that takes: 300 events are no more than two appends."""
     journal = open_journal("memory://")
     writer = _writer(cast(Journal, Yielding(journal, turns=500)))
@@ -155,7 +155,7 @@ async def _emit(writer: LogWriter, count: int) -> None:
     await writer.flush()
 
 
-async def test_those_who_wait_for_the_disk_all_learn_that_it_is_done() -> None:
+async def test_every_waiter_is_notified_of_an_append() -> None:
     """Any number of them; one who gives up takes nobody along."""
     journal = cast(Journal, Yielding(open_journal("memory://")))
     writer = _writer(journal)

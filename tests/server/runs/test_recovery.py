@@ -12,10 +12,10 @@ from askstream.server.events.errors import Draining, JournalError
 from askstream.server.journal import Journal
 from askstream.server.runs import Answer, Limits, Runs, Sink, Task
 from tests.conformance.journals import Yielding
-from tests.server.runs.house import ANSWER, House, Scripted, answers, ask, until, viewed
+from tests.server.runs.harness import ANSWER, Harness, Scripted, answers, ask, until, viewed
 
 
-async def test_a_run_goes_on_after_its_server_died(house: House) -> None:
+async def test_a_run_goes_on_after_its_server_died(harness: Harness) -> None:
     """From its last checkpoint, with `resumed` in the log, ids without a hole, and the digest over all of it."""
 
     reached = asyncio.Event()
@@ -28,7 +28,7 @@ async def test_a_run_goes_on_after_its_server_died(house: House) -> None:
         await asyncio.Event().wait()
         return ANSWER
 
-    first = house.open(dies)
+    first = harness.open(dies)
     record = await ask(first)
     await reached.wait()
     await viewed(first, record, 3)
@@ -38,28 +38,28 @@ async def test_a_run_goes_on_after_its_server_died(house: House) -> None:
         await sink.emit(Draft("A", "two", AgentResponse(progress=50)))
         return ANSWER
 
-    second = house.open(goes_on)
+    second = harness.open(goes_on)
     await second.recover()
     await second.outcome(record.run_id)
-    log = await house.log(record.run_id)
+    log = await harness.log(record.run_id)
     assert [e.id for e in log] == list(range(1, 7))
     assert log[3].body == Resumed(attempt=2, from_id=2)
     assert [e.message for e in log[4:5]] == ["two"]
     found = await second.find(record.run_id, "p")
-    lines = [e.line for e in await house.journal.read(record.run_id, 0)]
+    lines = [e.line for e in await harness.journal.read(record.run_id, 0)]
     assert found.digest == hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
     await first.close()  # the one given up for dead wakes: it can't write any more
-    assert await house.log(record.run_id) == log
+    assert await harness.log(record.run_id) == log
 
 
-async def test_a_run_that_brings_its_server_down_is_given_up(house: House) -> None:
+async def test_a_run_that_brings_its_server_down_is_given_up(harness: Harness) -> None:
     """After five times without a new checkpoint it ends in an error that says so."""
 
     async def hangs(task: Task, sink: Sink) -> Answer:
         await asyncio.Event().wait()
         return ANSWER
 
-    lives = [house.open(hangs) for _ in range(7)]
+    lives = [harness.open(hangs) for _ in range(7)]
     record = await ask(lives[0])
     for number, runs in enumerate(lives[1:6], start=2):
         await runs.recover()
@@ -72,16 +72,18 @@ async def test_a_run_that_brings_its_server_down_is_given_up(house: House) -> No
         await runs.close()
 
 
-async def test_a_log_that_cannot_be_written_ends_the_run_here(house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_that_cannot_be_written_ends_the_run_here(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody is shown what isn't durable; viewers see the stream end and can come back for the rest."""
 
     class Broken(Yielding):
         async def append(self, *args: Any, **kwargs: Any) -> None:
             raise JournalError("the disk is full")
 
-    journal = cast(Journal, Broken(house.journal))
-    bus = Bus(journal, house.group)
-    runs = Runs(journal, bus, Scripted(answers), Limits(), group=house.group)
+    journal = cast(Journal, Broken(harness.journal))
+    bus = Bus(journal, harness.group)
+    runs = Runs(journal, bus, Scripted(answers), Limits(), group=harness.group)
     record = await ask(runs)
     viewer = await bus.attach(record.run_id)
     assert [e.id for e in (await viewer.next()).entries] == [1]
@@ -91,22 +93,22 @@ async def test_a_log_that_cannot_be_written_ends_the_run_here(house: House, capl
     bus.close()
 
 
-async def test_after_closing_nothing_starts_and_everything_has_ended(house: House) -> None:
+async def test_after_closing_nothing_starts_and_everything_has_ended(harness: Harness) -> None:
     """The server is going away."""
 
     async def waits(task: Task, sink: Sink) -> Answer:
         await asyncio.Event().wait()
         return ANSWER
 
-    runs = house.open(waits)
+    runs = harness.open(waits)
     record = await ask(runs)
     await runs.close()
-    assert (await house.log(record.run_id))[-1].body == Cancelled(reason="shutdown")
+    assert (await harness.log(record.run_id))[-1].body == Cancelled(reason="shutdown")
     with pytest.raises(Draining):
         await ask(runs)
 
 
-async def test_a_cancel_goes_before_a_suspension(house: House) -> None:
+async def test_a_cancel_goes_before_a_suspension(harness: Harness) -> None:
     """What was acknowledged holds, also when the server is going away."""
     release = asyncio.Event()
 
@@ -117,8 +119,8 @@ async def test_a_cancel_goes_before_a_suspension(house: House) -> None:
             await release.wait()
         return ANSWER
 
-    cast(Any, house.journal).survives = True
-    runs = house.open(stubborn)
+    cast(Any, harness.journal).survives = True
+    runs = harness.open(stubborn)
     record = await ask(runs)
     await asyncio.sleep(0.01)
     closing = asyncio.ensure_future(runs.close())
@@ -126,10 +128,10 @@ async def test_a_cancel_goes_before_a_suspension(house: House) -> None:
     await runs.cancel(record.run_id, "p")
     release.set()
     await closing
-    assert (await house.log(record.run_id))[-1].body == Cancelled(reason="client")
+    assert (await harness.log(record.run_id))[-1].body == Cancelled(reason="client")
 
 
-async def test_a_run_whose_log_failed_is_taken_up_again(house: House) -> None:
+async def test_a_run_whose_log_failed_is_resumed(harness: Harness) -> None:
     """By the next look, or by a cancel: it ends with a terminal event all the same."""
     broken = True
 
@@ -137,10 +139,10 @@ async def test_a_run_whose_log_failed_is_taken_up_again(house: House) -> None:
         async def append(self, *args: Any, **kwargs: Any) -> None:
             if broken:
                 raise JournalError("the disk is full")
-            await house.journal.append(*args, **kwargs)
+            await harness.journal.append(*args, **kwargs)
 
-    journal = cast(Journal, Failing(house.journal))
-    runs = Runs(journal, Bus(journal, house.group), Scripted(answers), Limits(), group=house.group)
+    journal = cast(Journal, Failing(harness.journal))
+    runs = Runs(journal, Bus(journal, harness.group), Scripted(answers), Limits(), group=harness.group)
     by_look, by_cancel = await ask(runs), await ask(runs)
     await until(lambda: not runs.active)
     broken = False

@@ -95,7 +95,7 @@ async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.T
     await first.close()
 
 
-async def test_who_awaits_an_answer_in_a_drain_gets_it_or_is_sent_away(group: asyncio.TaskGroup) -> None:
+async def test_an_awaited_answer_comes_in_a_drain_or_is_refused(group: asyncio.TaskGroup) -> None:
     """A run that ends in the time it is given is answered; one that is left to the next server is refused."""
     release, working = asyncio.Event(), asyncio.Event()
 

@@ -9,12 +9,12 @@ import pytest
 from askstream.server.events import AgentThinking, Cancelled, Completed, Draft, Failed, Usage
 from askstream.server.events.errors import IdempotencyConflict, RunFailed, RunNotFound
 from askstream.server.runs import Answer, Sink, Task
-from tests.server.runs.house import ANSWER, House, answers, ask, ended, until
+from tests.server.runs.harness import ANSWER, Harness, answers, ask, ended, until
 
 
-async def test_a_run_begins_with_started_and_ends_with_one_terminal_event(house: House) -> None:
+async def test_a_run_begins_with_started_and_ends_with_one_terminal_event(harness: Harness) -> None:
     """Ids from 1 without a hole, and progress never falls."""
-    log = await ended(house, house.open(answers))
+    log = await ended(harness, harness.open(answers))
     assert [e.id for e in log] == [1, 2, 3, 4, 5]
     assert [e.event_type for e in log] == ["started", "agent_thinking", "agent_chunk", "agent_response", "completed"]
     assert [getattr(e.body, "progress", None) for e in log] == [0, 25, None, 25, 100]
@@ -23,14 +23,14 @@ async def test_a_run_begins_with_started_and_ends_with_one_terminal_event(house:
     assert (last.final_response, last.response_length, last.total_messages, last.usage) == ("42", 2, 1, Usage(3, 4))
 
 
-async def test_started_is_durable_before_the_team_is_asked(house: House) -> None:
+async def test_started_is_durable_before_the_team_is_asked(harness: Harness) -> None:
     """No model call happens for a run that nobody could find again."""
 
     async def looks(task: Task, sink: Sink) -> Answer:
-        assert [e.event_type for e in await house.log(task.run_id)] == ["started"]
+        assert [e.event_type for e in await harness.log(task.run_id)] == ["started"]
         return ANSWER
 
-    assert (await ended(house, house.open(looks)))[-1].event_type == "completed"
+    assert (await ended(harness, harness.open(looks)))[-1].event_type == "completed"
 
 
 @pytest.mark.parametrize(
@@ -44,34 +44,36 @@ async def test_started_is_durable_before_the_team_is_asked(house: House) -> None
         (RecursionError(), "internal"),
     ],
 )
-async def test_whatever_a_team_raises_the_run_ends_once(house: House, raised: BaseException, code: str | None) -> None:
+async def test_a_run_ends_once_for_any_error_of_its_team(
+    harness: Harness, raised: BaseException, code: str | None
+) -> None:
     """With a stable code, and without the text of an error that wasn't made for people."""
 
     async def fails(task: Task, sink: Sink) -> Answer:
         await sink.emit(Draft("A", "hm", AgentThinking()))
         raise raised
 
-    log = await ended(house, house.open(fails))
+    log = await ended(harness, harness.open(fails))
     assert [e.event_type in {"completed", "error", "cancelled"} for e in log] == [False, False, True]
     body = log[-1].body
     assert (body.error if isinstance(body, Failed) else None) == code
     assert "secret" not in log[-1].message
 
 
-async def test_the_record_tells_state_usage_progress_and_digest(house: House) -> None:
+async def test_the_record_has_state_usage_progress_and_digest(harness: Harness) -> None:
     """The digest is the SHA-256 over the event lines without chunks, whoever computes it."""
-    runs = house.open(answers)
+    runs = harness.open(answers)
     record = await ask(runs)
     await runs.outcome(record.run_id)
     found = await runs.find(record.run_id, "p")
-    lines = [e.line for e in await house.journal.read(record.run_id, 0) if e.event_type != "agent_chunk"]
+    lines = [e.line for e in await harness.journal.read(record.run_id, 0) if e.event_type != "agent_chunk"]
     assert found.digest == hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
     assert (found.state, found.progress, found.last_id) == ("completed", 100, 5)
     assert (found.prompt_tokens, found.completion_tokens) == (3, 4)
     assert found.ended
 
 
-async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> None:
+async def test_cancel_stops_a_waiting_team_and_is_reported_once(harness: Harness) -> None:
     """Again, and after the end, it changes nothing."""
     working, stopped = asyncio.Event(), asyncio.Event()
 
@@ -83,7 +85,7 @@ async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> 
             stopped.set()
         return ANSWER
 
-    runs = house.open(waits)
+    runs = harness.open(waits)
     record = await ask(runs)
     await working.wait()
     assert not (await runs.cancel(record.run_id, "p")).ended
@@ -92,10 +94,10 @@ async def test_cancel_stops_a_team_that_waits_and_is_told_once(house: House) -> 
     assert terminal.body == Cancelled(reason="client")
     assert stopped.is_set()
     assert (await runs.cancel(record.run_id, "p")).state == "cancelled"
-    assert len(await house.log(record.run_id)) == 2
+    assert len(await harness.log(record.run_id)) == 2
 
 
-async def test_a_team_that_ignores_its_cancel_is_given_up(house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_team_that_ignores_its_cancel_is_given_up(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     """The run ends in time, and what the team says later is refused."""
     refused: list[str] = []
     working, release = asyncio.Event(), asyncio.Event()
@@ -113,7 +115,7 @@ async def test_a_team_that_ignores_its_cancel_is_given_up(house: House, caplog: 
             refused.append(refusal.code)
         return ANSWER
 
-    runs = house.open(stubborn, cancel_seconds=0.05)
+    runs = harness.open(stubborn, cancel_seconds=0.05)
     record = await ask(runs)
     await working.wait()
     await runs.cancel(record.run_id, "p")
@@ -121,13 +123,13 @@ async def test_a_team_that_ignores_its_cancel_is_given_up(house: House, caplog: 
     release.set()
     await until(lambda: bool(refused))
     assert refused == ["internal"]
-    assert len(await house.log(record.run_id)) == 2
+    assert len(await harness.log(record.run_id)) == 2
     assert "given up" in caplog.text
 
 
-async def test_a_key_joins_the_first_run_and_another_body_is_a_conflict(house: House) -> None:
+async def test_a_key_joins_the_first_run_and_another_body_is_a_conflict(harness: Harness) -> None:
     """Of a hundred equal posts at once exactly one starts a run."""
-    runs = house.open(answers, active_runs=200)
+    runs = harness.open(answers, active_runs=200)
     records = await asyncio.gather(*(ask(runs, idempotency_key="k", fingerprint="f") for _ in range(100)))
     assert len({each.run_id for each in records}) == 1
     assert len(await runs.page("p")) == 1
@@ -135,9 +137,9 @@ async def test_a_key_joins_the_first_run_and_another_body_is_a_conflict(house: H
         await ask(runs, idempotency_key="k", fingerprint="other")
 
 
-async def test_somebody_elses_run_does_not_exist(house: House) -> None:
+async def test_somebody_elses_run_does_not_exist(harness: Harness) -> None:
     """Neither to look at nor to stop nor to forget."""
-    runs = house.open(answers)
+    runs = harness.open(answers)
     record = await ask(runs)
     for call in (runs.find, runs.cancel, runs.forget):
         with pytest.raises(RunNotFound):
@@ -145,16 +147,16 @@ async def test_somebody_elses_run_does_not_exist(house: House) -> None:
 
 
 async def test_the_stream_log_names_the_run_and_never_the_question(
-    house: House, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An id on every line; chunks are told at DEBUG only. Whoever closes has told all of it."""
     caplog.set_level("INFO", logger="stream_events")
-    runs = house.open(answers)
-    log = await ended(house, runs)
+    runs = harness.open(answers)
+    log = await ended(harness, runs)
     await runs.close()
     lines = [line for r in caplog.records if r.name == "stream_events" for line in r.getMessage().splitlines()]
     assert lines == [
         f"run={log[0].run_id} id={e.id} {e.event_type} {e.agent_name}" for e in log if e.event_type != "agent_chunk"
     ]
     assert "why?" not in caplog.text
-    assert json.loads((await house.journal.read(log[0].run_id, 0))[0].line)["event"]["data"]["question"] == "why?"
+    assert json.loads((await harness.journal.read(log[0].run_id, 0))[0].line)["event"]["data"]["question"] == "why?"

@@ -1,4 +1,4 @@
-"""A WebSocket's client, played at the edge: on a direct connection, and by the ASGI messages of any server."""
+"""Fakes of a WebSocket's client: on a direct connection, and by the ASGI messages of any server."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from askstream.server.connections import SocketRoute
 from askstream.server.connections.direct import DirectSocket
 from askstream.transports.base import TransportContext
 from askstream.transports.websocket.endpoint import WebSockets
-from tests.transports.connections import Line
+from tests.transports.connections import FakeTransport
 
 
 def route_of(context: TransportContext) -> SocketRoute:
@@ -27,7 +27,7 @@ def route_of(context: TransportContext) -> SocketRoute:
 
 
 class Client:
-    """One socket's client. It reads nothing while `line.full_after` says so."""
+    """One socket's client. It stops reading after `line.full_after` bytes."""
 
     def __init__(self, context: TransportContext) -> None:
         self._route = route_of(context)
@@ -37,19 +37,19 @@ class Client:
     def open(self) -> None:
         raise NotImplementedError
 
-    def say(self, **message: Any) -> None:
-        self.say_together(message)
+    def send(self, **message: Any) -> None:
+        self.send_together(message)
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
-        """In one packet, where there is such a thing."""
+    def send_together(self, *messages: dict[str, Any]) -> None:
+        """Send all in one packet, on a direct connection."""
         raise NotImplementedError
 
     async def leave(self) -> None:
-        """Closes in good order."""
+        """Close the socket with a close frame, if there is one."""
         raise NotImplementedError
 
     def look(self) -> list[dict[str, Any]]:
-        """All that has come so far."""
+        """Return all texts that have come so far."""
         raise NotImplementedError
 
     @property
@@ -61,7 +61,7 @@ class Client:
             await asyncio.sleep(0.001)
         return self.texts
 
-    async def told_to_close(self) -> int:
+    async def received_close(self) -> int:
         while (code := self.close_code) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         return code
@@ -75,7 +75,7 @@ class DirectClient(Client):
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
         self._core = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN)
-        self.line = Line()
+        self.line = FakeTransport()
         self._read = 0
 
     def open(self) -> None:
@@ -84,16 +84,16 @@ class DirectClient(Client):
         handler = self._route.make_handler()
         handler.opened(DirectSocket(self.line, set(), handler, core, send_seconds=seconds, is_paused=is_paused))
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
+    def send_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self._core.send_text(json.dumps(message).encode())
-        self.line.hear(b"".join(self._core.data_to_send()))
+        self.line.receive_data(b"".join(self._core.data_to_send()))
 
     async def leave(self) -> None:
         while not self.line.reading:  # noqa: ASYNC110 - the fake has no events of its own
             await asyncio.sleep(0)
         self._core.send_close(1001)
-        self.line.hear(b"".join(self._core.data_to_send()))
+        self.line.receive_data(b"".join(self._core.data_to_send()))
 
     def look(self) -> list[dict[str, Any]]:
         new = b"".join(self.line.written)[self._read :]
@@ -110,7 +110,7 @@ class DirectClient(Client):
 
 
 class AsgiLine:
-    """What a server does between an application and its client."""
+    """A server between an application and its client."""
 
     def __init__(self) -> None:
         self.written: list[Message] = []
@@ -121,7 +121,7 @@ class AsgiLine:
         self._incoming.put_nowait({"type": "websocket.connect"})
         self._room = asyncio.Event()
 
-    def hear(self, message: Message) -> None:
+    def receive_data(self, message: Message) -> None:
         self._incoming.put_nowait(message)
 
     def drain(self) -> None:
@@ -130,7 +130,7 @@ class AsgiLine:
 
     def lose(self) -> None:
         self.closed = True
-        self.hear({"type": "websocket.disconnect", "code": 1006})
+        self.receive_data({"type": "websocket.disconnect", "code": 1006})
 
     def abort(self) -> None:
         self.aborted = True
@@ -176,9 +176,9 @@ class PlainClient(Client):
         finally:
             self.line.closed = True
 
-    def say_together(self, *messages: dict[str, Any]) -> None:
+    def send_together(self, *messages: dict[str, Any]) -> None:
         for message in messages:
-            self.line.hear({"type": "websocket.receive", "text": json.dumps(message)})
+            self.line.receive_data({"type": "websocket.receive", "text": json.dumps(message)})
 
     async def leave(self) -> None:
         self.line.lose()

@@ -1,4 +1,4 @@
-// chart-spec.js: a result without a chart that can be drawn is shown as the data it is.
+// chart-spec.js: a result without a drawable chart is shown as data.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

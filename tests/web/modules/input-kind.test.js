@@ -1,4 +1,4 @@
-// input-kind.js: what a request for input asks for, and an answer in words.
+// input-kind.js: the kind of answer that a request for input needs, and an answer in words.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { inWords, kindOf } from '../../../web/static/input-kind.js';
 const REVIEW = { type: 'object', properties: { approve: { type: 'boolean' }, remark: { type: 'string' } } };
 const NO_REVIEW = { type: 'object', properties: { approve: { type: 'string' }, remark: { type: 'string' } } };
 
-// A sentence, a review, and JSON for anything else, also where the schema is none.
+// A sentence, a review, and JSON for anything else, even if there is no schema.
 const SCHEMAS = [
   [{ type: 'string', minLength: 1 }, 'text'],
   [{ type: 'string', enum: ['a', 'b'] }, 'json'],

@@ -1,13 +1,13 @@
-// run.js: what a run's events add up to.
+// run.js: the state of a run, as its events add up to it.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { admit, apply, newRun } from '../../../web/static/run.js';
+import { apply, classify, newRun } from '../../../web/static/run.js';
 
 const STAMP = '2026-11-22T10:30:00.000Z';
 
-/** An event of the wire. Without an id it is a notice beside the log. */
+/** An event as the wire has it. Without an id it is a notice beside the log. */
 function event(id, kind, { agent = 'DataAgent', message = '', ...data } = {}) {
   const made = { event_type: kind, timestamp: STAMP, agent_name: agent, message, data };
   return id === null ? made : { ...made, id, run_id: 'r1' };
@@ -17,22 +17,22 @@ function event(id, kind, { agent = 'DataAgent', message = '', ...data } = {}) {
 function applied(...events) {
   const run = newRun();
   for (const one of JSON.parse(JSON.stringify(events))) {
-    if (['new', 'notice'].includes(admit(run, one))) apply(run, one);
+    if (['new', 'notice'].includes(classify(run, one))) apply(run, one);
   }
   return run;
 }
 
-test('a cursor accepts what is next, drops what was seen and finds a hole', () => {
-  // The rule of the server's own cursor, and a gap that was announced is no hole.
+test('the cursor accepts the next event, drops seen events and finds a gap', () => {
+  // The same rule as the server's cursor; an announced gap is accepted.
   const run = newRun();
   run.cursor = 5;
-  const place = (id) => admit(run, { id });
-  assert.deepEqual([place(5), place(6), place(7), place(undefined)], ['seen', 'new', 'hole', 'notice']);
+  const place = (id) => classify(run, { id });
+  assert.deepEqual([place(5), place(6), place(7), place(undefined)], ['seen', 'new', 'gap', 'notice']);
   apply(run, { event_type: 'gap', data: { from: 6, to: 9 } });
-  assert.deepEqual([place(10), place(11), run.cursor], ['new', 'hole', 5]);
+  assert.deepEqual([place(10), place(11), run.cursor], ['new', 'gap', 5]);
 });
 
-test('pieces of text become the answer that they announce', () => {
+test('pieces of text become the answer that completes them', () => {
   // Chunks grow one text for each message id; the whole message then replaces its pieces.
   const run = applied(
     event(1, 'agent_thinking', { message: 'Looks at the tables.' }),
@@ -49,7 +49,7 @@ test('pieces of text become the answer that they announce', () => {
 });
 
 test('a streamed thought is not shown twice', () => {
-  // A thought that came in pieces comes again as a whole; it stands once.
+  // A thought that came in pieces is followed by the whole thought; it is shown once.
   const run = applied(
     event(1, 'agent_chunk', { delta: 'First the schema.', message_id: 'm1' }),
     event(2, 'agent_thinking', { message: 'First the schema.' }),
@@ -58,7 +58,7 @@ test('a streamed thought is not shown twice', () => {
 });
 
 test('agents that work side by side keep a turn each', () => {
-  // What two agents do in turns is kept apart by name until each has answered.
+  // Interleaved events of two agents are kept apart by name until each has answered.
   const run = applied(
     event(1, 'agent_chunk', { agent: 'A', delta: 'a1 ', message_id: 'ma' }),
     event(2, 'agent_chunk', { agent: 'B', delta: 'b1 ', message_id: 'mb' }),
@@ -98,7 +98,7 @@ const ENDS = [
 
 for (const [kind, data, state] of ENDS) {
   test(`a terminal event leaves nothing open: ${kind}`, () => {
-    // Turns are closed, half-written text stays as a thought, and a tool without an end says so.
+    // Turns are closed, unfinished text stays as a thought, and a tool call without an end is marked.
     const call = { tool_name: 't', parameters: {}, call_id: 'c', status: 'started' };
     const run = applied(
       event(1, 'agent_chunk', { delta: 'half', message_id: 'm1' }),
@@ -117,8 +117,8 @@ test('progress never falls, whatever arrives', () => {
   assert.deepEqual([1, 2, 3, 4].map((n) => applied(...steps.slice(0, n)).progress), [25, 25, 25, 100]);
 });
 
-test('what a resumed run does again counts once', () => {
-  // What came after the checkpoint is marked, its chart is gone, and the same call id starts anew.
+test('work that a resumed run repeats counts once', () => {
+  // Events after the checkpoint are marked, their chart is gone, and the same call id starts a new call.
   const result = { chart: { type: 'pie', title: 'T', labels: ['a'], series: [{ name: '', values: [1] }] } };
   const call = { tool_name: 't', parameters: {} };
   const run = applied(
@@ -129,11 +129,11 @@ test('what a resumed run does again counts once', () => {
     event(5, 'tool_execution', { ...call, call_id: 'c', status: 'started' }),
   );
   assert.equal(run.entries.length, 4);
-  const [kept, again, notice, anew] = run.entries;
+  const [kept, again, notice, restarted] = run.entries;
   assert.deepEqual([kept.superseded, again.superseded, notice.kind], [undefined, true, 'notice']);
   assert.deepEqual(run.charts, []);
   assert.deepEqual(again.items.map((item) => item.status), ['finished', 'unfinished']);
-  assert.equal(anew.items[0].status, 'started');
+  assert.equal(restarted.items[0].status, 'started');
 });
 
 const ASKED = { request_id: 'q1', schema: { type: 'string' }, deadline: '2026-11-22T10:40:00.000Z' };
@@ -143,7 +143,7 @@ const REVIEW = {
 };
 
 test('a question to a human is shown once and waits', () => {
-  // The agent's turn is over, its words lose what is asked below them, and the request waits until its deadline.
+  // The agent's turn ends, its text loses the question, and the request waits until its deadline.
   const run = applied(
     event(1, 'agent_response', { message: 'A plan.\n\nASK USER: Which one?', progress: 25 }),
     event(2, 'input_requested', { prompt: 'Which one?', ...ASKED }),
@@ -163,15 +163,15 @@ const SETTLED = [
 ];
 
 for (const [last, outcome] of SETTLED) {
-  test(`a request is settled by whatever ends it: ${last.event_type}, ${outcome}`, () => {
-    // An answer, time, the run's end, or a checkpoint before it: nobody is asked any more.
+  test(`a request is settled by the event that ends it: ${last.event_type}, ${outcome}`, () => {
+    // An answer, the timeout, the run's end, or a resume from before it.
     const run = applied(event(1, 'started'), event(2, 'input_requested', { prompt: 'Which?', ...ASKED }), last);
     assert.deepEqual([run.pending, run.entries[0].outcome], [null, outcome]);
   });
 }
 
 test('a report that waits for approval is a draft', () => {
-  // It is read where the report will stand. Sent back, its charts go unless the new draft names them.
+  // After it is sent back, its charts are removed unless the new draft names them.
   const drawn = (title) => ({ chart: { type: 'bar', title, labels: ['a'], series: [{ values: [1] }] } });
   const charts = ['Revenue', 'Orders'].map((title, i) =>
     event(i + 1, 'tool_execution', { call_id: title, status: 'finished', result: drawn(title) }),
@@ -206,8 +206,8 @@ const KINDS = [
 const CHART = { chart: { type: 'pie' } };
 const HOSTILE = [null, 0, -1, '', 'x', [], {}, [[]], { toString: 1, valueOf: 2 }, CHART, 1e308, true];
 
-test('no event, whatever it holds, makes it throw', () => {
-  // Each field of each type, known or not, with values of every shape: the page lives.
+test('no event makes it throw', () => {
+  // Each field of each type, known or not, with values of every shape.
   const all = (names, value) => Object.fromEntries(names.map((name) => [name, value]));
   const events = KINDS.flatMap((kind) =>
     HOSTILE.flatMap((value) => [

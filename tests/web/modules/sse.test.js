@@ -1,4 +1,4 @@
-// sse.js reads what the WHATWG text says, wherever the stream is cut.
+// sse.js decodes as WHATWG specifies, wherever the stream is cut.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -7,7 +7,7 @@ import { SseDecoder } from '../../../web/static/sse.js';
 
 const block = ({ id = null, data = null, retry = null }) => ({ id, data, retry });
 
-/** What a decoder makes of `bytes` that come in pieces, each of which ends at one of `edges`. */
+/** The blocks that a decoder makes of `bytes`, which arrive in pieces that end at `edges`. */
 function decoded(bytes, edges) {
   const decoder = new SseDecoder();
   return edges.flatMap((edge, i) => decoder.push(bytes.slice(i ? edges[i - 1] : 0, edge)));

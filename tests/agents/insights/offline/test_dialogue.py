@@ -22,7 +22,7 @@ from askstream.agents.models import ModelSettings
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Reply, Task
 from tests.agents.insights.figures import MARGIN, NORTH, OCTOBER, ORDERS, Q2, Q3, REVENUE, UNITS, euro, key, total
 from tests.agents.insights.offline.analyst_team import MANY, ORDER, VAGUE, Story, ask
-from tests.agents.stage import Recorder
+from tests.agents.sample_teams import Recorder
 
 PLANNER, DATA, ANALYST, REPORTER = ORDER
 

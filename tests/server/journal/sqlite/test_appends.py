@@ -11,10 +11,10 @@ import pytest
 
 from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
 from askstream.server.journal.base import RunRecord
-from askstream.server.journal.sqlite.appends import Append, Unsettled, write_appends
+from askstream.server.journal.sqlite.appends import Append, GroupRefused, write_appends
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import connect_writer, insert_record
-from tests.conformance.journals import entries, head, record
+from tests.conformance.journals import entries, record, update
 
 RUNS = 200
 
@@ -32,7 +32,7 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def _append(number: int, event_id: int, *, attempt: int = 1) -> Append:
     to = record(f"r{number}", last_id=event_id, attempt=attempt)
-    return Append(to.head, entries(event_id, event_id), None)
+    return Append(to.update, entries(event_id, event_id), None)
 
 
 def test_an_append_moves_a_head_and_adds_its_events_and_does_nothing_else(db: sqlite3.Connection) -> None:
@@ -61,13 +61,13 @@ async def test_a_commit_of_many_runs_writes_few_pages(tmp_path: Path) -> None:
 
 
 async def _write(journal: SqliteJournal, run_id: str, event_id: int) -> None:
-    await journal.append(head(run_id, last_id=event_id), entries(event_id, event_id, size=300))
+    await journal.append(update(run_id, last_id=event_id), entries(event_id, event_id, size=300))
 
 
 @pytest.mark.parametrize(
     ("bad", "refusal"), [(_append(7, 1, attempt=2), Fenced), (_append(7, 3), OutOfOrder), (_append(RUNS, 1), Fenced)]
 )
-async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
+async def test_a_refused_append_leaves_nothing_and_harms_no_other(
     tmp_path: Path, bad: Append, refusal: type[Exception]
 ) -> None:
     """In the middle of a group of good ones, each of which is there whole, once."""
@@ -75,7 +75,7 @@ async def test_who_is_refused_takes_nobody_along_and_leaves_nothing(
     await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(RUNS)))
     group = [_append(n, 1) for n in range(RUNS) if n != 7]
     group.insert(50, bad)
-    told = await asyncio.gather(*(journal.append(a.head, a.entries) for a in group), return_exceptions=True)
+    told = await asyncio.gather(*(journal.append(a.update, a.entries) for a in group), return_exceptions=True)
     assert isinstance(told.pop(50), refusal)
     assert told == [None] * (RUNS - 1)
     for number in range(RUNS):
@@ -92,7 +92,7 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
     bad = [*entries(1, 1), entries(2, 2)[0]._replace(agent_name="\ud800")]
     told = await asyncio.gather(
         _write(journal, "r0", 1),
-        journal.append(head("r1", last_id=2), bad, checkpoint=b"c"),
+        journal.append(update("r1", last_id=2), bad, checkpoint=b"c"),
         _write(journal, "r2", 1),
         return_exceptions=True,
     )
@@ -106,7 +106,7 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
 
 def test_one_refusal_among_several_is_found_by_writing_each_alone(db: sqlite3.Connection) -> None:
     """Before a single event is written."""
-    with pytest.raises(Unsettled):
+    with pytest.raises(GroupRefused):
         write_appends(db, [_append(1, 1), _append(2, 2)])
     assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
@@ -115,7 +115,7 @@ def test_appends_of_one_run_in_one_group_follow_one_another(db: sqlite3.Connecti
     """In their order, each of them after the one before."""
     write_appends(db, [_append(3, 1), _append(4, 1), _append(3, 2)])
     assert db.execute("SELECT id FROM events ORDER BY place").fetchall() == [(1,), (1,), (2,)]
-    with pytest.raises(Unsettled):
+    with pytest.raises(GroupRefused):
         write_appends(db, [_append(3, 4), _append(3, 3)])
 
 
@@ -123,7 +123,7 @@ async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -
     """Nor does anything it left come back with a run of the same id."""
     journal = SqliteJournal(tmp_path / "j.db")
     await journal.create(record("a"), [])
-    await journal.append(_ended("a").head, entries(1, 1), checkpoint=b"c")
+    await journal.append(_ended("a").update, entries(1, 1), checkpoint=b"c")
     assert await journal.checkpoint("a") is None
     assert await journal.forget("a")
     await journal.create(record("a"), [])

@@ -14,7 +14,7 @@ from askstream.server.journal.sqlite import group_writer as writers
 from askstream.server.journal.sqlite.appends import Append
 from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
 from askstream.server.scheduling import SKIPPED_WRITES
-from tests.conformance.journals import entries, head
+from tests.conformance.journals import entries, update
 from tests.timing import MS, PATIENCE
 
 
@@ -60,9 +60,7 @@ def _thread(_: sqlite3.Connection) -> threading.Thread:
 
 @pytest.mark.parametrize("long", [False, True], ids=["at once", "on the thread"])
 @pytest.mark.parametrize("poison", [2**63, "\ud800", None, object()])
-async def test_what_cannot_be_written_fails_nobody_but_its_writer(
-    writer: GroupWriter, poison: object, *, long: bool
-) -> None:
+async def test_a_job_that_cannot_be_written_fails_alone(writer: GroupWriter, poison: object, *, long: bool) -> None:
     """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
     async with asyncio.timeout(PATIENCE):
         outcomes = await asyncio.gather(
@@ -77,10 +75,10 @@ async def test_what_cannot_be_written_fails_nobody_but_its_writer(
 @pytest.mark.serial
 async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
     """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
-    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     async def waits(events: int = 1) -> bool:
-        job = writer.append(head(), entries(1, events))
+        job = writer.append(update(), entries(1, events))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         at_once = job.done()
@@ -97,17 +95,17 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
 
 
 @pytest.mark.serial
-async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_an_urgent_job_is_written_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
     """It takes along what waits already, and nothing is left to do when that would have been due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=200 * MS)
+    writer = GroupWriter(db, _nobody, commit_seconds=200 * MS)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         waiting = writer.submit(_add(1))
         await asyncio.sleep(0)
         assert not waiting.done()
-        hurried = writer.submit(_sum, soon=True)
+        hurried = writer.submit(_sum, urgent=True)
         for _ in range(2):
             await asyncio.sleep(0)
         assert waiting.done()
@@ -123,9 +121,9 @@ async def test_what_somebody_waits_for_goes_at_once(connect: Callable[[], sqlite
         await writer.close()
 
 
-async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_urgent_jobs_do_not_delay_each_other(connect: Callable[[], sqlite3.Connection]) -> None:
     """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
-    writer = GroupWriter(connect(), _nobody, pace=3600)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     loop, turns = asyncio.get_running_loop(), 0
 
     def hurry() -> None:
@@ -133,10 +131,10 @@ async def test_those_who_hurry_do_not_hold_each_other_up(connect: Callable[[], s
         turns += 1
         if not first.done() and turns < 100:
             loop.call_soon(hurry)
-            writer.submit(_add(1), soon=True)
+            writer.submit(_add(1), urgent=True)
 
     loop.call_soon(hurry)
-    first = writer.submit(_add(1), soon=True)
+    first = writer.submit(_add(1), urgent=True)
     async with asyncio.timeout(PATIENCE):
         await first
         assert turns < 5
@@ -148,10 +146,10 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
     """Though they bring no event."""
-    writer = GroupWriter(connect(), _nobody, pace=300 * MS)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     def save() -> "asyncio.Future[None]":
-        return writer.append(head(), [], checkpoint=b"c")
+        return writer.append(update(), [], checkpoint=b"c")
 
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(save(), return_exceptions=True)
@@ -166,37 +164,39 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
 @pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
 async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
     """Nothing can join what is written last, whatever is written first."""
-    writer = GroupWriter(connect(), _nobody, pace=3600)
+    writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         match before:
             case "long work":
                 writer.submit(_thread, long=True)
-                waiting = [writer.submit(_add(1), soon=True)]
+                waiting = [writer.submit(_add(1), urgent=True)]
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 waiting.append(writer.submit(_add(1)))
             case "more than a group":
-                waiting = [writer.submit(_add(1)) for _ in range(writers.SMALL + 1)]
+                waiting = [writer.submit(_add(1)) for _ in range(writers.QUICK_JOBS + 1)]
             case _:
                 waiting = []
         await writer.close()
     assert [job.result() for job in waiting] == [1] * len(waiting)
 
 
-@pytest.mark.parametrize(("slow", "size"), [(3600, writers.SMALL), (-1.0, writers.GROUP)], ids=["quick disk", "slow"])
+@pytest.mark.parametrize(
+    ("slow", "size"), [(3600, writers.QUICK_JOBS), (-1.0, writers.GROUP_JOBS)], ids=["quick disk", "slow"]
+)
 async def test_a_full_group_waits_for_nothing(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, slow: float, size: int
 ) -> None:
     """Nothing more can join it. The jobs that are left over are a group of their own. The disk's speed decides how
     large a group is, so the test decides the disk's speed."""
-    monkeypatch.setattr(writers, "SLOW", slow)
+    monkeypatch.setattr(writers, "STALL_SECONDS", slow)
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=3600)
+    writer = GroupWriter(db, _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):  # two stalls in a row make a disk a slow one
-            await writer.submit(_add(1), soon=True)
+            await writer.submit(_add(1), urgent=True)
         begun.clear()
         jobs = [writer.submit(_add(1)) for _ in range(2 * size + 1)]
         await asyncio.gather(*jobs[:-1])
@@ -214,7 +214,7 @@ async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     """A transaction for each of them would cost many times what they do."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=500 * MS)
+    writer = GroupWriter(db, _nobody, commit_seconds=500 * MS)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
@@ -231,12 +231,12 @@ async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> N
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_what_may_take_long_keeps_nobody_but_its_own_kind_waiting(
+async def test_long_jobs_delay_only_long_jobs(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, *, waits: bool
 ) -> None:
     """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
-    monkeypatch.setattr(writers, "SLOW", 3600)  # whatever else this machine does
-    writer, let_go, begun = GroupWriter(connect(), _nobody, waits=waits), threading.Event(), asyncio.Event()
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
+    writer, let_go, begun = GroupWriter(connect(), _nobody, waits_for_disk=waits), threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work(_: sqlite3.Connection) -> bool:
@@ -262,12 +262,12 @@ async def test_many_jobs_at_once_are_written_in_small_groups(
 ) -> None:
     """They come with a rush of questions, of which the loop is busy: a thread would wait for the interpreter at each
     statement. Between the groups the loop turns."""
-    monkeypatch.setattr(writers, "SLOW", 3600)  # whatever else this machine does
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
     db, begun = connect(), list[int]()
     turns = 0
     db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
-    writer = GroupWriter(db, _nobody, pace=0)
-    jobs = [writer.submit(_thread) for _ in range(2 * writers.SMALL + 1)]
+    writer = GroupWriter(db, _nobody, commit_seconds=0)
+    jobs = [writer.submit(_thread) for _ in range(2 * writers.QUICK_JOBS + 1)]
     while not all(job.done() for job in jobs):
         await asyncio.sleep(0)
         turns += 1
@@ -280,10 +280,10 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
     writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commits that stall must not stall the event loop a third time. Once may be the machine's fault."""
-    monkeypatch.setattr(writers, "SLOW", -1.0)
+    monkeypatch.setattr(writers, "STALL_SECONDS", -1.0)
     await writer.submit(_add(1))
     assert await writer.submit(_thread) is threading.current_thread()
-    monkeypatch.setattr(writers, "SLOW", 3600)
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)
     assert await writer.submit(_thread) is not threading.current_thread()
     assert await writer.submit(_thread) is threading.current_thread()
 
@@ -322,10 +322,10 @@ async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: p
         threads.append(threading.current_thread())
 
     monkeypatch.setattr(writers, "write_appends", write)
-    for size in (10, writers.SMALL_BYTES + 1):
-        await writer.append(head(), entries(1, 1, size=size))
-    await writer.append(head(), entries(1, 4, size=writers.SMALL_BYTES // 3))
-    await writer.append(head(), [], checkpoint=b"c" * (writers.SMALL_BYTES + 1))
+    for size in (10, writers.QUICK_BYTES + 1):
+        await writer.append(update(), entries(1, 1, size=size))
+    await writer.append(update(), entries(1, 4, size=writers.QUICK_BYTES // 3))
+    await writer.append(update(), [], checkpoint=b"c" * (writers.QUICK_BYTES + 1))
     assert [thread is threading.current_thread() for thread in threads] == [True, False, False, False]
 
 
@@ -333,7 +333,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     writer: GroupWriter, connect: Callable[[], sqlite3.Connection], tmp_path: Path
 ) -> None:
     """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
-    size = 4096 * writers.CHECKPOINT_PAGES
+    size = 4096 * writers.WAL_PAGES
     db = connect()
     async with asyncio.timeout(PATIENCE):
         while (tmp_path / "w.db").stat().st_size <= 8192:
@@ -343,7 +343,7 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     db.close()
 
 
-async def test_what_was_submitted_is_written_before_it_closes(connect: Callable[[], sqlite3.Connection]) -> None:
+async def test_submitted_jobs_are_written_before_the_close(connect: Callable[[], sqlite3.Connection]) -> None:
     """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
     writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]

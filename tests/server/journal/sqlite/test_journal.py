@@ -12,10 +12,10 @@ import pytest
 
 from askstream.server.events.errors import JournalError
 from askstream.server.journal import open_journal
-from askstream.server.journal.sqlite.group_writer import CHECKPOINT_PAGES
+from askstream.server.journal.sqlite.group_writer import WAL_PAGES
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import VERSION, connect_reader
-from tests.conformance.journals import entries, entry, head, record
+from tests.conformance.journals import entries, entry, record, update
 
 
 @pytest.fixture
@@ -30,17 +30,17 @@ async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
     await opened.close()
 
 
-async def test_what_was_appended_is_there_after_the_process_died(path: Path) -> None:
+async def test_appended_events_survive_the_process(path: Path) -> None:
     """An append that was acknowledged survives kill -9."""
     script = f"""
 import asyncio, os
 from pathlib import Path
 from askstream.server.journal.sqlite.journal import SqliteJournal
-from tests.conformance.journals import entries, head, record
+from tests.conformance.journals import entries, update, record
 async def main():
     journal = SqliteJournal(Path({str(path)!r}))
     await journal.create(record(last_id=1), entries(1, 1))
-    await journal.append(head(last_id=3), entries(2, 3), checkpoint=b"c")
+    await journal.append(update(last_id=3), entries(2, 3), checkpoint=b"c")
     os.kill(os.getpid(), 9)
 asyncio.run(main())
 """
@@ -69,7 +69,7 @@ async def test_many_runs_share_a_commit(journal: SqliteJournal, path: Path) -> N
     """Appends that arrive together are written together: far fewer commits than appends."""
     await asyncio.gather(*(journal.create(record(f"r{n}", last_id=1), entries(1, 1)) for n in range(300)))
     before = _commits(path)
-    await asyncio.gather(*(journal.append(head(f"r{n}", last_id=2), entries(2, 2)) for n in range(300)))
+    await asyncio.gather(*(journal.append(update(f"r{n}", last_id=2), entries(2, 2)) for n in range(300)))
     assert _commits(path) - before < 30
 
 
@@ -85,8 +85,8 @@ async def test_one_bad_append_does_not_spoil_the_group(journal: SqliteJournal) -
     """Who is refused in a shared transaction takes nobody along."""
     await journal.create(record("good", last_id=1), entries(1, 1))
     results = await asyncio.gather(
-        journal.append(head("unknown", last_id=2), entries(2, 2)),
-        journal.append(head("good", last_id=2), entries(2, 2)),
+        journal.append(update("unknown", last_id=2), entries(2, 2)),
+        journal.append(update("good", last_id=2), entries(2, 2)),
         return_exceptions=True,
     )
     assert isinstance(results[0], JournalError)
@@ -114,7 +114,7 @@ async def test_a_file_of_another_version_is_refused(path: Path, version: int, ag
         SqliteJournal(path)
 
 
-def test_a_file_that_is_no_database_is_told_at_once(path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_at_once(path: Path) -> None:
     """At the start, not at the first question; and the lock is given back."""
     path.parent.mkdir()
     path.write_bytes(b"this is no database, but it is long enough to look like one" * 99)
@@ -123,18 +123,16 @@ def test_a_file_that_is_no_database_is_told_at_once(path: Path) -> None:
             SqliteJournal(path)
 
 
-async def test_a_disk_that_fails_is_told_to_everybody_who_waits_and_overcome(
-    journal: SqliteJournal, path: Path
-) -> None:
+async def test_a_failing_disk_is_reported_to_every_waiter_and_overcome(journal: SqliteJournal, path: Path) -> None:
     """A lock that somebody else holds stands in for the disk: the group fails, the next one goes through."""
     await journal.create(record(last_id=1), entries(1, 1))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(JournalError, match="could not be written"):
-        await journal.append(head(last_id=2), entries(2, 2))
+        await journal.append(update(last_id=2), entries(2, 2))
     other.execute("ROLLBACK")
     other.close()
-    await journal.append(head(last_id=2), entries(2, 2))
+    await journal.append(update(last_id=2), entries(2, 2))
     assert await journal.read("r", 0) == entries(1, 2)
 
 
@@ -146,7 +144,7 @@ async def test_after_closing_a_write_is_refused(path: Path) -> None:
     await journal.close()
     assert (await writing).run_id == "r"
     with pytest.raises(JournalError, match="closed"):
-        await journal.append(head(last_id=2), entries(2, 2))
+        await journal.append(update(last_id=2), entries(2, 2))
 
 
 @pytest.mark.parametrize("url", ["redis://x", "sqlite://", "nonsense", ""])
@@ -168,5 +166,5 @@ async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones
     """The bound is one of bytes, however they come."""
     await journal.create(record(), [])
     for number in range(1, 41):
-        await journal.append(head(last_id=number), [entry(number, size=2**20)])
-    assert path.with_name(f"{path.name}-wal").stat().st_size <= CHECKPOINT_PAGES * 4096 * 1.2
+        await journal.append(update(last_id=number), [entry(number, size=2**20)])
+    assert path.with_name(f"{path.name}-wal").stat().st_size <= WAL_PAGES * 4096 * 1.2

@@ -23,7 +23,7 @@ from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.process import Server, config
 from askstream.server.runs import Answer, Sink, Task
 from askstream.server.settings import Settings
-from tests.server.ways import ROOT, Way, called
+from tests.server.call_paths import ROOT, CallPath, called
 
 # Goals of the design. Whoever makes a way longer shortens it elsewhere.
 EVENT_CALLS, EVENT_FILES = 45, 12
@@ -47,11 +47,11 @@ class Prompted:
 
     model: str = "none"
     drafts: asyncio.Queue[Draft | None] = field(default_factory=asyncio.Queue[Draft | None])
-    way: Way = field(default_factory=Way)
+    call_path: CallPath = field(default_factory=CallPath)
 
     async def run(self, task: Task, sink: Sink) -> Answer:
         while draft := await self.drafts.get():
-            self.way.begin()
+            self.call_path.begin()
             await sink.emit(draft)
         return ANSWER
 
@@ -89,7 +89,7 @@ async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
     """Of a server whose team is `team`."""
     async with asyncio.timeout(60), create_app(Settings(data=tmp_path)).open() as service:
         await asyncio.wait({service.warmed})
-        service.runs.stand_in("team", team)
+        service.runs.add_orchestrator("team", team)
         async with serving(service) as number:
             yield number
 
@@ -120,44 +120,44 @@ async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
 ) -> None:
     """One viewer, one event in flight. The calls that follow the write count as well: those of the log line, say."""
     reader, writer = await _asked(port)
-    ways: list[Way] = []
+    ways: list[CallPath] = []
     for _ in range(EVENTS):
-        team.way = Way(milestone=written)
+        team.call_path = CallPath(milestone=written)
         team.drafts.put_nowait(DRAFTS[kind])
         await reader.readuntil(b'"event_type":"%s"' % kind.encode())
         await _idle()
-        team.way.end()
-        ways.append(team.way)
+        team.call_path.end()
+        ways.append(team.call_path)
     team.drafts.put_nowait(None)
     await reader.read()
     writer.close()
     assert logged.getvalue().count(kind) == (EVENTS if kind == "agent_response" else 0)  # chunks at DEBUG
     # A machine that stalls has the journal's thread write some of them, whose calls aren't counted.
-    ways = [way for way in ways if way.passed is not None]
-    typical = median_low(len(way.calls) for way in ways)
-    way = next(way for way in ways if len(way.calls) == typical)
-    assert len(way.calls) <= EVENT_CALLS, way.told()
-    assert len(way.files) <= EVENT_FILES, way.told()
+    ways = [call_path for call_path in ways if call_path.passed is not None]
+    typical = median_low(len(call_path.calls) for call_path in ways)
+    call_path = next(call_path for call_path in ways if len(call_path.calls) == typical)
+    assert len(call_path.calls) <= EVENT_CALLS, call_path.report()
+    assert len(call_path.files) <= EVENT_FILES, call_path.report()
 
 
 @pytest.mark.serial
 async def test_a_question_takes_few_functions_from_its_bytes_to_the_team(port: int, team: Prompted) -> None:
     """A typical one. Not the first question, which imports and caches."""
-    ways: list[Way] = []
+    ways: list[CallPath] = []
     for _ in range(QUESTIONS):
-        way = Way(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
+        call_path = CallPath(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await _idle()
-        way.begin()
+        call_path.begin()
         writer.write(REQUEST % (len(ASK), ASK))
         await reader.readuntil(b'"event_type":"started"')
         team.drafts.put_nowait(None)
         await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
-        way.end()
-        ways.append(way)
-    way = sorted(ways[1:], key=lambda way: len(way.functions))[(QUESTIONS - 1) // 2]
-    assert len(way.functions) <= QUESTION_FUNCTIONS, way.told()
+        call_path.end()
+        ways.append(call_path)
+    call_path = sorted(ways[1:], key=lambda call_path: len(call_path.functions))[(QUESTIONS - 1) // 2]
+    assert len(call_path.functions) <= QUESTION_FUNCTIONS, call_path.report()
 
 
 def test_functions_are_short() -> None:

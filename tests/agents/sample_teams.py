@@ -1,4 +1,4 @@
-"""Where teams play in tests: some teams and a model for them, a sink that keeps what it is given, an orchestrator."""
+"""Teams for tests and a model for them, a sink that records, an orchestrator."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -11,9 +11,9 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, Swarm
 from autogen_core.models import ChatCompletionClient
 
-from askstream.agents.factory import Own
+from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import Factory
+from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
@@ -25,34 +25,34 @@ B = TypeVar("B", AgentChunk, AgentResponse, AgentThinking, ToolExecution)
 
 
 class Recorder:
-    """A Sink that keeps everything, and can be waited on."""
+    """A sink that records everything, and can be waited on."""
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.checkpoints: list[bytes] = []
-        self._told = asyncio.Event()
+        self._emitted = asyncio.Event()
 
     async def emit(self, draft: Draft) -> None:
         self.drafts.append(draft)
-        self._told.set()
+        self._emitted.set()
 
     async def checkpoint(self, state: bytes) -> None:
         self.checkpoints.append(state)
 
     async def until(self, wanted: Callable[[Draft], bool]) -> Draft:
-        """Waits for the first draft of that kind."""
+        """Wait for the first such draft."""
         while True:
             for draft in self.drafts:
                 if wanted(draft):
                     return draft
-            self._told.clear()
-            await asyncio.wait_for(self._told.wait(), 10)
+            self._emitted.clear()
+            await asyncio.wait_for(self._emitted.wait(), 10)
 
     def bodies(self, kind: type[B]) -> list[B]:
         return [draft.body for draft in self.drafts if isinstance(draft.body, kind)]
 
     def said(self) -> list[tuple[str, str]]:
-        """Who answered what, in order."""
+        """Each response's agent and text, in order."""
         return [(draft.agent_name, draft.message) for draft in self.drafts if isinstance(draft.body, AgentResponse)]
 
     def written(self, message_id: str | None) -> str:
@@ -68,9 +68,9 @@ async def orchestrator(
     max_messages: int = 40,
     max_retries: int = 0,
     patience: float = 10.0,
-    customs: TeamProfile | None = None,
+    profile: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """An orchestrator of the team that `make` makes of a model client."""
+    """An orchestrator of the team that `make` returns for a model client."""
     settings = ModelSettings(
         model="fake",
         base_url=fake.base_url,
@@ -79,8 +79,8 @@ async def orchestrator(
         timeout_seconds=patience,
         info={"structured_output": True},
     )
-    source = Own(Factory("tests:make", make, "first"))
-    source.customs = customs or source.customs
+    source = CustomTeam(LoadedFactory("tests:make", make, "first"))
+    source.profile = profile or source.profile
     made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
         yield made
@@ -89,7 +89,7 @@ async def orchestrator(
 
 
 def answered(outcome: Answer | Inquiry) -> Answer:
-    """What a run came to that needed nobody."""
+    """The answer of a run that needed no human."""
     assert isinstance(outcome, Answer)
     return outcome
 
@@ -107,7 +107,7 @@ def agents(client: ChatCompletionClient, names: str = "ABC") -> list[Any]:
 
 
 def forked(members: list[Any]) -> BaseGroupChat:
-    """A graph whose first member is followed by all others at once."""
+    """A graph in which all others follow the first member at once."""
     first, *rest = members
     built = DiGraphBuilder()
     for member in members:
@@ -135,7 +135,7 @@ def graph(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def model(body: Body, _: int) -> Reply:
-    """A model without memory: what it says follows from what it is shown alone, as does what it costs."""
+    """A model without memory: its text and usage follow from the request alone."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     size = (len(messages), 1)
     if not system.startswith("You are "):
@@ -151,14 +151,14 @@ def model(body: Body, _: int) -> Reply:
     return Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
 
 
-async def undisturbed(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
+async def uninterrupted(fake: Provider, make: Make) -> tuple[Answer, Recorder]:
     sink = Recorder()
     async with orchestrator(fake, make) as team:
         return answered(await team.run(task(), sink)), sink
 
 
-def essence(drafts: list[Draft]) -> list[Any]:
-    """What must be equal between two runs of the same: all but chunks' borders, ids made by chance, and time."""
+def comparable(drafts: list[Draft]) -> list[Any]:
+    """The drafts without the parts that differ between two equal runs: chunks, random ids and durations."""
     told: list[Any] = []
     for draft in drafts:
         match draft.body:

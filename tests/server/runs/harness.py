@@ -28,7 +28,7 @@ class Scripted:
 
 
 @dataclass
-class House:
+class Harness:
     """Runs over a journal, with the limits of a test."""
 
     journal: Journal
@@ -61,11 +61,11 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-async def ended(house: House, runs: Runs, **fields: Any) -> list[Event]:
+async def ended(harness: Harness, runs: Runs, **fields: Any) -> list[Event]:
     """The whole log of one run."""
     record = await ask(runs, **fields)
     await runs.outcome(record.run_id)
-    return await house.log(record.run_id)
+    return await harness.log(record.run_id)
 
 
 async def answers(task: Task, sink: Sink) -> Answer:

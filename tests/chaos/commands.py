@@ -1,4 +1,4 @@
-"""Those who ask, stop runs and answer for humans: over either transport, again and again until it is acknowledged."""
+"""Clients that ask, cancel and answer, over either transport, and retry until the server acknowledges."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Asked:
-    """A run as it was asked for. `accepted` are the answers that were acknowledged, by request."""
+    """A run's request. `accepted` has the acknowledged answers by input request."""
 
     run_id: str
     key: str
@@ -27,14 +27,14 @@ class Asked:
 
 
 async def ask(host: Host, question: str, key: str, chance: Random, **fields: Any) -> Asked:
-    """Asks with an idempotency key until there is a run, each time in another way."""
+    """Ask with an idempotency key until there is a run, each time in another way."""
     body = {"question": question, "idempotency_key": key, **fields}
     run_id = await insist(lambda: chance.choices((_post, _stream, _socket, _await), (3, 3, 3, 1))[0](host, body))
     return Asked(run_id, key, question)
 
 
 async def stop(host: Host, asked: Asked, chance: Random) -> None:
-    """Cancels until that is acknowledged."""
+    """Cancel until the server acknowledges it."""
 
     async def once() -> None:
         if chance.random() < 0.5:
@@ -48,7 +48,7 @@ async def stop(host: Host, asked: Asked, chance: Random) -> None:
 
 
 async def answer(host: Host, asked: Asked, request_id: str, chance: Random) -> None:
-    """Several people answer at once, two of them alike; at most one value may ever be acknowledged."""
+    """Let three clients answer at once, two of them alike. At most one value may be acknowledged."""
     accepted = asked.accepted.setdefault(request_id, set())
 
     async def one(value: str) -> None:
@@ -60,7 +60,7 @@ async def answer(host: Host, asked: Asked, request_id: str, chance: Random) -> N
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """Tries until no fault comes between; what the server does twice then is the server's fault."""
+    """Retry until no fault interrupts; a repeated effect is then the server's bug."""
     while True:
         try:
             return await call()
@@ -74,7 +74,7 @@ async def _post(host: Host, body: dict[str, Any]) -> str:
 
 
 async def _await(host: Host, body: dict[str, Any]) -> str:
-    """The run's whole answer; it may also have failed or been stopped."""
+    """Wait for the run's whole answer; it may also have failed or been cancelled."""
     async with client(await host.url()) as http:
         with faults():
             answer = await http.post("/ask", json=body)
@@ -85,7 +85,7 @@ async def _await(host: Host, body: dict[str, Any]) -> str:
 
 
 async def _stream(host: Host, body: dict[str, Any]) -> str:
-    """Looks at the first events and leaves."""
+    """Read the first event and disconnect."""
     decoder = Decoder()
     async with client(await host.url()) as http:
         with faults():
@@ -111,7 +111,7 @@ async def _socket(host: Host, body: dict[str, Any]) -> str:
 
 
 async def _answered(host: Host, run_id: str, request_id: str, value: str, *, over_http: bool) -> bool:
-    """Whether this answer was taken. Another may have come first, or it was too late."""
+    """Whether the server accepted this answer. Another may have come first, or it was too late."""
     fields = {"request_id": request_id, "value": value}
     if over_http:
         code = (await _posted(host, f"/runs/{run_id}/input", fields, {200, 409, 410})).get("code")
@@ -132,7 +132,7 @@ async def _posted(host: Host, path: str, body: dict[str, Any] | None, expected: 
 
 
 async def _said(host: Host, message: dict[str, Any]) -> dict[str, Any]:
-    """The reply to one message on a socket of its own."""
+    """The reply to one message, on a new socket."""
     async with opened_socket(await host.url()) as ws:
         with faults():
             await ws.send(json.dumps({**message, "ref": "it"}))

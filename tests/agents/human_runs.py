@@ -1,4 +1,4 @@
-"""Runs in which a person is wanted, and the bundled team with a model that plays its four agents."""
+"""Runs that need a person, and the bundled team with a model that plays its four agents."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from askstream.agents.insights.tools import toolbox
 from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
 from tests.agents import fake_provider
 from tests.agents.fake_provider import Body, Provider
-from tests.agents.stage import Make, Recorder, orchestrator
+from tests.agents.sample_teams import Make, Recorder, orchestrator
 
 NOBODY_THERE = Reply(value=None, answered=False)
 APPROVED = Reply(value={"approve": True})
@@ -25,19 +25,19 @@ def sent_back(remark: str) -> Reply:
     return Reply(value={"approve": False, "remark": remark})
 
 
-class Play:
-    """A run in stretches: one until each time that a person is wanted. Nothing but bytes is handed on to the next, and
-    each play has an orchestrator of its own, as if in another process."""
+class HumanRun:
+    """A run that continues in a new orchestrator after each inquiry, with nothing but the checkpoint's bytes, as if in
+    another process."""
 
-    def __init__(self, fake: Provider, make: Make, customs: TeamProfile | None = None) -> None:
-        self.fake, self._make, self._customs = fake, make, customs
+    def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None) -> None:
+        self.fake, self._make, self._profile = fake, make, profile
         self.sink = Recorder()
         self.inquiries: list[Inquiry] = []
 
     async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
-        """Asks `first` and gives the replies one after the other; all of them must be asked for."""
+        """Ask `first` and give the replies in order; the team must ask for all of them."""
         left, now = list(replies), first
-        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+        async with orchestrator(self.fake, self._make, profile=self._profile) as team:
             while isinstance(outcome := await team.run(now, self.sink), Inquiry):
                 self.inquiries.append(outcome)
                 reply = left.pop(0)
@@ -48,7 +48,7 @@ class Play:
         return outcome
 
     async def stretch(self, now: Task) -> Answer | Inquiry:
-        async with orchestrator(self.fake, self._make, customs=self._customs) as team:
+        async with orchestrator(self.fake, self._make, profile=self._profile) as team:
             return await team.run(now, self.sink)
 
 
@@ -57,7 +57,7 @@ def bundled(client: ChatCompletionClient) -> BaseGroupChat:
 
 
 def staff(*, questions: int = 0) -> fake_provider.Script:
-    """Plays the four. Each says what a person said last; the planner asks as often as it was told to."""
+    """Play the four agents. Each repeats the person's last text; the planner asks `questions` times."""
 
     def model(body: Body, _: int) -> fake_provider.Reply:
         messages = body["messages"]
@@ -71,5 +71,5 @@ def staff(*, questions: int = 0) -> fake_provider.Script:
     return model
 
 
-def insights_play(fake: Provider) -> Play:
-    return Play(fake, bundled, insights.CUSTOMS)
+def insights_run(fake: Provider) -> HumanRun:
+    return HumanRun(fake, bundled, insights.PROFILE)

@@ -1,4 +1,4 @@
-"""A transport of the tests' own, `tests.chaos.gauge:Gauge`: what a server holds, read from inside it."""
+"""`tests.chaos.resource_usage:UsageTransport`, a transport that reports the resources of its server."""
 
 import _sqlite3
 import asyncio
@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from askstream.transports.base import TransportContext
 
-# What the journal's two readers open when they are needed first: the database, its WAL and its index each.
+# The journal's two readers open on first use, with three files each: the database, its WAL and its index.
 POOLED_FILES = 6
 LIBC = ctypes.CDLL(None)
 SQLITE = ctypes.CDLL(_sqlite3.__file__)
@@ -47,9 +47,9 @@ class _MallInfo(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a server process holds at one moment, `rss` and `heap` in KiB. The heap is all that was allocated, without
-    SQLite's: its caches grow with the journal, up to bounds of their own."""
+class ResourceUsage:
+    """A server process's resources at one moment, `rss` and `heap` in KiB. The heap is all allocated memory except
+    SQLite's, whose caches grow with the journal up to their own bounds."""
 
     rss: int
     heap: int
@@ -59,8 +59,8 @@ class Held:
     channels: int
     runs: int
 
-    def quiet(self, before: "Held | None") -> bool:
-        """Whether nothing goes on: no run, nobody who watches one, and no more tasks and files than `before`."""
+    def quiet(self, before: "ResourceUsage | None") -> bool:
+        """Whether the server is idle: no run, no viewer, and no more tasks and files than `before`."""
         idle = not self.channels and not self.runs
         if before is None:
             return idle
@@ -71,8 +71,8 @@ class Held:
         return cls(**{f.name: raw[f.name] for f in fields(cls)})
 
 
-class Aloud(logging.Filter):
-    """Prints the traceback that a server keeps to itself: whoever looks at a storm's failure needs it."""
+class PrintTracebacks(logging.Filter):
+    """Prints the tracebacks that a server otherwise drops: they explain a failure."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[0]:
@@ -80,25 +80,25 @@ class Aloud(logging.Filter):
         return True
 
 
-class Gauge:
+class UsageTransport:
     """A `Transport` that carries no events."""
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
         for name in ("uvicorn.error", "asyncio"):
-            logging.getLogger(name).addFilter(Aloud())
+            logging.getLogger(name).addFilter(PrintTracebacks())
 
     def routes(self) -> Sequence[BaseRoute]:
         return [Route("/gauge", self.read)]
 
     async def read(self, request: Request) -> Response:
         gc.collect()
-        if hasattr(LIBC, "malloc_trim"):  # glibc's: gives back what is free, so that what is left is what is held
+        if hasattr(LIBC, "malloc_trim"):  # glibc returns free memory, so that `rss` counts only memory in use
             LIBC.malloc_trim(0)
         return JSONResponse(asdict(self._held()), headers={"Connection": "close"})
 
-    def _held(self) -> Held:
-        return Held(
+    def _held(self) -> ResourceUsage:
+        return ResourceUsage(
             heap=_heap_kb(),
             rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_KB,
             files=len(list(Path("/proc/self/fd").iterdir())),
@@ -110,7 +110,7 @@ class Gauge:
 
 
 def _heap_kb() -> int:
-    """What `malloc` has given out, in all its arenas and in mappings. 0 where the libraries don't tell."""
+    """The memory that `malloc` has handed out, in all arenas and mappings. 0 if the libraries can't report it."""
     if not hasattr(LIBC, "mallinfo2") or not hasattr(SQLITE, "sqlite3_memory_used"):
         return 0
     LIBC.mallinfo2.restype, SQLITE.sqlite3_memory_used.restype = _MallInfo, ctypes.c_int64

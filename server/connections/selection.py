@@ -2,13 +2,13 @@
 
 Our server offers its connections to applications as an ASGI extension in the scope:
 
-    take(handler, probe, send_seconds)   the connection itself, to be written to directly; None if that can't be
-    abort()                              cuts the connection
-    unread()                             how many bytes the client has yet to read
-    on_half_close(callback)              called once the client has closed its sending side; it may still be reading
+    take_over(handler, probe, send_seconds)   the connection itself, to be written to directly; None if impossible
+    abort()                                   cuts the connection
+    unread()                                  how many bytes the client has yet to read
+    on_half_close(callback)                   called once the client has closed its sending side; it may still read
 
-Other servers offer nothing of this. A middleware that changes bodies on their way, one that compresses say, must take
-the extension out of the scope.
+Other servers don't offer it. A middleware that changes bodies, one that compresses for example, must remove the
+extension from the scope.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ EXTENSION = "askstream.connection"
 
 
 def offered(scope: Scope) -> dict[str, Any]:
-    """The extension, empty under another server."""
+    """Return the extension, empty under another server."""
     return scope.get("extensions", {}).get(EXTENSION, {})
 
 
@@ -39,28 +39,28 @@ async def serve_stream(
     probe: bytes,
     send_seconds: float,
 ) -> None:
-    """Answer a request with a stream, status 200. A direct connection goes on when this has returned.
+    """Answer a request with a stream, status 200. A direct connection stays open when this has returned.
 
-    `probe` is a message of the stream's format that says nothing, empty where there is none.
+    `probe` is a message of the stream's format without effect, empty if there is none.
     """
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    possible: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
-    direct = possible["take"](handler, probe, send_seconds) if "take" in possible else None
+    extension: dict[str, Any] = scope.get("extensions", {}).get(EXTENSION, {})  # as `offered`, without its call
+    direct = extension["take_over"](handler, probe, send_seconds) if "take_over" in extension else None
     if direct is not None:
         handler.opened(direct)
         return
     plain = PlainStream(
-        handler, abort=possible.get("abort"), unread=possible.get("unread"), probe=probe, send_seconds=send_seconds
+        handler, abort=extension.get("abort"), unread=extension.get("unread"), probe=probe, send_seconds=send_seconds
     )
     handler.opened(plain)
-    if "on_half_close" in possible:
-        possible["on_half_close"](plain.begin_probing)
+    if "on_half_close" in extension:
+        extension["on_half_close"](plain.begin_probing)
     await plain.serve(receive, send)
 
 
 class SocketRoute(WebSocketRoute):
-    """The address of WebSockets, each with a handler of its own. Our server accepts them itself; for others there is
-    the endpoint."""
+    """The address of WebSockets, each with a handler of its own. Our server accepts them itself; others call the
+    endpoint."""
 
     def __init__(
         self, path: str, make_handler: Callable[[], MessageHandler], *, subprotocol: str, send_seconds: float
@@ -72,9 +72,9 @@ class SocketRoute(WebSocketRoute):
         """Serves below Starlette's WebSocket and session: both check each message, at a twentieth of its cost."""
         names = scope.get("subprotocols", [])
         await WebSocket(scope, receive, send).accept(self.subprotocol if self.subprotocol in names else None)
-        handler, possible = self.make_handler(), offered(scope)
+        handler, extension = self.make_handler(), offered(scope)
         plain = PlainSocket(
-            handler, abort=possible.get("abort"), unread=possible.get("unread"), send_seconds=self.send_seconds
+            handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
         )
         handler.opened(plain)
         await plain.serve(receive, send)

@@ -1,7 +1,6 @@
-"""A storm over a server: runs that are watched, stopped and answered at random while it is killed and restarted.
+"""A random load: runs that are watched, cancelled and answered while their server is killed and restarted.
 
-All chance comes from one seed. What the machine does in between is its own, so a seed repeats a storm's plan and not
-each of its moments.
+All random choices come from one seed. A seed repeats the plan, but not the exact timing.
 """
 
 import asyncio
@@ -11,27 +10,26 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, TypeAlias
 
-from tests.chaos import asking, verdict
-from tests.chaos.asking import Asked
+from tests.chaos import checks, commands
+from tests.chaos.commands import Asked
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.team import Plan
-from tests.chaos.viewers import Tally, Watch, watch
+from tests.chaos.viewers import Counts, Watch, watch
 from tests.timing import MS
 
-Blow: TypeAlias = Literal["kill", "stop"]
-# A question for the run with that number, and the other fields of the request.
+Crash: TypeAlias = Literal["kill", "stop"]
+# From a run's number to its question and the other fields of its request.
 Questions: TypeAlias = Callable[[Random, int], tuple[str, dict[str, Any]]]
-# How long runs may go on after the last blow. They take a few seconds; what takes this long will never end.
+# The time limit for runs after the last crash. They last a few seconds; a run that lasts this long will never end.
 END_SECONDS = 90_000 * MS
-# How long a server is up before the next blow, in seconds: it may still be taking up what was left, or be well into
-# something new.
+# Seconds that a server is up before the next crash: it may still be resuming old runs, or have started new ones.
 PAUSE = (0.2, 1.5)
-# How long a run's steps take in all, in seconds. The longest outlive several servers.
+# Seconds that a run's steps last in all. The longest outlive several servers.
 SPANS = (0.1, 0.5, 1.5, 3.0)
 
 
 def plans(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
-    """Runs of the storm's own team."""
+    """Runs of the chaos team."""
     turns, chunks = chance.randint(1, 6), chance.randint(0, 12)
     heavy = chance.random() < 0.1  # more than the buffers between two processes hold
     plan = Plan(
@@ -50,7 +48,7 @@ def plans(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
     return plan.question(), fields
 
 
-def business(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
+def bundled_questions(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
     """Runs of the bundled team."""
     month = chance.choice(("January", "February", "March", "April"))
     text = chance.choice(("What was revenue in {}?", "Why did revenue change in {}?", "Generate a sales report for {}"))
@@ -58,29 +56,26 @@ def business(chance: Random, number: int) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass(slots=True)
-class Storm:
+class Load:
     """`at_once` runs at a time."""
 
     host: Host
     chance: Random
     questions: Questions
     at_once: int
-    tally: Tally
+    counts: Counts
     _asked: list[Asked] = field(default_factory=list[Asked])
     _watching: list[Watch] = field(default_factory=list[Watch])
 
-    async def lull(self, runs: int) -> None:
-        """Asks so many questions; all must end well.
-
-        Raises AssertionError, alone or in a group, for whatever must never happen.
-        """
+    async def run_quietly(self, runs: int) -> None:
+        """Ask so many questions; all runs must keep their promises. Raises AssertionError, alone or in a group."""
         await self._go_through(range(runs), ())
 
-    async def blow(self, blows: Sequence[Blow]) -> None:
-        """Asks until all of `blows` have fallen, then all must end well, as after a lull."""
-        await self._go_through(itertools.count(), blows)
+    async def run_through(self, crashes: Sequence[Crash]) -> None:
+        """Ask until all of `crashes` have happened; all runs must keep their promises, as in `run_quietly`."""
+        await self._go_through(itertools.count(), crashes)
 
-    async def _go_through(self, numbers: Iterable[int], blows: Sequence[Blow]) -> None:
+    async def _go_through(self, numbers: Iterable[int], crashes: Sequence[Crash]) -> None:
         earlier = len(self._asked)
         over = asyncio.Event()
         wanted = itertools.takewhile(lambda _: not over.is_set(), numbers)
@@ -88,31 +83,31 @@ class Storm:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.at_once):
                     group.create_task(self._keeps_asking(wanted))
-                await self._weather(blows)
-                if blows:
+                await self._crash_server(crashes)
+                if crashes:
                     over.set()
                 patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             await self._calm()
-        logs = [await verdict.of_run(self.host, asked, self.tally) for asked in self._asked[earlier:]]
+        logs = [await checks.of_run(self.host, asked, self.counts) for asked in self._asked[earlier:]]
         for seen in self._watching:
-            verdict.of_watch(seen, logs)
+            checks.of_watch(seen, logs)
         self._watching.clear()
-        await verdict.of_list(self.host, self._asked)
+        await checks.of_list(self.host, self._asked)
         assert not self.host.complaints, self.host.output
 
-    async def _weather(self, blows: Sequence[Blow]) -> None:
-        for kind in blows:
+    async def _crash_server(self, crashes: Sequence[Crash]) -> None:
+        for kind in crashes:
             await asyncio.sleep(self.chance.uniform(*PAUSE))
             await (self.host.kill() if kind == "kill" else self.host.stop())
             await self.host.begin()
 
     async def _keeps_asking(self, wanted: Iterable[int]) -> None:
-        """One run after the other, each with its company."""
+        """Start one run after the other, each with random viewers and commands."""
         chance = Random(self.chance.random())
         for _ in wanted:
             number = len(self._asked)
             question, fields = self.questions(chance, number)
-            asked = await asking.ask(self.host, question, f"key-{chance.getrandbits(64):x}", chance, **fields)
+            asked = await commands.ask(self.host, question, f"key-{chance.getrandbits(64):x}", chance, **fields)
             self._asked.append(asked)
             async with asyncio.TaskGroup() as company:
                 for _ in range(chance.randint(0, 3)):
@@ -125,28 +120,28 @@ class Storm:
                     company.create_task(self._state(asked))
 
     async def _watches(self, asked: Asked, chance: Random) -> None:
-        seen = Watch(asked.run_id, chance.random() < 0.7, self.tally)
+        seen = Watch(asked.run_id, chance.random() < 0.7, self.counts)
         self._watching.append(seen)
         await watch(self.host, seen, chance)
 
     async def _stops(self, asked: Asked, chance: Random) -> None:
         await asyncio.sleep(chance.uniform(0, 0.5))
-        await asking.stop(self.host, asked, chance)
-        self.tally.cancels += 1
+        await commands.stop(self.host, asked, chance)
+        self.counts.cancels += 1
 
     async def _answers(self, asked: Asked, chance: Random) -> None:
-        """Looks whether the run asks for something, until it has ended."""
+        """Answer the run's input requests until it has ended."""
         while (run := await self._state(asked))["ended_at"] is None:
             pending = run["pending_input"]
             if pending is not None:
-                await asking.answer(self.host, asked, pending["request_id"], chance)
-                self.tally.answers += 1
+                await commands.answer(self.host, asked, pending["request_id"], chance)
+                self.counts.answers += 1
             await asyncio.sleep(2 * RETRY_SECONDS)
 
     async def _state(self, asked: Asked) -> dict[str, Any]:
         return await self.host.get(f"/runs/{asked.run_id}")
 
     async def _calm(self) -> None:
-        """Returns when every run has ended."""
+        """Wait until every run has ended."""
         for asked in self._asked:
             await self.host.ended(asked.run_id)

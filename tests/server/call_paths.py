@@ -12,7 +12,7 @@ _OURS = tuple(f"{ROOT / folder}/" for folder in ("server", "transports", "agents
 Mark: TypeAlias = Callable[[FrameType], bool]
 
 
-class Way:
+class CallPath:
     """The calls since `begin`, in order, each as the code that was called. A resumed coroutine counts as a call.
 
     `start` and `stop` look at every call, also into other files: the first one that `start` recognises begins the
@@ -58,7 +58,7 @@ class Way:
         """Those of the calls up to the milestone, or of all calls."""
         return {_file(code) for code in self.calls[: self.passed]}
 
-    def told(self) -> str:
+    def report(self) -> str:
         """The calls in order, one a line, for whoever has to shorten the way."""
         lines = [f"{_short(code)}:{code.co_firstlineno} {code.co_qualname}" for code in self.calls]
         return f"{len(lines)} calls, {len(self.functions)} functions, {len(self.files)} files:\n" + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What must hold of a run when all is over, whatever happened on the way."""
+"""The promises that every run must keep, whatever happened to its servers and viewers."""
 
 import asyncio
 import hashlib
@@ -7,32 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.asking import Asked
+from tests.chaos.commands import Asked
 from tests.chaos.host import Host
-from tests.chaos.viewers import Tally, Watch
+from tests.chaos.viewers import Counts, Watch
 from tests.e2e.viewers import TERMINAL, client_of, watch_sse, watch_ws
 
 _STATES = {"completed": "completed", "error": "failed", "cancelled": "cancelled"}
-# How a run may fail: as its plan says, or where its server died again and again in one turn.
+# A run may fail as its plan says, or if its server died again and again in one turn.
 _FAILURES = {"team_failed", "interrupted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A whole log as it came over the wire."""
+    """A whole log as received."""
 
     run_id: str
     lines: list[str]
     events: list[dict[str, Any]]
 
     def shown(self, *, tokens: bool) -> dict[int, str]:
-        """What a viewer must have seen at its end, by id."""
+        """The lines that a viewer must have at the end, by id."""
         pairs = zip(self.lines, self.events, strict=True)
         return {event["id"]: line for line, event in pairs if tokens or event["event_type"] != "agent_chunk"}
 
 
-async def of_run(host: Host, asked: Asked, tally: Tally) -> Log:
-    """One run's log, after all that a single run promises has been checked. Raises AssertionError."""
+async def of_run(host: Host, asked: Asked, counts: Counts) -> Log:
+    """Check one run against all promises for a single run, and return its log. Raises AssertionError."""
     url, tokens = await host.url(), {"tokens": True}
     lines, ws = await asyncio.gather(
         watch_sse(url, asked.run_id, filters=tokens), watch_ws(url, asked.run_id, filters=tokens)
@@ -47,19 +47,19 @@ async def of_run(host: Host, asked: Asked, tally: Tally) -> Log:
     kind = f"error {last['data']['error']}" if last["event_type"] == "error" else last["event_type"]
     kind += f" {last['data']['reason']}" if kind == "cancelled" else ""
     resumed = sum(event["event_type"] == "resumed" for event in log.events)
-    tally.add(Tally(runs=1, events=len(lines), resumed=resumed, ends={kind: 1}))
+    counts.add(Counts(runs=1, events=len(lines), resumed=resumed, ends={kind: 1}))
     return log
 
 
 def of_watch(seen: Watch, logs: Sequence[Log]) -> None:
-    """A viewer that stayed has every event exactly once."""
+    """Check that a viewer that stayed has every event exactly once."""
     (log,) = [log for log in logs if log.run_id == seen.run_id]
     assert seen.ended
     assert seen.lines == log.shown(tokens=seen.tokens), f"a viewer of {seen.run_id} has seen another run"
 
 
 async def of_list(host: Host, asked: Sequence[Asked]) -> None:
-    """Each question was asked once, however often it was sent."""
+    """Check that each question became one run, however often it was sent."""
     listed: list[str] = []
     page: str | None = "/runs?limit=200"
     while page:
@@ -71,9 +71,9 @@ async def of_list(host: Host, asked: Sequence[Asked]) -> None:
 
 def _check_form(log: Log) -> None:
     kinds = [event["event_type"] for event in log.events]
-    assert [event["id"] for event in log.events] == list(range(1, len(log.events) + 1)), f"{log.run_id} has a hole"
+    assert [event["id"] for event in log.events] == list(range(1, len(log.events) + 1)), f"{log.run_id} has a gap"
     assert kinds[0] == "started"
-    assert [kind in TERMINAL for kind in kinds].index(True) == len(kinds) - 1, f"{log.run_id} goes on after its end"
+    assert [kind in TERMINAL for kind in kinds].index(True) == len(kinds) - 1, f"{log.run_id} continues after its end"
     progress = [event["data"]["progress"] for event in log.events if "progress" in event["data"]]
     assert progress == sorted(progress), f"{log.run_id}: progress falls"
     attempts = [event["data"]["attempt"] for event in log.events if event["event_type"] == "resumed"]
@@ -83,7 +83,7 @@ def _check_form(log: Log) -> None:
 
 
 def _check_turns(log: Log) -> None:
-    """No turn that a viewer saw finished is done again, and none is left out."""
+    """No turn that a viewer saw finished is repeated, and none is left out."""
     said = [
         (event["agent_name"], int(event["message"].split()[2]))
         for event in log.events
