@@ -8,8 +8,8 @@ asyncio's own flow control does for a direct connection.
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from starlette.types import Message, Receive, Send
 
@@ -22,7 +22,9 @@ from askstream.server.connections.base import (
     StreamHandler,
 )
 
-P = TypeVar("P", bytes, tuple[str, ...])
+P = TypeVar("P", bytes, str)
+Framed: TypeAlias = tuple[Sequence[P], int]
+"""Payloads of ASGI messages, and their size. A broadcast frames once for all of its connections."""
 
 # As much as asyncio's transports buffer before they pause their protocol.
 HIGH_WATER = 64 * 1024
@@ -46,15 +48,16 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
         self._abort, self._unread = abort, unread
         self._buffer: list[P] = []
         self._size = self._sends = 0
-        self._is_finished = self._is_sending = False
+        self._is_finished = False
         self._has_data: asyncio.Future[None] | None = None
         self._pumping: asyncio.Task[None] | None = None
 
-    def write(self, data: P) -> None:
+    def write(self, data: Framed[P]) -> None:
         if self._handler is None:
             return
-        self._buffer.append(data)
-        self._size += len(data) if isinstance(data, bytes) else sum(map(len, data))
+        payloads, size = data
+        self._buffer += payloads
+        self._size += size
         news = self._has_data
         if news is not None and not news.done():
             news.set_result(None)
@@ -62,7 +65,7 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
             self.is_paused = True
             self._handler.paused()
 
-    async def send(self, data: P) -> None:
+    async def send(self, data: Framed[P]) -> None:
         await self.writable()
         self.write(data)
 
@@ -73,7 +76,11 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
             self._pumping.cancel()
 
     @abstractmethod
-    def _messages(self, buffer: list[P]) -> Iterable[Message]: ...
+    def _message(self, payload: P) -> Message: ...
+
+    def _joined(self, payloads: list[P]) -> list[P]:
+        """What is sent for them, in as few messages as possible."""
+        return payloads
 
     @abstractmethod
     def _last(self) -> Message: ...
@@ -105,31 +112,26 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
                 await self._has_data
                 continue
             buffer, self._buffer, self._size = self._buffer, [], 0
-            self._is_sending = True
             if self._stall_timer is None:
                 self._watch()
-            for message in self._messages(buffer):
-                await send(message)
+            for payload in buffer if len(buffer) == 1 else self._joined(buffer):
+                await send(self._message(payload))
                 self._sends += 1
-            self._is_sending = False
             if self.is_paused and self._size <= HIGH_WATER:
                 self.is_paused = False
                 self._wake_waiting()
-        self._is_sending = True
         self._watch()
         await send(self._last())
 
-    def _wake_pump(self) -> None:
-        if self._has_data is not None and not self._has_data.done():
-            self._has_data.set_result(None)
-
     def _progress(self) -> object:
-        return (self._sends, self._unread and self._unread()) if self._is_sending else None
+        is_idle = self._has_data is not None and not self._has_data.done()
+        return None if is_idle else (self._sends, self._unread and self._unread())
 
     def _finish(self) -> None:
         """No more is written. The pump sends the rest of the buffer, and then the last message."""
         self._is_finished = True
-        self._wake_pump()
+        if self._has_data is not None and not self._has_data.done():
+            self._has_data.set_result(None)
 
     def _set_lost(self) -> None:
         self._finish()
@@ -156,8 +158,9 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
         self._probe = probe
 
     @staticmethod
-    def frame(messages: Sequence[bytes]) -> bytes:
-        return b"".join(messages)
+    def frame(messages: Sequence[bytes]) -> Framed[bytes]:
+        data = b"".join(messages)
+        return (data,), len(data)
 
     async def serve(self, receive: Receive, send: Send) -> None:
         try:
@@ -172,20 +175,23 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
             self.abort()
             return
         for seconds in PROBE_SECONDS:
-            asyncio.get_running_loop().call_later(seconds, self.write, self._probe)
+            asyncio.get_running_loop().call_later(seconds, self.write, self.frame([self._probe]))
 
     def finish(self) -> None:
         self._handler = None
         self._finish()
 
-    def _messages(self, buffer: list[bytes]) -> Iterable[Message]:
-        return ({"type": "http.response.body", "body": b"".join(buffer), "more_body": True},)
+    def _message(self, payload: bytes) -> Message:
+        return {"type": "http.response.body", "body": payload, "more_body": True}
+
+    def _joined(self, payloads: list[bytes]) -> list[bytes]:
+        return [b"".join(payloads)]
 
     def _last(self) -> Message:
         return {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-class PlainSocket(_PlainConnection[MessageHandler, tuple[str, ...]]):
+class PlainSocket(_PlainConnection[MessageHandler, str]):
     """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
 
     def __init__(
@@ -201,8 +207,8 @@ class PlainSocket(_PlainConnection[MessageHandler, tuple[str, ...]]):
         self._closing: tuple[int, str] = (1000, "")
 
     @staticmethod
-    def frame(messages: Sequence[bytes]) -> tuple[str, ...]:
-        return tuple([message.decode() for message in messages])
+    def frame(messages: Sequence[bytes]) -> Framed[str]:
+        return [message.decode() for message in messages], sum(map(len, messages))
 
     async def serve(self, receive: Receive, send: Send) -> None:
         try:
@@ -224,8 +230,8 @@ class PlainSocket(_PlainConnection[MessageHandler, tuple[str, ...]]):
         if self._has_stalled and self._pumping is not None:
             self._pumping.cancel()
 
-    def _messages(self, buffer: list[tuple[str, ...]]) -> Iterable[Message]:
-        return [{"type": "websocket.send", "text": text} for texts in buffer for text in texts]
+    def _message(self, payload: str) -> Message:
+        return {"type": "websocket.send", "text": payload}
 
     def _last(self) -> Message:
         code, reason = self._closing

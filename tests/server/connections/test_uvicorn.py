@@ -185,7 +185,7 @@ async def test_a_client_that_reads_slowly_isnt_cut(direct: bool) -> None:
         handler.connections[0].write(handler.connections[0].frame([data]))
         await asyncio.sleep(0.01)
         if not direct:
-            handler.connections[0].write(b"the next one waits")
+            handler.connections[0].write(handler.connections[0].frame([b"the next one waits"]))
         received = 0
         while received < 2**20:
             received += len(await reader.read(2**14))

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import Any
 
 from starlette.types import Message
-from starlette.websockets import WebSocket
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -173,7 +172,7 @@ class PlainClient(Client):
 
     async def _serve(self, scope: dict[str, Any]) -> None:
         try:
-            await self._route.endpoint(WebSocket(scope, self.line.receive, self.line.send))
+            await self._route.handle(scope, self.line.receive, self.line.send)
         finally:
             self.line.closed = True
 

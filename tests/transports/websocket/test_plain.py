@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 from starlette.types import Message
-from starlette.websockets import WebSocket
 
 from askstream.server.bus import Bus
 from askstream.server.journal import open_journal
@@ -65,7 +64,7 @@ async def context() -> AsyncIterator[TransportContext]:
 
 async def _talk(context: TransportContext, wire: Wire) -> None:
     scope: dict[str, Any] = {"type": "websocket", "path": "/ws", "headers": [], "subprotocols": []}
-    await route_of(context).endpoint(WebSocket(scope, wire.receive, wire.send))
+    await route_of(context).handle(scope, wire.receive, wire.send)
 
 
 def _received(messages: Iterable[dict[str, Any]], *, then_gone: bool = True) -> list[Message]:
