@@ -60,7 +60,7 @@ GOALS: Sequence[Goal] = (
     Goal(key="rush 1000", what="CPU of fan-out to 1,000 viewers", peer=_C, limit=0.054),
     Goal(key="rush 5000", what="CPU of fan-out to 5,000 viewers", peer=_C, limit=0.051),
     Goal(key="rush 100", what="The same on plain ASGI, WebSocket", peer=SEND_TEXT.name, by=PLAIN, limit=1.0),
-    Goal(key="single 100", what="One event in flight on plain ASGI, WebSocket", peer=SEND_TEXT.name, by=PLAIN, limit=1.0),
+    Goal(key="single 100", what="One event in flight there", peer=SEND_TEXT.name, by=PLAIN, limit=1.0),
     Goal(key="rush flat", what="Cost of a delivery at 5,000 viewers beside 10", limit=1.25, unit="times"),
     Goal(key="p50 100", what="Latency at a steady pace, 100 viewers, p50", peer=_C, limit=2.4),
     Goal(key="p50 100", what="The same, beside a journal in memory", peer=MEMORY, limit=1.5),
