@@ -80,7 +80,7 @@ class FanoutScheduler:
     def _pass(self) -> None:
         began = monotonic()
         if self.notify() > FEW_VIEWERS:
-            # uvloop writes at the end of the iteration, so the cost of the pass is known in the next one.
+            # Plain connections send in the next iteration: only then is the cost of the pass known.
             self._next, self._events = asyncio.get_running_loop().call_soon(self._measure, began), 0
 
     def _measure(self, began: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from askstream.server.bus.batch import Batch, batch_of
 from askstream.server.events import TERMINAL_TYPES, Filter
 from askstream.server.journal import READ_BYTES, Entry, first_bytes
-from askstream.server.scheduling import FanoutScheduler
+from askstream.server.scheduling import FEW_VIEWERS, FanoutScheduler
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,10 @@ class Channel:
             self.ended = self.ended or entry.event_type in TERMINAL_TYPES
         if self._size > RECENT_BYTES:
             self._trim()
-        self._scheduler.schedule(len(entries))
+        if self.viewers > FEW_VIEWERS:
+            self._scheduler.schedule(len(entries))
+        else:
+            self._notify()
 
     def after(self, cursor: int) -> list[Entry] | None:
         """Return up to READ_BYTES of entries after the cursor; None if the channel has dropped the first of them."""

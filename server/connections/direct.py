@@ -291,5 +291,5 @@ def _unsent(transport: asyncio.Transport) -> int:
         return 0
     try:
         return int.from_bytes(fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the socket is closed, and its number is -1
         return 0

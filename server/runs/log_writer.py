@@ -169,7 +169,8 @@ class LogWriter:
         state, self._state = self._state, None
         update = self._stamping.snapshot()
         try:
-            self._journal_call = asyncio.ensure_future(self._journal.append(update, entries, checkpoint=state))
+            work = self._journal.append(update, entries, checkpoint=state)
+            self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
         except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
             self._fail(problem)
             self._append_ended()

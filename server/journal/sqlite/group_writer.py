@@ -20,6 +20,7 @@ from askstream.server.events.errors import AskstreamError, JournalError
 from askstream.server.journal.base import Entry, RunUpdate
 from askstream.server.journal.notifier import AppendNotifier
 from askstream.server.journal.sqlite.appends import Append, write_appends
+from askstream.server.journal.sqlite.tables import connect_beside
 from askstream.server.scheduling import AdaptiveDelay
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
@@ -39,9 +40,12 @@ STALL_SECONDS = 0.005
 # Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
 # SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
 WAL_PAGES = 4096
+# Pages in the WAL from which on transactions wait until all of it is carried over: only then does it start anew.
+MOST_PAGES = 2 * WAL_PAGES
 _PAGE_BYTES = 4096
-# Pages that an append changes beside those of its lines, at most: its head, an index and what they hang from.
-_PAGES_AN_APPEND = 4
+# Pages that a transaction changes: one of an index for each append, and beside those of the lines a few for the heads
+# and what all of them hang from. The pages of a thousand runs' heads are twelve.
+_PAGES_AN_APPEND, _PAGES_A_COMMIT = 1, 4
 # Milliseconds that a thread waits for a lock that another program holds on the file. The event loop waits for none.
 _LOCK_MS = 5000
 
@@ -52,9 +56,9 @@ class _Job:
 
     work: Work | Append
     future: "asyncio.Future[Any]"
-    events: int
-    size: int
-    is_long: bool
+    events: int = 1
+    size: int = 0
+    is_long: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -101,7 +105,9 @@ class GroupWriter:
         # beside a loop that is busy, with the questions that they come from, waits for the interpreter at each
         # statement.
         self._max_jobs = GROUP_JOBS if waits_for_disk else QUICK_JOBS
-        self._pages = 0  # in the WAL, at most
+        self._pages = 0  # about how many the WAL has got since they were carried over last
+        self.carrying: asyncio.Future[int] | None = None  # done when the thread has carried them over
+        self._carrier = connect_beside(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
         connection.execute("PRAGMA busy_timeout = 0")
 
@@ -112,25 +118,29 @@ class GroupWriter:
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        return self.submit(Append(update, entries, checkpoint), events=len(entries) or 1, size=size)
+        job = _Job(Append(update, entries, checkpoint), self._loop.create_future(), len(entries) or 1, size)
+        self._add(job)
+        return job.future
 
-    def submit(
-        self, work: Work | Append, *, long: bool = False, urgent: bool = False, events: int = 1, size: int = 0
-    ) -> "asyncio.Future[Any]":
+    def submit(self, work: Work, *, long: bool = False, urgent: bool = False) -> "asyncio.Future[Any]":
         """Does `work` in the next transaction; the future has what it returned, once that is committed.
 
         `long`: the event loop had better not wait for it. `urgent`: it waits for nothing that could share its
-        transaction. It writes so many events, of so many bytes.
+        transaction.
         """
-        job = _Job(work, self._loop.create_future(), events, size, long)
+        job = _Job(work, self._loop.create_future(), is_long=long)
+        self._is_urgent |= urgent
+        self._add(job)
+        return job.future
+
+    def _add(self, job: _Job) -> None:
         if self._closed:
             job.future.set_exception(JournalError("the journal is closed"))
-        else:
-            self._jobs.append(job)
-            self._events += events
-            self._is_urgent |= urgent
+            return
+        self._jobs.append(job)
+        self._events += job.events
+        if self._timer is None or self._waited:  # else the transaction is due in this iteration
             self._schedule()
-        return job.future
 
     async def close(self) -> None:
         """Writes what was submitted, then closes the connection. Idempotent."""
@@ -139,6 +149,7 @@ class GroupWriter:
         last = self.submit(lambda _: None, urgent=True)
         self._closed = True
         await last
+        await self._loop.run_in_executor(self._thread, self._carrier.close)
         await self._loop.run_in_executor(self._thread, self._db.close)
         self._thread.shutdown()
 
@@ -185,16 +196,35 @@ class GroupWriter:
                 job.future.set_exception(job.error)
             else:
                 job.future.set_result(job.result)
-            if isinstance(job.work, Append) and self._notifier.waiting:
-                self._notifier.notify(job.work.update.run_id)
-        self._pages += len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
+        if self._notifier.waiting:
+            self._notify(group)
+        self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
         if self._pages >= WAL_PAGES:
-            self._pages = 0
-            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
+            self._carry_over()
         if self._jobs:
             self._schedule()
 
-    def _run_on_thread(self, work: Callable[[], None], then: Callable[[], None]) -> None:
+    def _notify(self, group: list[_Job]) -> None:
+        for job in group:
+            if isinstance(job.work, Append):
+                self._notifier.notify(job.work.update.run_id)
+
+    def _carry_over(self) -> None:
+        """Has the thread carry the WAL over to the file. The event loop goes on writing, but at most as much again."""
+        self._pages = 0
+        if self.carrying is not None:
+            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
+            return
+        self.carrying = self._loop.run_in_executor(self._thread, _checkpoint_wal, self._carrier)
+        self.carrying.add_done_callback(self._carried_over)
+
+    def _carried_over(self, done: "asyncio.Future[int]") -> None:
+        """What was written meanwhile is still in the WAL, and the WAL only starts anew once it is empty."""
+        self.carrying = None
+        if done.result() >= MOST_PAGES and not self._busy and not self._closed:
+            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
+
+    def _run_on_thread(self, work: Callable[[], object], then: Callable[[], None]) -> None:
         """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
         self._busy = True
         done = self._loop.run_in_executor(self._thread, work)
@@ -270,9 +300,10 @@ def _do_next(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
     return len(appends) or 1
 
 
-def _checkpoint_wal(db: sqlite3.Connection) -> None:
-    """Carries the WAL over to the file, as far as readers let go of it. What is left is for the next time."""
+def _checkpoint_wal(db: sqlite3.Connection) -> int:
+    """Carries the WAL over to the file, as far as readers let go of it. Returns its pages, 0 for an error."""
     try:
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error:
-        return  # a full disk, say: the next append tells its run
+        return 0  # a full disk, say: the next append tells its run
+    return pages

@@ -77,6 +77,14 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     return db
 
 
+def connect_beside(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Another connection to the same file, which waits for the disk where `db` does."""
+    path, level = db.execute("PRAGMA database_list").fetchone()[2], db.execute("PRAGMA synchronous").fetchone()[0]
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute(f"PRAGMA synchronous = {level}")
+    return other
+
+
 def connect_reader(path: Path) -> sqlite3.Connection:
     """For one thread at a time."""
     where = f"file:{quote(str(path))}?mode=ro"

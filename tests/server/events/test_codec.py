@@ -1,6 +1,8 @@
 """The one JSON form of an event."""
 
 import json
+import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -139,3 +141,17 @@ def test_text_is_a_string_as_it_is_and_json_otherwise() -> None:
     """What a tool gave, for an excerpt."""
     assert text("as it is") == "as it is"
     assert text({"a": [1]}) == '{"a":[1]}'
+
+
+@pytest.mark.parametrize("length", [10, 300, 3000])
+def test_a_line_holds_no_more_memory_than_its_bytes_need(length: int) -> None:
+    """orjson gives 4 KB and more to every line. A channel keeps hundreds of them."""
+    event = Event(1, "r", MOMENT, "A", "x" * length, AgentThinking())
+    encode(event)
+    tracemalloc.start()
+    try:
+        lines = [encode(event) for _ in range(100)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.2 * sum(map(sys.getsizeof, lines)) + 2000

@@ -343,6 +343,56 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     db.close()
 
 
+async def test_the_event_loop_writes_while_the_wal_is_carried_over(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes two fsyncs, some 20 ms, ten times a second under load: viewers must not wait for that."""
+    let_go, begun, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def carry_over(_db: sqlite3.Connection) -> int:
+        loop.call_soon_threadsafe(begun.set)
+        let_go.wait(PATIENCE)
+        return 0
+
+    monkeypatch.setattr(writers, "WAL_PAGES", 1)
+    monkeypatch.setattr(writers, "_checkpoint_wal", carry_over)
+    async with asyncio.timeout(PATIENCE):
+        await writer.submit(_add(1))
+        await begun.wait()
+        assert await writer.submit(_add(2)) == 1
+    let_go.set()
+
+
+@pytest.mark.parametrize("is_rushed", [False, True])
+async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_over(
+    connect: Callable[[], sqlite3.Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_rushed: bool
+) -> None:
+    """Each time something is written that the thread leaves behind. The WAL would grow for ever."""
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
+    monkeypatch.setattr(writers, "WAL_PAGES", 64)
+    monkeypatch.setattr(writers, "MOST_PAGES", 128)
+    first, other, reader = connect(), connect(), connect()
+
+    def carry_over(db: sqlite3.Connection) -> int:
+        if db is not first:
+            reader.execute("BEGIN")
+            reader.execute("SELECT n FROM t").fetchone()  # nothing is carried over that came later
+            other.execute("INSERT INTO t VALUES (0)")
+        pages: int = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        if db is not first:
+            reader.execute("COMMIT")
+        return pages
+
+    monkeypatch.setattr(writers, "_checkpoint_wal", carry_over)
+    writer = GroupWriter(first, _nobody, commit_seconds=0)
+    for _ in range(1000):
+        await writer.submit(_add(1))
+        if writer.carrying is not None and not is_rushed:
+            await asyncio.wait({writer.carrying})
+    assert (tmp_path / "w.db-wal").stat().st_size < 4096 * 128 * 2
+    await writer.close()
+
+
 async def test_submitted_jobs_are_written_before_the_close(connect: Callable[[], sqlite3.Connection]) -> None:
     """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
     writer = GroupWriter(connect(), _nobody)
