@@ -75,7 +75,7 @@ class Handle:
         return self._stopping
 
     async def started(self) -> process.GracefulShutdown:
-        """Wait until the server answers, and return what signals have to call."""
+        """Wait until the server answers. Return its shutdown, which signals call."""
         return await asyncio.shield(self._started)
 
     async def ended(self) -> None:

@@ -60,7 +60,7 @@ def _search_current_folder_first() -> None:
 
 
 def _prefer_folder_without_init(module: str) -> None:
-    """Register a folder of the current one that has the module, but no `__init__.py`, as a package.
+    """Register a subfolder of the current folder as a package, if it has the module but no `__init__.py`.
 
     Python prefers a package with an `__init__.py` anywhere on the path: an installed `agents` would hide the
     project's own folder.
