@@ -12,16 +12,16 @@
     python3 dev.py lock  [options of `uv pip compile`]    writes the lock files anew (--upgrade, -P package)
 
 `test` runs two lanes: one in a process for each core and one more, then the tests marked `serial`, whose outcome
-depends on real time, one by one. What takes minutes is left to `--rest`: tests marked `long` (storms over real
-servers in full) and the benchmark's own; `--all` runs all of it and measures coverage. With options of pytest there
-are no lanes: pytest gets them as they are.
+depends on real time, one by one. `--rest` runs the tests that need minutes: those marked `long` (storms over real
+servers in full) and the benchmark's own. `--all` runs everything and measures coverage. With options of pytest there
+are no lanes: pytest gets them unchanged.
 
-Set-up puts the locked packages into .venv beside this file. A stamp, written last, says what .venv holds:
+Set-up puts the locked packages into .venv beside this file. A stamp, written last, records what .venv holds:
 while it matches, set-up costs a few milliseconds; an unfinished .venv, or one made for other locks or another
 Python, is built anew. Packages come from wherever this machine's pip (or uv, where there is one) looks.
 """
 
-from __future__ import annotations  # lets older Pythons read this file far enough to be told what is missing
+from __future__ import annotations  # so that older Pythons read on to the error about their version
 
 import hashlib
 import os
@@ -58,7 +58,7 @@ BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 
-# Below the home folder: where Playwright keeps those that it downloads, one folder a version.
+# Playwright's downloads, below the home folder: one folder a version.
 PLAYWRIGHT_BROWSERS = (
     ".cache/ms-playwright/chromium-*/chrome-linux*/chrome",
     "Library/Caches/ms-playwright/chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
@@ -72,26 +72,26 @@ class Lane(NamedTuple):
     shared: bool = False
 
 
-# What `test` runs, one lane after the other.
+# The lanes of `test`, one after the other.
 DEFAULT_LANES = (
     Lane(("-m", "not serial and not long", "--ignore=tests/bench"), shared=True),
     Lane(("-m", "serial and not long", "--ignore=tests/bench")),
 )
-# What it leaves out, one by one: storms take both cores by themselves, and the benchmark measures.
+# The lanes of `--rest`, not shared: storms use both cores by themselves, and the benchmark measures.
 REST_LANES = (Lane(("-m", "long", "--ignore=tests/bench")), Lane(("tests/bench",)))
 # Processes that share the tests. One file's tests stay together, for the servers and browsers that they share; more
 # processes than this would wait for the same few files.
 MOST_AT_ONCE = 8
 
-# Would make pip put packages elsewhere than into .venv, or take those of another place for installed ones.
+# Variables that would make pip install elsewhere than into .venv, or count packages elsewhere as installed.
 MISLEADING = ("PYTHONHOME", "PYTHONPATH", "PIP_PREFIX", "PIP_TARGET", "PIP_USER", "PIP_PYTHON", "VIRTUAL_ENV")
 
-# Errors only; and a third of pip's time would go into compiling files of which most are never imported.
+# Errors only. Compiling would cost a third of pip's time, for files of which most are never imported.
 PIP_INSTALL = ("install", "-qq", "--no-compile")
 
 
 class TaskError(Exception):
-    """A task can't be done; the message says what was tried and what to do."""
+    """A task can't be done; the message has what was tried and what to do."""
 
 
 def say(text: str) -> None:
@@ -102,7 +102,7 @@ def say(text: str) -> None:
 
 
 def set_up(profile: Profile) -> None:
-    """Make .venv hold all that `profile` needs. Costs next to nothing when it does already."""
+    """Make .venv hold all that `profile` needs. Costs milliseconds if it does already."""
     if is_ready(profile):
         return
     with alone():
@@ -116,7 +116,7 @@ def is_ready(profile: Profile) -> bool:
 
 
 def build(profile: Profile) -> None:
-    """Install what is missing. The stamp goes first, comes back last: what was interrupted isn't trusted."""
+    """Install what is missing. The stamp is removed first and written last: an interrupted .venv isn't trusted."""
     packages, _, held = read_stamp()
     STAMP.unlink(missing_ok=True)
     anew = packages != packages_digest()
@@ -125,13 +125,13 @@ def build(profile: Profile) -> None:
     if anew or held not in (profile, "dev"):
         say(f"installing the packages of {LOCKS[profile].name} into {VENV} (only this once)")
         install("--no-deps", "--require-hashes", "-r", str(LOCKS[profile]))
-    # A call of its own, since pip takes no hashes together with -e. The build backend is there, locked.
+    # A separate call, since pip accepts no hashes together with -e. The locked build backend is installed by now.
     install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
     STAMP.write_text(f"{packages_digest()} {project_digest()} {profile}")
 
 
 def read_stamp() -> tuple[str, str, str]:
-    """What .venv holds: digest of the packages, of the project, and the profile; blanks when unfinished."""
+    """Return .venv's digest of the packages, of the project, and its profile; blanks if it is unfinished."""
     if not PYTHON.exists():  # also when the Python that it links to is gone
         return "", "", ""
     try:
@@ -142,12 +142,12 @@ def read_stamp() -> tuple[str, str, str]:
 
 
 def packages_digest() -> str:
-    """Of what decides which files stand in .venv: locks, Python, and the place, which scripts name."""
+    """Return a digest of all that decides .venv's files: locks, Python, and the folder, which scripts name."""
     return digest(f"{sys.implementation.cache_tag} {ROOT}".encode(), *(path.read_bytes() for path in LOCKS.values()))
 
 
 def project_digest() -> str:
-    """Of what decides how the project itself is installed: its commands and its metadata."""
+    """Return a digest of all that decides how the project is installed: its commands and its metadata."""
     return digest((ROOT / "pyproject.toml").read_bytes())
 
 
@@ -157,7 +157,7 @@ def digest(*parts: bytes) -> str:
 
 @contextmanager
 def alone() -> Generator[None]:
-    """One set-up of this folder at a time, by a lock on this very file, which leaves nothing behind."""
+    """Allow one set-up of this folder at a time, by a lock on this file, so that no lock file is left."""
     import fcntl
 
     with Path(__file__).open() as own_file:
@@ -179,7 +179,7 @@ def create_venv() -> None:
 
 
 def install(*arguments: str) -> None:
-    """Install into .venv with the first installer that manages it."""
+    """Install into .venv with the first installer that works."""
     tried: list[str] = []
     for installer in installers():
         command = [*installer, *arguments]
@@ -189,15 +189,15 @@ def install(*arguments: str) -> None:
     if not tried:
         raise TaskError("found neither uv nor pip. Install one of them (Debian: apt-get install python3-pip)")
     raise TaskError(
-        "could not install the packages; the reason stands above. Tried:\n  "
+        "could not install the packages; the reason is above. Tried:\n  "
         + "\n  ".join(tried)
-        + "\nBehind a mirror or a proxy, tell pip where to look (`pip config set global.index-url ...`,"
+        + "\nBehind a mirror or a proxy, configure pip (`pip config set global.index-url ...`,"
         + " HTTPS_PROXY), then run the same command again."
     )
 
 
 def installers() -> Iterator[list[str]]:
-    """Commands that install into .venv, the best first."""
+    """Yield commands that install into .venv, the best first."""
     if uv := shutil.which("uv"):
         yield [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
     if has_module("pip"):
@@ -224,7 +224,7 @@ def plain_environment() -> dict[str, str]:
 
 
 def find_browser() -> str | None:
-    """Path of a Chromium or Chrome that starts. ASKSTREAM_BROWSER names the only one to consider."""
+    """Return the path of a Chromium or Chrome that starts. ASKSTREAM_BROWSER names the only one to consider."""
     named = os.environ.get("ASKSTREAM_BROWSER")
     for name in (named,) if named else browser_names():
         path = shutil.which(name)
@@ -249,7 +249,7 @@ def starts(program: str) -> bool:
 
 
 def set_up_browser() -> str | None:
-    """Find a browser, or install one where that can be done; says what was tried when there is none."""
+    """Find a browser, or install one if possible. Report what was tried if there is none."""
     if path := find_browser():
         return path
     for command in browser_installers():
@@ -271,9 +271,9 @@ def set_up_browser() -> str | None:
 
 
 def browser_installers() -> Iterator[list[str]]:
-    """Commands that install one: as root on Debian its own package, which brings its libraries, else a download."""
+    """Yield commands that install one: as root on Debian its package, which brings its libraries; then a download."""
     if os.environ.get("ASKSTREAM_BROWSER"):
-        return  # that one is wanted, and no other
+        return  # no other is wanted
     if shutil.which("apt-get") and os.geteuid() == 0:
         install = "apt-get -qq install -y --no-install-recommends chromium fonts-liberation"
         yield ["sh", "-c", f"apt-get -qq update && {install}"]
@@ -281,8 +281,8 @@ def browser_installers() -> Iterator[list[str]]:
 
 
 def complaint(output: str) -> str:
-    """The first line that looks like the reason, of the many that installers print."""
-    lines = output.splitlines() or ["it said nothing"]
+    """Return the first line that looks like the reason, of the many that installers print."""
+    lines = output.splitlines() or ["no output"]
     return next((line for line in lines if line.startswith(("E:", "Error"))), lines[-1])
 
 
@@ -330,19 +330,19 @@ def run_lanes(lanes: tuple[Lane, ...], *, coverage: bool = False) -> int:
 
 
 def shared_options(lane: Lane) -> list[str]:
-    """One process more than there are cores, where the lane may have several: tests of servers wait for a part of their
-    time. On two cores three processes take four fifths of the time of two."""
+    """Start one process more than there are cores for a shared lane: tests of servers wait for a part of their time.
+    On two cores three processes need four fifths of the time of two."""
     processes = min(cores() + 1, MOST_AT_ONCE)
     return ["-n", str(processes), "--dist", "loadfile"] if lane.shared and cores() > 1 else []
 
 
 def cores() -> int:
-    """Those that this process may use, where the system says so."""
+    """Count those that this process may use, if the system reports that."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def coverage_options(number: int, lanes: int) -> list[str]:
-    """Each lane adds to what those before it have covered; the last one reports."""
+    """Let each lane add to the coverage of those before it, and the last one report."""
     report = "term-missing:skip-covered" if number == lanes - 1 else ""
     return ["--cov", f"--cov-report={report}", *(["--cov-append"] if number else [])]
 
@@ -416,7 +416,7 @@ def write_lock(uv: str, path: Path, *arguments: str) -> None:
     command = [uv, "pip", "compile", "--no-config", "--quiet", *options, *arguments]
     done = subprocess.run([*command, "--output-file", path.name, "pyproject.toml"], cwd=ROOT, check=False)
     if done.returncode:
-        raise TaskError(f"could not write {path.name}; the reason stands above")
+        raise TaskError(f"could not write {path.name}; the reason is above")
 
 
 def expect_none(arguments: list[str]) -> None:

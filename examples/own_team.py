@@ -1,7 +1,7 @@
-"""A team of one's own: `askstream serve --team examples.own_team:team`, then ask it how long it is until a date.
+"""Your own team: `askstream serve --team examples.own_team:team`, then ask it how long it is until a date.
 
-Nothing in it knows of askstream: the factory is called for each run, is given the configured model client because it
-has a parameter of that name, and returns an AutoGen team.
+Nothing in it depends on askstream. The factory is called for each run and returns an AutoGen team. It gets the
+configured model client because it has a parameter of that name.
 """
 
 from datetime import date
@@ -23,7 +23,7 @@ def today() -> str:
 
 
 def team(model_client: ChatCompletionClient) -> RoundRobinGroupChat:
-    """An agent that counts and one that checks, until the second is content."""
+    """Make a team of an agent that counts and one that checks, until the second approves."""
     counter = AssistantAgent(
         "Counter",
         model_client,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks a question over SSE and prints what happens, with aiohttp alone; `test` streams the mock events instead.
+"""Asks a question over SSE and prints its events, with aiohttp alone; `test` streams the mock events instead.
 
     python examples/streaming_client_example.py ["question"]
     python examples/streaming_client_example.py test
@@ -20,7 +20,7 @@ QUESTION = "Generate a monthly business report for our sales performance"
 
 
 async def show(response: aiohttp.ClientResponse) -> None:
-    """Prints each event as it arrives, and the answer at the end."""
+    """Print each event as it arrives, and the answer at the end."""
     response.raise_for_status()
     async for raw in response.content:
         line = raw.decode("utf-8").strip()

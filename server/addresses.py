@@ -7,21 +7,21 @@ from starlette.types import Scope
 
 
 def root(scope: Scope) -> str:
-    """The prefix, '' where there is none. It has no slash at its end."""
+    """Return the prefix, '' if there is none. It has no slash at its end."""
     prefix: str = scope.get("root_path", "")
     return prefix.rstrip("/")
 
 
 def at(scope: Scope, path: str) -> str:
-    """The address of a path of the application's own, which begins with a slash."""
+    """Return the address of one of the application's paths, which begins with a slash."""
     return root(scope) + path
 
 
 def run(scope: Scope, run_id: str) -> str:
-    """The address of a run's resource."""
+    """Return the address of a run's resource."""
     return f"{root(scope)}/runs/{run_id}"
 
 
 def runs(scope: Scope, *, limit: int, before: str) -> str:
-    """The address of the page of runs that begins after the mark `before`."""
+    """Return the address of the page of runs after the mark `before`."""
     return at(scope, f"/runs?limit={limit}&before={before}")

@@ -50,7 +50,7 @@ class Parts:
 
 
 class Drainer:
-    """Ends the work of a server that is going away. `accepting` says whether new work is accepted."""
+    """Drains a server that shuts down. `accepting`: whether it accepts new work."""
 
     def __init__(self, bus: Bus, runs: Runs, seconds: float) -> None:
         self._bus, self._runs, self._seconds = bus, runs, seconds
@@ -58,7 +58,7 @@ class Drainer:
         self.accepting = True
 
     async def __call__(self) -> None:
-        """Refuses new work, sends viewers away, gives runs time to end, and leaves the rest to the next server.
+        """Refuse new work, send viewers away, give runs time to end, and leave the rest to the next server.
 
         Idempotent: a second call waits for the first, and adds no time to it.
         """
@@ -72,7 +72,7 @@ class Drainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The opened parts of an application. `drain` before the server that runs `asgi` is told to stop.
+    """The opened parts of an application. Call `drain` before the server that runs `asgi` shuts down.
 
     `socket_routes` has the WebSocket routes by path, for a server that accepts WebSockets itself. `warmed` is done once
     the team's libraries have been imported.
@@ -106,10 +106,10 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self, host: object = None) -> AsyncGenerator[None]:
-        """The application answers within the block. At its end, and at SIGTERM, runs are drained.
+        """Serve requests within the block. Drain runs at its end, and at SIGTERM.
 
-        Raises AskstreamError or ValueError where the settings can't be followed, such as a journal file that another
-        process has. Not for two blocks at once.
+        Raises AskstreamError or ValueError if the settings can't be followed, such as a journal file that another
+        process has, and RuntimeError within another such block.
         """
         async with self.open() as service:
             with lifespan.drain_on_signals(service.drain):
@@ -118,7 +118,7 @@ class App:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Service]:
-        """As `lifespan`, for a server that drains by itself."""
+        """Do the same as `lifespan`, for a server that drains by itself."""
         if self._service is not None:
             raise RuntimeError("this application was started already; start it once, with one lifespan")
         async with open_service(self._settings, self._parts) as service:
@@ -137,12 +137,12 @@ def create_app(
     journal: Journal | str | None = None,
     transports: Sequence[str | base.TransportFactory] | None = None,
 ) -> App:
-    """An ASGI application with its own lifespan, to be run by an ASGI server or mounted in another application.
+    """Return an ASGI application with its own lifespan, for an ASGI server or for mounting in another application.
 
-    The arguments go before the settings, which are read from the environment unless they are given. `team` is a
-    function that makes an AutoGen team, or its name as `package.module:function`. `orchestrator` answers in the place
-    of any team; it is an object or a name. `journal` is a journal or its URL. `transports` are names or factories.
-    Opens nothing and imports no AutoGen yet. Raises ValueError for what can't be a team or a transport.
+    The arguments override the settings, which are read from the environment unless they are given. `team` is a
+    function that makes an AutoGen team, or its name as `package.module:function`. `orchestrator`, an object or a name,
+    replaces any team. `journal` is a journal or its URL. `transports` are names or factories.
+    Opens nothing and imports no AutoGen yet. Raises ValueError for an invalid team or transport.
     """
     settings = settings or Settings()
     if team is None and orchestrator is None:
@@ -167,7 +167,7 @@ def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
 
 @asynccontextmanager
 async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Service]:
-    """Raises JournalError, ValueError or AskstreamError where the settings can't be followed."""
+    """Open all parts. Raises AskstreamError or ValueError if the settings can't be followed."""
     async with AsyncExitStack() as closing:
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
         orchestrator = await closing.enter_async_context(_orchestrator(settings, parts))
@@ -188,7 +188,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
 
 @asynccontextmanager
 async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
-    """A task group that passes on what its block raises as it stands: a host's own error, or why a start failed."""
+    """Open a task group that raises its block's error without a group around it: a host's, or a failed start's."""
     raised: Exception | None = None
     try:
         async with asyncio.TaskGroup() as group:
@@ -230,12 +230,12 @@ def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncCo
 
 
 async def _warm(orchestrator: Orchestrator) -> None:
-    """Imports AutoGen while nobody waits yet: requests are answered meanwhile, and the first question finds it done."""
+    """Import AutoGen before the first question needs it. Requests are answered meanwhile."""
     if isinstance(orchestrator, SupportsWarm):
         try:
             await orchestrator.warm()
         except AskstreamError:
-            log.debug("the team can't be made ready", exc_info=True)  # the first question ends with it
+            log.debug("the team can't be made ready", exc_info=True)  # the first question's run fails with it
         except Exception:  # code that isn't ours must not end the server
             log.exception("%s can't be made ready", orchestrator.model)
 
@@ -276,7 +276,7 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
 
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:
-    """By default pages of all origins may ask, as the first API promised; `cors_origins` restricts that."""
+    """Let pages of all origins ask, as the first API promised; `cors_origins` restricts that."""
     return [
         Middleware(
             CORSMiddleware,

@@ -1,4 +1,4 @@
-"""The command `askstream`. Imports late what is heavy: `--help` answers at once."""
+"""The command `askstream`. Heavy modules are imported late, so that `--help` answers at once."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,20 +28,20 @@ def about(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [ASKSTREAM_HOST; 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [ASKSTREAM_PORT; 8000].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [ASKSTREAM_PORT; 8000].")] = None,
     team: Annotated[
         str | None, typer.Option(help="Your own AutoGen team: package.module:factory [ASKSTREAM_TEAM].")
     ] = None,
     orchestrator: Annotated[
         str | None,
-        typer.Option(help="What answers instead of a team: package.module:attribute [ASKSTREAM_ORCHESTRATOR]."),
+        typer.Option(help="Answers instead of a team: package.module:attribute [ASKSTREAM_ORCHESTRATOR]."),
     ] = None,
     root_path: Annotated[
         str | None, typer.Option(help="Path that a proxy strips, such as /ai [ASKSTREAM_ROOT_PATH].")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
 ) -> None:
-    """Serves the page, the API and the team."""
+    """Serve the page, the API and the team."""
     from pydantic import ValidationError
 
     from askstream.server.settings import Settings
@@ -65,7 +65,7 @@ def _serve(settings: Any) -> None:
     import asyncio
     import gc
 
-    gc.disable()  # until the server listens: what is imported stays, so a search of it finds nothing
+    gc.disable()  # until the server listens: imported objects stay, so a collection would find nothing
 
     from askstream.server import process, telemetry
     from askstream.server.events.errors import AskstreamError

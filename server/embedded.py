@@ -1,6 +1,6 @@
-"""`serve`: a server in somebody else's process, a script or a notebook, which it leaves as it is.
+"""`serve`: a server in the process of a script or a notebook.
 
-Nothing of the process is tuned here: no thresholds, threads, signal handlers or loggers of a notebook are changed.
+Nothing of a notebook's process is changed: no thresholds, threads, signal handlers or loggers.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ def serve(
     transports: Sequence[str | TransportFactory] | None = None,
     **settings: Any,
 ) -> "Handle":
-    """Serves a team. The arguments are those of `create_app`, and the settings by name: `serve(make, port=0)`.
+    """Serve a team. The arguments are those of `create_app`, and the settings by name: `serve(make, port=0)`.
 
     In a script it blocks until SIGINT or SIGTERM, and drains. In a running event loop, as in a notebook's cell, it
     returns at once: `await` the handle to wait until the server answers, and `await handle.stop()` to end it.
-    Raises TypeError for a setting that there isn't, ValueError for a value that can't be, and AddressInUse.
+    Raises TypeError for an unknown setting, ValueError for an invalid value, and AddressInUse.
     """
     _check_names(settings)
     chosen = Settings(**settings)
@@ -48,7 +48,7 @@ def serve(
 
 
 class Handle:
-    """A server in this event loop. `url` is where it answers, from the first moment: early requests wait."""
+    """A server in this event loop. It answers at `url`; requests before its start wait."""
 
     def __init__(self, app: App, listening: socket.socket, *, direct: bool = True) -> None:
         listening.listen(process.BACKLOG)
@@ -60,7 +60,7 @@ class Handle:
         self._serving = loop.create_task(self._serve())
 
     def __await__(self) -> Generator[Any, None, "Handle"]:
-        """Waits until the server answers. Raises what kept it from starting."""
+        """Wait until the server answers. Raises the error of a failed start."""
         yield from self.started().__await__()
         return self
 
@@ -69,17 +69,17 @@ class Handle:
         return f"<askstream {state}>"
 
     def stop(self) -> "asyncio.Task[None]":
-        """Drains and stops the server. It begins at once; await what it returns to see the end. Idempotent."""
+        """Drain and stop the server. This begins at once; the returned task ends with the server. Idempotent."""
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
         return self._stopping
 
     async def started(self) -> process.GracefulShutdown:
-        """As awaiting the handle does, for whoever has signals stop the server."""
+        """Wait until the server answers. Return its shutdown, which signals call."""
         return await asyncio.shield(self._started)
 
     async def ended(self) -> None:
-        """Waits until the server has stopped, whoever stopped it."""
+        """Wait until the server has stopped."""
         await asyncio.wait({self._serving})
 
     async def _stop(self) -> None:
@@ -103,7 +103,7 @@ class Handle:
             self._failed(problem)
         finally:
             self._listening.close()
-            self._started.cancel()  # ends all waits for a start, and asyncio's wish to log that nobody waited
+            self._started.cancel()  # ends all waits for a start; asyncio logs no error that nobody awaited
 
     def _failed(self, problem: Exception) -> None:
         log.error("askstream can't serve: %s", problem if isinstance(problem, AskstreamError) else repr(problem))

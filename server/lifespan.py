@@ -1,8 +1,7 @@
-"""The application's start and end under a server, or in a host application, that isn't ours.
+"""The application's start and end under other servers and in host applications.
 
-ASGI's shutdown comes too late for a drain: uvicorn waits until all streams have ended first, which they don't by
-themselves. So our signal handler goes first: viewers get the notice, runs get their time, and then the server's
-own handler is called.
+ASGI's shutdown comes too late for a drain: uvicorn first waits for all streams, which don't end by themselves. So our
+signal handler drains: viewers get the notice, runs get their time. Then it calls the server's own handler.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ SignalHandler: TypeAlias = Callable[[int, FrameType | None], Any]
 
 
 async def serve_lifespan(startup: AbstractAsyncContextManager[None], receive: Receive, send: Send) -> None:
-    """Speaks ASGI's lifespan protocol: enters `startup` at the start, and leaves it at the shutdown."""
+    """Speak ASGI's lifespan protocol: enter `startup` at the start, and leave it at the shutdown."""
     async with AsyncExitStack() as stack:
         await receive()
         problem = await _problem_of(stack.enter_async_context(startup))
@@ -38,7 +37,7 @@ async def serve_lifespan(startup: AbstractAsyncContextManager[None], receive: Re
 
 
 async def _problem_of(startup: Coroutine[Any, Any, None]) -> AskstreamError | ValueError | None:
-    """Why the settings can't be followed. Returned, since servers print the traceback of what is raised."""
+    """Return the error of settings that can't be followed: servers would print the traceback of a raised one."""
     try:
         await startup
     except (AskstreamError, ValueError) as problem:
@@ -48,10 +47,10 @@ async def _problem_of(startup: Coroutine[Any, Any, None]) -> AskstreamError | Va
 
 @contextmanager
 def drain_on_signals(drain: DrainFunction) -> Generator[None]:
-    """Within the block a SIGINT or SIGTERM that somebody handles starts `drain`; its handler is called after that.
+    """Within the block, let SIGINT and SIGTERM start `drain`, and call their handlers after it.
 
     A second signal ends the drain. Signals without a handler are left alone. Outside the main thread nothing is
-    done: Python handles no signals there. The handlers are put back at the end, unless others have taken their place.
+    done: Python handles no signals there. The handlers are put back at the end, unless others have replaced ours.
     """
     wrapped = _wrap_handlers(drain) if threading.current_thread() is threading.main_thread() else {}
     for number, (_, ours) in wrapped.items():
@@ -65,7 +64,7 @@ def drain_on_signals(drain: DrainFunction) -> Generator[None]:
 
 
 def _wrap_handlers(drain: DrainFunction) -> dict[int, tuple[SignalHandler, SignalHandler]]:
-    """For each signal that somebody handles: the handler, and ours."""
+    """Return the handler and ours, for each signal that has one."""
     draining = _Draining(drain, asyncio.get_running_loop())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     return {
@@ -76,14 +75,14 @@ def _wrap_handlers(drain: DrainFunction) -> dict[int, tuple[SignalHandler, Signa
 
 
 class _Draining:
-    """The drain, once it has been asked for, and the handlers that wait for its end."""
+    """A drain that signals start, and the handlers that wait for its end."""
 
     def __init__(self, drain: DrainFunction, loop: asyncio.AbstractEventLoop) -> None:
         self._drain, self._loop = drain, loop
         self._task: asyncio.Task[None] | None = None
 
     def before(self, handler: SignalHandler) -> SignalHandler:
-        """A signal handler. Python calls it between any two instructions, so the event loop does the rest."""
+        """Return a signal handler. Python calls it between any two instructions, so the event loop does the rest."""
 
         def handle(number: int, _frame: FrameType | None) -> None:
             self._loop.call_soon_threadsafe(self._begin, lambda: handler(number, None))
@@ -91,7 +90,7 @@ class _Draining:
         return handle
 
     def _begin(self, then: Callable[[], Any]) -> None:
-        """The first signal starts the drain, a later one ends it. Each handler is called after its end."""
+        """Start the drain at the first signal, and end it at a later one. Each handler is called after its end."""
         if self._task is None:
             log.info("stopping: no new runs; a second signal stops at once")
             self._task = self._loop.create_task(self._drain())

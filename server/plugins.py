@@ -1,4 +1,4 @@
-"""Loads what a setting names as `package.module:attribute`: teams, orchestrators, journals, transports.
+"""Loads teams, orchestrators, journals and transports by name: `package.module:attribute`.
 
 The current folder is searched first, before PYTHONPATH and what is installed, as `python -m` does: a console script
 starts with its own folder there instead. So a project's own package `agents` goes before one of the same name that
@@ -15,9 +15,9 @@ from typing import Any
 
 
 def load(spec: str) -> Any:
-    """The attribute that `spec` names; it may have dots. Runs the module's code.
+    """Return the attribute that `spec` names; it may have dots. Runs the module's code.
 
-    Raises ValueError, which says what is wrong with `spec` but doesn't repeat it.
+    Raises ValueError with the reason, which doesn't repeat `spec`.
     """
     module, _, attribute = spec.partition(":")
     if not (module and attribute):
@@ -28,9 +28,9 @@ def load(spec: str) -> Any:
 
 
 def named(name: str, table: Mapping[str, str], what: str) -> Any:
-    """Loads what a row of `table` names, or else the attribute that `name` itself names.
+    """Return the attribute that `table` has for `name`, or else the one that `name` itself names.
 
-    Raises ValueError, which says which names there are, what came, and why that can't be loaded.
+    Raises ValueError with the names of the table, the name that came, and the reason why it can't be loaded.
     """
     try:
         return load(table.get(name, name))
@@ -40,7 +40,7 @@ def named(name: str, table: Mapping[str, str], what: str) -> Any:
 
 
 def checked(made: Any, protocol: Any, spec: str) -> Any:
-    """`made`, which `spec` gave. Raises ValueError where it lacks a member of the protocol."""
+    """Return `made`, which `spec` gave. Raises ValueError if it lacks a member of the protocol."""
     lacking = [name for name in _members(protocol) if not hasattr(made, name)]
     if lacking:
         got = f"a {type(made).__name__}, which has no {', '.join(lacking)}"
@@ -60,10 +60,10 @@ def _search_current_folder_first() -> None:
 
 
 def _prefer_folder_without_init(module: str) -> None:
-    """Has a folder `agents/` found that lies here without an `__init__.py`, and holds the module.
+    """Register a subfolder of the current folder as a package, if it has the module but no `__init__.py`.
 
-    Python prefers a package with an `__init__.py` to it, wherever on the path that lies: an installed package `agents`
-    would hide the project's own folder.
+    Python prefers a package with an `__init__.py` anywhere on the path: an installed `agents` would hide the
+    project's own folder.
     """
     top, *rest = module.split(".")
     folder = Path.cwd() / top

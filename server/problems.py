@@ -14,7 +14,7 @@ from askstream.server.events.errors import JournalError, MethodNotAllowed, Refus
 
 log = logging.getLogger("__main__")
 
-# The close code of a WebSocket that is refused, where the server can't send an answer of HTTP. Most send 403 for it.
+# Close code of a refused WebSocket, for servers that can't send an HTTP response. Most send 403 for it.
 TRY_LATER = 1013
 
 
@@ -31,7 +31,7 @@ def refusal_response(error: Refused) -> Response:
 
 
 async def refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a request, or a WebSocket before its upgrade, outside any application of Starlette's."""
+    """Refuse a request, or a WebSocket before its upgrade, outside of Starlette."""
     if scope["type"] != "websocket" or "websocket.http.response" in scope.get("extensions", {}):
         await refusal_response(error)(scope, receive, send)
     else:
@@ -65,12 +65,12 @@ async def _journal(request: Request, error: Exception) -> Response:
 
 
 async def _client_disconnected(request: Request, error: Exception) -> Response:
-    """The client left before it had sent the whole body. To nobody; the number is nginx's for this case."""
+    """The client left before it had sent the whole body. Nobody reads this; 499 is nginx's code for this case."""
     return Response(status_code=499)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """Our mistake. The log has its type; its text may hold what a client sent, so only DEBUG has that."""
+    """Our mistake. The log has its type; its text may hold a client's input, so only DEBUG has that."""
     log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
     log.debug("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem_response(

@@ -1,6 +1,6 @@
-"""Running the application: a socket, uvicorn, and signals that end it in good order.
+"""Runs the application: a socket, uvicorn, and signals that shut it down.
 
-uvicorn's own handlers close WebSockets at once and leave event streams open; ours drain first, then tell it to exit.
+uvicorn's own handlers close WebSockets at once and leave event streams open; ours drain before it exits.
 """
 
 import asyncio
@@ -26,26 +26,26 @@ from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
 
-# Contract section 6: an inbound message. uvicorn's default is 16 MiB for each of them.
+# For each inbound message. uvicorn's default is 16 MiB.
 MESSAGE_BYTES = 64 * 1024
-# How long open connections get after the last run has ended. Their streams are complete by then.
+# Seconds for open connections after the last run has ended. Their streams are complete by then.
 CLOSE_SECONDS = 3
 BACKLOG = 2048
-# Synchronous tools run in threads, and one that was cancelled holds its thread until it returns. asyncio's default
-# is a few more than there are processors, which a handful of such tools would use up for everybody.
+# Synchronous tools run in threads, and a cancelled one holds its thread until it returns. asyncio's default is a few
+# more than there are processors: a handful of such tools would use them up for everybody.
 MAX_THREADS = 64
 WORKER_PREFIX = "worker"
-# Threads and tasks that are still at work when all else has ended get this long: an idle thread needs milliseconds.
+# Seconds for threads and tasks that still work when all else has ended. An idle thread needs milliseconds.
 EXIT_SECONDS = 1.0
 # TCP_USER_TIMEOUT, as a multiple of our send deadline. The kernel can't tell a dead peer from a slow reader; we can, so
 # our deadline must fire first.
 USER_TIMEOUT_FACTOR = 4
 # Bytes that the system buffers for one connection.
 SEND_BUFFER = 256 * 1024
-# Thresholds of the garbage collector. A collection holds everything up: one of 20,000 young objects for 10 ms and more,
-# since teams that have ended are garbage in circles; one of 2,000 for half a millisecond, and all of them together take
-# no longer. Older generations are collected after a million objects at the earliest: otherwise all that thousands of
-# viewers need would be searched each time some of them come.
+# Thresholds of the garbage collector. A collection blocks everything: one of 20,000 young objects for 10 ms and more,
+# since ended teams are reference cycles; one of 2,000 for half a millisecond, and all of them together for no longer.
+# Older generations are collected after a million objects at the earliest: otherwise the objects of thousands of viewers
+# would be searched each time some viewers come.
 GC_THRESHOLDS = (2_000, 500, 50)
 # The interpreter's switch interval in seconds; Python's default is 0.005. A busy loop would make the journal's thread
 # wait for that long at each statement, and a tool in a thread would make the loop wait at each event.
@@ -65,12 +65,12 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
-    """A bound socket, whose connections inherit its bounds on clients that don't read. Raises AddressInUse."""
+    """Return a bound socket. Its connections inherit its limits on clients that don't read. Raises AddressInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # A client that reads nothing absorbs 3.35 MB by default before a send waits; TCP_USER_TIMEOUT
-    # ends a dead one also when nobody sends to it any more.
+    # By default a client that reads nothing absorbs 3.35 MB before a send waits. TCP_USER_TIMEOUT ends a dead one also
+    # when nobody sends to it any more.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         listening.setsockopt(
@@ -85,19 +85,19 @@ def listen(host: str, port: int, *, stalled_seconds: float) -> socket.socket:
 
 
 def url(listening: socket.socket) -> str:
-    """The address of a bound socket."""
+    """Return the address of a bound socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def greeting(listening: socket.socket, model: str) -> str:
-    """For the person who has started a server."""
+    """Return the text for the person who has started a server."""
     where = url(listening)
     return f"askstream serves on {where}\n  page   {where}/client\n  model  {model}"
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it runs: a third less CPU for each event that goes out."""
+    """Return uvloop's, if it is installed: a third less CPU for each event sent."""
     try:
         import uvloop
     except ImportError:  # not on Windows
@@ -106,7 +106,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def config(app: Service, *, direct: bool = True) -> uvicorn.Config:
-    """uvicorn's configuration, with our protocols. `direct`: transports may take connections over."""
+    """Return uvicorn's configuration, with our protocols. `direct`: transports may take connections over."""
     return uvicorn.Config(
         app.asgi,
         lifespan="off",
@@ -122,8 +122,8 @@ def config(app: Service, *, direct: bool = True) -> uvicorn.Config:
 
 
 def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
-    """Ours, unless this uvicorn wasn't tested with them: the names that they lean on may have moved."""
-    if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so its own way is used, at more CPU"):
+    """Return ours, or uvicorn's if its version wasn't tested: private names that ours use may have changed."""
+    if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are plain ASGI, at more CPU"):
         return {"http": "httptools", "ws": "websockets-sansio"}
     from askstream.server.connections.uvicorn import Http, WebSocket
 
@@ -131,9 +131,9 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:
-    """Serves until a signal has been handled. `ready` is called once requests will be answered.
+    """Serve until a signal has been handled. Call `ready` once requests will be answered.
 
-    Doesn't return, but ends the process, if a thread or task that can't be stopped would keep it from ending.
+    Ends the process instead of returning if a thread or task that can't be stopped would keep it from ending.
     """
     workers = _tune()
     async with create_app(settings).open() as app:
@@ -148,13 +148,13 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
         await server.serve(sockets=[listening])
         await stop.finished()
     if not await _all_ended(workers):
-        log.warning("tools that can't be stopped are still at work; leaving them")
+        log.warning("tools that can't be stopped still run; exiting without them")
         logging.shutdown()
         os._exit(0)
 
 
 def _tune() -> ThreadPoolExecutor:
-    """Tunes the whole process for serving; not for a process that isn't ours. Returns the loop's threads."""
+    """Tune the whole process for serving, and return the loop's threads. Not for a process that isn't ours."""
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*GC_THRESHOLDS)
@@ -193,7 +193,7 @@ class GracefulShutdown:
         return self._app.model
 
     def on_signals(self) -> None:
-        """SIGINT and SIGTERM call it. For the main thread only."""
+        """Let SIGINT and SIGTERM call it. For the main thread only."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self)
 

@@ -1,7 +1,7 @@
 """Proxies in front of the server: which are trusted, and the path prefix that one of them has stripped.
 
-A request's scheme and client come from the `X-Forwarded-*` headers of a trusted proxy, whatever server runs the
-application. So does the prefix under which clients see it.
+A request's scheme and client come from the `X-Forwarded-*` headers of a trusted proxy, under any server. So
+does the prefix under which clients see it.
 """
 
 import logging
@@ -23,12 +23,12 @@ _HEADER = b"x-forwarded-prefix"
 
 
 def networks(names: Iterable[str]) -> Networks:
-    """The networks of addresses, or of networks such as 10.0.0.0/8. ValueError for anything else."""
+    """Return the networks of addresses, or of networks such as 10.0.0.0/8. Raises ValueError for anything else."""
     return tuple(ip_network(name, strict=False) for name in names)
 
 
 def checked_prefix(prefix: str) -> str:
-    """The prefix without a slash at its end, '' for none. Raises ValueError where a proxy could not send it."""
+    """Return the prefix without a slash at its end, '' for none. Raises ValueError if a proxy could not send it."""
     stripped = prefix.rstrip("/")
     if stripped and not _PREFIX.fullmatch(stripped):
         raise ValueError(f"expected a path such as /ai, of letters, digits and . ~ _ -, got {prefix!r}")
@@ -38,8 +38,8 @@ def checked_prefix(prefix: str) -> str:
 class ForwardedPrefix:
     """Middleware for HTTP and WebSocket: puts a prefix that a proxy has stripped back into `root_path` and `path`.
 
-    The prefix is `root_path`, or else the header `X-Forwarded-Prefix` of a trusted proxy. Neither counts where the
-    server or a host application has set a `root_path` for all of its requests: that one says the same.
+    The prefix is `root_path`, or else the header `X-Forwarded-Prefix` of a trusted proxy. Neither counts if the
+    server or a host application sets `root_path` for all of its requests: that is the same prefix.
     """
 
     def __init__(self, app: ASGIApp, *, root_path: str, trusted: Networks) -> None:
@@ -69,7 +69,7 @@ def is_trusted(scope: Scope, trusted: Networks) -> bool:
     """Whether the other end of the connection is a trusted proxy.
 
     uvicorn replaces a proxy's address by that of its client, with port 0, which no connection has. It does so only for
-    proxies that it has been told to trust, so they are trusted here.
+    proxies that it trusts, so they are trusted here.
     """
     host, port = scope.get("client") or ("", -1)
     if port == 0:
@@ -83,12 +83,12 @@ def is_trusted(scope: Scope, trusted: Networks) -> bool:
 
 
 def _outer_root(scope: Scope) -> str:
-    """The root path before any mount of Starlette's."""
+    """Return the root path before any mount of Starlette's."""
     return scope.get("app_root_path", scope.get("root_path", ""))
 
 
 def _under(prefix: str, scope: Scope) -> Scope:
-    """The scope as it would be had the proxy not stripped the prefix: a path holds its root path, as in ASGI."""
+    """Return the scope as if no proxy had stripped the prefix: a path holds its root path, as in ASGI."""
     root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
     raw = scope.get("raw_path")
     changed = {"root_path": prefix + root, "path": prefix + path}

@@ -23,9 +23,9 @@ from askstream.server.runs import Question
 
 M = TypeVar("M", bound=BaseModel)
 
-# Nothing is authenticated yet: everybody is this principal, and sees every run whose id is known to them.
+# Nothing is authenticated yet: everybody is this principal, and sees every run.
 EVERYBODY = "anonymous"
-# Contract section 6. The question's limit is the one that clients meet, so it is a setting; this is its default.
+# The question's limit is the one that clients meet, so it is a setting; this is its default.
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
 # Names in one filter: more than there are event types, and than any team has agents.
@@ -74,7 +74,7 @@ class Ask(View):
     idempotency_key: Identifier | None = Field(default=None, description="the same key and body join the same run")
 
     def check_question(self, characters: int) -> Self:
-        """Itself. Raises InvalidRequest where the question is longer than that, empty, or no text."""
+        """Return itself. Raises InvalidRequest if the question is empty, longer than that, or has a NUL."""
         if not self.question.strip():
             raise InvalidRequest("question: the question is empty.")
         if "\0" in self.question:
@@ -84,7 +84,7 @@ class Ask(View):
         return self
 
     def to_question(self, principal: str) -> Question:
-        """The run that is asked for. What shapes only the view, and the key itself, is no part of the fingerprint."""
+        """Return the run that is asked for. The filter and the key are no part of its fingerprint."""
         body = self.model_dump_json(include={"question", "session_id", "if_busy", "review", "on_disconnect"})
         return Question(
             text=self.question,
@@ -108,7 +108,7 @@ class Input(BaseModel):
 
 
 def validate(model: type[M], body: bytes | str) -> M:
-    """Raises InvalidJson or InvalidRequest; neither repeats what was sent, which may be a secret or a question."""
+    """Raises InvalidJson or InvalidRequest; neither repeats the input, which may be a secret or a question."""
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as problem:
@@ -129,7 +129,7 @@ def _sentence(place: tuple[int | str, ...], message: str) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """The JSON body of a request. Raises UnsupportedMediaType, and BodyTooLarge before more than that is read."""
+    """Return the JSON body of a request. Raises UnsupportedMediaType, and BodyTooLarge before all of it is read."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMediaType(f"Send the body as application/json; it came as {media or 'nothing'!r}.")
@@ -142,7 +142,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_ask(request: Request, *, question_characters: int) -> Ask:
-    """The body as an Ask; the header `Idempotency-Key` counts where the body names no key."""
+    """Return the body as an Ask; the header `Idempotency-Key` counts if the body has no key."""
     ask = validate(Ask, await read_body(request)).check_question(question_characters)
     key = request.headers.get("idempotency-key")
     if key is None or ask.idempotency_key is not None:
@@ -153,7 +153,7 @@ async def read_ask(request: Request, *, question_characters: int) -> Ask:
 
 
 def read_view(request: Request) -> View:
-    """The filters of a query string: names may be repeated or joined with commas. Unknown parameters are ignored."""
+    """Return a query string's filters: names may be repeated or joined with commas. Ignores unknown parameters."""
     query = request.query_params
     given: dict[str, object] = {"tokens": query["tokens"]} if "tokens" in query else {}
     for field in ("include", "exclude", "agents"):
@@ -166,7 +166,7 @@ def read_view(request: Request) -> View:
 
 
 def read_cursor(request: Request, last_id: int) -> int:
-    """The cursor of a viewer: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
+    """Return the cursor of a viewer: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
 
     A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first.
     """
@@ -183,7 +183,7 @@ def checked_cursor(cursor: int | None) -> int:
 
 
 def viewer_cursor(record: RunRecord, after: int | None) -> int:
-    """The cursor of a viewer of this run; None is its newest event. Raises BadCursor and LogExpired."""
+    """Return the cursor of a viewer of this run; None is its newest event. Raises BadCursor and LogExpired."""
     cursor = record.last_id if after is None else after
     if cursor > record.last_id and not record.ended:
         raise BadCursor(f"The run's newest event is {record.last_id}; {cursor} has not happened yet.")

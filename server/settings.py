@@ -1,6 +1,6 @@
-"""The settings of an operator, read from environment variables. README names those that are options of the command.
+"""The settings of an operator, read from environment variables. README has the most used ones.
 
-Only app.py, process.py, embedded.py and cli.py read them; everything else takes plain arguments.
+Only app.py, process.py, embedded.py and cli.py read them; everything else gets plain arguments.
 """
 
 import json
@@ -17,7 +17,7 @@ from askstream.server.runs import Limits
 
 
 def _env(*names: str) -> AliasChoices:
-    """For variables that aren't ours alone, and so don't begin with ASKSTREAM_."""
+    """For variables without the prefix ASKSTREAM_, since other programs use them as well."""
     return AliasChoices(*names)
 
 
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 chooses a free one")
     data: Path = Field(default=Path(".askstream"), description="data folder: the journal and the bundled database")
     journal: str | None = Field(
         default=None, description="memory://, sqlite:///path or package.module:attribute; a file in the data folder"
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
     log_events: int = Field(default=10_000, gt=0, description="events in one run's log")
     log_bytes: int = Field(default=16 * 2**20, gt=0, description="bytes in one run's log")
-    input_seconds: float = Field(default=600, gt=0, description="how long a run waits for a human, unless it says so")
+    input_seconds: float = Field(default=600, gt=0, description="how long a run waits for a human by default")
     orphan_seconds: float | Literal["never"] = Field(default=300, description="how long a run goes on unwatched")
     drain_seconds: float = Field(default=20, ge=0, description="how long runs may take to end when the server stops")
     send_seconds: float = Field(default=15, gt=0, description="how long a viewer may read nothing before it is cut")
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
-        """Variables are text. pydantic-settings would read their JSON, but not say what is wrong with it."""
+        """Read a variable's JSON. pydantic-settings would do so as well, but not report what is wrong with it."""
         if not isinstance(value, str):
             return value
         try:
@@ -103,7 +103,6 @@ class Settings(BaseSettings):
 
 
 def limits(settings: Settings) -> Limits:
-    """The limits of runs, as set."""
     return Limits(
         active_runs=settings.active_runs,
         messages=settings.messages,
@@ -117,7 +116,6 @@ def limits(settings: Settings) -> Limits:
 
 
 def model(settings: Settings) -> ModelSettings:
-    """The model to ask, as set."""
     return ModelSettings(
         model=settings.model,
         api_key=_secret(settings.openai_api_key),
@@ -131,5 +129,5 @@ def model(settings: Settings) -> ModelSettings:
 
 
 def _secret(value: SecretStr | None) -> str | None:
-    """An empty variable counts as unset: shells and compose files leave variables empty."""
+    """Count an empty variable as unset: shells and compose files leave variables empty."""
     return (value.get_secret_value() or None) if value else None

@@ -17,7 +17,7 @@ BATCH_SECONDS = 0.01
 
 
 def configure(level: str, file: Path | None = None) -> None:
-    """Sets up the loggers `stream_events` and `__main__`, and all others, on standard error and in `file`.
+    """Set up the loggers `stream_events` and `__main__`, and all others, on standard error and in `file`.
 
     Raises ValueError for a level that logging doesn't know, and for a file that can't be written.
     """
@@ -32,7 +32,7 @@ def configure(level: str, file: Path | None = None) -> None:
     stream.propagate = False
     for name in QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
-    # We log our server's start and stop ourselves; uvicorn's lines would repeat that, also for the offline analyst's.
+    # We log our server's start and stop. uvicorn would repeat that, and log the offline analyst's server as well.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
 
 
@@ -59,7 +59,7 @@ class StreamLog:
         self._is_due = self._is_closed = False
 
     def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]]) -> None:
-        """These events are durable: the journal's entries, which are tuples of id, type, agent and line."""
+        """Log events that are durable: the journal's entries, which are tuples of id, type, agent and line."""
         for event_id, event_type, agent_name, _ in entries:
             level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
             if self._log.isEnabledFor(level):
@@ -74,7 +74,7 @@ class StreamLog:
             asyncio.get_running_loop().call_later(wait, self._write)
 
     def close(self) -> None:
-        """Writes what is pending. Later events are written at once: the loop may be about to end."""
+        """Write what is pending. Later events are written at once: the loop may be about to end."""
         self._is_closed = True
         self._write()
 
@@ -94,7 +94,7 @@ class PerLine(logging.Formatter):
 
 
 class NoTraceback(logging.Filter):
-    """Reduces an error to its type: its text and traceback may hold what a client or a model said."""
+    """Reduces an error to its type: its text and traceback may hold texts of a client or a model."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[0]:

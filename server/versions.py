@@ -1,4 +1,4 @@
-"""The versions of other projects that this one was tested with, where it leans on names which they keep private.
+"""The tested versions of projects whose private names are used here.
 
 pyproject.toml has the same bounds, so an installer keeps to them; but it can be overruled.
 """
@@ -25,7 +25,7 @@ def is_tested(name: str, version: str) -> bool:
 
 
 def warn(installed: Mapping[str, str], *, consequence: str = "") -> bool:
-    """Logs one line where one of these versions is outside what was tested. Whether all of them were tested."""
+    """Log one line if any of these versions wasn't tested. Return whether all of them were."""
     outside = [name for name, version in installed.items() if not is_tested(name, version)]
     if outside:
         found = ", ".join(f"{name} {installed[name]}" for name in outside)
@@ -35,6 +35,6 @@ def warn(installed: Mapping[str, str], *, consequence: str = "") -> bool:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without the zeros at its end; () for what is no version."""
+    """Return the numbers of a version, without the zeros at its end; () if it is no version."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(number) for number in re.sub(r"(\.0+)+$", "", numbers[0]).split(".")) if numbers else ()

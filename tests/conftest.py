@@ -1,4 +1,4 @@
-"""What every test may lean on: the async backend, and a real browser where there is one."""
+"""Fixtures of all tests: the async backend, and a real browser if there is one."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 from dev import find_browser
 
-# Chromium as root and on a closed network: no sandbox, and none of the services that it calls home for.
+# Chromium as root and on a closed network: no sandbox, and none of its background services.
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -19,7 +19,7 @@ CHROMIUM_FLAGS = (
 )
 
 
-# A busy machine is slow, not wrong: how long one example takes is nothing that a test here asserts.
+# A busy machine is slow, not wrong: no test asserts the time of one example.
 hypothesis.settings.register_profile("askstream", deadline=None)
 hypothesis.settings.load_profile("askstream")
 
@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of a Chromium or Chrome that starts. Without one a test skips, or fails where it must not."""
+    """Path of a Chromium or Chrome that starts. Without one a test skips, or fails if a browser is required."""
     path = find_browser()
     if path is None and os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
         pytest.fail("ASKSTREAM_REQUIRE_BROWSER is set, and no Chromium or Chrome starts here", pytrace=False)

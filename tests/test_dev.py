@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from dev import DEFAULT_LANES, LOCKS, MOST_AT_ONCE, REST_LANES, ROOT, Profile, cores, find_browser, shared_options
 from tests.timing import PATIENCE
 
-# Stands where uv would. It records each call, and installs the command that the project would install.
+# In place of uv. It records each call, and installs the command that the project would install.
 UV = """#!/bin/sh
 echo "$*" >> "$UV_RECORD"
 eval "$UV_FIRST"
@@ -68,7 +68,7 @@ class Checkout:
         return process.returncode, out, err
 
     def installs(self) -> list[str]:
-        """What was installed since the last look: a lock's name, or `project`."""
+        """Return what was installed since the last call: a lock's name, or `project`."""
         record = Path(self.environment["UV_RECORD"])
         calls = record.read_text().splitlines() if record.exists() else []
         record.unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_the_first_run_installs_and_the_second_installs_nothing(checkout: Checkout) -> None:
-    """The locked packages come first, then the project; what is there already is not looked at again."""
+    """The locked packages come first, then the project; what is installed is not checked again."""
     checkout.call("run")
     assert checkout.installs() == ["requirements.lock", "project"]
     checkout.call("run")
@@ -107,7 +107,7 @@ def test_the_first_run_installs_and_the_second_installs_nothing(checkout: Checko
 
 
 def test_packages_are_installed_by_hash_and_alone(checkout: Checkout) -> None:
-    """Nothing gets in that the lock doesn't name, byte for byte; the project brings no packages of its own."""
+    """Only packages of the lock are installed, byte for byte; the project adds none."""
     checkout.call("run")
     of_lock, of_project = Path(checkout.environment["UV_RECORD"]).read_text().splitlines()
     assert "--require-hashes" in of_lock
@@ -125,7 +125,7 @@ def test_the_program_gets_options_folder_and_exit_code(checkout: Checkout, tmp_p
 
 
 def test_signals_reach_the_program(checkout: Checkout) -> None:
-    """The program takes the place of dev.py, so whoever signals the one signals the other."""
+    """The program replaces dev.py, so it receives dev.py's signals."""
     process = checkout.start("run", PROGRAM="import signal; print('up', flush=True); signal.pause()")
     with process:
         assert process.stdout is not None
@@ -169,7 +169,7 @@ def test_another_pyproject_installs_only_the_project_again(checkout: Checkout) -
 
 
 def test_a_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) -> None:
-    """Scripts and the editable install name the folder, so they are made anew where it stands now."""
+    """Scripts and the editable install name the folder, so they are made anew in the new one."""
     checkout.call("run")
     checkout.installs()
     moved = checkout.folder.rename(tmp_path / "moved")
@@ -179,7 +179,7 @@ def test_a_moved_checkout_is_set_up_again(checkout: Checkout, tmp_path: Path) ->
 
 @pytest.mark.parametrize("step", ["requirements.lock", " -e "])
 def test_an_interrupted_set_up_is_begun_anew(checkout: Checkout, step: str) -> None:
-    """Killed at either step, it leaves an environment that nobody trusts: half a package may be in it."""
+    """Killed at either step, it leaves an environment that isn't trusted: half a package may be in it."""
     code, _, _ = checkout.call("run", UV_FIRST=f'case "$*" in *"{step}"*) kill -9 $PPID; exit 1 ;; esac')
     assert code == -signal.SIGKILL
     half = checkout.folder / ".venv" / "half"
@@ -192,7 +192,7 @@ def test_an_interrupted_set_up_is_begun_anew(checkout: Checkout, step: str) -> N
 
 
 def test_an_interrupted_addition_is_not_trusted_either(checkout: Checkout) -> None:
-    """Tools that were being added may have left half a package; installers take that for a whole one."""
+    """Tools that were being added may have left half a package, which installers count as a whole one."""
     checkout.call("run")
     checkout.call("check", UV_FIRST="kill -9 $PPID; exit 1")
     half = checkout.folder / ".venv" / "half"
@@ -202,7 +202,7 @@ def test_an_interrupted_addition_is_not_trusted_either(checkout: Checkout) -> No
 
 
 def test_two_at_once_set_up_once(checkout: Checkout, tmp_path: Path) -> None:
-    """The second waits, says so, and finds the work done."""
+    """The second waits, reports that, and finds the work done."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     first = checkout.start("run", UV_FIRST=f'case "$*" in *requirements.lock*) cat "{gate}" ;; esac')
@@ -216,8 +216,8 @@ def test_two_at_once_set_up_once(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.installs() == ["requirements.lock", "project"]
 
 
-def test_a_failed_install_says_what_was_tried_and_is_not_trusted(checkout: Checkout) -> None:
-    """When uv and pip both fail, dev.py names both commands, says what to do, and ends with 1."""
+def test_a_failed_install_reports_what_was_tried_and_is_not_trusted(checkout: Checkout) -> None:
+    """When uv and pip both fail, dev.py names both commands and a remedy, and ends with 1."""
     (checkout.folder / "requirements.lock").write_text(f"absent==1 --hash=sha256:{'0' * 64}\n")
     code, out, err = checkout.call("run", UV_FIRST="exit 1")
     assert (code, out) == (1, "")
@@ -243,14 +243,14 @@ def test_pip_alone_is_enough(checkout: Checkout) -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_list(checkout: Checkout) -> None:
-    """A slip of the finger sets nothing up."""
+    """A typing error sets nothing up."""
     code, _, err = checkout.call("rum")
     assert code == 2
     assert "run, test, check" in err
     assert not (checkout.folder / ".venv").exists()
 
 
-# Stands where pytest would: notes its options, and fails where `FAILS` is one of them.
+# In place of pytest: records its options, and fails if `FAILS` is one of them.
 PYTEST = """
 import os, sys
 with open("calls", "a") as calls:
@@ -261,7 +261,7 @@ sys.exit(os.environ.get("FAILS") in sys.argv)
 
 @pytest.fixture
 def lanes(checkout: Checkout) -> Callable[..., tuple[int, list[list[str]]]]:
-    """Calls `dev.py test` with these options; its exit code, and the options of each call of pytest."""
+    """Call `dev.py test` with these options. Return its exit code, and the options of each call of pytest."""
     (checkout.folder / "pytest.py").write_text(PYTEST)
 
     def call(*arguments: str, fails: str = "") -> tuple[int, list[list[str]]]:
@@ -274,7 +274,7 @@ def lanes(checkout: Checkout) -> Callable[..., tuple[int, list[list[str]]]]:
 Called = Callable[..., tuple[int, list[list[str]]]]
 
 
-def test_options_of_pytest_reach_it_as_they_are(lanes: Called) -> None:
+def test_options_of_pytest_reach_it_unchanged(lanes: Called) -> None:
     """One call, with nothing added, and its exit code."""
     options = ["tests/web", "-k", "not serial", "-x"]
     code, calls = lanes(*options)
@@ -284,7 +284,7 @@ def test_options_of_pytest_reach_it_as_they_are(lanes: Called) -> None:
 
 
 @pytest.mark.parametrize("failing", ["", *(lane.options[1] for lane in DEFAULT_LANES)])
-def test_a_lane_that_fails_fails_the_whole_and_stops_no_other(lanes: Called, failing: str) -> None:
+def test_a_failed_lane_fails_the_task_and_stops_no_other(lanes: Called, failing: str) -> None:
     """Both lanes run, and either one's failure is the exit code's."""
     code, calls = lanes(fails=failing)
     assert code == bool(failing)
@@ -294,7 +294,7 @@ def test_a_lane_that_fails_fails_the_whole_and_stops_no_other(lanes: Called, fai
 @pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("long", [False, True])
 def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool, long: bool) -> None:
-    """Whatever its marks are: no test is left out of all lanes, and CI runs none of them twice."""
+    """With any marks: no test is left out of all lanes, and CI runs none of them twice."""
     marks = {"serial": serial, "long": long}
     marked = [lane for lane in DEFAULT_LANES + REST_LANES if "-m" in lane.options]
     assert [lane.options[2:] for lane in marked] == [("--ignore=tests/bench",)] * len(marked)
@@ -304,8 +304,7 @@ def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool,
 
 
 def test_the_cores_share_the_tests(lanes: Called, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process for each core and one more, up to what helps; a file's tests stay in one, and those of real time run
-    alone."""
+    """A process for each core and one more, up to a limit; a file's tests stay in one, and serial tests run alone."""
     monkeypatch.setattr("dev.cores", lambda: 3)
     assert shared_options(DEFAULT_LANES[0]) == ["-n", "4", "--dist", "loadfile"]
     monkeypatch.setattr("dev.cores", lambda: 64)
@@ -327,12 +326,12 @@ def test_everything_is_measured_together(lanes: Called) -> None:
 
 
 def test_an_older_python_can_read_the_file() -> None:
-    """It must get as far as the sentence that says which Python is needed."""
+    """It must reach the error that names the Python that is needed."""
     ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 8))
 
 
 def locked(path: Path) -> dict[str, tuple[Requirement, list[str]]]:
-    """A lock's entries: name to requirement and hashes."""
+    """Return a lock's entries: name to requirement and hashes."""
     entries = path.read_text().replace("\\\n", " ").splitlines()
     pairs = [
         (Requirement(entry.split(" --hash")[0]), re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry))
@@ -343,7 +342,7 @@ def locked(path: Path) -> dict[str, tuple[Requirement, list[str]]]:
 
 @pytest.mark.parametrize("lock", LOCKS.values(), ids=lambda path: path.name)
 def test_a_lock_pins_everything_by_hash_and_names_no_place(lock: Path) -> None:
-    """So that it serves behind any mirror, and nothing else than what was locked gets in."""
+    """So that it works behind any mirror, and only locked files are installed."""
     assert not re.search(r"//|^\s*#|^\s*-(?!-hash)|@", lock.read_text(), re.MULTILINE)
     for requirement, hashes in locked(lock).values():
         assert [pin.operator for pin in requirement.specifier] == ["=="], requirement
@@ -363,7 +362,7 @@ def test_the_locks_satisfy_what_the_project_asks_for(profile: Profile) -> None:
 
 
 def test_both_locks_agree() -> None:
-    """Tests run on the very versions that are served."""
+    """Tests run on the same versions that are served."""
     serving, developing = locked(LOCKS["run"]), locked(LOCKS["dev"])
     assert {name: entry[0].specifier for name, entry in serving.items()} == {
         name: entry[0].specifier for name, entry in developing.items() if name in serving
@@ -372,7 +371,7 @@ def test_both_locks_agree() -> None:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], str]:
-    """Makes a program out of a line of shell; gives its path."""
+    """Make a program of a line of shell. Return its path."""
 
     def make(line: str) -> str:
         path = tmp_path / "program"
@@ -383,8 +382,8 @@ def program(tmp_path: Path) -> Callable[[str], str]:
     return make
 
 
-def test_the_named_browser_is_taken(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """ASKSTREAM_BROWSER comes before whatever else is on the machine."""
+def test_the_named_browser_is_used(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ASKSTREAM_BROWSER comes before all others on the machine."""
     path = program("exit 0")
     monkeypatch.setenv("ASKSTREAM_BROWSER", path)
     assert find_browser() == path
@@ -399,7 +398,7 @@ def test_a_browser_that_does_not_start_is_no_browser(
 
 
 def test_a_browser_of_playwrights_own_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `playwright install` downloaded lies below the home folder; the newest is taken."""
+    """Downloads of `playwright install` lie below the home folder; the newest is used."""
     for version in ("1100", "1200"):
         path = tmp_path / f".cache/ms-playwright/chromium-{version}/chrome-linux64/chrome"
         path.parent.mkdir(parents=True)

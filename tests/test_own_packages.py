@@ -1,4 +1,4 @@
-"""A project with its own packages `agents`, `server`, `transports` and `web` is served, wherever it lies."""
+"""A project with its own packages `agents`, `server`, `transports` and `web` is served from any place."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def make():
     said = " ".join([agents.WHOSE, server.WHOSE, transports.WHOSE, web.WHOSE])
     return AssistantAgent("Sales", ReplayChatCompletionClient([said]))
 """
-# What a project's folders are to be called, in front of a wheel's.
+# The build of a wheel of a project's folders.
 PYPROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -31,7 +31,7 @@ version = "1.0"
 [tool.hatch.build.targets.wheel]
 packages = {packages}
 """
-# As `openai-agents` does: a package with a common name, and nothing in it that a team could be.
+# Like `openai-agents`: a package with a common name, without a team.
 STRANGER = {"agents/__init__.py": "WHOSE = 'a stranger'\n", "agents/run.py": "class Runner: ...\n"}
 
 
@@ -48,20 +48,20 @@ def project(folder: Path) -> Path:
 
 
 def distribution(folder: Path, name: str) -> Path:
-    """What makes a wheel of the packages in the folder."""
+    """Add the file that makes a wheel of the packages in the folder."""
     packages = [path.name for path in folder.iterdir() if path.is_dir()]
     return written(folder, {"pyproject.toml": PYPROJECT.format(name=name, packages=json.dumps(packages))})
 
 
 @pytest.fixture(scope="module")
 def shared(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment in which a stranger's `agents` is installed beside the wheel."""
+    """An environment with another project's `agents` beside the wheel."""
     stranger = distribution(written(tmp_path_factory.mktemp("stranger"), STRANGER), "strange-agents")
     return environment_with(tmp_path_factory.mktemp("shared"), *built.glob("*.whl"), stranger)
 
 
 def answer(url: str) -> str:
-    """What the team says."""
+    """Return the team's answer."""
     question = json.dumps({"question": "Whose are you?"}).encode()
     request = Request(f"{url}/ask", question, {"Content-Type": "application/json"})
     with urlopen(request, timeout=60) as told:
@@ -75,13 +75,13 @@ MODULE = ("bin/python", "-m", "askstream.server")
 
 @pytest.mark.parametrize("command", [("bin/askstream",), MODULE], ids=["command", "module"])
 def test_it_is_served_from_its_own_folder(shared: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
-    """Though a stranger's `agents` is installed."""
+    """Though another `agents` is installed."""
     with serving(shared, project(tmp_path), *TEAM, command=command) as url:
         assert answer(url) == OURS
 
 
 def test_its_folder_needs_no_init(shared: Path, tmp_path: Path) -> None:
-    """Python by itself would take the stranger's package for a folder that has none."""
+    """Python by itself would prefer the installed package to a folder without one."""
     project(tmp_path)
     (tmp_path / "agents" / "__init__.py").unlink()
     sales = (tmp_path / "agents" / "sales.py").read_text().replace("agents.WHOSE", "'our agents'")

@@ -1,4 +1,4 @@
-"""The distribution: what is in it, and that it serves on its own."""
+"""The distribution: its files, and that it serves on its own."""
 
 import ast
 import os
@@ -38,15 +38,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of its own that holds the wheel. The locked dependencies are lent to it, so no network is needed.
+    """An environment of its own with the wheel. It borrows the locked dependencies, so no network is needed.
 
-    A path in a .pth file is searched, but its own .pth files aren't read: the checkout stays out of sight.
+    A path in a .pth file is searched, but its own .pth files aren't read: the checkout isn't found.
     """
     return environment_with(tmp_path_factory.mktemp("environment"), *built.glob("*.whl"))
 
 
 def environment_with(folder: Path, *distributions: Path) -> Path:
-    """A new environment in `folder` that holds these wheels, or what these projects' folders are built to."""
+    """Return a new environment in `folder`, with these wheels or the builds of these projects' folders."""
     venv.create(folder, with_pip=False)
     (site_packages,) = folder.glob("lib/python*/site-packages")
     (site_packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -60,7 +60,7 @@ def environment_with(folder: Path, *distributions: Path) -> Path:
 def serving(
     environment: Path, folder: Path, *options: str, command: Sequence[str] = ("bin/askstream",), **variables: str
 ) -> Generator[str]:
-    """`askstream serve` in this folder, on a free port; gives its address, and asks it to stop at the end."""
+    """Run `askstream serve` in this folder, on a free port. Yield its address, and stop it at the end."""
     program, *arguments = command
     with subprocess.Popen(
         [str(environment / program), *arguments, "serve", "--port", "0", *options],
@@ -89,7 +89,7 @@ def get(url: str) -> str:
 
 
 def test_wheel_and_sdist_hold_the_web_files(built: Path) -> None:
-    """What the page loads travels with the code, and so do the licences of what it carries."""
+    """All files that the page loads are packed, with the licences of its libraries."""
     assert "web/static/client.html" in WEB_FILES
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     in_wheel = {name.removeprefix("askstream/") for name in zipfile.ZipFile(wheel).namelist()}
@@ -100,7 +100,7 @@ def test_wheel_and_sdist_hold_the_web_files(built: Path) -> None:
 
 
 def test_the_wheel_adds_one_package_and_its_metadata(built: Path) -> None:
-    """Neither tests nor tools, nor a package with a common name, land among a stranger's packages."""
+    """Neither tests nor tools, nor a package with a common name, are installed beside a user's packages."""
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
@@ -119,7 +119,7 @@ def test_the_sdist_holds_no_leftovers(built: Path) -> None:
 
 
 def test_the_installed_wheel_serves(environment: Path, tmp_path: Path) -> None:
-    """From an empty folder, with no checkout in sight: it is healthy, and every file the page names is there."""
+    """From an empty folder, without a checkout: it is healthy, and every file the page names is there."""
     with serving(environment, tmp_path) as address:
         get(f"{address}/health")
         page = get(f"{address}/client")
@@ -130,7 +130,7 @@ def test_the_installed_wheel_serves(environment: Path, tmp_path: Path) -> None:
 
 
 def test_the_installed_wheel_runs_as_a_module_too(environment: Path, tmp_path: Path) -> None:
-    """`python -m askstream.server` is the same command, and it is the wheel's own code that answers."""
+    """`python -m askstream.server` is the same command, and runs the wheel's own code."""
     python = str(environment / "bin" / "python")
     command = subprocess.run(
         [python, "-m", "askstream.server", "serve", "--help"], cwd=tmp_path, capture_output=True, check=True
@@ -143,7 +143,7 @@ def test_the_installed_wheel_runs_as_a_module_too(environment: Path, tmp_path: P
 
 
 def test_the_editable_install_offers_the_same_package_and_no_flat_name(tmp_path: Path) -> None:
-    """From any folder `askstream` leads to this checkout, and nothing of ours is found under a common name."""
+    """From any folder `askstream` is this checkout, and none of our packages has a common name."""
     program = "import importlib.util as u, sys, askstream.server; print(askstream.server.__file__)\n"
     program += "print([name for name in sys.argv[1:] if u.find_spec(name)])"
     done = subprocess.run(
@@ -155,7 +155,7 @@ def test_the_editable_install_offers_the_same_package_and_no_flat_name(tmp_path:
 
 
 def imported(package: str) -> set[str]:
-    """The top-level names of all that a package imports, wherever in its files it does so."""
+    """Return the top-level names of all imports in a package's files."""
     names: set[str] = set()
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -171,7 +171,7 @@ def imported(package: str) -> set[str]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_of_a_package_are_installed_for_serving(package: str) -> None:
-    """Tests run beside the tools of developers, `run` without them: an import that only works here is found."""
+    """Tests run with the developers' packages, `run` without them: this finds an import that works only here."""
     locked = set(re.findall(r"^[a-z0-9-]+(?===)", LOCKS["run"].read_text(), re.MULTILINE))
     bringers = packages_distributions()
     for name in imported(package) - {"askstream"} - sys.stdlib_module_names:
@@ -179,7 +179,7 @@ def test_imports_of_a_package_are_installed_for_serving(package: str) -> None:
 
 
 def test_every_module_of_the_server_has_a_layer() -> None:
-    """A module that the import contract doesn't name would be free to import whatever it likes."""
+    """A module that the import contract doesn't name could import anything."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     named = set(re.findall(r"(?<=askstream\.server\.)\w+", " ".join(layers)))

@@ -1,4 +1,4 @@
-"""What `import askstream` gives: the names that the documents name, typed, each imported when it is first used."""
+"""`import askstream` offers the names that the documents name, typed, each imported when it is first used."""
 
 import ast
 import importlib
@@ -60,7 +60,7 @@ def test_the_documents_name_them_all() -> None:
 
 
 def test_the_documents_import_nothing_private() -> None:
-    """Only who writes a journal or a transport needs more; the page on that says what."""
+    """Only a journal or a transport needs more; extending.md lists that."""
     text = "\n".join(path.read_text() for path in documents() if path.name != "extending.md")
     assert not re.findall(r"^\s*(?:from|import) askstream\..*$", text, re.MULTILINE)
     for names in re.findall(r"from askstream import ([\w, ]+)", text):

@@ -48,7 +48,7 @@ _RECEIVED, _ANSWERED = (Ask, Input), (Run, RunPage, SessionRuns)
 
 @cache
 def describe() -> dict[str, Any]:
-    """An OpenAPI 3.1 document. What it returns is shared: don't change it."""
+    """Return an OpenAPI 3.1 document. It is shared: don't change it."""
     event = event_schema()
     definitions = event.pop("$defs")
     return {
@@ -163,7 +163,7 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _moved(schema: Any) -> Any:
-    """A schema whose definitions have moved to where OpenAPI keeps them."""
+    """Return a schema with its definitions where OpenAPI keeps them."""
     match schema:
         case {"$ref": str(ref)}:
             return {"$ref": ref.replace("#/$defs/", "#/components/schemas/")}

@@ -25,8 +25,8 @@ from askstream.server.runs import Runs
 
 STATIC = Path(web.__file__).parent / "static"
 
-# No inline script or style, nothing from another host (the socket of this one included in 'self'), no framing; and no
-# HTML but what the page's sanitiser made. Charts set sizes through the CSSOM, which needs no more.
+# No inline script or style, nothing from another host ('self' includes its WebSocket), no framing; and no HTML but the
+# sanitiser's. Charts set sizes through the CSSOM, which needs no more.
 CSP = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
@@ -58,7 +58,7 @@ class Static(StaticFiles):
 
 
 class HttpRoutes:
-    """The routes beside those of the transports. `ready` says whether this server accepts new work."""
+    """The routes beside those of the transports. `ready`: whether this server accepts new work."""
 
     def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
         self._runs, self._question_characters, self._ready = runs, question_characters, ready
@@ -84,7 +84,7 @@ class HttpRoutes:
         ]
 
     async def landing(self, request: Request) -> Response:
-        """Redirects a browser to the page; gives anything else the addresses of page and docs."""
+        """Redirect a browser to the page; send anything else the addresses of page and docs."""
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(addresses.at(request.scope, "/client"))
         where = {name: addresses.at(request.scope, path) for name, path in LANDING.items()}
@@ -114,7 +114,7 @@ class HttpRoutes:
         return Response(orjson.dumps(event_schema()), media_type="application/schema+json")
 
     async def ask(self, request: Request) -> Response:
-        """The same run as on /ask-stream, awaited."""
+        """Start the same run as /ask-stream, and wait for its end."""
         ask = await read_ask(request, question_characters=self._question_characters)
         record, new = await self._runs.start(ask.to_question(EVERYBODY))
         try:
@@ -133,7 +133,7 @@ class HttpRoutes:
         return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
-        """`next` is the address of the next page, null on the last."""
+        """List runs. `next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
         records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
@@ -145,12 +145,12 @@ class HttpRoutes:
         return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
 
     async def cancel(self, request: Request) -> Response:
-        """Acknowledges at once; the run's terminal event says when it has ended."""
+        """Acknowledge at once; the run ends with its terminal event."""
         record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
         return self._run_response(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
-        """A human's answer. The first one wins; idempotent."""
+        """Accept a human's input. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
         return self._run_response(
@@ -158,7 +158,7 @@ class HttpRoutes:
         )
 
     async def session(self, request: Request) -> Response:
-        """The session's runs, oldest first."""
+        """List the session's runs, oldest first."""
         session_id = request.path_params["session_id"]
         records = await self._runs.session(session_id, EVERYBODY)
         session: SessionRuns = {
@@ -206,7 +206,7 @@ def _paging(request: Request) -> tuple[int, ListPosition | None]:
 
 
 def _format_position(record: RunRecord) -> str:
-    """The mark at which the next page begins. Opaque to clients."""
+    """Return the mark at which the next page begins. Opaque to clients."""
     return f"{record.created_at!r}_{record.run_id}"
 
 
@@ -215,4 +215,4 @@ def _parse_position(mark: str) -> ListPosition:
     try:
         return ListPosition(float(moment), run_id)
     except ValueError:
-        raise InvalidRequest("before: take it from `next` of the page before.") from None
+        raise InvalidRequest("before: the value in `next` of the page before is expected.") from None

@@ -56,7 +56,7 @@ class SessionRuns(TypedDict):
 
 
 def run(scope: Scope, record: RunRecord, pending: dict[str, Any] | None) -> Run:
-    """`pending` is what the run asks a person for, None where it doesn't wait. `scope` is that of the request."""
+    """`pending` is the run's question to a human, None if it doesn't wait. `scope` is that of the request."""
     return {
         "run_id": record.run_id,
         "session_id": record.session_id,

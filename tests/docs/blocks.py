@@ -1,4 +1,4 @@
-"""The code blocks of a document, so that what it shows can be run."""
+"""The code blocks of a document, so that tests can run them."""
 
 import re
 import shlex
@@ -10,26 +10,26 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`askstream serve` with its options, and the variables that stand before it."""
+    """`askstream serve` with its options, and the variables before it."""
 
     options: list[str]
     variables: dict[str, str]
 
 
 def modules(document: Path) -> dict[str, str]:
-    """The Python blocks, by the file that their first line names: `# name.py`."""
+    """Return the Python blocks, by the file that their first line names: `# name.py`."""
     blocks = [text for language, text in _BLOCK.findall(document.read_text()) if language == "python"]
     return {text.partition("\n")[0].removeprefix("# "): text for text in blocks}
 
 
 def commands(document: Path) -> list[str]:
-    """The lines of the shell blocks."""
+    """Return the lines of the shell blocks."""
     blocks = [text for language, text in _BLOCK.findall(document.read_text()) if language == "bash"]
     return [line for text in blocks for line in text.splitlines()]
 
 
 def serving(document: Path, word: str) -> Command:
-    """The one command of the document that serves, and in which this word occurs."""
+    """Return the document's only `askstream serve` with this word."""
     (line,) = [line for line in commands(document) if "askstream serve" in line and word in line]
     words = shlex.split(line)
     at = words.index("askstream")

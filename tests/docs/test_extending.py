@@ -1,4 +1,4 @@
-"""Every block of docs/extending.md does what the page says: it is served, checked by the kit, and read from."""
+"""Every block of docs/extending.md works as the page promises: served, checked by the kit, and read from."""
 
 import json
 import re
@@ -23,7 +23,7 @@ MODULES = {"counter.py", "shelf.py", "test_shelf.py", "lines.py"}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Holds the page's modules as somebody would write them down."""
+    """A folder with the page's modules."""
     for name, text in blocks.modules(PAGE).items():
         (tmp_path / name).write_text(text)
     return tmp_path
@@ -31,20 +31,20 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def served(folder: Path, word: str, *more: str, **variables: str) -> Generator[ServerProcess]:
-    """As the page's command does it that has this word, in a folder of its own."""
+    """Run the page's command with this word, in a folder of its own."""
     command = blocks.serving(PAGE, word)
     with started(folder / "data", *command.options, *more, cwd=str(folder), **command.variables, **variables) as server:
         yield server
 
 
 def test_the_page_has_these_blocks() -> None:
-    """So that none is left out below."""
+    """No block is left out below."""
     assert set(blocks.modules(PAGE)) == MODULES
     assert sum("askstream serve" in line for line in blocks.commands(PAGE)) == 3
 
 
 def test_the_orchestrator_is_about_thirty_lines() -> None:
-    """That is what the page is for."""
+    """README promises that."""
     assert len(blocks.modules(PAGE)["counter.py"].splitlines()) <= 34
 
 
@@ -67,7 +67,7 @@ async def test_an_orchestrator_without_autogen_is_served(folder: Path) -> None:
 
 
 async def test_it_goes_on_after_its_server_was_killed(folder: Path) -> None:
-    """From its checkpoint: no word is looked at twice but the one that was cut."""
+    """It resumes from its checkpoint: only the interrupted word is done twice."""
     with served(folder, "counter:Counter") as server:
         run_id = await ask(server.url, QUESTION)
         async for _, line in sse_lines(server.url, f"/runs/{run_id}/events"):
@@ -83,12 +83,12 @@ async def test_it_goes_on_after_its_server_was_killed(folder: Path) -> None:
 
 
 def holds_a_shelf(folder: Path) -> bool:
-    """Under a name that depends on what kind of database Python has."""
+    """Whether a shelf is there. The end of its name depends on Python's database."""
     return any(folder.glob("runs.shelf*"))
 
 
 async def test_the_journal_is_served_and_survives(folder: Path) -> None:
-    """What a killed server wrote is there, byte for byte, for the next one."""
+    """The next server has what a killed one wrote, byte for byte."""
     orchestrator = ("--orchestrator", "counter:Counter")
     with served(folder, "shelf:", *orchestrator) as server:
         run_id = await ask(server.url, QUESTION)
@@ -112,7 +112,7 @@ def test_the_journal_keeps_the_promises_of_the_kit(folder: Path) -> None:
 
 
 async def test_the_transport_carries_the_log_to_its_viewers(folder: Path) -> None:
-    """Live and late, byte for byte; and refuses what isn't there."""
+    """Live and late, byte for byte; an unknown run is refused."""
     with served(folder, "lines:Lines", "--orchestrator", "counter:Counter") as server:
         run_id = await ask(server.url, QUESTION)
         async with client_of(server.url) as client:
@@ -123,7 +123,6 @@ async def test_the_transport_carries_the_log_to_its_viewers(folder: Path) -> Non
 
 
 def test_imports_of_the_page_are_public() -> None:
-    """By name."""
     text = "\n".join(blocks.modules(PAGE).values())
     named = {
         name.strip() for names in re.findall(r"from askstream import ([^\n(]+)", text) for name in names.split(",")

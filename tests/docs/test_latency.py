@@ -1,4 +1,4 @@
-"""docs/latency.md names every wait where it is, and only waits that are there."""
+"""docs/latency.md names the code of every wait, and only waits that exist."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_each_wait_is_where_the_page_says(row: list[str]) -> None:
 
 
 def test_each_wait_that_can_be_switched_off_is_on_the_page() -> None:
-    """What the benchmark measures is what the page describes."""
+    """The page describes every wait that the benchmark measures."""
     described = {re.sub(r"[*.|]", "", row[0]).strip().lower() for row in ROWS}
     for name in WAITS:
         assert any(each.startswith(name) for each in described), name

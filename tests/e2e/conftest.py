@@ -1,4 +1,4 @@
-"""A real server process on a free port, for tests that talk to it as its users do."""
+"""A real server process on a free port, for tests that use it as clients do."""
 
 import os
 import shutil
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 60_000 * MS
 STOP_SECONDS = 30_000 * MS
 
-# What the operator's own shell may hold and no test may see.
+# Variables of the shell that runs the tests, hidden from them.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL")
-# Tests leave runs behind that never end by themselves; nobody waits twenty seconds for each of them.
+# Tests leave runs that never end by themselves; a drain of twenty seconds for each would be too long.
 BRIEF = {"ASKSTREAM_DRAIN_SECONDS": "0.2"}
 
 
 class ServerProcess:
-    """`url` is where it answers; `output` what it has written so far."""
+    """A server that answers at `url`. `output`: its output so far."""
 
     def __init__(self, data: Path, *options: str, cwd: str = str(ROOT), **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
@@ -59,17 +59,17 @@ class ServerProcess:
         return "".join(self._lines)
 
     def stop(self) -> int:
-        """SIGTERM, as a deploy does; the exit status."""
+        """Send SIGTERM, as a deploy does. Return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self._ended()
 
     def kill(self) -> int:
-        """SIGKILL: nothing of the server's own runs any more."""
+        """Send SIGKILL, which no code of the server sees."""
         self.process.kill()
         return self._ended()
 
     def release(self) -> None:
-        """Stops it if it still runs, and closes what it wrote to."""
+        """Stop it if it still runs, and close its output."""
         if self.process.poll() is None:
             self.stop()
         else:
@@ -113,7 +113,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled database. To make it takes a second, which `server` takes and servers of a test's own needn't."""
+    """The bundled database, made once: it costs a second, which servers of a test's own save."""
     made = tmp_path_factory.mktemp("warehouse") / WAREHOUSE
     build(made)
     return made
@@ -121,7 +121,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, warehouse: Path) -> Iterator[Start]:
-    """Starts servers of a test's own: `start("--team", "a:b", ASKSTREAM_X="y")`."""
+    """Start servers of a test's own: `start("--team", "a:b", ASKSTREAM_X="y")`."""
     started: list[ServerProcess] = []
     folder = tmp_path / "data"
 
@@ -141,7 +141,7 @@ def start(tmp_path: Path, warehouse: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Waits for something that another process brings about, looking again and again; fails if it never comes."""
+    """Poll for an effect of another process; fail if it never comes."""
     import time
 
     def wait(holds: Callable[[], bool]) -> None:
@@ -153,7 +153,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
     return wait
 
 
-# Not for the session: while Playwright's blocking API is open, no other event loop can run in this thread.
+# Not of session scope: while Playwright's blocking API is open, no other event loop can run in this thread.
 @pytest.fixture(scope="module")
 def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -164,7 +164,7 @@ def browser(chromium_launch: dict[str, object]) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_tab(browser: Browser, server: ServerProcess) -> Iterator[Callable[..., Tab]]:
-    """Makes tabs. None may have logged an error, broken the page's own policy or asked another host."""
+    """Make tabs. At the end, none may have logged an error, broken the page's policy or asked another host."""
     tabs: list[Tab] = []
 
     def make(url: str = server.url, **options: Any) -> Tab:

@@ -1,4 +1,4 @@
-"""Shows which modules a server has imported: an address of its own, named in `ASKSTREAM_TRANSPORTS`. For tests only."""
+"""A transport that lists the modules that a server has imported, for `ASKSTREAM_TRANSPORTS`. For tests only."""
 
 import sys
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from starlette.routing import BaseRoute, Route
 
 class Modules:
     def __init__(self, _context: Any) -> None:
-        """It needs nothing of what transports are given."""
+        """It uses nothing of its context."""
 
     def routes(self) -> Sequence[BaseRoute]:
         return [Route("/modules", self.modules)]
 
     async def modules(self, request: Request) -> Response:
-        """Each module's name with its file, '' where it has none."""
+        """Return each module's name with its file, '' if it has none."""
         loaded = list(sys.modules.items())
         return JSONResponse({name: getattr(module, "__file__", None) or "" for name, module in loaded})

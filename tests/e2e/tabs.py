@@ -1,4 +1,4 @@
-"""One page in a real browser, and what its tests do with it again and again."""
+"""One page in a real browser, and the steps that its tests share."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Server(Protocol):
 
 @dataclass
 class Tab:
-    """One page, and what it did: the errors it logged, and the addresses it asked."""
+    """One page, with the errors that it logged and the addresses that it requested."""
 
     page: Page
     url: str
@@ -39,7 +39,7 @@ class Tab:
         return self.page
 
     def elsewhere(self) -> list[str]:
-        """Addresses that were asked for on another host."""
+        """The requested addresses of other hosts."""
         here = (self.url, self.url.replace("http", "ws", 1), "data:", "blob:")
         return [address for address in self.asked if not address.startswith(here)]
 
@@ -67,7 +67,7 @@ def completed(page: Page) -> None:
 
 
 def run_of(tab: Tab) -> dict[str, Any]:
-    """What the server says about the run that the page shows."""
+    """Return the server's resource of the run that the page shows."""
     match = re.search(r"run=([^&]+)", tab.page.url)
     assert match
     return tab.page.request.get(f"{tab.url}/runs/{match[1]}").json()

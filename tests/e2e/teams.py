@@ -19,7 +19,7 @@ Said = BaseAgentEvent | BaseChatMessage | Response
 
 
 class Silent(BaseChatAgent):
-    """An agent that remembers nothing. What it says is in `turn`."""
+    """An agent that remembers nothing. Its messages are made in `turn`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, name)
@@ -46,14 +46,14 @@ class Silent(BaseChatAgent):
 
 
 class Flooder(Silent):
-    """Says more than any buffer between two processes holds."""
+    """Sends more text than any buffer between two processes holds."""
 
     async def turn(self) -> AsyncGenerator[Said, None]:
         yield Response(chat_message=TextMessage(source=self.name, content="x" * 100_000))
 
 
 class Streamer(Silent):
-    """Says something in a thousand pieces."""
+    """Sends a text in a thousand pieces."""
 
     async def turn(self) -> AsyncGenerator[Said, None]:
         for number in range(1000):
@@ -75,7 +75,7 @@ def streaming() -> Any:
 
 
 class Unresumable(RoundRobinGroupChat):
-    """A kind of team that nobody knows how to drive turn by turn."""
+    """A kind of team that the server can't drive turn by turn."""
 
     async def run_stream(self, **options: Any) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | TaskResult, None]:
         yield TextMessage(source="Waiter", content="I begin.")

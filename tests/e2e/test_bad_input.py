@@ -60,7 +60,7 @@ async def test_a_bad_question_is_refused_before_anything_starts(
     assert "x-run-id" not in answer.headers
 
 
-async def test_the_longest_question_is_taken(server: ServerProcess) -> None:
+async def test_the_longest_question_is_accepted(server: ServerProcess) -> None:
     """4,000 characters of any kind, not bytes."""
     await ask(server.url, "€" * 4000)
 
@@ -87,7 +87,7 @@ async def test_the_longest_question_is_taken(server: ServerProcess) -> None:
     ],
 )
 async def test_a_bad_address_is_refused(server: ServerProcess, method: str, path: str, status: int, code: str) -> None:
-    """Also with a code, also as problem+json; 405 names the methods."""
+    """With a code, as problem+json; 405 names the methods."""
     async with client_of(server.url) as client:
         answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -97,7 +97,7 @@ async def test_a_bad_address_is_refused(server: ServerProcess, method: str, path
 
 @pytest.mark.parametrize("cursor", ["-1", "x", "1.5", "%00", "9" * 30, "1e3", "٣"])
 async def test_a_bad_cursor_is_refused(server: ServerProcess, cursor: str) -> None:
-    """By query and by header; an empty header is none."""
+    """In the query and in the header; an empty header counts as none."""
     run_id = await ask(server.url, "What data is there?")
     async with client_of(server.url) as client:
         answer = await client.get(f"/runs/{run_id}/events?after={cursor}")
@@ -116,8 +116,8 @@ async def test_a_bad_filter_is_refused(server: ServerProcess, query: str) -> Non
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_a_socket_lives_through_everything_it_is_sent(server: ServerProcess) -> None:
-    """Each bad message gets an error reply with its ref; the run that is watched goes on undisturbed."""
+async def test_a_socket_survives_every_bad_message(server: ServerProcess) -> None:
+    """Each bad message gets an error reply with its ref; the watched run goes on undisturbed."""
     bad: list[Any] = ["", "{", "[]", "null", '{"type":"ask"}', '{"type":"ask","question":""}', '{"type":"x"}', b"\xff"]
     async with socket(server.url) as ws:
         run_id = (await say(ws, type="ask", question="What was revenue in March 2026?"))["run_id"]
@@ -140,7 +140,7 @@ async def test_a_socket_lives_through_everything_it_is_sent(server: ServerProces
 
 
 async def test_a_socket_message_that_is_too_large_closes_it(server: ServerProcess) -> None:
-    """64 KiB are allowed; the code says why."""
+    """64 KiB are allowed; the close code has the reason."""
     async with socket(server.url) as ws:
         await ws.send(json.dumps({"type": "ping", "ref": "x" * 100}) + " " * 60_000)
         assert json.loads(await ws.recv())["reply"]["ok"] is True
@@ -152,7 +152,7 @@ async def test_a_socket_message_that_is_too_large_closes_it(server: ServerProces
 
 
 async def test_a_run_can_be_forgotten_once_it_has_ended(server: ServerProcess) -> None:
-    """Its log is gone then; until then it stays."""
+    """Its log is deleted then, and kept until then."""
     run_id = await ask(server.url, "What data is there?")
     await watch_sse(server.url, run_id)
     async with client_of(server.url) as client:

@@ -1,4 +1,4 @@
-"""The document's three clients, unchanged, and what it says about events and logs."""
+"""The document's three clients, unchanged, and its promises about events and logs."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_the_python_client_with_test(server: ServerProcess) -> None:
 
 
 def test_the_python_client_without_a_server() -> None:
-    """It says in one line where it looked and what to do."""
+    """It prints one line: the address, and what to do."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and doesn't listen
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -83,8 +83,8 @@ def _run_client(url: str, argument: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-# As the document prints it, but that it collects what it would log, and reads on where the document's stops at the
-# first line that a chunk of the network has cut in two.
+# As the document prints it, but it collects its log, and continues after a line that a network chunk cuts in two, where
+# the document's stops.
 JAVASCRIPT = """
 async (question) => {
     const seen = [];
@@ -172,7 +172,7 @@ def test_logs_are_the_documents_and_hold_no_question(
 
 
 def test_log_level_is_a_setting(start: Start) -> None:
-    """DEBUG tells chunks too, WARNING nothing of a run that goes well."""
+    """DEBUG logs chunks too, WARNING nothing of a run that succeeds."""
     quiet = start(LOG_LEVEL="WARNING")
     httpx2.get(f"{quiet.url}/test-stream", timeout=3 * PATIENCE)
     quiet.stop()

@@ -1,4 +1,4 @@
-"""A journal that an earlier version wrote goes on: tests/fixtures/record_journal.py says how each was made."""
+"""A journal of an earlier version can be used. tests/fixtures/record_journal.py makes them."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from tests.e2e.conftest import ServerProcess, started
 from tests.e2e.viewers import client_of, watch_sse
 
 JOURNALS = sorted((Path(__file__).parents[1] / "fixtures").glob("journal-v*.db"))
-# The runs ended long ago: by the default their logs would go at once.
+# The runs ended long ago: by default their logs would be deleted at once.
 FOR_EVER = str(100 * 365 * 24 * 3600)
 
 
 class Recorded:
-    """What an earlier server said of its runs: their resources and event lines, by the tag of the question's plan."""
+    """An earlier server's runs: their resources and event lines, by the tag of the question's plan."""
 
     def __init__(self, text: Path) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
@@ -36,7 +36,7 @@ class Recorded:
 
 @contextmanager
 def served(journal: Path, data: Path) -> Generator[ServerProcess]:
-    """This version's server over a copy, with the same team."""
+    """Start this version's server on a copy, with the same team."""
     shutil.copy(journal, data / "askstream.db")
     team = ("--team", "tests.chaos.team:factory")
     with started(data, *team, ASKSTREAM_KEEP_SECONDS=FOR_EVER, ASKSTREAM_LOG_FILE=str(data / "server.log")) as process:
@@ -73,7 +73,7 @@ def events(lines: list[str]) -> list[dict[str, Any]]:
 
 
 def turns(lines: list[str]) -> list[str]:
-    """Who finished which turn, in order: the team says it at the beginning of each text."""
+    """Return the finished turns in order: each text of the team begins with its turn."""
     said = [event["message"] for event in events(lines) if event["event_type"] == "agent_response"]
     return [" ".join(text.split()[:3]) for text in said]
 
@@ -90,7 +90,7 @@ async def test_a_run_that_has_ended_is_the_same_byte_for_byte(
 
 
 async def test_a_run_that_was_at_work_goes_on_from_its_checkpoint(server: ServerProcess, recorded: Recorded) -> None:
-    """What viewers have seen stands; the turn that was cut is done again, and no other."""
+    """Events that viewers have seen stay; the interrupted turn is done again, and no other."""
     run_id = recorded.runs["unfinished"]["run_id"]
     before, after = recorded.lines["unfinished"], await log(server, run_id)
     assert after[: len(before)] == before
@@ -104,7 +104,7 @@ async def test_a_run_that_was_at_work_goes_on_from_its_checkpoint(server: Server
 
 
 async def test_a_run_that_waits_can_be_answered(server: ServerProcess, recorded: Recorded) -> None:
-    """The question that an earlier server asked is still asked, and the answer takes the run to its end."""
+    """The question that an earlier server asked is still open, and the answer completes the run."""
     run_id = recorded.runs["waiting"]["run_id"]
     pending = (await resource(server, run_id))["pending_input"]
     assert pending == recorded.runs["waiting"]["pending_input"]
@@ -121,7 +121,7 @@ async def test_a_run_that_waits_can_be_answered(server: ServerProcess, recorded:
 async def test_the_loggers_have_the_names_that_operators_look_for(
     journal: Path, recorded: Recorded, tmp_path: Path
 ) -> None:
-    """`grep STREAM` finds a run's events, `grep __main__` what the server did."""
+    """`grep STREAM` finds a run's events, `grep __main__` the server's actions."""
     run_id = recorded.runs["unfinished"]["run_id"]
     with served(journal, tmp_path) as server:
         end = events(await log(server, run_id))[-1]

@@ -1,4 +1,4 @@
-"""Nothing of ours is imported under a common name, though in a checkout such an import would succeed."""
+"""None of our modules is imported under a common name, though in a checkout such an import would succeed."""
 
 from pathlib import Path
 
@@ -24,6 +24,6 @@ async def test_a_server_imports_only_one_package_of_ours(start: Start) -> None:
 
 
 def _within_the_checkout(file: str) -> Path:
-    """The file's path in the checkout, links resolved; the empty path for one that lies elsewhere."""
+    """Return the file's path in the checkout, links resolved; the empty path for files outside of it."""
     path = Path(file).resolve()
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else Path()

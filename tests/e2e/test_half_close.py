@@ -35,7 +35,7 @@ async def test_a_stream_is_complete_after_a_half_close(start: Start, direct: str
 @pytest.mark.parametrize("direct", ["true", "false"])
 @pytest.mark.parametrize("path", ["/ask", "/ask-stream"])
 async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Start, direct: str, path: str) -> None:
-    """`on_disconnect: cancel`. For an awaited answer a half-close is enough; a stream's client has to be gone."""
+    """With `on_disconnect: cancel`. A half-close is enough on `/ask`; a stream's client has to be gone."""
     server = start("--team", "tests.e2e.teams:waiting", ASKSTREAM_DIRECT=direct)
     reader, writer = await _post(server.url, path, question="Wait.", on_disconnect="cancel")
     async with client_of(server.url) as client, asyncio.timeout(30):
@@ -49,13 +49,13 @@ async def test_a_client_that_is_gone_ends_its_run_within_two_seconds(start: Star
         began = asyncio.get_running_loop().time()
         while (await client.get(f"/runs/{runs[0]['run_id']}")).json()["state"] != "cancelled":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    # The probes find it after 1 s, on a busy machine later; without them the first heartbeat would, after 15 s.
+    # The probes notice it after 1 s, later on a busy machine; without them the first heartbeat would, after 15 s.
     assert asyncio.get_running_loop().time() - began < 10
     writer.close()
 
 
 async def test_a_body_that_is_cut_off_is_no_failure_of_the_server(start: Start) -> None:
-    """The client left: the log has nothing to say about it, at any level that asks for somebody's attention."""
+    """The client left: no error is logged."""
     server = start("--team", "tests.e2e.teams:streaming")
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
     head = b"POST /ask-stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
@@ -65,5 +65,5 @@ async def test_a_body_that_is_cut_off_is_no_failure_of_the_server(start: Start) 
         assert await reader.read() == b""
     writer.close()
     async with client_of(server.url) as client:
-        assert (await client.get("/health")).status_code == 200  # the request before it has been dealt with by then
+        assert (await client.get("/health")).status_code == 200  # the request before it is done by then
     assert "ERROR" not in server.output

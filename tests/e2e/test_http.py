@@ -12,7 +12,7 @@ QUESTION = "What was revenue in March 2026?"
 
 
 async def test_ask_waits_for_the_answer(server: ServerProcess) -> None:
-    """The document's shape, and the same run that /ask-stream would have shown."""
+    """The document's shape, and the same run as on /ask-stream."""
     async with client_of(server.url) as client:
         answer = (await client.post("/ask", json={"question": QUESTION})).json()
         assert answer["status"] == "Success"
@@ -44,7 +44,7 @@ async def test_a_run_is_a_resource(server: ServerProcess) -> None:
 
 
 async def test_runs_are_listed_newest_first_page_by_page(start: Start) -> None:
-    """`next` leads through all of them, each once."""
+    """`next` leads to each of them once."""
     server = start()
     asked = [await ask(server.url, f"What data is there? {n}") for n in range(5)]
     async with client_of(server.url) as client:
@@ -72,7 +72,7 @@ async def test_an_idempotency_key_joins_the_first_run(server: ServerProcess) -> 
 
 
 async def test_the_root_address_leads_to_the_page(server: ServerProcess) -> None:
-    """A browser goes to the page, anything else is told where things are; liveness and readiness."""
+    """A browser is redirected, other clients get the addresses; liveness and readiness."""
     async with client_of(server.url) as client:
         landing = await client.get("/", headers={"accept": "text/html"})
         assert (landing.status_code, landing.headers["location"]) == (307, "/client")
@@ -84,14 +84,14 @@ async def test_the_root_address_leads_to_the_page(server: ServerProcess) -> None
         assert "unsafe" not in page.headers["content-security-policy"]
 
 
-async def test_looking_starts_nothing(server: ServerProcess) -> None:
-    """HEAD is safe: on the mock stream it would start a run, so it isn't there."""
+async def test_a_head_request_starts_nothing(server: ServerProcess) -> None:
+    """HEAD must be safe. On the mock stream it would start a run, so it is refused."""
     async with client_of(server.url) as client:
         assert (await client.head("/test-stream")).status_code == 405
 
 
 async def test_openapi_describes_every_route(server: ServerProcess) -> None:
-    """Made from the models that validate; every address in it is served."""
+    """It is made from the models that validate; every address in it is served."""
     async with client_of(server.url) as client:
         described: dict[str, Any] = (await client.get("/openapi.json")).json()
         for path, operations in described["paths"].items():
@@ -102,8 +102,8 @@ async def test_openapi_describes_every_route(server: ServerProcess) -> None:
     assert described["components"]["schemas"]["Ask"]["required"] == ["question"]
 
 
-async def test_other_origins_may_ask_unless_the_operator_says_no(server: ServerProcess, start: Start) -> None:
-    """The document promises all origins; a setting narrows it down."""
+async def test_other_origins_may_ask_unless_a_setting_forbids_it(server: ServerProcess, start: Start) -> None:
+    """The document promises all origins; a setting restricts them."""
     origin = {"Origin": "https://example.org"}
     async with client_of(server.url) as client:
         answer = await client.get("/health", headers=origin)
@@ -153,7 +153,7 @@ def test_wrong_settings_are_reported_in_one_line(
 
 
 async def test_a_second_server_on_the_same_data_is_refused(start: Start) -> None:
-    """Two would spoil each other's log."""
+    """Two servers would damage each other's log."""
     start()
     with pytest.raises(RuntimeError, match="another server"):
         start()

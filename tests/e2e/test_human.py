@@ -12,7 +12,7 @@ SHORT = "What was revenue in March 2026?"
 
 
 async def asked(url: str, run_id: str, *, but: str = "") -> dict[str, Any]:
-    """The run's first request for input, once it is there, or the first one after the one named `but`."""
+    """Wait for the run's first request for input, or the first one other than `but`."""
     async for _, line in sse_lines(url, f"/runs/{run_id}/events", params={"include": "input_requested,completed"}):
         event = json.loads(line)["event"]
         assert event["event_type"] == "input_requested"
@@ -32,7 +32,7 @@ async def events_of(url: str, run_id: str) -> list[dict[str, Any]]:
 
 
 async def test_an_ambiguous_question_is_asked_back_and_answered_over_either_transport(server: ServerProcess) -> None:
-    """The first answer wins; the same again is fine, another is a conflict; the report obeys it."""
+    """The first answer wins; the same one is idempotent, another is a conflict; the report follows it."""
     for over_socket in (False, True):
         run_id = await ask(server.url, VAGUE)
         request = await asked(server.url, run_id)
@@ -60,7 +60,7 @@ async def test_an_ambiguous_question_is_asked_back_and_answered_over_either_tran
 
 
 async def test_of_many_answers_at_once_one_wins(server: ServerProcess) -> None:
-    """Everybody learns whether it was theirs."""
+    """Each client gets the result of its own."""
     run_id = await ask(server.url, VAGUE)
     request = await asked(server.url, run_id)
     told = await asyncio.gather(
@@ -72,7 +72,7 @@ async def test_of_many_answers_at_once_one_wins(server: ServerProcess) -> None:
 
 
 async def test_a_bad_answer_is_refused_and_the_question_stays(server: ServerProcess) -> None:
-    """What doesn't fit the schema, what nobody asked."""
+    """A value against the schema, an unknown request."""
     run_id = await ask(server.url, VAGUE)
     request = await asked(server.url, run_id)
     for value in (7, None, {"a": 1}, "", 10**30):
@@ -87,8 +87,8 @@ async def test_a_bad_answer_is_refused_and_the_question_stays(server: ServerProc
     assert (status, told["code"]) == (410, "input_expired")
 
 
-async def test_a_question_waits_through_a_kill_and_its_answer_brings_the_run_back(start: Start) -> None:
-    """The wait, and an answer that was given just before the kill."""
+async def test_a_question_survives_a_kill_and_its_answer_resumes_the_run(start: Start) -> None:
+    """The wait survives, and so does an answer that was accepted just before the kill."""
     first = start()
     run_id = await ask(first.url, VAGUE)
     request = await asked(first.url, run_id)
@@ -107,8 +107,8 @@ async def test_a_question_waits_through_a_kill_and_its_answer_brings_the_run_bac
     assert (await answer(third.url, run_id, request["request_id"], "revenue, March 2026"))[0] == 200
 
 
-async def test_when_nobody_answers_the_team_goes_on_and_says_what_it_assumed(start: Start) -> None:
-    """`timed_out` in the log, an assumption in the report; an answer comes too late then."""
+async def test_when_nobody_answers_the_team_goes_on_and_reports_its_assumption(start: Start) -> None:
+    """`timed_out` in the log, an assumption in the report; a later answer is refused."""
     server = start(ASKSTREAM_INPUT_SECONDS="0.3")
     run_id = await ask(server.url, VAGUE)
     events = await events_of(server.url, run_id)

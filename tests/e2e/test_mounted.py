@@ -1,4 +1,4 @@
-"""The page of an application that FastAPI has mounted at /ai, in a real browser: all that it asks lies under /ai."""
+"""The page of an application that FastAPI has mounted at /ai, in a real browser: all its requests go to /ai."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its address, of which `/ai` is the last part."""
+    """Its address, which ends with `/ai`."""
     server = Server("uvicorn", "tests.embedding.hosts:mounted", tmp_path_factory.mktemp("mounted"))
     try:
         yield server.url + "/ai"
@@ -23,7 +23,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @BOTH
 def test_the_page_under_a_prefix_asks_streams_and_resumes(browser: Browser, mounted: str, via: str) -> None:
-    """It loads without an error, watches a run over either transport, and goes on with it after a reload."""
+    """It loads without an error, watches a run over either transport, and resumes it after a reload."""
     tab = Tab(browser.new_page(), mounted)
     page = tab.open()
     ask(page, "30 0.1", via)

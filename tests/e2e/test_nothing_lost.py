@@ -1,4 +1,4 @@
-"""What nothing can lose: runs through restarts and drains, sessions, keys, slow and absent viewers."""
+"""Nothing is lost: runs through restarts and drains, sessions, keys, slow and absent viewers."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def run_of(server: ServerProcess, run_id: str) -> dict[str, Any]:
 
 
 async def test_after_kill_9_finished_runs_replay_and_unfinished_ones_go_on(start: Start) -> None:
-    """Byte for byte; ids stay contiguous; the turn in flight is done again, and what was done before is not."""
+    """Byte for byte; ids stay contiguous; the turn in flight is done again, and earlier turns are not."""
     first = start()
     done = await ask(first.url, SHORT)
     lines = await watch_sse(first.url, done, filters={"tokens": True})
@@ -68,7 +68,7 @@ async def test_a_drain_sends_viewers_away_and_the_next_server_goes_on(start: Sta
         opened = asyncio.Event()
         sse = asyncio.ensure_future(_all_data(first.url, run_id, opened))
         await ws.recv()
-        await opened.wait()  # a request that comes after the signal may meet nobody any more
+        await opened.wait()  # a request after the signal may be refused
         stopping = asyncio.ensure_future(asyncio.to_thread(first.stop))
         over_ws = await _until_closed(ws)
         assert ws.close_code == 4012
@@ -101,10 +101,9 @@ async def _all_data(url: str, run_id: str, opened: asyncio.Event) -> list[str]:
 
 
 @pytest.mark.parametrize("direct", ["true", "false"])
-async def test_a_viewer_that_lags_behind_a_server_that_stops_can_tell(start: Start, direct: str) -> None:
-    """It has yet to read what was written for it. Then come the notice and the response's end. The direct way waits
-    only a moment for the reader and may cut the response at any byte: one that is cut off has no end, so that the
-    client comes back."""
+async def test_a_viewer_that_is_behind_notices_that_the_server_stops(start: Start, direct: str) -> None:
+    """It gets what was written for it, the notice and the response's end. A direct connection waits only a moment for
+    the reader and may cut the response at any byte: without the response's end the client reconnects."""
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_DRAIN_SECONDS="0", ASKSTREAM_DIRECT=direct)
     run_id = await ask(server.url, "Flood.")
     with contextlib.closing(
@@ -124,9 +123,9 @@ async def test_a_viewer_that_lags_behind_a_server_that_stops_can_tell(start: Sta
 
 
 async def _until_nobody_listens(server: ServerProcess) -> None:
-    """Returns when the server accepts no more connections: those that are open are told to end then.
+    """Return when the server accepts no more connections and begins to end the open ones.
 
-    A connection that it hasn't accepted when it closes its socket is reset, which may come before `connect` returns.
+    A connection that it hasn't accepted when it closes its socket is reset, maybe before `connect` returns.
     """
     split = urlsplit(server.url)
     with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
@@ -137,7 +136,7 @@ async def _until_nobody_listens(server: ServerProcess) -> None:
 
 
 def _all_of(plain: sockets.socket) -> bytes:
-    """What comes until the other side closes, or cuts it off."""
+    """Return all bytes until the other side closes or resets."""
     found: list[bytes] = []
     with contextlib.suppress(ConnectionResetError):
         while data := plain.recv(2**20):
@@ -155,8 +154,8 @@ async def test_runs_get_their_time_to_end_in_a_drain(start: Start) -> None:
     assert (run["state"], run["attempt"]) == ("completed", 1)
 
 
-async def test_during_a_drain_nothing_new_starts_and_the_readiness_probe_says_so(start: Start) -> None:
-    """A second signal ends it at once; the run is there for the next server."""
+async def test_during_a_drain_nothing_new_starts_and_the_readiness_probe_fails(start: Start) -> None:
+    """A second signal ends it at once; the next server resumes the run."""
     server = start(*WAITING)
     run_id = await ask(server.url, "Wait.")
     async with client_of(server.url) as client:
@@ -174,7 +173,7 @@ async def test_during_a_drain_nothing_new_starts_and_the_readiness_probe_says_so
 
 
 async def test_a_team_that_cannot_be_resumed_ends_in_an_error(start: Start) -> None:
-    """Never without a terminal event: `interrupted`, and it can be asked again."""
+    """Its run has a terminal event, `interrupted`, and can be asked again."""
     first = start("--team", "tests.e2e.teams:unresumable")
     run_id = await ask(first.url, "Wait.")
     await _until(first, run_id, lambda run: run["last_id"] >= 2)
@@ -205,7 +204,7 @@ async def test_a_key_joins_its_run_after_a_restart_and_in_a_race(start: Start) -
     assert joined == whole
 
 
-async def test_a_session_takes_turns(server: ServerProcess) -> None:
+async def test_a_sessions_runs_go_one_after_the_other(server: ServerProcess) -> None:
     """Busy: refused by default, queued when asked for, up to eight; the queue runs in its order."""
     body = {"session_id": "turns", "question": REPORT}
     async with client_of(server.url) as client:
@@ -229,7 +228,7 @@ async def test_a_session_takes_turns(server: ServerProcess) -> None:
 
 
 async def test_a_run_in_a_queue_can_be_cancelled(start: Start) -> None:
-    """Without a word from the team; the one before it is not touched."""
+    """The team isn't called; the run before it goes on."""
     server = start(*WAITING)
     ahead = await ask(server.url, "Wait.", session_id="s")
     queued = await ask(server.url, "Wait too.", session_id="s", if_busy="queue")
@@ -241,7 +240,7 @@ async def test_a_run_in_a_queue_can_be_cancelled(start: Start) -> None:
 
 
 async def test_a_run_that_nobody_watches_is_stopped_and_one_that_is_watched_goes_on(start: Start) -> None:
-    """`orphaned`; `never` lets it go on."""
+    """Its reason is `orphaned`."""
     server = start(*WAITING, ASKSTREAM_ORPHAN_SECONDS="0.5")
     watched = await ask(server.url, "Wait.")
     alone = await ask(server.url, "Wait.")
@@ -256,7 +255,7 @@ async def test_a_run_that_nobody_watches_is_stopped_and_one_that_is_watched_goes
 
 @pytest.mark.parametrize("limit", ["ASKSTREAM_RUN_SECONDS", "ASKSTREAM_SILENCE_SECONDS"])
 async def test_time_limits_end_a_run(start: Start, limit: str) -> None:
-    """Altogether, and without a word."""
+    """The limit of the whole time, and that of the time without an event."""
     server = start(*WAITING, data=None, **{limit: "0.3"})
     run_id = await ask(server.url, "Wait.")
     last = json.loads((await watch_sse(server.url, run_id))[-1])["event"]
@@ -264,7 +263,7 @@ async def test_time_limits_end_a_run(start: Start, limit: str) -> None:
 
 
 async def _read_nothing(server: ServerProcess, request: bytes) -> sockets.socket:
-    """A client that sends a request and then doesn't read, with as little room for bytes as can be."""
+    """Return a client that has sent a request and doesn't read, with the smallest buffer."""
     host, port = server.url.removeprefix("http://").split(":")
     client = sockets.socket()
     client.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
@@ -274,8 +273,8 @@ async def _read_nothing(server: ServerProcess, request: bytes) -> sockets.socket
 
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
-async def test_a_viewer_that_reads_nothing_is_cut_and_hurts_nobody(start: Start, transport: str) -> None:
-    """The run doesn't wait, others see all of it, the stalled connection is given up in time."""
+async def test_a_viewer_that_reads_nothing_is_cut_and_delays_nobody(start: Start, transport: str) -> None:
+    """The run doesn't wait, others see all of it, the stalled connection is cut in time."""
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_SEND_SECONDS="1")
     run_id = await ask(server.url, "Flood.")
     if transport == "sse":
@@ -300,7 +299,7 @@ def _masked(message: dict[str, Any]) -> bytes:
 
 
 async def _until_cut(server: ServerProcess, stalled: sockets.socket) -> None:
-    """Returns when the server has let go of the connection."""
+    """Return when the server has closed the connection."""
     host, port = stalled.getsockname()
     mark = f"{int.from_bytes(sockets.inet_aton(host)[::-1]):08X}:{port:04X}"
     while any(mark == row.split()[2] for row in _sockets_of(server)):  # noqa: ASYNC110 - the kernel's table
@@ -308,14 +307,14 @@ async def _until_cut(server: ServerProcess, stalled: sockets.socket) -> None:
 
 
 def _sockets_of(server: ServerProcess) -> list[str]:
-    """Established TCP connections, as the kernel lists them, on the server's side."""
+    """Return the kernel's rows of the server's established TCP connections."""
     port = int(server.url.rsplit(":", 1)[1])
     rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return [row for row in rows if row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "01"]
 
 
 async def test_an_expired_log_is_gone(start: Start) -> None:
-    """410, and the record says it too."""
+    """The response is 410, and the run's resource has `log_expired`."""
     server = start(ASKSTREAM_KEEP_SECONDS="0.001")
     run_id = await ask(server.url, SHORT)
     await watch_sse(server.url, run_id)
@@ -329,8 +328,8 @@ async def test_an_expired_log_is_gone(start: Start) -> None:
         assert (await say(ws, type="subscribe", run_id=run_id))["error"]["code"] == "log_expired"
 
 
-async def test_a_log_that_outgrows_its_bound_loses_chunks_and_says_so(start: Start) -> None:
-    """Who asks for tokens gets a gap in place of them; who doesn't, gets everything; the digest is the same."""
+async def test_a_log_that_outgrows_its_bound_loses_chunks_and_reports_it(start: Start) -> None:
+    """A viewer with tokens gets a gap instead of them; one without gets everything; the digest is the same."""
     server = start("--team", "tests.e2e.teams:streaming", ASKSTREAM_LOG_EVENTS="600")
     run_id = await ask(server.url, "Stream.")
     live = await watch_sse(server.url, run_id)
@@ -354,7 +353,7 @@ async def test_a_log_that_outgrows_its_bound_loses_chunks_and_says_so(start: Sta
 
 
 async def test_frames_of_an_ask_over_the_socket_are_the_runs_log(server: ServerProcess) -> None:
-    """With review off nothing waits: the simple case stays simple."""
+    """Without review nothing waits for a human."""
     async with socket(server.url) as ws:
         reply = await say(ws, type="ask", question=SHORT)
         seen = await frames(ws)

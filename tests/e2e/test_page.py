@@ -19,7 +19,7 @@ QUESTION = "Generate a monthly business report for our sales performance"
 
 @BOTH
 def test_a_question_becomes_a_report_with_its_chart_and_the_work_behind_it(tab: Tab, via: str) -> None:
-    """The main job, over either transport: every event arrives, and each tool call opens to what went in and out."""
+    """The main job, over either transport: every event arrives, and each tool call opens to its input and output."""
     page = tab.open()
     ask(page, QUESTION, via)
     expect(page.locator("#model")).to_contain_text("offline-analyst (rules, no LLM)")
@@ -56,7 +56,7 @@ def test_a_reload_shows_the_same_run_again(tab: Tab, via: str) -> None:
 
 
 def test_a_second_tab_on_the_other_transport_sees_the_same(tab: Tab, open_tab: Callable[..., Tab]) -> None:
-    """The address is all it takes, and the transport makes no difference to what is seen."""
+    """It needs only the address, and both transports show the same."""
     page = tab.open()
     ask(page, QUESTION, "sse")
     page.wait_for_url("**/client#run=*")
@@ -69,7 +69,7 @@ def test_a_second_tab_on_the_other_transport_sees_the_same(tab: Tab, open_tab: C
 
 
 def test_the_test_stream_shows_mock_events(tab: Tab) -> None:
-    """Without a question and without a model, the whole way from the server to the page can be seen to work."""
+    """They test the whole path from the server to the page, without a question and a model."""
     page = tab.open()
     page.get_by_role("button", name="Test stream").click()
     completed(page)
@@ -77,7 +77,7 @@ def test_the_test_stream_shows_mock_events(tab: Tab) -> None:
     expect(page.locator("details.tool").first).to_be_visible()
 
 
-def test_a_run_that_is_not_there_says_so_and_can_be_tried_again(open_tab: Callable[..., Tab]) -> None:
+def test_an_unknown_run_is_reported_and_can_be_tried_again(open_tab: Callable[..., Tab]) -> None:
     """An old link shows the server's own words, its code and a button."""
     tab = open_tab()
     page = tab.open("/client#run=00000000000000000000000000000000")
@@ -97,7 +97,7 @@ def test_nothing_is_wider_than_a_small_phone(open_tab: Callable[..., Tab], schem
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """A model provider at the edge, which refuses the key or, until it is let go, never answers."""
+    """A model provider that refuses the key, or doesn't answer before it is released."""
 
     held = threading.Event()
 
@@ -131,7 +131,7 @@ def provider() -> Iterator[str]:
 
 @BOTH
 def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[..., Tab], provider: str, via: str) -> None:
-    """Stop is answered while the model hangs, and the page shows what became of the run."""
+    """Stop is answered while the model hangs, and the page shows the run's end."""
     tab = open_tab(start(OPENAI_API_KEY="held", OPENAI_BASE_URL=provider).url)
     page = tab.open()
     ask(page, "What was our revenue in May?", via)
@@ -162,7 +162,7 @@ def test_the_transport_can_be_changed_midway(
 def test_an_error_shows_its_code_and_lets_one_ask_again(
     start: Callable[..., Server], open_tab: Callable[..., Tab], provider: str
 ) -> None:
-    """A refused key: the code, words for people, never the key; and the same question a button away."""
+    """A refused key: the code, words for people, never the key; and a button for the same question."""
     page = open_tab(start(OPENAI_API_KEY="sk-refused", OPENAI_BASE_URL=provider).url).open()
     ask(page, "What was our revenue in May?")
     expect(page.get_by_role("alert")).to_contain_text("model_auth", timeout=30_000 * FACTOR)
@@ -177,7 +177,7 @@ def test_an_error_shows_its_code_and_lets_one_ask_again(
 def test_a_server_that_comes_back_is_found_again(
     start: Callable[..., Any], open_tab: Callable[..., Tab], provider: str, via: str
 ) -> None:
-    """Killed and started anew: the page says that it lost the connection, and goes on with the same run by itself."""
+    """Killed and started anew: the page shows that it lost the connection, and resumes the same run by itself."""
     settings = {"OPENAI_API_KEY": "held", "OPENAI_BASE_URL": provider}
     server = start(**settings)
     tab = open_tab(server.url)
@@ -218,7 +218,7 @@ def lose_first_answer(page: Page) -> None:
 
 @BOTH
 def test_a_question_whose_answer_was_lost_starts_one_run_only(open_tab: Callable[..., Tab], via: str) -> None:
-    """Asked again by the page itself, with the same key, it joins the run that it had begun."""
+    """The page sends it again with the same key, and joins the run that it had started."""
     tab = open_tab()
     lose_first_answer(tab.page)
     page = tab.open()
@@ -231,7 +231,7 @@ def test_a_question_whose_answer_was_lost_starts_one_run_only(open_tab: Callable
     tab.errors.clear()  # the browser itself logs the request that failed
 
 
-# What a hostile agent, or a model that was talked into it, may say.
+# Texts of a hostile agent, or of a model under prompt injection.
 MARKUP = "<img src=x onerror='window.ran=1'><script>window.ran=1</script><svg onload='window.ran=1'>"
 SPEECH = f"{MARKUP}\n\n[click](javascript:window.ran=1) ![p](https://evil.example/p.png)"
 
@@ -322,7 +322,7 @@ def test_text_of_agents_is_never_run(tab: Tab, via: str) -> None:
 
 
 def test_the_browser_itself_refuses_html_that_was_not_sanitised(open_tab: Callable[..., Tab]) -> None:
-    """Should somebody write `innerHTML` one day: the page's policy lets DOMPurify alone make HTML."""
+    """In case of a later `innerHTML`: the page's policy lets only DOMPurify make HTML."""
     tab = open_tab()
     page = tab.open()
     refused = page.evaluate("""() => {

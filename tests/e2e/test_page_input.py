@@ -1,4 +1,4 @@
-"""The page at /client where a human takes part: questions of the team, reviews, conversations."""
+"""The page at /client with a human's input: questions of the team, reviews, conversations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ def session_of(tab: Tab) -> dict[str, Any]:
 def test_an_unclear_question_is_asked_back_and_the_answer_goes_on_in_every_tab(
     tab: Tab, open_tab: Callable[..., Tab], via: str
 ) -> None:
-    """The form is in view, says how long it waits, and is settled by whichever tab answers first."""
+    """The form is in view, shows how long it waits, and ends in all tabs with the first answer."""
     page = tab.open()
     ask(page, UNCLEAR, via)
     asked(page)
@@ -52,7 +52,7 @@ def test_an_unclear_question_is_asked_back_and_the_answer_goes_on_in_every_tab(
 
 
 def test_a_reload_finds_an_open_question_open_and_an_answered_one_answered(tab: Tab) -> None:
-    """Before the answer the form is there again; after it, no form is ever built."""
+    """Before the answer the form appears again; after it, none does."""
     page = tab.open()
     ask(page, UNCLEAR)
     asked(page)
@@ -75,7 +75,7 @@ def test_a_reload_finds_an_open_question_open_and_an_answered_one_answered(tab: 
 
 @BOTH
 def test_a_report_waits_for_approval_and_a_remark_is_obeyed(tab: Tab, via: str) -> None:
-    """The draft is read where the report will stand; sent back it comes again, and approved it is the report."""
+    """The draft appears in the report's place; a remark brings a new draft, and an approved one is the report."""
     page = tab.open()
     page.get_by_label("Let me approve the report first").check()
     ask(page, CLEAR, via)
@@ -97,7 +97,7 @@ def test_a_report_waits_for_approval_and_a_remark_is_obeyed(tab: Tab, via: str) 
 
 @BOTH
 def test_the_next_question_goes_on_in_the_same_conversation_until_a_new_one_is_begun(tab: Tab, via: str) -> None:
-    """The team remembers; earlier questions are a click away; a new conversation starts from nothing."""
+    """The team remembers; earlier questions can be opened; a new conversation remembers nothing."""
     page = tab.open()
     ask(page, "What was our revenue in the third quarter?", via)
     completed(page)
@@ -145,7 +145,7 @@ def test_a_busy_conversation_offers_to_queue_the_question(open_tab: Callable[...
 
 
 def test_a_question_refused_in_a_busy_conversation_can_begin_a_new_one(open_tab: Callable[..., Tab]) -> None:
-    """The other way out, which waits for nobody."""
+    """The other choice, without a wait."""
     tab = open_tab()
     page = tab.open()
     ask(page, UNCLEAR)
@@ -160,7 +160,7 @@ def test_a_question_refused_in_a_busy_conversation_can_begin_a_new_one(open_tab:
 
 
 def test_a_human_is_asked_within_the_width_of_a_small_phone(open_tab: Callable[..., Tab]) -> None:
-    """At 360 px the conversation, the form and its buttons leave nothing to scroll sideways for."""
+    """At 360 px the conversation, the form and its buttons need no sideways scrolling."""
     page = open_tab(viewport={"width": 360, "height": 740}).open()
     page.get_by_label("Let me approve the report first").check()
     ask(page, CLEAR)

@@ -1,4 +1,4 @@
-"""A server that is told to stop ends, whatever its runs are in the middle of; the next one goes on with them."""
+"""A server ends at a signal, in any state of its runs; the next one resumes them."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from tests.e2e.viewers import ask, client_of, is_terminal, watch_sse
 from tests.timing import GLANCE, MS, PATIENCE
 
 TEAM = ("--team", "tests.chaos.team:factory")
-# The drain, 5 s for what ignores its cancel, 3 s for connections, 1 s at the very end, and a busy machine.
+# The drain, 5 s for tools that ignore their cancel, 3 s for connections, 1 s at the end, and a busy machine.
 STOP_SECONDS = 15_000 * MS
 
 
@@ -20,8 +20,8 @@ STOP_SECONDS = 15_000 * MS
     [Plan(tag="thread", pause=60, chunks=0), Plan(tag="task", pause=60, chunks=1, stubborn=True)],
     ids=["a tool's thread", "a task that ignores its cancel"],
 )
-async def test_tools_that_ignore_a_stop_do_not_hold_the_server(start: Start, plan: Plan) -> None:
-    """SIGTERM ends it in time and in good order; the run is still there, and goes on."""
+async def test_tools_that_ignore_a_stop_do_not_keep_the_server_running(start: Start, plan: Plan) -> None:
+    """SIGTERM ends it in time, with exit status 0; the run is kept, and resumed."""
     server = start(*TEAM, ASKSTREAM_DRAIN_SECONDS="0.1")
     run_id = await ask(server.url, plan.question())
     async with client_of(server.url) as client, asyncio.timeout(PATIENCE):

@@ -1,4 +1,4 @@
-"""SSE and WebSocket are two views of one durable log: nobody can tell from the events which one they see."""
+"""SSE and WebSocket are two views of one durable log: the events are the same on both."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ async def test_resuming_at_any_id_on_either_transport_gives_the_rest(server: Ser
         assert (await client.get(f"/runs/{run_id}/events?after=latest")).status_code == 204
 
 
-async def test_a_viewer_who_hops_between_transports_sees_each_event_once(server: ServerProcess) -> None:
+async def test_a_viewer_that_changes_transports_sees_each_event_once(server: ServerProcess) -> None:
     """Cut after a few events again and again, while the run goes on, each time on the other transport."""
     chance = random.Random(7)
     run_id = await ask(server.url, REPORT)
@@ -71,7 +71,7 @@ async def test_a_viewer_who_hops_between_transports_sees_each_event_once(server:
 
 
 async def test_fifty_runs_at_once_do_not_mix(server: ServerProcess) -> None:
-    """No event in a wrong run, ids of each from 1 without a hole, each answers its own question."""
+    """No event in a wrong run, ids of each from 1 without a gap, each answers its own question."""
 
     async def one(number: int) -> None:
         month = ["January", "February", "March", "April", "May"][number % 5]
@@ -90,7 +90,7 @@ async def test_fifty_runs_at_once_do_not_mix(server: ServerProcess) -> None:
 
 
 async def test_many_runs_on_one_socket(server: ServerProcess) -> None:
-    """Each run's events in order, told apart by run_id; one that is left is heard no more."""
+    """Each run's events are in order, marked by run_id; an unsubscribed run sends none."""
     async with socket(server.url) as ws:
         runs = [(await _started(ws, f"What was revenue in March 2026? {n}")) for n in range(5)]
         left = runs.pop()
@@ -112,7 +112,7 @@ async def test_many_runs_on_one_socket(server: ServerProcess) -> None:
 
 
 async def _started(ws: object, question: str) -> str:
-    """Asks on a socket that other runs' events arrive on as well."""
+    """Ask on a socket that other runs' events arrive on as well."""
     from websockets.asyncio.client import ClientConnection
 
     assert isinstance(ws, ClientConnection)
@@ -124,7 +124,7 @@ async def _started(ws: object, question: str) -> str:
 
 
 async def test_filters_hide_and_never_renumber(server: ServerProcess) -> None:
-    """The same events on both transports, each with the id it has in the log; the stream ends all the same."""
+    """The same events on both transports, with their ids in the log; the stream ends even if its end is hidden."""
     run_id = await ask(server.url, SHORT)
     whole = [json.loads(line)["event"] for line in await watch_sse(server.url, run_id, filters=TOKENS)]
     shown = [event for event in whole if event["event_type"] != "agent_chunk"]
@@ -206,7 +206,7 @@ async def test_disconnecting_is_not_cancelling_unless_asked_for(start: Start) ->
 
 
 async def _asked_and_left(url: str, body: dict[str, str]) -> str:
-    """Reads one event of /ask-stream and goes; the run's id."""
+    """Read one event of /ask-stream and disconnect. Return the run's id."""
     async for _, line in sse_lines(url, "/ask-stream", method="POST", json=body):
         return json.loads(line)["event"]["run_id"]
     raise AssertionError("the stream was empty")

@@ -1,4 +1,4 @@
-"""Viewers of a run as its clients are: over SSE with plain HTTP, over WebSocket with the `websockets` client."""
+"""Viewers of a run: over SSE with plain HTTP, over WebSocket with the `websockets` client."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,12 +18,12 @@ def is_terminal(line: str) -> bool:
 
 
 def client_of(url: str) -> httpx2.AsyncClient:
-    """Without TLS, whose set-up would take longer than most requests here."""
+    """Return a client without TLS, whose set-up would need longer than most requests here."""
     return httpx2.AsyncClient(base_url=url, timeout=3 * PATIENCE, verify=False)
 
 
 async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[str, str]]:
-    """(last event id, data) of each event of an SSE response, as it arrives."""
+    """Yield (last event id, data) of each event of an SSE response, as it arrives."""
     decoder = Decoder()
     async with (
         client_of(url) as client,
@@ -36,7 +36,7 @@ async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[
 
 
 async def watch_sse(url: str, run_id: str, *, after: int = 0, filters: dict[str, Any] | None = None) -> list[str]:
-    """The data of all events after the cursor, to the end of the run. Lists in `filters` are joined with commas."""
+    """Return the data of all events after the cursor, to the run's end. Lists in `filters` are joined with commas."""
     joined = {name: _query(value) for name, value in (filters or {}).items()}
     path = f"/runs/{run_id}/events"
     return [data async for _, data in sse_lines(url, path, params={"after": str(after), **joined})]
@@ -52,13 +52,13 @@ def socket(url: str, **options: Any) -> connect:
 
 
 async def say(ws: ClientConnection, **message: Any) -> dict[str, Any]:
-    """Sends a message and returns the next reply; no event may come before it."""
+    """Send a message and return the next reply; no event may come before it."""
     await ws.send(json.dumps(message))
     return json.loads(await ws.recv())["reply"]
 
 
 async def frames(ws: ClientConnection) -> list[str]:
-    """The frames of the one run that this socket watches, to its end, heartbeats left out."""
+    """Return the frames of the socket's only run, to its end, without heartbeats."""
     found: list[str] = []
     while not found or not is_terminal(found[-1]):
         frame = cast(str, await ws.recv())
@@ -75,7 +75,7 @@ async def watch_ws(url: str, run_id: str, *, after: int = 0, filters: dict[str, 
 
 
 async def ask(url: str, question: str, **fields: Any) -> str:
-    """Starts a run; its id."""
+    """Start a run. Return its id."""
     async with client_of(url) as client:
         answer = await client.post("/runs", json={"question": question, **fields})
         answer.raise_for_status()

@@ -1,4 +1,4 @@
-"""Our application under ASGI servers that aren't ours, as real processes on free ports."""
+"""Our application under other ASGI servers, as real processes on free ports."""
 
 import os
 import re
@@ -17,13 +17,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
-# What the shell that runs the tests may hold and no test may see.
+# Variables of the shell that runs the tests, hidden from them.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
 
 
 class Process:
-    """A program of a test's own. `lines` is what it has written so far."""
+    """A program of a test's own. `lines`: its output so far."""
 
     def __init__(self, command: Sequence[str], *, cwd: Path = ROOT, **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
@@ -55,7 +55,7 @@ class Process:
             time.sleep(0.02)
 
     def end(self, number: int = signal.SIGTERM, *, seconds: float = 30) -> int:
-        """Sends the signal; the exit status, negative for a signal."""
+        """Send the signal. Return the exit status, negative for a signal."""
         self.process.send_signal(number)
         return self.wait(seconds)
 
@@ -67,7 +67,7 @@ class Process:
         return status
 
     def release(self) -> None:
-        """Ends it with its workers, which keep what they write to open otherwise. Idempotent."""
+        """End it and its workers, which would keep its output open. Idempotent."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
@@ -78,7 +78,7 @@ class Process:
 
 
 class Server(Process):
-    """`url` is where it answers."""
+    """A process that answers at `url`."""
 
     def __init__(self, kind: str, app: str, data: Path, *options: str, cwd: Path = ROOT, **environment: str) -> None:
         brief = {"ASKSTREAM_DATA": str(data), "ASKSTREAM_DRAIN_SECONDS": "0.5"}
@@ -94,7 +94,7 @@ class Server(Process):
         return found[0]
 
     def _answers(self) -> bool:
-        """A server writes where it listens before it does."""
+        """Whether it answers yet. A server prints its address before it listens."""
         host, port = self.url.removeprefix("http://").split(":")
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
@@ -105,7 +105,7 @@ class Server(Process):
 
 @contextmanager
 def _reserved() -> Generator[int]:
-    """A port that nobody else gets meanwhile, and that a server which shares its ports can still listen on."""
+    """Reserve a port that nobody else gets, but that a server which shares its ports can listen on."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", 0))
@@ -117,12 +117,12 @@ def _uvicorn(app: str, _port: int) -> list[str]:
 
 
 def _hypercorn(app: str, _port: int) -> list[str]:
-    """On uvloop: from Python 3.12 on its other worker waits for open streams without end, whatever the timeout."""
+    """Use uvloop: from Python 3.12 on its other worker waits for open streams without a timeout."""
     return ["hypercorn", app, "--bind", "127.0.0.1:0", "--graceful-timeout", "1", "--worker-class", "uvloop"]
 
 
 def _granian(app: str, port: int) -> list[str]:
-    """It doesn't say which port a 0 became."""
+    """It doesn't print the port that it chooses for 0."""
     return ["granian", "--interface", "asgi", "--port", str(port), app]
 
 
@@ -139,7 +139,7 @@ class Start(Protocol):
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers on one data folder: `start("uvicorn", "package.module:app")`."""
+    """Start servers on one data folder: `start("uvicorn", "package.module:app")`."""
     started: list[Server] = []
 
     def begin(kind: str, app: str, *options: str, cwd: Path = ROOT, **environment: str) -> Server:

@@ -1,4 +1,4 @@
-"""An orchestrator that counts: no model, no AutoGen, and it goes on from where it was. Asked "20 0.1": 20 in 2 s."""
+"""An orchestrator that counts: no model, no AutoGen, and it resumes from its checkpoint. Asked "20 0.1": 20 in 2 s."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Every address in an answer leads back to the application, wherever it is mounted and whatever a proxy strips."""
+"""Every address in a response leads back to the application, with any mount and any stripped prefix."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,14 +21,14 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Deployment:
-    """`prefix` is what clients see before each path, and `stripped` how much of it a proxy takes away."""
+    """Clients see `prefix` before each path; a proxy strips `stripped` of it."""
 
     prefix: str
     stripped: str = ""
     mount: Callable[[Any], Any] = lambda app: app
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     headers: dict[str, str] = field(default_factory=dict[str, str])
-    root_path: str = ""  # what the server was told
+    root_path: str = ""  # the server's own setting
 
 
 def _in_fastapi(app: Any) -> FastAPI:
@@ -58,11 +58,11 @@ DEPLOYMENTS = {
 
 
 class Browser:
-    """A client on the proxy's other side. `get` takes the addresses that clients see."""
+    """A client on the proxy's other side. `ask` accepts the addresses that clients see."""
 
     def __init__(self, deployment: Deployment, app: Application) -> None:
         self._deployment = deployment
-        transport = httpx2.ASGITransport(app=_told(app, deployment.root_path), client=("127.0.0.1", 50000))
+        transport = httpx2.ASGITransport(app=_serve_under(app, deployment.root_path), client=("127.0.0.1", 50000))
         self._client = httpx2.AsyncClient(
             transport=transport, base_url="http://h", headers=deployment.headers, follow_redirects=False
         )
@@ -76,8 +76,8 @@ class Browser:
         return self._deployment.prefix + path
 
 
-def _told(app: Application, root_path: str) -> Application:
-    """As uvicorn's `--root-path` does it."""
+def _serve_under(app: Application, root_path: str) -> Application:
+    """Do what uvicorn's `--root-path` does."""
 
     async def server(scope: Scope, receive: Receive, send: Send) -> None:
         whole = {"root_path": root_path, "path": root_path + scope["path"]} if root_path else {}
@@ -126,8 +126,8 @@ async def test_the_next_page_is_found(client: Browser) -> None:
     assert page["next"] is None
 
 
-async def test_the_landing_leads_on(client: Browser) -> None:
-    """A program to the documents and the page, a browser to the page, and also one that writes a slash too many."""
+async def test_the_landing_redirects_browsers_and_lists_addresses(client: Browser) -> None:
+    """Programs get the addresses of the document and the page; browsers get the page, also with a slash too many."""
     landing = (await client.ask("GET", client.at("/"))).json()
     assert (await client.ask("GET", landing["docs"])).json()["info"]["title"] == "askstream"
     assert "<!doctype html>" in (await client.ask("GET", landing["client"])).text
@@ -138,7 +138,7 @@ async def test_the_landing_leads_on(client: Browser) -> None:
 
 
 async def test_the_description_names_the_prefix(client: Browser) -> None:
-    """A client that is made from it asks the right addresses."""
+    """A client generated from it uses the right addresses."""
     described = (await client.ask("GET", client.at("/openapi.json"))).json()
     server = described.get("servers", [{"url": ""}])[0]["url"]
     assert (await client.ask("GET", server + "/health")).json() == {"status": "ok"}
@@ -151,8 +151,8 @@ async def test_a_redirect_keeps_the_scheme_that_a_trusted_proxy_names(tmp_path: 
         assert sent.headers["location"] == "https://h/client"
 
 
-async def test_a_stranger_moves_no_address(tmp_path: Path) -> None:
-    """The header of somebody who is no trusted proxy changes nothing."""
+async def test_an_untrusted_proxy_changes_no_address(tmp_path: Path) -> None:
+    """Its header is ignored."""
     deployment = Deployment("", headers=FORWARDED, settings={"trusted_proxies": ("10.0.0.0/8",)})
     async with browser(deployment, tmp_path) as client:
         assert (await client.ask("GET", "/")).json()["client"] == "/client"

@@ -1,4 +1,4 @@
-"""`create_app`: what it accepts, when it answers, and what it leaves alone."""
+"""`create_app`: its arguments, its start and end, and that it changes nothing else."""
 
 import asyncio
 import subprocess
@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> askstream.Settings:
 
 
 async def spoken(app: Application, scope: dict[str, Any], *received: Message) -> list[Message]:
-    """What the application sends."""
+    """Return the messages that the application sends."""
     sent: list[Message] = []
     waiting = list(received)
 
@@ -50,8 +50,8 @@ async def spoken(app: Application, scope: dict[str, Any], *received: Message) ->
     return sent
 
 
-async def test_a_request_before_the_start_is_told_what_starts_it(settings: askstream.Settings) -> None:
-    """The mistake that everybody makes who mounts an application: Starlette doesn't start what it mounts."""
+async def test_a_request_before_the_start_gets_503_with_advice(settings: askstream.Settings) -> None:
+    """A common mistake: Starlette doesn't start an application that it mounts."""
     app = askstream.create_app(settings, orchestrator=Counting())
     host = FastAPI()
     host.mount("/ai", app)
@@ -66,7 +66,7 @@ async def test_a_request_before_the_start_is_told_what_starts_it(settings: askst
 
 
 async def test_a_socket_before_the_start_is_refused_before_its_upgrade(settings: askstream.Settings) -> None:
-    """With an answer of HTTP where the server can send one."""
+    """With an HTTP response if the server can send one."""
     app = askstream.create_app(settings, orchestrator=Counting())
     connect = {"type": "websocket.connect"}
     assert await spoken(app, {"type": "websocket"}, connect) == [
@@ -83,7 +83,7 @@ async def test_a_server_starts_and_stops_it_by_the_lifespan_protocol(settings: a
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+async def test_a_failed_start_reports_why(tmp_path: Path) -> None:
     app = askstream.create_app(askstream.Settings(data=tmp_path), team="no.such:team")
     (failed,) = await spoken(app, {"type": "lifespan"}, {"type": "lifespan.startup"})
     assert failed["type"] == "lifespan.startup.failed"
@@ -103,8 +103,7 @@ async def test_it_starts_again_after_its_end_but_not_twice_at_once(settings: ask
         assert answer.json()["message"]["content"] == "up to 2"
 
 
-async def test_a_hosts_own_lifespan_goes_together_with_ours(settings: askstream.Settings) -> None:
-    """And its failure is its own."""
+async def test_a_hosts_own_lifespan_works_together_with_ours(settings: askstream.Settings) -> None:
     app = askstream.create_app(settings, orchestrator=Counting())
     order: list[str] = []
 
@@ -173,7 +172,7 @@ async def test_a_second_drain_waits_for_the_first_and_adds_nothing(settings: ask
 
 
 async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstream.Settings) -> None:
-    """It is called for each run, and once to look at it."""
+    """It is called for each run, and once as a check."""
     made: list[Any] = []
 
     def make() -> Any:
@@ -190,7 +189,7 @@ async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstr
 
 
 async def test_an_orchestrator_is_an_object_or_its_name(settings: askstream.Settings) -> None:
-    """And goes before the team of the settings, as each argument goes before its setting."""
+    """And overrides the team of the settings, as each argument overrides its setting."""
     settings = settings.model_copy(update={"team": "no.such:team"})
     for orchestrator in (Counting(), "tests.embedding.counting:Counting"):
         app = askstream.create_app(settings, orchestrator=orchestrator)
@@ -225,8 +224,8 @@ class Unclosed(MemoryJournal):
         await super().close()
 
 
-async def test_a_journal_that_it_is_given_stays_its_owners(settings: askstream.Settings) -> None:
-    """Who made it closes it, and may start the application on it again: nothing is lost."""
+async def test_a_given_journal_is_left_to_its_owner(settings: askstream.Settings) -> None:
+    """Its owner closes it, and may start the application on it again: nothing is lost."""
     journal = Unclosed()
     app = askstream.create_app(settings, orchestrator=Counting(), journal=journal)
     async with client_of(app) as client:
@@ -256,7 +255,7 @@ class Pigeon:
 
 
 async def test_transports_are_names_or_factories(settings: askstream.Settings) -> None:
-    """Those that are given, and no others."""
+    """The given ones are used, and no others."""
     app = askstream.create_app(settings, orchestrator=Counting(), transports=["sse", Pigeon])
     async with app.lifespan(), client_of(app) as client:
         assert (await client.get("/pigeon")).text == "coo"

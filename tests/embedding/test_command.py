@@ -16,7 +16,7 @@ FORWARDED = {"X-Forwarded-Prefix": "/out/side", "X-Forwarded-For": "203.0.113.5"
 def way(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ServerProcess, dict[str, str], str]]:
-    """A server, what a proxy sends it, and the prefix that clients see."""
+    """A server, the headers of its proxy, and the prefix that clients see."""
     trusted = '["10.0.0.0/8"]' if request.param == "by a stranger" else '["127.0.0.1"]'
     options, headers, prefix = {
         "by option": (["--root-path", "/ask"], dict[str, str](), "/ask"),

@@ -1,4 +1,4 @@
-"""docs/embedding.md: each of its Python blocks runs as it stands, in the file that its first line names."""
+"""docs/embedding.md: each of its Python blocks runs unchanged, in the file that its first line names."""
 
 import ast
 import asyncio
@@ -49,7 +49,7 @@ def test_no_block_is_left_out() -> None:
 
 
 def test_the_readme_shows_the_same() -> None:
-    """Its block is the one that mounts the application."""
+    """The README's block is the one that mounts the application."""
     (shown,) = [block for block in _python(ROOT / "README.md") if "create_app" in block]
     assert set(shown.splitlines()) <= set(BLOCKS["host.py"].splitlines())
 
@@ -68,7 +68,7 @@ async def test_the_applications_answer(folder: Path, start: Start, app: str, pre
 
 
 def test_the_servers_commands_are_those_that_are_tested() -> None:
-    """Of this page's commands and those of the tests only the addresses differ."""
+    """The page's commands and those of the tests differ only in their addresses."""
     (shown,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     for line in shown.splitlines():
         kind, *rest = line.split()

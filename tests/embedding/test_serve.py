@@ -1,4 +1,4 @@
-"""`serve` in a notebook's running loop and in a script: it answers, it ends, and it leaves the process as it is."""
+"""`serve` in a notebook's running loop and in a script: it answers, it ends, and it leaves the process unchanged."""
 
 import asyncio
 import gc
@@ -30,12 +30,12 @@ print("after", handle, flush=True)
 
 @pytest.fixture
 def options(tmp_path: Path) -> dict[str, Any]:
-    """What a test serves with: a free port, and nothing that outlives it."""
+    """A test's settings: a free port, and nothing that outlives it."""
     return {"orchestrator": Counting(), "journal": "memory://", "port": 0, "data": tmp_path, "drain_seconds": 0}
 
 
 async def test_in_a_running_loop_it_returns_at_once_and_answers(options: dict[str, Any]) -> None:
-    """Whoever asks before it is ready waits for it. Both transports work."""
+    """Requests before its start wait. Both transports work."""
     handle = askstream.serve(**options)
     assert handle.url in repr(handle)
     run_id = await ask(handle.url, "3 0.01")
@@ -62,7 +62,7 @@ async def test_stopping_sends_viewers_away_and_frees_the_port(options: dict[str,
 
 
 async def test_a_notebooks_process_is_left_as_it_is(options: dict[str, Any]) -> None:
-    """No tuning, handlers, threads or loggers: what is set for all of the process belongs to others."""
+    """No tuning, handlers, threads or loggers: the process belongs to others."""
 
     def state() -> tuple[Any, ...]:
         loop: Any = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ async def test_a_notebooks_process_is_left_as_it_is(options: dict[str, Any]) -> 
 async def test_a_start_that_fails_is_raised_by_awaiting_and_logged(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever doesn't await the handle reads why in the log."""
+    """The log has the reason, for a handle that nobody awaits."""
     wrong: dict[str, Any] = {**options, "orchestrator": None, "team": "no.such:team"}
     handle = askstream.serve(**wrong)
     with pytest.raises(RunFailed, match="no module"):
@@ -95,7 +95,7 @@ async def test_a_start_that_fails_is_raised_by_awaiting_and_logged(
 
 
 async def test_a_start_that_fails_is_logged_once(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """asyncio adds nothing for a handle that nobody awaits."""
+    """asyncio adds no line for a handle that nobody awaits."""
     wrong: dict[str, Any] = {**options, "orchestrator": None, "team": "no.such:team"}
     await askstream.serve(**wrong).ended()
     assert len(caplog.records) == 1
@@ -104,7 +104,7 @@ async def test_a_start_that_fails_is_logged_once(options: dict[str, Any], caplog
     assert not caplog.records
 
 
-async def test_stopping_before_the_start_is_done_gives_it_up(options: dict[str, Any]) -> None:
+async def test_stopping_before_the_start_is_done_cancels_it(options: dict[str, Any]) -> None:
     asked = asyncio.Event()
 
     async def make() -> None:
@@ -119,7 +119,7 @@ async def test_stopping_before_the_start_is_done_gives_it_up(options: dict[str, 
 
 
 async def test_mistakes_are_raised_at_once(options: dict[str, Any]) -> None:
-    """A name that is no setting, a value that can't be, a port that another server has."""
+    """An unknown setting, an invalid value, a port that another server has."""
     with pytest.raises(TypeError, match="did you mean 'port'"):
         askstream.serve(**options, prot=1)
     del options["port"]
@@ -131,7 +131,7 @@ async def test_mistakes_are_raised_at_once(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_script_blocks_until_a_signal_and_goes_on(tmp_path: Path, number: int) -> None:
-    """A drain, then what stands behind the call. The next one finds the run that was at work."""
+    """It drains, then the script continues after the call. The next call finds the unfinished run."""
     script = Process([sys.executable, "-c", SCRIPT, str(tmp_path)])
     try:
         await asyncio.to_thread(script.wait_for, lambda: "serves on" in script.output)
@@ -145,7 +145,7 @@ async def test_a_script_blocks_until_a_signal_and_goes_on(tmp_path: Path, number
         script.release()
 
 
-def test_a_script_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_script_that_cannot_start_reports_why(tmp_path: Path) -> None:
     script = Process([sys.executable, "-c", SCRIPT.replace("orchestrator=Counting()", "'no.such:team'"), str(tmp_path)])
     assert script.wait() == 1
     assert "there is no module no" in script.lines[-1]

@@ -33,7 +33,7 @@ STOP_SECONDS = 20
     ],
 )
 async def test_an_application_answers_over_both_transports(start: Start, kind: str, app: str, prefix: str) -> None:
-    """Asked over each, watched over the other, and resumed from a cursor: the same lines, byte for byte."""
+    """A run of each, watched over the other, and resumed from a cursor: the same lines, byte for byte."""
     url = start(kind, HOSTS + app).url + prefix
     first = [line async for _, line in sse_lines(url, "/ask-stream", method="POST", json={"question": "5 0.01"})]
     run_id = json.loads(first[0])["event"]["run_id"]
@@ -72,7 +72,7 @@ async def test_a_stopped_server_ends_in_time_and_the_next_one_goes_on(start: Sta
 
 @KINDS
 async def test_a_proxys_prefix_is_found_under_every_server(start: Start, kind: str) -> None:
-    """uvicorn has replaced the proxy's address by the client's then, and the others have not."""
+    """uvicorn replaces the proxy's address by the client's, the others don't."""
     headers = {"X-Forwarded-Prefix": "/out", "X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
     async with client_of(start(kind, HOSTS + "mounted").url) as client:
         started = await client.post("/ai/runs", json={"question": "1 0"}, headers=headers)
@@ -116,7 +116,7 @@ async def test_under_uvicorn_a_second_signal_stops_at_once(start: Start) -> None
 
 @KINDS
 async def test_a_second_process_on_the_same_journal_refuses_to_start(start: Start, kind: str, tmp_path: Path) -> None:
-    """It says why, and ends with an error: hypercorn's worker does, hypercorn itself loses its status."""
+    """It prints the reason, and ends with an error; hypercorn's worker does, but hypercorn loses its status."""
     first = SqliteJournal(tmp_path / "data" / "askstream.db")
     try:
         with pytest.raises(RuntimeError, match="another server writes to") as refused:
@@ -125,7 +125,7 @@ async def test_a_second_process_on_the_same_journal_refuses_to_start(start: Star
         await first.close()
     status = {"uvicorn": 3, "granian": 1, "hypercorn": 0}[kind]
     assert str(refused.value).startswith(f"it ended with {status}:")
-    if kind != "hypercorn":  # which prints a traceback for each start that fails
+    if kind != "hypercorn":  # it prints a traceback for each failed start
         assert "Traceback" not in str(refused.value)
 
 
@@ -155,7 +155,7 @@ class Watching:
         return self._seen
 
     async def _watch(self, events: AsyncIterator[dict[str, Any]]) -> None:
-        with contextlib.suppress(httpx2.TransportError, ConnectionClosed):  # a server that knows no drain cuts it
+        with contextlib.suppress(httpx2.TransportError, ConnectionClosed):  # a server that doesn't drain cuts it
             async for event in events:
                 self._seen.append(event)
                 self._more.set()

@@ -1,4 +1,4 @@
-"""The example of a team of one's own does what it says, served as it says."""
+"""The example of your own team works as it promises."""
 
 from datetime import date
 from pathlib import Path
@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the README has one stand."""
+    """Run in the repository's folder."""
     monkeypatch.chdir(ROOT)
 
 
 def model(body: Body, _: int) -> Reply:
-    """Counts with the tool, is corrected once, and is then found right."""
+    """A model that counts with the tool, checks with the tool, and approves."""
     messages = body["messages"]
     last = messages[-1]
     checking = str(messages[0]["content"]).startswith("Check")
@@ -45,8 +45,8 @@ async def test_the_example_counts_days_with_its_tool(tmp_path: Path) -> None:
     assert len(sink.checkpoints) == 2
 
 
-async def test_the_example_says_something_without_a_key_too(tmp_path: Path) -> None:
-    """The offline analyst knows no such team; whatever it says, the run ends well."""
+async def test_the_example_answers_without_a_key_too(tmp_path: Path) -> None:
+    """The offline analyst doesn't know this team, but its run completes."""
     sink = Recorder()
     async with open_orchestrator(model=ModelSettings(), data=tmp_path, team="examples.own_team:team") as orchestrator:
         answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)

@@ -1,4 +1,4 @@
-"""Counts the calls into our own files that a way through the server takes, as `sys.setprofile` sees them."""
+"""Counts the calls into our own files on a path through the server, with `sys.setprofile`."""
 
 import sys
 from collections.abc import Callable
@@ -55,17 +55,17 @@ class CallPath:
 
     @property
     def files(self) -> set[str]:
-        """Those of the calls up to the milestone, or of all calls."""
+        """The files of the calls up to the milestone, or of all calls."""
         return {_file(code) for code in self.calls[: self.passed]}
 
     def report(self) -> str:
-        """The calls in order, one a line, for whoever has to shorten the way."""
+        """Return the calls in order, one a line."""
         lines = [f"{_short(code)}:{code.co_firstlineno} {code.co_qualname}" for code in self.calls]
         return f"{len(lines)} calls, {len(self.functions)} functions, {len(self.files)} files:\n" + "\n".join(lines)
 
 
 def called(name: str, *, within: str) -> Mark:
-    """Recognises a function by its name and the end of its file's path."""
+    """Recognise a function by its name and the end of its file's path."""
     return lambda frame: frame.f_code.co_name == name and frame.f_code.co_filename.endswith(within)
 
 
@@ -73,7 +73,7 @@ _files: dict[str, str] = {}
 
 
 def _file(code: CodeType) -> str:
-    """Where the code really lies: the package is made of links."""
+    """Return the file behind the package's links."""
     name = code.co_filename
     if name not in _files:
         _files[name] = str(Path(name).resolve())

@@ -1,4 +1,4 @@
-"""How long the ways through the server are: what a reader has to hold in mind, and what each event costs.
+"""Call paths through the server are short, for a reader's memory and for an event's cost.
 
 The server is the real one, on uvicorn and SQLite; the viewer is a socket. Only the team is the test's own.
 """
@@ -25,7 +25,7 @@ from askstream.server.runs import Answer, Sink, Task
 from askstream.server.settings import Settings
 from tests.server.call_paths import ROOT, CallPath, called
 
-# Goals of the design. Whoever makes a way longer shortens it elsewhere.
+# Goals of the design. A call path that gets longer in one place must get shorter in another.
 EVENT_CALLS, EVENT_FILES = 40, 11
 QUESTION_FUNCTIONS = 70
 FUNCTION_LINES = 15
@@ -58,7 +58,7 @@ class Prompted:
 
 @contextlib.asynccontextmanager
 async def serving(service: Service) -> AsyncGenerator[int]:
-    """The port."""
+    """Serve, and yield the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = Server(config(service))
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
@@ -71,7 +71,7 @@ async def serving(service: Service) -> AsyncGenerator[int]:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """The log of events, as the command sets it up; what was set up is taken back."""
+    """The log of events, set up as the command does it, and restored at the end."""
     loggers = [logging.getLogger(name) for name in ("", "stream_events")]
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
     telemetry.configure("INFO")
@@ -86,7 +86,7 @@ def logged() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 async def port(tmp_path: Path, team: Prompted) -> AsyncIterator[int]:
-    """Of a server whose team is `team`."""
+    """The port of a server whose team is `team`."""
     async with asyncio.timeout(60), create_app(Settings(data=tmp_path)).open() as service:
         await asyncio.wait({service.warmed})
         service.runs.add_orchestrator("team", team)
@@ -100,7 +100,7 @@ def team() -> Prompted:
 
 
 async def _asked(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A viewer of a new run that has seen its first event."""
+    """Start a run and return a viewer that has seen its first event."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST % (len(ASK), ASK))
     await reader.readuntil(b'"event_type":"started"')
@@ -108,17 +108,17 @@ async def _asked(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _idle() -> None:
-    """Return when all that an event brings about is done: its log line comes last, 10 ms after the one before."""
+    """Return when an event has no effects left: its log line comes last, 10 ms after the one before."""
     for _ in range(5):
         await asyncio.sleep(0.01)
 
 
 @pytest.mark.serial
 @pytest.mark.parametrize("kind", DRAFTS)
-async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
+async def test_an_event_needs_few_steps_from_the_team_to_the_socket(
     port: int, team: Prompted, logged: io.StringIO, kind: str
 ) -> None:
-    """One viewer, one event in flight. The calls that follow the write count as well: those of the log line, say."""
+    """One viewer, one event in flight. Calls after the write count as well, such as those of the log line."""
     reader, writer = await _asked(port)
     ways: list[CallPath] = []
     for _ in range(EVENTS):
@@ -132,7 +132,7 @@ async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
     await reader.read()
     writer.close()
     assert logged.getvalue().count(kind) == (EVENTS if kind == "agent_response" else 0)  # chunks at DEBUG
-    # A machine that stalls has the journal's thread write some of them, whose calls aren't counted.
+    # On a machine that stalls the journal's thread writes some of them, and its calls aren't counted.
     ways = [call_path for call_path in ways if call_path.passed is not None]
     typical = median_low(len(call_path.calls) for call_path in ways)
     call_path = next(call_path for call_path in ways if len(call_path.calls) == typical)
@@ -141,8 +141,8 @@ async def test_an_event_takes_few_steps_from_the_team_to_the_socket(
 
 
 @pytest.mark.serial
-async def test_a_question_takes_few_functions_from_its_bytes_to_the_team(port: int, team: Prompted) -> None:
-    """A typical one. Not the first question, which imports and caches."""
+async def test_a_question_needs_few_functions_from_its_bytes_to_the_team(port: int, team: Prompted) -> None:
+    """A typical question, not the first, which imports and caches."""
     ways: list[CallPath] = []
     for _ in range(QUESTIONS):
         call_path = CallPath(start=arrived, stop=lambda frame: frame.f_code is Prompted.run.__code__)
@@ -161,7 +161,7 @@ async def test_a_question_takes_few_functions_from_its_bytes_to_the_team(port: i
 
 
 def test_functions_are_short() -> None:
-    """Nine of ten, without their docstrings: few calls of long functions would be no shorter a way."""
+    """Nine of ten, without their docstrings: few calls of long functions would be as much to read."""
     lengths = sorted(
         _length(node)
         for folder in ("server", "transports", "agents")
@@ -173,7 +173,7 @@ def test_functions_are_short() -> None:
 
 
 def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """In lines of the file, the signature included."""
+    """Return a function's lines, with its signature."""
     lines = (node.end_lineno or 0) - node.lineno + 1
     first = node.body[0]
     return lines - ((first.end_lineno or 0) - first.lineno + 1) if ast.get_docstring(node) else lines

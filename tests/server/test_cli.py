@@ -1,4 +1,4 @@
-"""What the command answers without serving: its version, and one line for what an operator set wrong."""
+"""The command without serving: it prints its version, and one line for a wrong setting."""
 
 import re
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from askstream.server.cli import app
 
 
-def test_it_says_its_version() -> None:
+def test_it_prints_its_version() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert (done.exit_code, done.stdout) == (0, f"askstream {version('askstream')}\n")
 
@@ -28,7 +28,7 @@ def test_it_says_its_version() -> None:
 def test_a_wrong_setting_ends_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
-    """It names the setting and what to do; nobody has to read a traceback."""
+    """It names the setting and what to do, without a traceback."""
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable, value.replace("{file}", str(tmp_path / "file")))

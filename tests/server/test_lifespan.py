@@ -1,4 +1,4 @@
-"""Signals under a server that isn't ours: the drain goes first, and every handler is put back."""
+"""Signals under another server: the drain comes first, and every handler is put back."""
 
 import asyncio
 import signal
@@ -49,7 +49,7 @@ def handlers(handler: Any) -> Generator[None]:
 
 
 async def turn() -> None:
-    """A signal's handler has been called, and the event loop has done what it asked for."""
+    """Wait until a signal's handler has been called, and the event loop has acted on it."""
     for _ in range(3):
         await asyncio.sleep(0)
 
@@ -67,7 +67,7 @@ async def test_the_drain_goes_before_the_servers_own_handler(host: Host, number:
 
 
 async def test_a_second_signal_ends_the_drain_and_both_are_handled(host: Host) -> None:
-    """uvicorn stops by force at the second Ctrl-C, so it has to hear of two."""
+    """uvicorn stops by force at the second Ctrl-C, so it has to receive two."""
     with drain_on_signals(host.drain):
         signal.raise_signal(signal.SIGTERM)
         await turn()
@@ -93,7 +93,7 @@ async def test_a_handler_that_came_later_stays(host: Host) -> None:
 
 
 async def test_outside_the_main_thread_nothing_is_changed(host: Host) -> None:
-    """Where Python would refuse to."""
+    """Python would refuse to."""
     seen: list[Any] = []
 
     async def run() -> None:

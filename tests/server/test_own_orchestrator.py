@@ -1,4 +1,4 @@
-"""An orchestrator from outside in the server: instead of a team, and without power over the server."""
+"""An orchestrator that a user wrote replaces a team, and its errors don't end the server."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ HERE = "tests.server.test_own_orchestrator"
 
 
 class Clumsy:
-    """Can't be made ready, but answers."""
+    """An orchestrator whose `warm` raises, but which answers."""
 
     model = "clumsy"
 
@@ -29,7 +29,7 @@ class Clumsy:
 async def test_an_orchestrator_whose_warm_fails_is_logged_and_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a stranger's code raises ends nothing but itself."""
+    """Its error ends nothing else."""
     caplog.set_level(logging.ERROR)
     async with create_app(Settings(data=tmp_path, journal="memory://", orchestrator=f"{HERE}:Clumsy")).open() as app:
         await app.warmed
@@ -40,7 +40,7 @@ async def test_an_orchestrator_whose_warm_fails_is_logged_and_used(
 
 
 async def test_a_team_and_an_orchestrator_exclude_each_other(tmp_path: Path) -> None:
-    """Whoever names both is told so, before anything is opened that would have to be closed."""
+    """Both together are refused before anything is opened that would have to be closed."""
     settings = Settings(data=tmp_path, journal="memory://", team="a:b", orchestrator=f"{HERE}:Clumsy")
     with pytest.raises(ValueError, match=r"expected a team or an orchestrator, got both: 'a:b' and"):
         create_app(settings)

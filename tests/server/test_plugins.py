@@ -1,4 +1,4 @@
-"""What a setting names is found where the project is, and refused in words that help where it isn't."""
+"""A name in a setting is found in the project's folder, or refused with the reason."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Greets(Protocol):
 
 
 def package(folder: Path, says: str, *, init: bool = True) -> None:
-    """A package `lodgers` whose module `sales` has the attribute `who`."""
+    """Write a package `lodgers` whose module `sales` has the attribute `who`."""
     (folder / "lodgers").mkdir(parents=True)
     (folder / "lodgers" / "sales.py").write_text(f"who = {says!r}\nclass Deep:\n    inside = 'deep'\n")
     if init:
@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("init", [True, False])
 def test_the_projects_own_package_goes_before_an_installed_one(here: Path, tmp_path: Path, init: bool) -> None:
-    """Also without an `__init__.py`, for which Python by itself would take the installed one."""
+    """Also without an `__init__.py`: Python by itself would prefer the installed one."""
     package(tmp_path / "installed", "a stranger's")
     package(here, "mine", init=init)
     assert plugins.load("lodgers.sales:who") == "mine"
@@ -47,7 +47,7 @@ def test_the_projects_own_package_goes_before_an_installed_one(here: Path, tmp_p
 def test_the_current_folder_goes_before_the_others_on_the_path(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where PYTHONPATH names it behind another."""
+    """Also if PYTHONPATH names it behind another."""
     package(tmp_path / "first", "another's")
     package(here, "mine")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(here), *sys.path])
@@ -74,8 +74,8 @@ def test_an_installed_module_is_found_too(here: Path, tmp_path: Path) -> None:
         (".:who", "importing . raised"),
     ],
 )
-def test_a_bad_name_says_what_is_wrong_with_it(here: Path, spec: str, words: str) -> None:
-    """And which names there are."""
+def test_a_bad_name_is_refused_with_the_reason(here: Path, spec: str, words: str) -> None:
+    """And with the names that there are."""
     package(here, "mine")
     (here / "broken.py").write_text("raise OSError('no disk')")
     with pytest.raises(ValueError, match=words):
@@ -85,14 +85,14 @@ def test_a_bad_name_says_what_is_wrong_with_it(here: Path, spec: str, words: str
 
 
 def test_a_name_in_the_table_stands_for_its_row(here: Path) -> None:
-    """Whatever lies in the current folder under that name."""
+    """Even if the current folder has a module of that name."""
     package(here, "mine")
     assert plugins.named("known", {"known": "lodgers.sales:who"}, "a guest") == "mine"
     assert plugins.named("lodgers.sales:who", {"known": "nothing:here"}, "a guest") == "mine"
 
 
 def test_an_object_that_lacks_a_member_of_its_protocol_is_refused() -> None:
-    """With all that it lacks, methods and attributes."""
+    """The refusal names all missing methods and attributes."""
 
     class Half:
         def greet(self) -> str:

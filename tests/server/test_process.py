@@ -1,4 +1,4 @@
-"""The server as the command runs it: what it takes in by itself, and what it leaves to the application."""
+"""The server as the command runs it: which connections it accepts itself, and which it leaves to the application."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +18,8 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize("direct", [True, False])
-async def test_a_websocket_is_let_in_at_once_unless_connections_are_left_to_asgi(tmp_path: Path, direct: bool) -> None:
-    """Its answer is written before anything else has run, or else a task of the application's will see to it."""
+async def test_a_websocket_is_accepted_at_once_unless_connections_are_plain(tmp_path: Path, direct: bool) -> None:
+    """Its response is written before anything else runs, or else by a task of the application."""
     async with create_app(Settings(data=tmp_path)).open() as app:
         configured, state, line = config(app, direct=direct), ServerState(), FakeTransport()
         configured.load()

@@ -1,4 +1,4 @@
-"""The prefix that a proxy has stripped: whose word counts, what it may look like, and that a path holds its root."""
+"""The prefix that a proxy has stripped: which proxies are trusted, its form, and that a path holds its root."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ TRUSTED = networks(LOOPBACK)
 
 
 async def seen(scope: dict[str, Any], *, root_path: str = "", prefixes: tuple[str, ...] = ()) -> Scope:
-    """The scope as an application behind the middleware gets it."""
+    """Return the scope that an application behind the middleware gets."""
     got: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +42,7 @@ async def test_a_trusted_proxys_prefix_is_put_back(kind: str) -> None:
         (("127.8.8.8", 50000), True),
         (("::1", 50000), True),
         (("::ffff:127.0.0.1", 50000), True),
-        (("203.0.113.5", 0), True),  # uvicorn's word for a client behind a proxy that uvicorn trusts
+        (("203.0.113.5", 0), True),  # uvicorn's mark of a client behind a proxy that uvicorn trusts
         (("203.0.113.5", 50000), False),
         (("testclient", 50000), False),
         (None, False),
@@ -59,12 +59,12 @@ async def test_only_a_trusted_proxys_prefix_counts(client: tuple[str, int] | Non
     [("ai",), ("//evil.example",), ("/a b",), ("/a?b",), ("/ä",), ("/a\nb",), ("/",), ("/a", "/b"), ("/%61",)],
 )
 async def test_a_prefix_that_is_no_path_is_ignored(prefixes: tuple[str, ...]) -> None:
-    """Addresses are made of it, and must not lead to another host."""
+    """Addresses contain it, and must not lead to another host."""
     assert "root_path" not in await seen({}, prefixes=prefixes)
 
 
 @given(st.text())
-async def test_no_prefix_leads_elsewhere(text: str) -> None:
+async def test_no_prefix_leads_to_another_host(text: str) -> None:
     try:
         checked = checked_prefix(text)
     except ValueError:
@@ -84,7 +84,7 @@ async def test_an_ignored_prefix_is_logged_once(caplog: pytest.LogCaptureFixture
 
 
 async def test_the_setting_goes_before_the_header() -> None:
-    """And counts whoever asks."""
+    """And counts for every client."""
     scope = await seen({"client": ("203.0.113.5", 1)}, root_path="/set", prefixes=("/header",))
     assert (scope["root_path"], scope["path"]) == ("/set", "/set/runs")
 
@@ -97,7 +97,7 @@ async def test_a_prefix_goes_before_the_path_of_a_mount() -> None:
 @pytest.mark.parametrize(
     "server", [{"root_path": "/ai"}, {"root_path": "/ai/sub", "app_root_path": "/ai", "path": "/ai/sub/runs"}]
 )
-async def test_a_server_that_was_told_the_prefix_says_it_once(server: dict[str, Any]) -> None:
+async def test_a_prefix_that_the_server_sets_is_used_once(server: dict[str, Any]) -> None:
     """`uvicorn --root-path /ai` behind a proxy that sends the header as well."""
     scope = await seen(server, root_path="/ai", prefixes=("/ai",))
     assert scope["root_path"] == server["root_path"]

@@ -1,4 +1,4 @@
-"""What a command imports before it answers. Time is not looked at: it is made of imports, and those can be counted."""
+"""The imports of a command before it answers. They are counted, not timed: nearly all of the time is imports."""
 
 import json
 import os
@@ -9,10 +9,10 @@ import pytest
 
 from tests.timing import PATIENCE
 
-# What nobody who only looks for help should wait for; each of them takes longer than all the rest.
+# Modules that `--help` must not import; each of them needs longer than all the rest.
 HEAVY = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai", "pydantic", "starlette", "uvicorn", "sqlite3")
 LIBRARIES = ("autogen_agentchat", "autogen_core", "autogen_ext", "openai")
-# What else the first answer of /health needs none of: both are a tenth of what would be imported before it.
+# Modules that the first response of /health must not import, either: both are a tenth of all imports before it.
 LATER = ("jsonschema", "askstream.agents.insights.offline.analyst")
 # `--help` needs some 360, of which typer and rich are nearly all.
 MOST_FOR_HELP = 450
@@ -31,9 +31,9 @@ _TEAM = "import askstream.agents.factory, askstream.agents.insights.offline"
 
 
 def imported(program: str) -> set[str]:
-    """The modules that are there when `program` has run."""
+    """Return the modules that are imported when `program` has run."""
     program += "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
-    # Without what measures coverage, which brings modules of its own into every process.
+    # Without the measurement of coverage, which imports modules into every process.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -47,7 +47,7 @@ def imported(program: str) -> set[str]:
 
 
 def test_help_imports_nothing_that_serves() -> None:
-    """It answers in the blink of an eye: no framework, no database, no library of a model."""
+    """No framework, no database, no library of a model."""
     modules = imported(_HELP)
     assert "typer" in modules
     assert not modules.intersection(HEAVY)
@@ -57,5 +57,5 @@ def test_help_imports_nothing_that_serves() -> None:
 
 @pytest.mark.parametrize("program", [_SERVE, _SERVE + _TEAM])
 def test_a_server_answers_before_it_imports_what_teams_need(program: str) -> None:
-    """AutoGen and the model's library come in a thread, once requests are answered."""
+    """A thread imports AutoGen and the model's library, once requests are answered."""
     assert not imported(program).intersection(LIBRARIES + LATER)

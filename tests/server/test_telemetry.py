@@ -15,7 +15,7 @@ from tests.timing import GLANCE, MS, PATIENCE
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
-    """A log file; what was set up is taken back."""
+    """A log file; the loggers are restored at the end."""
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in ("", "stream_events")}
     yield tmp_path / "new folder" / "server.log"
     for name, (handlers, level) in before.items():
@@ -26,7 +26,7 @@ def log(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_both_loggers_have_the_documents_formats(log: Path) -> None:
-    """And what goes to one does not go to the other as well."""
+    """And no record goes to both."""
     telemetry.configure("info", log)
     logging.getLogger("stream_events").info("run=1 id=1")
     logging.getLogger("__main__").info("hello")
@@ -37,7 +37,7 @@ def test_both_loggers_have_the_documents_formats(log: Path) -> None:
 
 @pytest.mark.parametrize(("level", "shown"), [("INFO", False), ("DEBUG", True)])
 def test_an_errors_text_is_logged_at_debug_only(log: Path, level: str, shown: bool) -> None:
-    """Its text may hold a question or a key; its type is told always."""
+    """Its text may hold a question or a key; its type is always logged."""
     telemetry.configure(level, log)
     try:
         raise ValueError("the secret question")
@@ -49,13 +49,13 @@ def test_an_errors_text_is_logged_at_debug_only(log: Path, level: str, shown: bo
 
 
 def test_a_level_that_is_none_is_refused(log: Path) -> None:
-    """With those that are."""
+    """The refusal names the levels that there are."""
     with pytest.raises(ValueError, match="LOUD"):
         telemetry.configure("LOUD", log)
 
 
 async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """With a line for each event, whatever its run; chunks apart, since they are told at DEBUG."""
+    """With a line for each event of any run; chunks apart, since they are logged at DEBUG."""
     caplog.set_level("DEBUG", logger="stream_events")
     log = StreamLog()
     for number in range(100):
@@ -72,7 +72,7 @@ async def test_events_of_one_moment_are_one_record_of_the_log(caplog: pytest.Log
 async def test_events_soon_after_a_record_are_in_the_next(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while, all of it at once, and by one timer."""
+    """Together, after a delay, by one timer."""
     monkeypatch.setattr(telemetry, "BATCH_SECONDS", 200 * MS)
     later = Mock(wraps=asyncio.get_running_loop().call_later)
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", later)
@@ -92,7 +92,7 @@ async def test_events_soon_after_a_record_are_in_the_next(
 async def test_closing_the_log_writes_all_of_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes still later doesn't wait for a loop that may not last."""
+    """Later events don't wait: the loop may be about to end."""
     caplog.set_level("INFO", logger="stream_events")
     log = StreamLog()
     log.report("r", [(1, "agent_thinking", "A", b"")])

@@ -1,4 +1,4 @@
-"""What leans on private names of other projects stays within the versions that were tested, or says so."""
+"""Projects whose private names are used have tested versions; others are logged."""
 
 import tomllib
 from functools import partial
@@ -25,7 +25,7 @@ from dev import ROOT
 
 @pytest.mark.parametrize("name", TESTED)
 def test_the_bounds_are_those_that_an_installer_keeps_to(name: str) -> None:
-    """And the version that is installed here, with which all of this is tested, lies within them."""
+    """And the versions that are installed here lie within them."""
     declared = [
         Requirement(line) for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     ]
@@ -44,7 +44,7 @@ def test_the_bounds_are_those_that_an_installer_keeps_to(name: str) -> None:
     ],
 )  # fmt: skip
 def test_a_version_is_compared_by_its_numbers(installed: str, tested: bool) -> None:
-    """0.6 comes before 0.54, and what is no version was not tested."""
+    """0.6 comes before 0.54, and anything else than a version was not tested."""
     assert versions.is_tested("uvicorn", installed) is tested
 
 
@@ -60,7 +60,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_outside_of_the_tested_versions_uvicorn_is_used_the_plain_way(
     installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With one line in the log, which says what to install; inside of them nothing is said."""
+    """With one line in the log that names what to install; tested versions are not logged."""
     monkeypatch.setattr(uvicorn, "__version__", installed)
     async with create_app(Settings(data=tmp_path, journal="memory://")).open() as app:
         configured = process.config(app)

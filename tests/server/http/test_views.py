@@ -1,4 +1,4 @@
-"""What is shown of a run, and that the description of the API says the same."""
+"""A run's view, and that the description of the API matches it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -37,7 +37,7 @@ def schemas() -> dict[str, Any]:
 
 
 def errors(schemas: dict[str, Any], name: str, shown: Any) -> list[str]:
-    """What is wrong with an answer, by the description; a field that the description lacks as well."""
+    """Return a response's violations of the description; a field that the description lacks is one."""
     closed = {key: {"additionalProperties": False, **schema} for key, schema in schemas.items()}
     schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": closed}}
     validator: Any = Draft202012Validator(schema)
@@ -45,7 +45,7 @@ def errors(schemas: dict[str, Any], name: str, shown: Any) -> list[str]:
 
 
 def test_a_run_is_shown_field_for_field() -> None:
-    """The wire's promise: each field under its name, and none that is our own business."""
+    """The wire's promise: each field under its name, and no private one."""
     assert orjson.dumps(views.run({}, RECORD, None)) == SHOWN
 
 
@@ -57,8 +57,8 @@ def test_a_run_is_shown_field_for_field() -> None:
         replace(RECORD, state="running", ended_at=None, digest=None, progress=0),
     ],
 )
-def test_every_run_is_as_the_description_says(schemas: dict[str, Any], record: RunRecord) -> None:
-    """Whatever its state, with what it waits for and without."""
+def test_every_run_matches_the_description(schemas: dict[str, Any], record: RunRecord) -> None:
+    """In every state, with a pending input and without."""
     for pending in (None, {"request_id": "x", "prompt": "?"}):
         shown = orjson.loads(orjson.dumps(views.run({}, record, pending)))
         assert not errors(schemas, "Run", shown)
@@ -77,7 +77,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Service]:
 
 @pytest.mark.parametrize("prefix", ["", "/ai"])
 async def test_every_address_in_an_answer_leads_back_here(app: Service, schemas: dict[str, Any], prefix: str) -> None:
-    """`links` and `next` too where the application is mounted; all answers are as the description says."""
+    """`links` and `next` too, also if the application is mounted; all responses match the description."""
     question = Question(text="q", principal=EVERYBODY, session_id="talk", if_busy="queue")
     started = [await app.runs.start(question, orchestrator="mock") for _ in range(3)]
     run_id = started[0][0].run_id
