@@ -4,13 +4,23 @@ AutoGen has no public way to drive a team turn by turn with its own termination 
 to read its messages back from a saved state. A test fails if an upgrade moves a name of PRIVATE or VITAL_COROUTINES.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from inspect import isawaitable
-from typing import Any, TypeAlias, cast
+from inspect import isawaitable, signature
+from typing import Any, TypeAlias, TypeVar, cast
 
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
-from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
+from autogen_agentchat.base import (
+    AndTerminationCondition,
+    ChatAgent,
+    OrTerminationCondition,
+    Response,
+    TaskResult,
+    Team,
+    TerminationCondition,
+)
+from autogen_agentchat.conditions import FunctionalTermination, TextMentionTermination
 from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
@@ -19,11 +29,15 @@ from autogen_agentchat.messages import (
     ToolCallExecutionEvent,
 )
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
+from autogen_agentchat.tools import AgentTool, TeamTool
 from autogen_core import CancellationToken
 from autogen_core.models import FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
+from askstream.agents import nesting
+from askstream.agents.answer import USUAL_WORDS, AnswerRule
+from askstream.agents.mending import mend
 from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
 
@@ -33,16 +47,24 @@ _MAX_TURNS = "_max_turns"
 _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
+_QUEUE = "_output_message_queue"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
+_TOOLS = "_tools"
+_MENTIONED = "_termination_text"
+_CONDITIONS = "_conditions"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
-    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _QUEUE),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
+    StaticStreamWorkbench: (_TOOLS,),
+    TextMentionTermination: (_MENTIONED,),
+    AndTerminationCondition: (_CONDITIONS,),
+    OrTerminationCondition: (_CONDITIONS,),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
@@ -53,6 +75,8 @@ VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
 ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
+_NEXT = object()
+_FILTERED = " (with message filtering)"  # MessageFilterAgent's suffix of the inner agent's description
 
 # Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
 _CONSOLE = (UserProxyAgent("nobody").input_func, input)
@@ -62,6 +86,8 @@ _NO_WAY_TO_WAIT = (
 )
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
+Yields = Callable[[BaseAgentEvent | BaseChatMessage], None]
+T = TypeVar("T")
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
 """From the name of an agent that stands for a person, and its prompt, to the person's input."""
 
@@ -79,6 +105,11 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
+def output_queue(team: BaseGroupChat) -> "asyncio.Queue[object]":
+    """The queue that the team's stream reads from."""
+    return getattr(team, _QUEUE)
+
+
 def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     """A team of one agent that has one turn."""
     kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
@@ -86,9 +117,9 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
-    """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
-    during the turn.
+def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
+    """Await `begins` with the agent's name and description before each of its turns, call `yields` with each of its
+    messages before the team gets it, and set the tap's speaker during the turn.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -98,16 +129,76 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
         )
     takes_turn = agent.on_messages_stream
     speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
+    description = own_description(agent)
 
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
-        speaking.set(speaker)
-        await begins(agent.name, agent.description)
-        async for message in takes_turn(messages, cancellation_token):
+        await begins(agent.name, description)
+        async for message in _as_speaker(speaker, takes_turn(messages, cancellation_token)):
+            said = message.chat_message if isinstance(message, Response) else message
+            mend(said)
+            yields(said)
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
+
+
+def own_description(agent: ChatAgent) -> str:
+    """The agent's description, empty if it is the default of its class, which says nothing about the agent."""
+    text = agent.description.removesuffix(_FILTERED)
+    return "" if text in _defaults(type(agent)) | _defaults(AssistantAgent) else text
+
+
+def _defaults(kind: type[ChatAgent]) -> set[str]:
+    """The descriptions that the classes of an agent give it by default."""
+    makers = [vars(ancestor)["__init__"] for ancestor in kind.__mro__ if "__init__" in vars(ancestor)]
+    found = [signature(make).parameters.get("description") for make in makers]
+    return {parameter.default for parameter in found if parameter and isinstance(parameter.default, str)}
+
+
+async def _as_speaker(speaker: Speaker | None, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items of `stream`, which is at work as `speaker`. Between two items the turn is its caller's again."""
+    while True:
+        caller = speaking.get()
+        speaking.set(speaker)
+        try:
+            item = await anext(stream)
+        except StopAsyncIteration:
+            return
+        finally:
+            speaking.set(caller)
+        yield item
+
+
+def silence_manager(team: Team) -> None:
+    """Make the model calls of an inner team's manager, such as a selector's choice, nobody's text."""
+    runs = team.run_stream
+
+    def run_stream(**options: Any) -> AsyncGenerator[Any, None]:
+        return _as_speaker(None, runs(**options))
+
+    cast(Any, team).run_stream = run_stream
+
+
+def answer_rule(team: Team, author: str | None) -> AnswerRule:
+    """The rule for the team's answer: the words that end it or a team inside it, and who stands for a person."""
+    inner = nesting.teams(team)
+    words = {word for one in inner for word in _ending_words(getattr(one, _TERMINATION, None))}
+    people = frozenset(agent.name for agent in nesting.agents(team) if isinstance(agent, UserProxyAgent))
+    return AnswerRule(tuple(sorted(words, key=len, reverse=True)), author, people)
+
+
+def _ending_words(condition: TerminationCondition | None) -> Iterator[str]:
+    if condition is None:
+        return
+    if isinstance(condition, TextMentionTermination):
+        yield getattr(condition, _MENTIONED)
+    elif isinstance(condition, AndTerminationCondition | OrTerminationCondition):
+        for part in getattr(condition, _CONDITIONS):
+            yield from _ending_words(part)
+    elif isinstance(condition, FunctionalTermination) or not type(condition).__module__.startswith("autogen_"):
+        yield from USUAL_WORDS
 
 
 def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
@@ -166,8 +257,35 @@ def report_tool_ends(agent: ChatAgent) -> None:
     AutoGen reports the calls of one round together, after the last has ended.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
+        if "call_tool" not in vars(bench):
+            cast(Any, bench).call_tool = _with_mended_results(bench.call_tool)
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+            for tool in cast("list[object]", getattr(bench, _TOOLS)):
+                if isinstance(tool, AgentTool | TeamTool):
+                    cast(Any, tool).run_json_stream = _at_once(tool.run_json_stream)
+
+
+def _with_mended_results(calls: Callable[..., Awaitable[ToolResult]]) -> Callable[..., Awaitable[ToolResult]]:
+    async def call_tool(*args: Any, **options: Any) -> ToolResult:
+        result = await calls(*args, **options)
+        mend(result)
+        return result
+
+    return call_tool
+
+
+def _at_once(runs: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    """Let each message of an agent or team that is run as a tool pass at once: the workbench keeps every item until
+    the next one comes, since the last is the result. `_with_tool_ends` drops the items in between."""
+
+    async def run_json_stream(*args: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        async for item in runs(*args, **options):
+            yield item
+            if not isinstance(item, TaskResult):
+                yield _NEXT
+
+    return run_json_stream
 
 
 def is_tool_end(message: object) -> bool:
@@ -182,8 +300,13 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
-        async for item in calls(name, arguments, cancellation_token, call_id):
-            speaker = speaking.get()
+        speaker = speaking.get()
+        # A tool that asks a model by itself writes no text of the agent's.
+        async for item in _as_speaker(None, calls(name, arguments, cancellation_token, call_id)):
+            if item is _NEXT:
+                continue
+            if isinstance(item, ToolResult):
+                mend(item)
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:
                 result = FunctionExecutionResult(
                     content=item.to_text(), name=name, call_id=call_id, is_error=item.is_error
@@ -234,9 +357,14 @@ class Termination:
         setattr(team, _MAX_TURNS, 1)
         return termination
 
-    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
-        """Whether the team has ended with `messages`, which are all since the last call."""
-        return self._condition is not None and bool(messages) and await self._condition(messages) is not None
+    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> str | None:
+        """The reason if the team has ended with `messages`, which are all since the last call; else None."""
+        stop = await self._condition(messages) if self._condition is not None and messages else None
+        return None if stop is None else stop.content
+
+    def out_of_turns(self, turns: int) -> str | None:
+        """The reason if the team has ended after so many turns, in AutoGen's words; else None."""
+        return f"Maximum number of turns {turns} reached." if turns == self.max_turns else None
 
     async def replay(self, messages: Sequence[BaseAgentEvent | BaseChatMessage], portions: Sequence[int]) -> None:
         """Show the condition the same messages as before the team was saved: no state has its counters."""

@@ -7,7 +7,9 @@ sent together, and always before the next event of the same agent.
 import asyncio
 from dataclasses import dataclass, field
 
+from askstream.agents.order import MessageOrder
 from askstream.server.events import AgentChunk, Draft
+from askstream.server.events.unicode import PieceMender
 from askstream.server.runs.orchestrator import Sink
 
 MERGE_SECONDS = 0.025
@@ -23,12 +25,14 @@ class _Text:
     message_id: str
     free_at: float
     pieces: list[str] = field(default_factory=list[str])
+    mender: PieceMender = field(default_factory=PieceMender)
     size: int = 0
     timer: asyncio.TimerHandle | None = None
 
 
 class ChunkBuffer:
-    """Orders the events of a run's tasks. After `close` it passes nothing on."""
+    """Orders the events of a run's tasks. After `close` it passes nothing on. `order` has the messages that are still
+    on their way here."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -37,14 +41,27 @@ class ChunkBuffer:
         self._order = asyncio.Lock()
         self._texts: dict[str, _Text] = {}
         self._closed = False
+        self._held: Draft | None = None
+        self.order = MessageOrder()
         self.problem: Exception | None = None  # the sink's error, which AutoGen's own would hide
 
     async def emit(self, draft: Draft) -> None:
         """Send an event after its agent's pending text."""
         async with self._order:
-            for text in [text for text in self._texts.values() if text.agent_name == draft.agent_name]:
-                await self._release(text)
+            await self._release_texts(draft.agent_name)
             await self._put(draft)
+
+    async def hold(self, draft: Draft) -> None:
+        """Take an event's place in the order, and send it with the next event or with `emit_held`."""
+        async with self._order:
+            await self._release_texts(draft.agent_name)
+            await self._put_held()
+            self._held = draft
+
+    async def emit_held(self) -> None:
+        """Send the event that `hold` got, if it isn't sent yet."""
+        async with self._order:
+            await self._put_held()
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
         """Add a piece to the text `message_id`. Call `end` after the last one."""
@@ -52,8 +69,11 @@ class ChunkBuffer:
         text = self._texts.get(message_id)
         if text is None:
             text = self._texts[message_id] = _Text(agent_name, message_id, free_at=now)
+        piece = text.mender.add(piece)
         text.pieces.append(piece)
         text.size += len(piece)
+        if not text.size:
+            return
         if now >= text.free_at or text.size >= MERGE_SIZE:
             await self._let_go(text)
         elif text.timer is None:
@@ -62,6 +82,7 @@ class ChunkBuffer:
     async def end(self, message_id: str) -> None:
         """Send the rest of a text."""
         if text := self._texts.get(message_id):
+            text.pieces.append(text.mender.end())
             await self._let_go(text)
             self._texts.pop(message_id, None)
 
@@ -81,12 +102,16 @@ class ChunkBuffer:
         async with self._order:
             await self._release(text)
 
+    async def _release_texts(self, agent_name: str) -> None:
+        for text in [text for text in self._texts.values() if text.agent_name == agent_name]:
+            await self._release(text)
+
     async def _release(self, text: _Text) -> None:
         if text.timer is not None:
             text.timer.cancel()
             text.timer = None
         while text.pieces:
-            whole = "".join(text.pieces)
+            whole = "".join(text.pieces)  # empty if it was half a character
             text.pieces.clear()
             text.size = 0
             text.free_at = self._time() + MERGE_SECONDS
@@ -94,7 +119,13 @@ class ChunkBuffer:
                 piece = whole[start : start + MERGE_SIZE]
                 await self._put(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
 
+    async def _put_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            await self._put(held)
+
     async def _put(self, draft: Draft) -> None:
+        await self._put_held()
         if self._closed:
             raise asyncio.CancelledError
         if self.problem is not None:

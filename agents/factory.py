@@ -113,7 +113,7 @@ class CustomTeam:
 
     def __init__(self, factory: LoadedFactory) -> None:
         self.factory = factory
-        self.profile = TeamProfile()
+        self.profile = TeamProfile(author=getattr(factory.make, "answered_by", None))
 
     async def prepare(self) -> None:
         """Do nothing: the factory's module is imported."""

@@ -53,11 +53,13 @@ class TeamProfile:
     """Facts about a team beyond those that AutoGen has. The defaults fit any team.
 
     `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
-    answers. `asks` returns the question to a person that an agent's message holds, given its name and text, or None.
+    answers. `author` is the agent whose word is the answer, None if anybody's may be. `asks` returns the question to a
+    person that an agent's message holds, given its name and text, or None.
     """
 
     steps: Mapping[str, int] | None = None
     answerer: str = "assistant"
+    author: str | None = None
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
 
 
@@ -79,6 +81,7 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, r
     if at.ended and handed_over and not at.unanswered:
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
     if at.ended:
+        at = checkpoint.concluded(at)
         return _reviewed(at) if review else at
     prompt = profile.asks(at.agent_name, said)
     if prompt is None or at.asked > MOST_QUESTIONS:
@@ -92,7 +95,7 @@ def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCh
     """Return `at` with a `UserProxyAgent`'s question from the turn that follows it."""
     if not at.unanswered:
         return replace(at, waiting=waiting)
-    ended = replace(at, ended=True)
+    ended = checkpoint.concluded(replace(at, ended=True))
     return _reviewed(ended) if review else ended
 
 

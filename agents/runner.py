@@ -14,6 +14,7 @@ from autogen_agentchat.base import TaskResult, Team
 from autogen_agentchat.messages import (
     BaseChatMessage,
     HandoffMessage,
+    ModelClientStreamingChunkEvent,
     SelectorEvent,
     SelectSpeakerEvent,
     TextMessage,
@@ -22,7 +23,8 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, human, memory
+from askstream.agents import autogen_internals, checkpoint, human, media, memory, nesting
+from askstream.agents.answer import AnswerRule, Said
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
@@ -58,7 +60,7 @@ class TeamRunner:
         self._limit = max_messages
         self._checkpoint = TeamCheckpoint()
         self._stepping = False
-        self._held_response: Draft | None = None
+        self._answer_rule = AnswerRule()
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
@@ -66,18 +68,27 @@ class TeamRunner:
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Run the team. Raises RunFailed, or any error that AutoGen raises."""
         self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
+        self._answer_rule = autogen_internals.answer_rule(team, self._profile.author)
         self._inputs = autogen_internals.intercept_inputs(team, self._ask)
-        for agent in autogen_internals.members(team):
-            autogen_internals.report_turns(agent, self._turn_begins)
-            autogen_internals.report_tool_ends(agent)
+        self._observe(team)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
             return await self._run_by_turns(team, task, save)
         if task.attempt > 1 or start is not None:
             raise _interrupted("its kind of team can't be resumed")
         if task.review:
             raise RunFailed("team_unavailable", "This kind of team can't wait for a review. Ask without one.")
-        await self._turn(team, _messages(team, self._checkpoint.unheard))
+        result = await self._turn(team, _messages(team, self._checkpoint.unheard))
+        self._checkpoint = checkpoint.concluded(replace(self._checkpoint, stop_reason=result.stop_reason))
         return self._answer()
+
+    def _observe(self, team: Team) -> None:
+        for agent in nesting.agents(team):
+            autogen_internals.report_turns(agent, self._turn_begins, self._yields)
+            autogen_internals.report_tool_ends(agent)
+        for inner in nesting.teams(team)[1:]:
+            autogen_internals.silence_manager(inner)
+        if isinstance(team, BaseGroupChat):
+            self._buffer.order.watch(autogen_internals.output_queue(team))
 
     async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
@@ -91,7 +102,7 @@ class TeamRunner:
         await self._restore(team, termination)
         while not self._checkpoint.ended:
             await self._step(team, termination, review=task.review)
-            await self._emit_held()
+            await self._buffer.emit_held()
             await save(checkpoint.dump(self._checkpoint))
             if self._checkpoint.waiting is not None:
                 return self._inquiry()
@@ -124,10 +135,9 @@ class TeamRunner:
         before = self._checkpoint
         words = _messages(team, before.unheard)
         heard = words if before.state else words[before.skipped :]
-        if heard and await termination.ends(heard):
-            self._checkpoint = human.after_turn(
-                replace(before, ended=True), self._profile, handed_over=False, review=review
-            )
+        if heard and (reason := await termination.ends(heard)) is not None:
+            ended = replace(before, ended=True, stop_reason=reason)
+            self._checkpoint = human.after_turn(ended, self._profile, handed_over=False, review=review)
             return
         turn = asyncio.ensure_future(self._turn(team, words))
         await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
@@ -136,12 +146,10 @@ class TeamRunner:
             self._checkpoint = human.during_turn(at, self._asked.result(), review=review)
             return
         result = turn.result()
-        ended = (
-            result.stop_reason != autogen_internals.ONE_TURN
-            or await termination.ends(_of_thread(result.messages))
-            or before.turns + 1 == termination.max_turns
-        )
+        reason = await _stop_reason(result, termination, before.turns + 1)
+        self._checkpoint = replace(self._checkpoint, stop_reason=reason)
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
+        ended = reason is not None
         final = ended and not handed_over and not review
         at = await self._checkpoint_after(team, heard=len(heard), ended=ended, final=final)
         self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
@@ -156,8 +164,10 @@ class TeamRunner:
             async for message in stream:
                 if isinstance(message, TaskResult):
                     result = message
-                elif message.id not in sent_ids:
-                    await self._handle(message)
+                    continue
+                with self._buffer.order.handling(message.id):
+                    if message.id not in sent_ids:
+                        await self._handle(message)
         finally:
             token.cancel()  # a tool's thread can't be cancelled, but may check the token
         return result
@@ -167,13 +177,18 @@ class TeamRunner:
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
-            spent = message.models_usage
+        spent = message.models_usage
+        if spent and not self._model_calls.has_counted(spent, message.source):  # an agent's own client
             self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
-        for draft in self._translator.drafts(message):
+        for draft in await self._drafts(message):
             await self._emit(draft)
         if self._checkpoint.messages > self._limit:
             raise self._limit_exceeded()
+
+    async def _drafts(self, message: TeamMessage) -> list[Draft]:
+        if media.has_images(message):  # to encode them takes too long for the loop
+            return await asyncio.to_thread(self._translator.drafts, message)
+        return self._translator.drafts(message)
 
     def _is_repeated(self, message: TeamMessage) -> bool:
         """Whether viewers get `message` otherwise: as a choice emitted before the inquiry, or as the inquiry itself."""
@@ -187,30 +202,31 @@ class TeamRunner:
                 return False
 
     def _count(self, message: BaseChatMessage) -> None:
-        self._checkpoint = replace(self._checkpoint, messages=self._checkpoint.messages + 1)
+        at = replace(self._checkpoint, messages=self._checkpoint.messages + 1)
         if message.source not in self._inputs:  # a person's text can't be the answer
-            self._checkpoint = replace(self._checkpoint, final_response=message.to_text(), agent_name=message.source)
+            at = replace(at, final_response=message.to_text(), agent_name=message.source)
+            if not isinstance(message, HandoffMessage):
+                said = Said(message.source, message.to_text())
+                at = replace(at, answer=self._answer_rule.after(at.answer, said))
+        self._checkpoint = at
 
     async def _emit(self, draft: Draft) -> None:
-        await self._emit_held()
         match draft.body:
             case AgentChunk(delta=delta, message_id=message_id):
                 await self._buffer.write(draft.agent_name, message_id, delta)
             case AgentResponse() if self._stepping:
-                self._held_response = draft
+                # A turn's last response is emitted together with the turn's checkpoint. If it were emitted earlier and
+                # the server died in between, a turn whose result viewers have seen would repeat.
+                await self._buffer.hold(draft)
             case _:
                 await self._buffer.emit(draft)
 
-    async def _emit_held(self) -> None:
-        """Emit the held response: a turn's last one is emitted together with the turn's checkpoint.
-
-        If it were emitted earlier and the server died in between, a turn whose result viewers have seen would repeat.
-        """
-        held, self._held_response = self._held_response, None
-        if held is not None:
-            await self._buffer.emit(held)
+    def _yields(self, message: TeamMessage) -> None:
+        if not isinstance(message, ModelClientStreamingChunkEvent):
+            self._buffer.order.yielded(message.id, message.source)
 
     async def _turn_begins(self, agent_name: str, description: str) -> None:
+        await self._buffer.order.settled()
         if agent_name != self._checkpoint.speaker:
             await self._buffer.emit(self._translator.turn(agent_name, description))
 
@@ -261,6 +277,7 @@ class TeamRunner:
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
+            stop_reason=self._checkpoint.stop_reason,
         )
 
     def _limit_exceeded(self) -> RunFailed:
@@ -282,6 +299,14 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
     if by_handoff and said.target:
         return HandoffMessage(source=said.source, target=said.target, content=said.text)
     return TextMessage(source=said.source, content=said.text)
+
+
+async def _stop_reason(result: TaskResult, termination: autogen_internals.Termination, turns: int) -> str | None:
+    """Why the team has ended with this turn, or None if it goes on."""
+    if result.stop_reason != autogen_internals.ONE_TURN:
+        return result.stop_reason or "The team stopped."
+    reason = await termination.ends(_of_thread(result.messages))
+    return termination.out_of_turns(turns) if reason is None else reason
 
 
 def _handed_to(messages: Sequence[TeamMessage]) -> str | None:

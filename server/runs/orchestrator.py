@@ -48,12 +48,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run."""
+    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run.
+    `agent_name` wrote the answer. `stop_reason` says in the team's own words why it stopped."""
 
     final_response: str
     total_messages: int
     usage: Usage
     agent_name: str
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

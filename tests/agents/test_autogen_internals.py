@@ -4,7 +4,10 @@ import inspect
 
 import pytest
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.base import AndTerminationCondition, OrTerminationCondition
+from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_core.tools import StaticStreamWorkbench
 
 from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
@@ -23,6 +26,10 @@ def examples() -> dict[type, object]:
         SelectorGroupChat: SelectorGroupChat([agent, UserProxyAgent("U")], CLIENT),
         BaseGroupChat: RoundRobinGroupChat([agent]),
         GraphFlow: GraphFlow([agent], DiGraphBuilder().add_node(agent).build()),
+        StaticStreamWorkbench: StaticStreamWorkbench([]),
+        TextMentionTermination: TextMentionTermination("x"),
+        AndTerminationCondition: TextMentionTermination("x") & TextMentionTermination("y"),
+        OrTerminationCondition: TextMentionTermination("x") | TextMentionTermination("y"),
     }
 
 

@@ -178,9 +178,23 @@ def test_tool_calls_end_with_result_duration_and_status() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "result"), [("5", 5), ('"a"', "a"), ("plain", "plain"), ("NaN", "NaN"), ("", "")])
-def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) -> None:
-    """Anything else stays text."""
+DEEP = "[" * 101 + "]" * 101
+AS_TEXT = [
+    "5", '"a"', "plain", "NaN", "", "3.10", "1e3", "null", "true", "007", "123456789012345678901234567890", "10.500",
+    '{"id": 123456789012345678901234567890}', '{"price": 10.500}', '{"a": 1, "a": 2}', "[NaN]", "[-0]", "[1e3]", DEEP,
+]  # fmt: skip
+AS_VALUES = [
+    ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
+    (' ["3.10", "null"] ', ["3.10", "null"]),
+    ("[18446744073709551615]", [18446744073709551615]),
+    ("[1e+16, 1E-7, 10.0]", [1e16, 1e-7, 10.0]),
+    (f'{{"brackets": "{"[" * 101}"}}', {"brackets": "[" * 101}),
+]
+
+
+@pytest.mark.parametrize(("text", "result"), [(text, text) for text in AS_TEXT] + AS_VALUES)
+def test_results_are_parsed_only_where_nothing_is_lost(text: str, result: Json) -> None:
+    """An object or an array that says exactly the same; anything else stays the text that the tool returned."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}")))
     (draft,) = follow.drafts(execution(("1", text, False)))
@@ -256,7 +270,9 @@ def test_usage_is_summed_over_a_turn() -> None:
 
 def test_a_response_has_the_id_of_its_pieces() -> None:
     """That of the streamed events or of the tap; after a thought it is another text."""
-    follow = Translator(Progress({}), lambda name, text: "tap" if (name, text) == ("T", "tapped") else None)
+    follow = Translator(
+        Progress({}), lambda message, text: "tap" if (message.source, text) == ("T", "tapped") else None
+    )
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="m", source="A"))
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="n", source="B"))
     follow.drafts(ThoughtEvent(content="x", source="B"))
