@@ -5,9 +5,9 @@ Pure.
 """
 
 import re
-from collections.abc import Collection, Iterator
+import string
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cached_property
 
 # A word of consent is about somebody else's text, which is then the answer, also if the consent has a few words more.
 _CONSENT = re.compile(r"(?:approved?|accept(?:ed)?|agreed?|lgtm|looks good|pass(?:ed)?)\W*", re.IGNORECASE)
@@ -25,7 +25,7 @@ class Said:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnswerRule:
     """Says which of a team's messages is its answer. `words` end its conversation; `author` is the agent whose word
     counts, None if anybody's does."""
@@ -41,7 +41,7 @@ class AnswerRule:
             return before
         if before is not None and self._is_weaker(before, message, text):
             return before
-        return Said(message.agent_name, text)
+        return Said(message.agent_name, message.text if text == message.text.strip() else text)
 
     def _is_weaker(self, before: Said, message: Said, text: str) -> bool:
         if self.author in (before.agent_name, message.agent_name):
@@ -52,25 +52,62 @@ class AnswerRule:
         return consents and len(text) <= max(len(before.text), _REMARK_CHARACTERS)
 
     def _without_words(self, text: str) -> str:
-        text, before = text.strip(), None
-        while text != before:
-            before = text
-            for pattern in self._edges:
-                text = pattern.sub("", text).strip()
+        text = text.strip()
+        for _ in range(_ROUNDS):
+            for word in filter(None, map(str.strip, self.words)):
+                text = _without_beginning(_without_end(text, word), word)
         return text
 
-    @cached_property
-    def _edges(self) -> tuple[re.Pattern[str], ...]:
-        return tuple(pattern for word in self.words if word.strip() for pattern in _edges(word.strip()))
+
+# The marks around a word: of Markdown, quotes and brackets, and a sentence's end.
+_OPENING = "*_`\"'([<~#>-"
+_MARKS = string.punctuation + "–—…" + string.whitespace
+_SENTENCE_ENDS = (".", "!", "?", ":", ";")
+# Words and marks that are taken off one after the other. More of them are a text of their own.
+_ROUNDS = 4
+_INFLECTIONS = ("", "d", "ed", "D", "ED")
 
 
-_OPENING, _CLOSING = r"[*_`\"'(\[<~#>-]", r"[*_`\"')\]>~]"
+def _without_end(text: str, word: str) -> str:
+    """`text` without `word` at its end and the marks around it. A word in small letters at the end of a sentence is a
+    part of the sentence and stays."""
+    head = _before(text.rstrip(_MARKS), word)
+    if head is None:
+        return text
+    rest = _without_marks(head)
+    stands_alone = rest.endswith(_SENTENCE_ENDS) or "\n" in head[len(rest) :]
+    is_apart = not rest or rest != head or rest.endswith(_SENTENCE_ENDS)
+    return rest if is_apart and (word.isupper() or stands_alone or not rest) else text
 
 
-def _edges(word: str) -> Iterator[re.Pattern[str]]:
-    """Patterns of `word` at the end and at the beginning of a text, with the marks around it. A word in the middle of
-    a sentence is a part of it and stays; at its end too, unless it is in capitals."""
-    whole = rf"(?<!\w){re.escape(word)}(?:[eE]?[dD])?(?!\w)"
-    before = r"\s+" if word.isupper() else r"(?<=[.!?:;])\s+|\s*\n\s*"
-    yield re.compile(rf"(?:^|{before}|(?<=[.!?]))(?:{_OPENING}+\s*)?{whole}[\W_]*$")
-    yield re.compile(rf"^{_OPENING}*\s*{whole}{_CLOSING}*(?:[.:!,;–—-]+\s*|\s*\n)")
+def _before(text: str, word: str) -> str | None:
+    """The part before a word at the end of `text`, None if another word is there."""
+    for inflection in _INFLECTIONS:
+        if text.endswith(word + inflection):
+            head = text[: len(text) - len(word + inflection)]
+            return None if head and (head[-1].isalnum() or head[-1] == "_") and word[0].isalnum() else head
+    return None
+
+
+def _without_marks(head: str) -> str:
+    """`head` without the space at its end, and without words there that are only marks, such as a rule. A mark that
+    belongs to a word stays."""
+    for _ in range(_ROUNDS):
+        shorter = head.rstrip(_OPENING)
+        if shorter and not shorter[-1].isspace():
+            return head.rstrip() if head[-1:].isspace() else head
+        if shorter.rstrip() == head:
+            return head
+        head = shorter.rstrip()
+    return head
+
+
+def _without_beginning(text: str, word: str) -> str:
+    """`text` without `word` at its beginning, if punctuation or a new line follows."""
+    head = text.lstrip(_OPENING + string.whitespace)
+    if not head.startswith(word):
+        return text
+    rest = head[len(word) :].lstrip("".join(_INFLECTIONS)) if word.isupper() else head[len(word) :]
+    tail = rest.lstrip("*_`\"')]>~")
+    follows = tail.lstrip(" \t")[:1]
+    return tail.lstrip(_MARKS) if follows in (*".:!,;–—-", "\n") and follows else text

@@ -89,11 +89,14 @@ def _chunk(value: object, repair: AnswerRepair) -> ChatCompletionChunk:
     """
     if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
-    repaired = repair.chunk(cast("dict[str, Any]", value))
+    return _parsed(repair.chunk(cast("dict[str, Any]", value)))
+
+
+def _parsed(value: dict[str, Any]) -> ChatCompletionChunk:
     try:
-        return ChatCompletionChunk.model_validate(repaired)
+        return ChatCompletionChunk.model_validate(value)
     except ValidationError:
-        return ChatCompletionChunk.construct(**repaired)
+        return ChatCompletionChunk.construct(**value)
 
 
 class _MarkedStream(AsyncStream[object]):
@@ -162,7 +165,7 @@ async def _chunks(
             yield _chunk(value, repair)
         check.done = stream.done
     for added in repair.end():
-        yield ChatCompletionChunk.construct(**added)
+        yield _parsed(added)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
