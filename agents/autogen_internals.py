@@ -85,7 +85,7 @@ _NO_WAY_TO_WAIT = (
     "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
 )
 
-TurnBegins = Callable[[str, str], Awaitable[None]]
+TurnBegins = Callable[[str, str, Sequence[BaseChatMessage]], Awaitable[None]]
 Yields = Callable[[BaseAgentEvent | BaseChatMessage], None]
 T = TypeVar("T")
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
@@ -118,8 +118,8 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
 
 
 def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
-    """Await `begins` with the agent's name and description before each of its turns, call `yields` with each of its
-    messages before the team gets it, and set the tap's speaker during the turn.
+    """Await `begins` with the agent's name, its description and what it hears before each of its turns. Call `yields`
+    with each of its messages before the team gets it. Set the tap's speaker during the turn.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -134,7 +134,7 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
-        await begins(agent.name, description)
+        await begins(agent.name, description, messages)
         async for message in _as_speaker(speaker, takes_turn(messages, cancellation_token)):
             said = message.chat_message if isinstance(message, Response) else message
             mend(said)

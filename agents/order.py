@@ -20,6 +20,7 @@ class MessageOrder:
 
     def __init__(self) -> None:
         self._under_way: dict[str, str] = {}  # source by id
+        self._seen: set[str] = set()
         self._silent: set[str] = set()  # sources whose messages never come
         self._queue: asyncio.Queue[object] = asyncio.Queue()
         self._busy = False
@@ -30,10 +31,19 @@ class MessageOrder:
         """Count the messages in the queue that the runner's stream reads from."""
         self._queue = queue
 
+    def skips(self, message_id: str) -> None:
+        """A message won't come to the runner, or has come already."""
+        self._seen.add(message_id)
+
     def yielded(self, message_id: str, source: str) -> None:
         """An agent has yielded a message."""
         if source not in self._silent:
             self._under_way[message_id] = source
+
+    def heard(self, message_id: str, source: str) -> None:
+        """An agent inside another got a message that may still be on its way to the runner, such as a tool's task."""
+        if message_id not in self._seen:
+            self.yielded(message_id, source)
 
     @contextmanager
     def handling(self, message_id: str) -> Generator[None]:
@@ -45,6 +55,7 @@ class MessageOrder:
             self._busy = False
             self._handled += 1
             self._under_way.pop(message_id, None)
+            self._seen.add(message_id)
             self._progress.set()
 
     async def settled(self) -> None:

@@ -61,6 +61,7 @@ class TeamRunner:
         self._checkpoint = TeamCheckpoint()
         self._stepping = False
         self._answer_rule = AnswerRule()
+        self._members: frozenset[str] = frozenset()
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
         self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
@@ -82,6 +83,7 @@ class TeamRunner:
         return self._answer()
 
     def _observe(self, team: Team) -> None:
+        self._members = autogen_internals.names(team)
         for agent in nesting.agents(team):
             autogen_internals.report_turns(agent, self._turn_begins, self._yields)
             autogen_internals.report_tool_ends(agent)
@@ -159,6 +161,8 @@ class TeamRunner:
         result = TaskResult(messages=[])
         token = CancellationToken()
         sent_ids = {message.id for message in words}  # MagenticOne repeats the question despite the option below
+        for message_id in sent_ids:
+            self._buffer.order.skips(message_id)
         stream = team.run_stream(task=words or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
@@ -225,7 +229,10 @@ class TeamRunner:
         if not isinstance(message, ModelClientStreamingChunkEvent):
             self._buffer.order.yielded(message.id, message.source)
 
-    async def _turn_begins(self, agent_name: str, description: str) -> None:
+    async def _turn_begins(self, agent_name: str, description: str, heard: Sequence[BaseChatMessage]) -> None:
+        for message in heard:
+            if agent_name not in self._members and message.source == memory.USER:
+                self._buffer.order.heard(message.id, message.source)
         await self._buffer.order.settled()
         if agent_name != self._checkpoint.speaker:
             await self._buffer.emit(self._translator.turn(agent_name, description))

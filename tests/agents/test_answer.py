@@ -169,7 +169,10 @@ async def test_the_answer_of_a_managed_team_has_its_author(kind: type) -> None:
             done = '{"reason": "r", "answer": %s}'
             ledger = {"is_request_satisfied": number > 4, "is_in_loop": False, "is_progress_being_made": True}
             parts = [f'"{name}": {done % str(value).lower()}' for name, value in ledger.items()]
-            parts += [f'"{name}": {done % text}' for name, text in [("next_speaker", '"A"'), ("instruction_or_question", '"go"')]]
+            parts += [
+                f'"{name}": {done % text}'
+                for name, text in [("next_speaker", '"A"'), ("instruction_or_question", '"go"')]
+            ]
             return Reply(text=["{" + ", ".join(parts) + "}"])
         if kind is SelectorGroupChat and "A has" not in asked and len(body["messages"]) == 1:
             return Reply(text=["A"])

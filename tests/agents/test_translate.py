@@ -1,9 +1,13 @@
 """Each type of AutoGen's messages has a translation for viewers."""
 
+import base64
 import inspect
+import io
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import PIL.Image
 import pytest
 from autogen_agentchat import messages
 from autogen_agentchat.messages import (
@@ -27,12 +31,13 @@ from autogen_agentchat.messages import (
     ToolCallSummaryMessage,
     UserInputRequestedEvent,
 )
-from autogen_core import FunctionCall
+from autogen_core import FunctionCall, Image
 from autogen_core.code_executor import CodeBlock, CodeResult
 from autogen_core.memory import MemoryContent
 from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
+from askstream.agents.media import IMAGE_CHARACTERS
 from askstream.agents.progress import Progress
 from askstream.agents.translate import TRANSLATIONS, TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
@@ -93,8 +98,71 @@ SPEECHES: list[tuple[BaseChatMessage, str]] = [
 def test_an_agents_message_is_a_response(message: BaseChatMessage, text: str) -> None:
     """Its whole text, and the progress reached with it."""
     draft = only(message)
-    assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
+    assert isinstance(draft.body, AgentResponse)
+    assert (draft.agent_name, draft.body.progress, draft.body.usage) == ("A", 25, Usage())
     assert "".join(draft.message.split()) == "".join(text.split())
+
+
+def response(message: BaseChatMessage) -> AgentResponse:
+    body = only(message).body
+    assert isinstance(body, AgentResponse)
+    return body
+
+
+class Offer(BaseChatMessage):
+    """A custom message type that isn't text."""
+
+    price: str
+
+    def to_text(self) -> str:
+        return f"costs {self.price}"
+
+    to_model_text = to_text
+
+    def to_model_message(self) -> Any:
+        raise NotImplementedError
+
+
+def test_a_structured_message_keeps_its_object() -> None:
+    """With the type of its content; plain text has neither."""
+    assert response(TextMessage(content="x", source="A")).content_type is None
+    verdict = response(StructuredMessage[Verdict](content=Verdict(good=True), source="A", format_string="{good}"))
+    assert (verdict.content_type, verdict.content) == ("application/json", {"good": True})
+    offer = response(Offer(price="3.10", source="A"))
+    assert (offer.content_type, offer.content) == ("application/json", {"price": "3.10"})
+
+
+def picture(width: int, height: int) -> PIL.Image.Image:
+    """An image that hardly shrinks when it is compressed."""
+    return PIL.Image.frombytes("RGB", (width, height), random.Random(1).randbytes(width * height * 3))
+
+
+def pixels(part: Any) -> PIL.Image.Image:
+    return PIL.Image.open(io.BytesIO(base64.b64decode(part["url"].partition("base64,")[2])))
+
+
+def test_an_image_survives() -> None:
+    """In its place between the texts, with its size and all its pixels."""
+    image = Image(picture(20, 10))
+    body = response(MultiModalMessage(content=["Look:", image, "Nice."], source="A"))
+    assert body.content_type == "multipart/mixed"
+    assert isinstance(body.content, list)
+    text, part, last = body.content
+    assert (text, last) == ("Look:", "Nice.")
+    assert (part["type"], part["media_type"], part["width"], part["height"]) == ("image", "image/png", 20, 10)
+    assert "scaled" not in part
+    assert pixels(part).tobytes() == image.image.tobytes()
+
+
+def test_large_images_are_scaled_down_until_all_fit_into_an_event() -> None:
+    """And say so, with the size that they had."""
+    body = response(MultiModalMessage(content=[Image(picture(1200, 900)), Image(picture(900, 1200))], source="A"))
+    assert isinstance(body.content, list)
+    assert sum(len(part["url"]) for part in body.content) < IMAGE_CHARACTERS + 100
+    for part, size in zip(body.content, [(1200, 900), (900, 1200)], strict=True):
+        assert part["scaled"] is True
+        assert (part["width"], part["height"]) == size
+        assert max(pixels(part).size) >= 128
 
 
 def test_a_very_long_text_is_not_cut() -> None:
