@@ -69,8 +69,9 @@ async def orchestrator(
     max_retries: int = 0,
     patience: float = 10.0,
     profile: TeamProfile | None = None,
+    client: ChatCompletionClient | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """An orchestrator of the team that `make` returns for a model client."""
+    """An orchestrator of the team that `make` returns for a model client. It closes `client`."""
     settings = ModelSettings(
         model="fake",
         base_url=fake.base_url,
@@ -81,7 +82,9 @@ async def orchestrator(
     )
     source = CustomTeam(LoadedFactory("tests:make", make, "first"))
     source.profile = profile or source.profile
-    made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
+    made = AutoGenOrchestrator(
+        model="fake", client=lambda: client or connect(settings), source=source, max_messages=max_messages
+    )
     try:
         yield made
     finally:
