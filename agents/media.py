@@ -1,4 +1,4 @@
-"""What a message holds beside its text: a structured message's object, and images as JSON."""
+"""A message's content beside its text, as JSON: a structured message's object, and images."""
 
 import base64
 import io

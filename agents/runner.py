@@ -309,7 +309,7 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
 
 
 async def _stop_reason(result: TaskResult, termination: autogen_internals.Termination, turns: int) -> str | None:
-    """Why the team has ended with this turn, or None if it goes on."""
+    """The reason why the team has ended with this turn, or None if it goes on."""
     if result.stop_reason != autogen_internals.ONE_TURN:
         return result.stop_reason or "The team stopped."
     reason = await termination.ends(_of_thread(result.messages))

@@ -78,5 +78,5 @@ class ThoughtSplitter:
 
 
 def _beginning_of_mark(text: str) -> int:
-    """How many characters at the end of `text` may be the beginning of the mark."""
+    """The number of characters at the end of `text` that may be the beginning of the mark."""
     return next((size for size in range(len(_END) - 1, 0, -1) if text.endswith(_END[:size])), 0)

@@ -59,8 +59,8 @@ class AgentThinking:
 class AgentResponse:
     """An agent finished its subtask; the event's message is its whole text.
 
-    `message_id` is that of the chunks which announced this text, where the model streamed it. What isn't plain text is
-    also in `content`: an object if `content_type` is `application/json`, and a list of texts and images if it is
+    `message_id` is that of the chunks which announced this text, where the model streamed it. Content that isn't plain
+    text is also in `content`: an object if `content_type` is `application/json`, and a list of texts and images if it is
     `multipart/mixed`.
     """
 

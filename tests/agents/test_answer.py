@@ -167,8 +167,8 @@ async def test_the_answer_of_a_managed_team_has_its_author(kind: type) -> None:
         asked = str(body["messages"][-1]["content"])
         if "is_request_satisfied" in asked:
             done = '{"reason": "r", "answer": %s}'
-            ledger = {"is_request_satisfied": number > 4, "is_in_loop": False, "is_progress_being_made": True}
-            parts = [f'"{name}": {done % str(value).lower()}' for name, value in ledger.items()]
+            facts_of = {"is_request_satisfied": number > 4, "is_in_loop": False, "is_progress_being_made": True}
+            parts = [f'"{name}": {done % str(value).lower()}' for name, value in facts_of.items()]
             parts += [
                 f'"{name}": {done % text}'
                 for name, text in [("next_speaker", '"A"'), ("instruction_or_question", '"go"')]

@@ -100,7 +100,7 @@ def counted(fake: Provider) -> Usage:
 @pytest.mark.parametrize("own", [False, True], ids=["the server's client", "an own client"])
 @pytest.mark.parametrize("make", KINDS)
 async def test_usage_is_what_the_models_server_counted(make: Make, own: bool, streams: bool) -> None:
-    """Whichever agents call the model, with the server's client; with their own, all calls that a message reports."""
+    """All calls of all agents with the server's client; with their own client, all calls that a message reports."""
     sink = Recorder()
     async with provider(model) as fake:
         mine = connect(ModelSettings(base_url=fake.base_url, model="m"))
@@ -223,7 +223,7 @@ async def test_a_turn_begins_after_the_message_that_caused_it(
 async def test_in_magentic_one_a_turn_begins_after_the_managers_instruction() -> None:
     """The manager's messages and the agents' turns come by different ways."""
 
-    def ledger(body: Body, number: int) -> Reply:
+    def manager_says(body: Body, number: int) -> Reply:
         asked = str(body["messages"][-1]["content"])
         if "is_request_satisfied" not in asked:
             return Reply(text=[f"Text {number}"])
@@ -236,7 +236,7 @@ async def test_in_magentic_one_a_turn_begins_after_the_managers_instruction() ->
 
     sink = Slow()
     async with (
-        provider(ledger) as fake,
+        provider(manager_says) as fake,
         orchestrator(fake, lambda client: MagenticOneGroupChat([agent(client, "A")], client, max_turns=4)) as team,
     ):
         await team.run(task(), sink)

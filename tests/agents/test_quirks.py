@@ -67,8 +67,13 @@ VLLM = [
         chunk({"content": ""}, "stop"),
         chunk(None, usage=USAGE),
     ),
-    raw(chunk({"content": "It is "}), chunk({"content": "42."}), chunk({}, "stop", stop_reason=151645), chunk(None, usage=USAGE)),
-]  # fmt: skip
+    raw(
+        chunk({"content": "It is "}),
+        chunk({"content": "42."}),
+        chunk({}, "stop", stop_reason=151645),
+        chunk(None, usage=USAGE),
+    ),
+]
 LLAMA_CPP = [
     raw(
         chunk({"role": "assistant", "content": None}),
@@ -139,8 +144,8 @@ async def test_a_team_works_with_each_server(title: str) -> None:
     async with provider(strict(title, SERVERS[title])) as fake:
         client = connect(recipe(title, fake.base_url))
 
-        def make(_: ChatCompletionClient) -> object:
-            return agent(_, "A", tools=[look], reflect_on_tool_use=True)
+        def make(tap: ChatCompletionClient) -> object:
+            return agent(tap, "A", tools=[look], reflect_on_tool_use=True)
 
         async with orchestrator(fake, make, client=client) as team:
             answer = answered(await team.run(task(), sink))
@@ -157,11 +162,15 @@ def test_every_server_of_the_page_is_tested() -> None:
     assert titles == [*SERVERS, "Settings for other servers"]
 
 
+def solo(client: ChatCompletionClient) -> object:
+    return agent(client, "A")
+
+
 async def test_a_mark_of_the_end_is_enough_and_without_one_the_answer_broke_off() -> None:
     """A stream has to end with a reason or with the mark."""
     pieces = [chunk({"content": "It is "}), chunk({"content": "42."})]
     for done in (True, False):
-        async with provider([raw(*pieces, done=done)]) as fake, orchestrator(fake, lambda c: agent(c, "A")) as team:
+        async with provider([raw(*pieces, done=done)]) as fake, orchestrator(fake, solo) as team:
             if done:
                 assert answered(await team.run(task(), Recorder())).final_response == "It is 42."
                 continue
