@@ -25,6 +25,7 @@ from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     MessageFactory,
+    ModelClientStreamingChunkEvent,
     StructuredMessage,
     ToolCallExecutionEvent,
 )
@@ -137,8 +138,9 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
         await begins(agent.name, description, messages)
         async for message in _as_speaker(speaker, takes_turn(messages, cancellation_token)):
             said = message.chat_message if isinstance(message, Response) else message
-            mend(said)
-            yields(said)
+            if not isinstance(said, ModelClientStreamingChunkEvent):  # halves in two pieces are joined later
+                mend(said)
+                yields(said)
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported

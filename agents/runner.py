@@ -14,7 +14,6 @@ from autogen_agentchat.base import TaskResult, Team
 from autogen_agentchat.messages import (
     BaseChatMessage,
     HandoffMessage,
-    ModelClientStreamingChunkEvent,
     SelectorEvent,
     SelectSpeakerEvent,
     TextMessage,
@@ -226,8 +225,7 @@ class TeamRunner:
                 await self._buffer.emit(draft)
 
     def _yields(self, message: TeamMessage) -> None:
-        if not isinstance(message, ModelClientStreamingChunkEvent):
-            self._buffer.order.yielded(message.id, message.source)
+        self._buffer.order.yielded(message.id, message.source)
 
     async def _turn_begins(self, agent_name: str, description: str, heard: Sequence[BaseChatMessage]) -> None:
         for message in heard:

@@ -60,7 +60,7 @@ class AgentResponse:
     """An agent finished its subtask; the event's message is its whole text.
 
     `message_id` is that of the chunks which announced this text, where the model streamed it. Content that isn't plain
-    text is also in `content`: an object if `content_type` is `application/json`, and a list of texts and images if it is
+    text is also in `content`: an object if `content_type` is `application/json`, a list of texts and images if it is
     `multipart/mixed`.
     """
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, To
 from tests.agents.fake_provider import Body, Provider, Reply, provider
 from tests.agents.sample_teams import Recorder, agent, answered, orchestrator, task
 
-Make = Callable[[ChatCompletionClient], Any]
+Make = Callable[..., Any]
 STREAMS = [False, True]
 
 
@@ -127,7 +128,7 @@ async def test_each_streamed_text_is_announced_once_under_its_authors_name(make:
     sink = Recorder()
     async with (
         provider(model) as fake,
-        orchestrator(fake, lambda client: make(client, model_client_stream=streams)) as team,
+        orchestrator(fake, partial(make, model_client_stream=streams)) as team,
     ):
         await team.run(task(), sink)
     responses = {d.body.message_id: d for d in sink.drafts if isinstance(d.body, AgentResponse) and d.body.message_id}
@@ -211,13 +212,17 @@ async def test_a_turn_begins_after_the_message_that_caused_it(
     sink = Slow()
     async with (
         provider(model) as fake,
-        orchestrator(fake, lambda client: make(client, model_client_stream=streams)) as team,
+        orchestrator(fake, partial(make, model_client_stream=streams)) as team,
     ):
         await team.run(task(), sink)
     found = turns(sink)
     if make is society:
         found.remove(("Society", "turn"))
     assert found == order
+
+
+def magentic(client: ChatCompletionClient) -> BaseGroupChat:
+    return MagenticOneGroupChat([agent(client, "A")], client, max_turns=4)
 
 
 async def test_in_magentic_one_a_turn_begins_after_the_managers_instruction() -> None:
@@ -237,7 +242,7 @@ async def test_in_magentic_one_a_turn_begins_after_the_managers_instruction() ->
     sink = Slow()
     async with (
         provider(manager_says) as fake,
-        orchestrator(fake, lambda client: MagenticOneGroupChat([agent(client, "A")], client, max_turns=4)) as team,
+        orchestrator(fake, magentic) as team,
     ):
         await team.run(task(), sink)
     manager = ("MagenticOneOrchestrator", "said")
@@ -263,7 +268,7 @@ async def test_a_tool_that_asks_a_model_by_itself_writes_no_text_of_the_agents()
     def make(client: ChatCompletionClient) -> AssistantAgent:
         async def expert(task: str) -> str:
             """Asks an expert."""
-            return (await agent(client, "B").run(task=task)).messages[-1].to_text()  # type: ignore[union-attr]
+            return (await agent(client, "B").run(task=task)).messages[-1].to_text()
 
         return agent(client, "A", tools=[expert], reflect_on_tool_use=True)
 
