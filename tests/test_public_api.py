@@ -47,9 +47,9 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    assert not hasattr(askstream, "ActiveRuns")
-    with pytest.raises(AttributeError, match="ActiveRuns"):
-        importlib.import_module("askstream").__getattr__("ActiveRuns")
+    assert not hasattr(askstream, "Journals")
+    with pytest.raises(AttributeError, match="Journals"):
+        importlib.import_module("askstream").__getattr__("Journals")
 
 
 def test_the_documents_name_them_all() -> None:

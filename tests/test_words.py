@@ -34,7 +34,7 @@ RELATIVE = re.compile(
 
 
 def _files() -> Iterator[Path]:
-    yield from sorted(path for path in ROOT.iterdir() if path.suffix in (*ENDINGS, ".toml"))
+    yield from sorted(path for path in ROOT.iterdir() if path.suffix in ENDINGS)
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in ENDINGS and not set(LEFT_OUT).intersection(path.parts) and path != Path(__file__):

@@ -10,6 +10,8 @@ import { toolCall } from './tool.js';
 import { show } from './values.js';
 
 const BUDGET = 10; // milliseconds of the 16 that a frame has
+const STEADY_FRAMES = 3; // frames in which an element has to stay where it is
+const MOST_FRAMES = 60; // after which the reader scrolls alone
 const LONG_ANSWER = 900; // characters from which an answer is folded
 const STICKY = 48; // pixels from the end within which the timeline keeps following it
 const REPLAY = 1500; // milliseconds for the replay of an earlier run, whose start stays in view meanwhile
@@ -161,10 +163,12 @@ export class Timeline {
   }
 }
 
-/** Scroll twice: an element is measured only when it is near the view, and may be higher than estimated. */
-function intoView(node) {
+/** Scroll until the element stays where it is: those near the view are measured only now, and higher than estimated. */
+function intoView(node, frames = MOST_FRAMES, steady = 0, before = NaN) {
   node.scrollIntoView({ block: 'nearest' });
-  requestAnimationFrame(() => requestAnimationFrame(() => node.scrollIntoView({ block: 'nearest' })));
+  const { bottom } = node.getBoundingClientRect();
+  const stays = bottom === before ? steady + 1 : 0;
+  if (frames > 0 && stays < STEADY_FRAMES) requestAnimationFrame(() => intoView(node, frames - 1, stays, bottom));
 }
 
 /** Growing text: only the new part is appended, and the box scrolls to its end. */
