@@ -256,7 +256,7 @@ def _peer(
 
 
 def _uvicorn(port: int, _data: Path) -> list[str]:
-    """With the options of our server."""
+    """Return the command of uvicorn, with the options of our server."""
     options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "2048", "--no-access-log"]
     return python("-m", "uvicorn", "bench.peers:app", "--port", str(port), "--log-level", "warning", *options)
 

@@ -8,7 +8,7 @@
  * the latency.
  *
  * A control connection, whose head is CONTROL, carries backpressure: "upto N.00" lets the server publish all events
- * below N. At most WINDOW events are on their way to the slowest viewer. In a paced run one event is published at each tick
+ * below N. At most WINDOW events are on their way to the slowest viewer. In a paced run there is one event at each tick
  * instead. Many runs take turns in PARTS parts of it: after "upto N.05" runs 0 to 4 of every PARTS publish N, too.
  * Meanwhile a late viewer may come again and again: LATE is its request, for a run of LATE_EVENTS that has ended.
  *

@@ -33,7 +33,7 @@ The log is durable in this order, and a viewer sees nothing earlier:
 
 1. `started`, before the team exists: no model is called for a run that a crash could lose.
 2. Events, those of one loop iteration together. A checkpoint is durable together with all events before it.
-3. `input_requested`, the checkpoint and the state `waiting` together, before a human can reply.
+3. `input_requested`, the checkpoint and the state `waiting` together, before the wait begins.
 4. `input_resolved` and the state `running` together. After that the human's request is answered, and the team begins.
 5. The terminal event, the final state and the digest together.
 
@@ -50,7 +50,7 @@ The order in 4 matters. If the human's request were answered once the reply is c
 
     human      posts "yes"; the reply is claimed in memory, the answer is 200
     server     dies before `input_resolved` is durable
-    next one   resumes the run, finds the question open, and waits; the human believes to have answered
+    next one   resumes the run, finds the question open, and waits; the acknowledged reply is lost
 """
 
 import asyncio

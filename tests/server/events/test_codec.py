@@ -90,7 +90,7 @@ def test_a_timestamp_is_in_utc_with_z() -> None:
 
 @given(st.integers(0, 10**17) | st.just(10**15))
 def test_every_time_has_milliseconds_that_are_cut_and_not_rounded(microseconds: int) -> None:
-    """Also if they are zero, which the encoder leaves out."""
+    """They are there even if they are zero, which the encoder leaves out."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
     expected = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
     assert rfc3339(moment) == expected

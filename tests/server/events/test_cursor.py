@@ -18,5 +18,5 @@ def test_a_cursor_is_a_whole_number(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", "1e3", " 1", "٣", "²", "9" * 19, "latest", "\0"])
 def test_anything_else_is_no_cursor(text: str) -> None:
-    """Also digits of other scripts: `int` would accept them, another journal might not."""
+    """Digits of other scripts are none: `int` would accept them, another journal might not."""
     assert parse(text) is None

@@ -132,7 +132,7 @@ async def test_a_cancel_overrides_a_suspension(harness: Harness) -> None:
 
 
 async def test_a_run_whose_log_failed_is_resumed(harness: Harness) -> None:
-    """By the next check, or by a cancel. It still ends with a terminal event."""
+    """The next check or a cancel resumes it, and it still ends with a terminal event."""
     broken = True
 
     class Failing(Yielding):

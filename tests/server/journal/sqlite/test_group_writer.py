@@ -394,7 +394,7 @@ async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_o
 
 
 async def test_submitted_jobs_are_written_before_the_close(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Also long work, small work behind it, and a job whose caller was cancelled. Later jobs are refused."""
+    """Long work, small work behind it, and a job whose caller was cancelled are done. Later jobs are refused."""
     writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
     jobs[1].cancel()
