@@ -68,7 +68,7 @@ class Bus:
         """Send away all present viewers. Later ones are served, until the next call."""
         self.drain_count += 1
         for channel in list(self._channels.values()):
-            channel.wake()
+            channel.detach_viewers()
 
     def close(self) -> None:
         """Stop following, and end the viewers of runs that other servers write."""

@@ -98,7 +98,7 @@ class Viewer:
         `await`. `write` comes last, since it may unsubscribe the viewer.
         """
         channel = self._channel
-        found = channel.after(self._cursor)
+        found = channel.read_after(self._cursor)
         is_behind = found is None or self._cursor + len(found) != channel.base + len(channel.entries)
         if found is None or is_behind or channel.ended or self.is_closed or self._drain_count != self._bus.drain_count:
             return False
@@ -133,7 +133,7 @@ class Viewer:
             self._bus.release(self._channel)
 
     async def _pull(self) -> list[Entry]:
-        recent = self._channel.after(self._cursor)
+        recent = self._channel.read_after(self._cursor)
         if recent is not None:
             return recent
         return await self._journal.read(self.run_id, self._cursor)

@@ -306,10 +306,10 @@ async def test_a_channel_keeps_each_event_once_and_drops_those_before_a_gap() ->
     channel = Channel("r", base=2)
     channel.extend(entries(1, 4))
     channel.extend(entries(3, 5))
-    assert [each.id for each in channel.after(2) or []] == [3, 4, 5]
+    assert [each.id for each in channel.read_after(2) or []] == [3, 4, 5]
     channel.extend(entries(8, 9))
-    assert channel.after(5) is None
-    assert [each.id for each in channel.after(7) or []] == [8, 9]
+    assert channel.read_after(5) is None
+    assert [each.id for each in channel.read_after(7) or []] == [8, 9]
 
 
 @pytest.mark.parametrize("seen", [0, 1])

@@ -1,4 +1,4 @@
-"""One run: nothing that happens in it reaches the server it lives in, or another run."""
+"""One run: no failure in it affects its server or another run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ class Played:
 
 @pytest.fixture
 async def group() -> AsyncIterator[asyncio.TaskGroup]:
-    """What owns the runs' tasks in a server: an error that reaches it ends the server, and here the test."""
+    """The owner of the runs' tasks: an error that reaches it ends a server, and here the test."""
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         yield tasks
 
@@ -45,7 +45,7 @@ async def _ask(runs: Runs) -> str:
 
 
 def nested(depth: int) -> dict[str, Any]:
-    """Deeper than the encoder goes."""
+    """Nest deeper than the encoder allows."""
     return {"items": nested(depth - 1)} if depth else {}
 
 
@@ -59,7 +59,7 @@ def nested(depth: int) -> dict[str, Any]:
 async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(
     group: asyncio.TaskGroup, inquiry: Inquiry, code: str
 ) -> None:
-    """With a stable code; the server goes on."""
+    """The run has a stable code, and the server goes on."""
 
     async def asks(task: Task, sink: Sink) -> Inquiry:
         return inquiry
@@ -71,7 +71,7 @@ async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(
 
 
 async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.TaskGroup) -> None:
-    """There is no room to say `resumed`: that ends the run, and not the server that has just started."""
+    """There is no room for `resumed`. That ends the run, not the server that has just started."""
     reached = asyncio.Event()
 
     async def fills(task: Task, sink: Sink) -> Answer:
@@ -96,7 +96,7 @@ async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.T
 
 
 async def test_an_awaited_answer_comes_in_a_drain_or_is_refused(group: asyncio.TaskGroup) -> None:
-    """A run that ends in the time it is given is answered; one that is left to the next server is refused."""
+    """A run that ends during the drain is answered; for one that the next server resumes the wait is refused."""
     release, working = asyncio.Event(), asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
@@ -134,8 +134,8 @@ async def _outcome(runs: Runs, run_id: str) -> type[object]:
         return type(refusal)
 
 
-async def test_a_run_whose_client_left_while_it_was_written_down_lives(group: asyncio.TaskGroup) -> None:
-    """It is in the journal then, and would be left there without an end."""
+async def test_a_run_whose_client_disconnects_during_its_creation_goes_on(group: asyncio.TaskGroup) -> None:
+    """It is in the journal, and would have no end there."""
     writing, written = asyncio.Event(), asyncio.Event()
     memory = open_journal("memory://")
 
