@@ -48,7 +48,6 @@ FailureCode: TypeAlias = Literal[
     "team_failed",
     "event_too_large",
     "log_full",
-    "input_timed_out",
     "interrupted",
     "internal",
 ]
