@@ -136,6 +136,8 @@ class Run:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
+            if self.pending is not None:  # a request whose log can't be written: its answer must not wait for ever
+                self.pending.settled.set()
             ended(self)
 
     async def _outcome(self, history: History | None) -> Outcome:
@@ -235,6 +237,8 @@ class Run:
     async def _end(self, outcome: Outcome) -> None:
         if outcome == "suspended":
             await self.writer.flush()
+            outcome = self._stop_with or outcome  # a cancel that came meanwhile was acknowledged
+        if outcome == "suspended":
             return
         try:
             await self.writer.end(*self._terminal(outcome))

@@ -104,6 +104,8 @@ class GroupWriter:
         # that cause them, and a thread beside it would wait for the interpreter at each statement.
         self._max_jobs = GROUP_JOBS if waits_for_disk else QUICK_JOBS
         self._pages = 0  # about; in the WAL since they were last carried over
+        self._is_wal_long = False  # more than MOST_PAGES
+        self._changes = connection.total_changes
         self.carrying: asyncio.Future[int] | None = None  # done when the thread has carried them over
         self._carrier = connect_beside(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # left to `_carry_over`: it may need an fsync
@@ -154,9 +156,7 @@ class GroupWriter:
         """Schedule the next transaction if there are jobs: now, or after a wait for more if that pays."""
         if self._busy or not self._jobs:
             return
-        can_wait = (
-            not self._is_urgent and len(self._jobs) < self._max_jobs
-        )  # no job is urgent, and there is room for more
+        can_wait = not self._is_urgent and len(self._jobs) < self._max_jobs
         if self._timer is not None:
             if not self._waited or can_wait:
                 return
@@ -195,11 +195,19 @@ class GroupWriter:
                 job.future.set_result(job.result)
         if self._notifier.waiting:
             self._notify(group)
-        self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
-        if self._pages >= WAL_PAGES:
-            self._carry_over()
+        self._count_pages(len(group), size)
         if self._jobs:
             self._schedule()
+
+    def _count_pages(self, jobs: int, size: int) -> None:
+        """Count only groups that wrote: a WAL that is carried over twice while a commit begins it anew can corrupt the
+        file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug). A commit in between rules that out."""
+        changes, self._changes = self._changes, self._db.total_changes
+        if changes == self._changes:
+            return
+        self._pages += _PAGES_A_COMMIT + jobs * _PAGES_AN_APPEND + size // _PAGE_BYTES
+        if self._pages >= WAL_PAGES:
+            self._carry_over()
 
     def _notify(self, group: list[_Job]) -> None:
         for job in group:
@@ -218,7 +226,16 @@ class GroupWriter:
     def _carried_over(self, done: "asyncio.Future[int]") -> None:
         """Pages written meanwhile are still in the WAL, and it only starts anew once all are carried over."""
         self.carrying = None
-        if done.result() >= MOST_PAGES and not self._busy and not self._closed:
+        self._is_wal_long = done.result() >= MOST_PAGES
+        self._empty_wal()
+
+    def _empty_wal(self) -> None:
+        """Carry a long WAL over while nothing is written, once the thread is free. The transaction that is due waits."""
+        if self._is_wal_long and not self._busy and not self._closed:
+            self._is_wal_long = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
 
     def _run_on_thread(self, work: Callable[[], object], then: Callable[[], None]) -> None:
@@ -230,6 +247,7 @@ class GroupWriter:
     def _on_thread_done(self, then: Callable[[], None]) -> None:
         self._busy = False
         then()
+        self._empty_wal()
         self._schedule()
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from askstream.server.bus import Bus
 from askstream.server.events import AgentResponse, AgentThinking, Completed, Draft, Failed, Usage, decode
-from askstream.server.events.errors import Draining
-from askstream.server.journal import Entry, Journal, RunRecord, open_journal
+from askstream.server.events.errors import Draining, InputNotFound, JournalError
+from askstream.server.journal import Entry, Journal, RunRecord, RunUpdate, open_journal
+from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
 from askstream.server.runs.orchestrator import Inquiry
 from tests.conformance.journals import Yielding
@@ -42,6 +43,67 @@ def runs_of(team: Team, group: asyncio.TaskGroup, journal: Journal | None = None
 
 async def _ask(runs: Runs) -> str:
     return (await runs.start(Question(text="why?", principal="p")))[0].run_id
+
+
+class Held(MemoryJournal):
+    """A journal whose appends with such an event wait until it is released, and then fail if `failing`."""
+
+    survives = True
+
+    def __init__(self, event_type: str, *, failing: bool = False) -> None:
+        super().__init__()
+        self._event_type, self._failing = event_type, failing
+        self.reached, self.released = asyncio.Event(), asyncio.Event()
+
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        if any(entry.event_type == self._event_type for entry in entries):
+            self.reached.set()
+            await self.released.wait()
+            if self._failing:
+                raise JournalError("disk full")
+        await super().append(update, entries, checkpoint=checkpoint)
+
+
+async def test_an_input_for_a_request_that_was_never_durable_is_refused(group: asyncio.TaskGroup) -> None:
+    """It can know the request from the run's resource, before the log is known to have failed. It must not hang."""
+
+    async def asks(task: Task, sink: Sink) -> Inquiry:
+        return Inquiry(agent_name="A", prompt="?", state=b"")
+
+    journal = Held("input_requested", failing=True)
+    runs, _ = runs_of(asks, group, journal)
+    run_id = await _ask(runs)
+    await journal.reached.wait()
+    request = runs.pending(run_id)
+    assert request is not None
+    given = asyncio.ensure_future(runs.submit_input(run_id, "p", request["request_id"], "yes"))
+    await asyncio.sleep(0)
+    journal.released.set()
+    with pytest.raises(InputNotFound):
+        await given
+
+
+async def test_a_cancel_that_comes_while_a_run_is_suspended_ends_it(group: asyncio.TaskGroup) -> None:
+    """The client was told that the run stops: the next server must not go on with it."""
+
+    async def thinks(task: Task, sink: Sink) -> Answer:
+        await sink.emit(Draft("A", "hm", AgentThinking()))
+        await asyncio.Event().wait()
+        return ANSWER
+
+    journal = Held("agent_thinking")
+    runs, _ = runs_of(thinks, group, journal)
+    run_id = await _ask(runs)
+    await journal.reached.wait()
+    closing = asyncio.ensure_future(runs.close())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await runs.cancel(run_id, "p")
+    journal.released.set()
+    await closing
+    record = await journal.record(run_id)
+    assert record is not None
+    assert record.state == "cancelled"
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -363,6 +363,26 @@ async def test_the_event_loop_writes_while_the_wal_is_carried_over(
     release.set()
 
 
+async def test_the_wal_is_carried_over_only_after_a_commit(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice without one, while the event loop writes, could corrupt the file in SQLite before 3.51.3."""
+    carried: list[sqlite3.Connection] = []
+
+    def carry_over(db: sqlite3.Connection) -> int:
+        carried.append(db)
+        return 0
+
+    monkeypatch.setattr(writers, "WAL_PAGES", 1)
+    monkeypatch.setattr(writers, "_checkpoint_wal", carry_over)
+    for _ in range(3):
+        await writer.submit(lambda _: None)
+    assert not carried
+    await writer.submit(_add(1))
+    await writer.close()
+    assert len(carried) == 1
+
+
 @pytest.mark.parametrize("is_rushed", [False, True])
 async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_over(
     connect: Callable[[], sqlite3.Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_rushed: bool
