@@ -128,6 +128,7 @@ class Channel:
     base: int = 0
     entries: list[Entry] = field(default_factory=list[Entry])
     ended: bool = False
+    is_abandoned: bool = False
     viewers: int = 0
     writers: int = 0
     unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
@@ -176,13 +177,13 @@ class Channel:
         return first_bytes(self.entries, start)
 
     def abandon(self) -> None:
-        """Nothing more is published: end the viewers without a terminal event. Their clients reconnect for it."""
-        self.ended = True
+        """The run can't be followed: its viewers' next pull raises JournalError, and their clients reconnect."""
+        self.is_abandoned = True
         self.detach_viewers()
 
     async def wait(self, cursor: int, seconds: float | None = None) -> None:
         """Return when an event follows the cursor, after `detach_viewers`, or after `seconds`. Safe to cancel."""
-        if self.last_id > cursor or self.ended:
+        if self.last_id > cursor or self.ended or self.is_abandoned:
             return
         news = asyncio.get_running_loop().create_future()
         self._waiting.add(news)

@@ -30,7 +30,7 @@ COMPACT_CHUNKS = 500
 
 
 class LogWriter:
-    """A `Sink`. After `end` or `close`, `emit` raises RunFailed."""
+    """A `Sink`. After `end` or `close`, `emit` and `checkpoint` raise RunFailed; after a failure, JournalError."""
 
     def __init__(
         self,
@@ -97,10 +97,8 @@ class LogWriter:
         self.emitted += 1
         while self._size > PENDING_BYTES:
             await self._next_append()
-        if self._failure is not None:
-            raise self._failure
-        if self._ending:
-            raise RunFailed("internal", "The run has ended.")  # for a team that went on after its run had ended
+        if self._failure is not None or self._ending:
+            self._refuse()
         entry = self._stamping.accept(draft, self.now())
         if entry is not None:
             self._pending.append(entry)
@@ -108,6 +106,8 @@ class LogWriter:
             self._schedule_append()
 
     async def checkpoint(self, state: bytes) -> None:
+        if self._failure is not None or self._ending:
+            self._refuse()
         self._save(state)
         await self.flush()
 
@@ -144,7 +144,11 @@ class LogWriter:
 
     def close(self) -> None:
         """Refuse later events and drop the pending ones. An append that has begun is finished."""
-        self._ending, self._pending, self._checkpoints_saved = True, [], self._checkpoints_asked
+        self._ending, self._pending, self._size, self._checkpoints_saved = True, [], 0, self._checkpoints_asked
+
+    def _refuse(self) -> None:
+        """Stop a team that goes on after its run has ended, or whose log can't be written."""
+        raise self._failure or RunFailed("internal", "The run has ended.")
 
     def _save(self, state: bytes) -> None:
         self._state = state

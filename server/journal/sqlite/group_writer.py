@@ -195,19 +195,15 @@ class GroupWriter:
                 job.future.set_result(job.result)
         if self._notifier.waiting:
             self._notify(group)
-        self._count_pages(len(group), size)
+        # Only groups that wrote count: a WAL that is carried over twice while a commit begins it anew can corrupt the
+        # file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug). A commit in between rules that out.
+        if self._changes != (changes := self._db.total_changes):
+            self._changes = changes
+            self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
+            if self._pages >= WAL_PAGES:
+                self._carry_over()
         if self._jobs:
             self._schedule()
-
-    def _count_pages(self, jobs: int, size: int) -> None:
-        """Count only groups that wrote: a WAL that is carried over twice while a commit begins it anew can corrupt the
-        file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug). A commit in between rules that out."""
-        changes, self._changes = self._changes, self._db.total_changes
-        if changes == self._changes:
-            return
-        self._pages += _PAGES_A_COMMIT + jobs * _PAGES_AN_APPEND + size // _PAGE_BYTES
-        if self._pages >= WAL_PAGES:
-            self._carry_over()
 
     def _notify(self, group: list[_Job]) -> None:
         for job in group:
@@ -230,7 +226,7 @@ class GroupWriter:
         self._empty_wal()
 
     def _empty_wal(self) -> None:
-        """Carry a long WAL over while nothing is written, once the thread is free. The transaction that is due waits."""
+        """Carry a long WAL over while nothing is written, once the thread is free. A transaction that is due waits."""
         if self._is_wal_long and not self._busy and not self._closed:
             self._is_wal_long = False
             if self._timer is not None:
