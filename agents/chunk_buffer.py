@@ -23,7 +23,7 @@ class _Text:
 
     agent_name: str
     message_id: str
-    free_at: float
+    send_after: float
     pieces: list[str] = field(default_factory=list[str])
     mender: PieceMender = field(default_factory=PieceMender)
     size: int = 0
@@ -48,42 +48,42 @@ class ChunkBuffer:
     async def emit(self, draft: Draft) -> None:
         """Send an event after its agent's pending text."""
         async with self._order:
-            await self._release_texts(draft.agent_name)
-            await self._put(draft)
+            await self._flush_texts_of(draft.agent_name)
+            await self._send(draft)
 
     async def hold(self, draft: Draft) -> None:
         """Take an event's place in the order, and send it with the next event or with `emit_held`."""
         async with self._order:
-            await self._release_texts(draft.agent_name)
-            await self._put_held()
+            await self._flush_texts_of(draft.agent_name)
+            await self._send_held()
             self._held = draft
 
     async def emit_held(self) -> None:
         """Send the event that `hold` got, if it isn't sent yet."""
         async with self._order:
-            await self._put_held()
+            await self._send_held()
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
         """Add a piece to the text `message_id`. Call `end` after the last one."""
         now = self._time()
         text = self._texts.get(message_id)
         if text is None:
-            text = self._texts[message_id] = _Text(agent_name, message_id, free_at=now)
+            text = self._texts[message_id] = _Text(agent_name, message_id, send_after=now)
         piece = text.mender.add(piece)
         text.pieces.append(piece)
         text.size += len(piece)
         if not text.size:
             return
-        if now >= text.free_at or text.size >= MERGE_SIZE:
-            await self._let_go(text)
+        if now >= text.send_after or text.size >= MERGE_SIZE:
+            await self._flush(text)
         elif text.timer is None:
-            text.timer = self._loop.call_at(text.free_at, self._due, text)
+            text.timer = self._loop.call_at(text.send_after, self._due, text)
 
     async def end(self, message_id: str) -> None:
         """Send the rest of a text."""
         if text := self._texts.get(message_id):
             text.pieces.append(text.mender.end())
-            await self._let_go(text)
+            await self._flush(text)
             self._texts.pop(message_id, None)
 
     def close(self) -> None:
@@ -96,17 +96,18 @@ class ChunkBuffer:
 
     def _due(self, text: _Text) -> None:
         # The run's scope owns the task: the timer keeps the context in which it was set.
-        self._loop.create_task(self._let_go(text))
+        self._loop.create_task(self._flush(text))
 
-    async def _let_go(self, text: _Text) -> None:
+    async def _flush(self, text: _Text) -> None:
         async with self._order:
-            await self._release(text)
+            await self._flush_locked(text)
 
-    async def _release_texts(self, agent_name: str) -> None:
+    async def _flush_texts_of(self, agent_name: str) -> None:
         for text in [text for text in self._texts.values() if text.agent_name == agent_name]:
-            await self._release(text)
+            text.pieces.append(text.mender.end())  # no second half comes behind the event
+            await self._flush_locked(text)
 
-    async def _release(self, text: _Text) -> None:
+    async def _flush_locked(self, text: _Text) -> None:
         if text.timer is not None:
             text.timer.cancel()
             text.timer = None
@@ -114,18 +115,18 @@ class ChunkBuffer:
             whole = "".join(text.pieces)  # empty if it was half a character
             text.pieces.clear()
             text.size = 0
-            text.free_at = self._time() + MERGE_SECONDS
+            text.send_after = self._time() + MERGE_SECONDS
             for start in range(0, len(whole), MERGE_SIZE):
                 piece = whole[start : start + MERGE_SIZE]
-                await self._put(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
+                await self._send(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
 
-    async def _put_held(self) -> None:
+    async def _send_held(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            await self._put(held)
+            await self._send(held)
 
-    async def _put(self, draft: Draft) -> None:
-        await self._put_held()
+    async def _send(self, draft: Draft) -> None:
+        await self._send_held()
         if self._closed:
             raise asyncio.CancelledError
         if self.problem is not None:
