@@ -259,22 +259,11 @@ def report_tool_ends(agent: ChatAgent) -> None:
     AutoGen reports the calls of one round together, after the last has ended.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
-        if "call_tool" not in vars(bench):
-            cast(Any, bench).call_tool = _with_mended_results(bench.call_tool)
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
             for tool in cast("list[object]", getattr(bench, _TOOLS)):
                 if isinstance(tool, AgentTool | TeamTool):
                     cast(Any, tool).run_json_stream = _at_once(tool.run_json_stream)
-
-
-def _with_mended_results(calls: Callable[..., Awaitable[ToolResult]]) -> Callable[..., Awaitable[ToolResult]]:
-    async def call_tool(*args: Any, **options: Any) -> ToolResult:
-        result = await calls(*args, **options)
-        mend(result)
-        return result
-
-    return call_tool
 
 
 def _at_once(runs: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
@@ -307,8 +296,6 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         async for item in _as_speaker(None, calls(name, arguments, cancellation_token, call_id)):
             if item is _NEXT:
                 continue
-            if isinstance(item, ToolResult):
-                mend(item)
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:
                 result = FunctionExecutionResult(
                     content=item.to_text(), name=name, call_id=call_id, is_error=item.is_error
