@@ -4,12 +4,12 @@ AutoGen has no public way to drive a team turn by turn with its own termination 
 to read its messages back from a saved state. A test fails if an upgrade moves a name of PRIVATE or VITAL_COROUTINES.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
-from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -19,11 +19,13 @@ from autogen_agentchat.messages import (
     ToolCallExecutionEvent,
 )
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
+from autogen_agentchat.tools import AgentTool, TeamTool
 from autogen_core import CancellationToken
 from autogen_core.models import FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
+from askstream.agents import console
 from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
 
@@ -37,12 +39,20 @@ _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
+# The attributes in which an agent, or a tool, keeps the agent or the team that it runs.
+_INNER = ("_team", "_wrapped_agent")
+_TOOLS = "_tools"
+_TASK_RUNNER = "_task_runner"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
+    SocietyOfMindAgent: (_INNER[0],),
+    MessageFilterAgent: (_INNER[1],),
+    AgentTool: (_TASK_RUNNER,),
+    StaticStreamWorkbench: (_TOOLS,),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
@@ -54,16 +64,12 @@ ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
 
-# Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
-_CONSOLE = (UserProxyAgent("nobody").input_func, input)
-_NO_WAY_TO_WAIT = (
-    "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
-    "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
-)
+# The default input function of `UserProxyAgent`. It reads the server's console.
+_DEFAULT_INPUT = UserProxyAgent("nobody").input_func
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""From the name of an agent that stands for a person, and its prompt, to the person's input."""
+"""From the name of an agent that needs a person's input, and its prompt, to the input."""
 
 
 def names(team: Team) -> frozenset[str]:
@@ -110,27 +116,74 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     cast(Any, agent).on_messages_stream = reported
 
 
-def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
-    """Await `ask` where a `UserProxyAgent` would read the server's console. Return the names of those agents.
+def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
+    """Await one of two functions where a `UserProxyAgent` would read the server's console, or its own input function
+    calls `input`. Return the names of the agents that stand for a person.
 
-    An agent with another input function keeps it. Raises RunFailed `team_unavailable` if the team can't be resumed at
-    the agent's turn.
+    `suspend` may stop the team: it is for an agent in whose turn the team can be resumed. `wait` is for the others.
     """
-    inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
-    resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
-    for agent in inputs:
-        if not any(agent is member for member in resumable):
-            raise RunFailed("team_unavailable", _NO_WAY_TO_WAIT.format(agent.name))
-        agent.input_func = _asking(agent.name, ask)
-        setattr(agent, _INPUT_IS_ASYNC, True)
-    return frozenset(agent.name for agent in inputs)
+    stands_for_person: set[str] = set()
+    resumable = {id(member) for member in getattr(team, _PARTICIPANTS)} if can_step(team) else set[int]()
+    for agent in reachable(team):
+        if isinstance(agent, UserProxyAgent):
+            own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
+            if own is _DEFAULT_INPUT or console.reads_console(own):
+                stands_for_person.add(agent.name)
+                agent.input_func = _asking(ask)
+            else:
+                agent.input_func = console.served(own, ask, is_async=getattr(agent, _INPUT_IS_ASYNC))
+            setattr(agent, _INPUT_IS_ASYNC, True)
+    return frozenset(stands_for_person)
 
 
-def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
+def reachable(node: Any) -> Iterator[ChatAgent]:
+    """The agents of a team, and those that its agents and their tools run."""
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        found = left.pop()
+        if id(found) not in seen:
+            seen.add(id(found))
+            left.extend(_inner(found))
+            if isinstance(found, ChatAgent):
+                yield found
+
+
+def _inner(node: Any) -> list[Any]:
+    tools = [tool for bench in _listed(node, _WORKBENCHES) for tool in _listed(bench, _TOOLS)]
+    held = [getattr(node, name, None) for name in _INNER]
+    return [
+        *_listed(node, _PARTICIPANTS),
+        *(each for each in held if isinstance(each, ChatAgent | Team)),
+        *(getattr(tool, _TASK_RUNNER) for tool in tools if isinstance(tool, AgentTool | TeamTool)),
+    ]
+
+
+def _listed(node: Any, name: str) -> list[Any]:
+    found = getattr(node, name, None)
+    return cast("list[Any]", found) if isinstance(found, list) else []
+
+
+def _bound(ask: Ask, name: str) -> console.AskPerson:
+    async def bound(prompt: str) -> str:
+        return await ask(name, prompt)
+
+    return bound
+
+
+def _asking(ask: console.AskPerson) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
     async def answer(prompt: str, _token: CancellationToken | None) -> str:
-        return await ask(name, prompt.strip())
+        return await ask(prompt)
 
     return answer
+
+
+def input_request() -> str | None:
+    """The id of the event that announces the current call of an input function, None outside of one."""
+    try:
+        return UserProxyAgent.InputRequestContext.request_id()
+    except RuntimeError:
+        return None
 
 
 def force_first_speaker(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:

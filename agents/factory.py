@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from askstream.agents import loading, models
+from askstream.agents import console, loading, models
 from askstream.agents.human import TeamProfile
 from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings
@@ -38,6 +38,7 @@ async def open_orchestrator(
     warehouse: Path | None = None,
     team: str | Callable[..., Any] | None = None,
     max_messages: int = 40,
+    conversation_messages: int = 400,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """A server's orchestrator, closed at the end of the block. No run may be active then.
 
@@ -47,6 +48,7 @@ async def open_orchestrator(
     `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
+    console.replace_input()  # before a team's module can keep the original
     source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
         name, connect = model.name, models.connect
@@ -56,7 +58,11 @@ async def open_orchestrator(
             model, name = await _offline(model, stack)
             connect = _connect_offline
         orchestrator = AutoGenOrchestrator(
-            model=name, client=lambda: connect(model), source=source, max_messages=max_messages
+            model=name,
+            client=lambda: connect(model),
+            source=source,
+            max_messages=max_messages,
+            conversation_messages=conversation_messages,
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, CustomTeam):

@@ -7,19 +7,20 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
-from askstream.agents import checkpoint, failures
+from askstream.agents import checkpoint, failures, memory
 from askstream.agents.chunk_buffer import ChunkBuffer
-from askstream.agents.human import TeamProfile
+from askstream.agents.human import MessageLimits, TeamProfile
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
-from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
@@ -59,11 +60,19 @@ class ClientSource(Protocol):
 class AutoGenOrchestrator:
     """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
-    def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        client: ClientSource,
+        source: TeamSource,
+        max_messages: int = 40,
+        conversation_messages: int = 400,
+    ) -> None:
         self._model = model
         self._connect = client
         self._source = source
-        self._max_messages = max_messages
+        self._limits = MessageLimits(max_messages, conversation_messages)
         self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
@@ -77,12 +86,9 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import intercept_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
-        intercept_inputs(
-            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
-        )
+        await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls()))
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -120,6 +126,14 @@ class AutoGenOrchestrator:
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
+        """Run a team. If it can't load the session's state, run a fresh one with the earlier answers as text."""
+        try:
+            return await self._answer_once(task, sink, client)
+        except memory.StateRefused as problem:
+            log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
+            return await self._answer_once(replace(task, session_state=None), sink, client)
+
+    async def _answer_once(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
         from askstream.agents.tap import ModelCalls, Tap
@@ -133,9 +147,9 @@ class AutoGenOrchestrator:
             names = [agent.name for agent in members(team)]
             profile = self._source.profile
             progress = _progress(profile, names, start.progress if start else 0)
-            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
+            runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits)
             return await runner.run(team, task, start, sink.checkpoint)
-        except AskstreamError:
+        except (AskstreamError, memory.StateRefused):
             raise
         except Exception as problem:
             raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
@@ -175,9 +189,8 @@ class _NullSink:
 
     async def checkpoint(self, state: bytes) -> None: ...
 
-
-async def _never_asked(_agent_name: str, _prompt: str) -> str:
-    raise AssertionError("a team that never runs asks for nothing")
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        raise AssertionError("a team that never runs asks for nothing")
 
 
 _NULL_SINK = _NullSink()

@@ -226,6 +226,7 @@ def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncCo
         warehouse=settings.warehouse,
         team=team,
         max_messages=settings.messages,
+        conversation_messages=settings.conversation_messages,
     )
 
 

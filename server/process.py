@@ -155,11 +155,19 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 def _tune() -> ThreadPoolExecutor:
     """Tune the whole process for serving, and return the loop's threads. Not for a process that isn't ours."""
+    _ignore_console()
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     return workers
+
+
+def _ignore_console() -> None:
+    """Give code that reads standard input its end: nobody sits at a server's console. Child processes inherit it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from askstream.server.events import Draft, Started
 from askstream.server.events.errors import Draining, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
-from askstream.server.runs.history import earlier_exchanges
+from askstream.server.runs.history import earlier
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
@@ -137,6 +138,8 @@ class ActiveRuns:
     async def _resume(self, record: RunRecord) -> None:
         task, name = _task(record)
         found = await recovery.recover(self._journal, record, self._orchestrators.get(name))
+        if found.pending is None:
+            record = replace(record, state="running")  # a wait in memory is over
         slot = self._sessions.join(record.principal, record.session_id, "resume")
         run = self._add(record, found.resumed(task), found.orchestrator, slot)
         try:
@@ -155,7 +158,7 @@ class ActiveRuns:
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
-        history = None if is_first else partial(earlier_exchanges, self._journal, run.writer.created)
+        history = None if is_first else partial(earlier, self._journal, run.writer.created)
         task = self._group.create_task(run.run(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

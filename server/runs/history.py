@@ -1,4 +1,6 @@
-"""Reads the past from the journal: a run's events, and a session's earlier questions and answers."""
+"""Reads the past from the journal: a run's events, and what a session's next run has of the earlier ones."""
+
+from dataclasses import dataclass
 
 from askstream.server.events import Completed, Event, decode
 from askstream.server.journal import Journal, RunRecord
@@ -6,6 +8,14 @@ from askstream.server.runs.orchestrator import Exchange
 
 # Earlier exchanges that a team gets. A follow-up refers to the last few; more would crowd a model's context.
 EXCHANGES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A session's exchanges before a run, oldest first, and the session state from the last of these runs."""
+
+    exchanges: tuple[Exchange, ...] = ()
+    state: bytes | None = None
 
 
 async def events(journal: Journal, run_id: str, after: int = 0) -> list[Event]:
@@ -17,13 +27,14 @@ async def events(journal: Journal, run_id: str, after: int = 0) -> list[Event]:
     return found
 
 
-async def earlier_exchanges(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
-    """Return the session's exchanges before this run, oldest first, without runs that failed or were stopped."""
+async def earlier(journal: Journal, record: RunRecord) -> Past:
+    """Return the session's past before this run, without runs that failed or were stopped."""
     runs = await journal.session(record.principal, record.session_id)
-    earlier = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]
+    completed = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]
     exchanges: list[Exchange] = []
-    for run in earlier[-EXCHANGES:]:
+    for run in completed[-EXCHANGES:]:
         last = await events(journal, run.run_id, run.last_id - 1)
         if last and isinstance(last[0].body, Completed):
             exchanges.append(Exchange(question=run.question, answer=last[0].body.final_response))
-    return tuple(exchanges)
+    left = await journal.checkpoint(completed[-1].run_id) if completed else None
+    return Past(exchanges=tuple(exchanges), state=left.state if left else None)

@@ -111,11 +111,15 @@ class LogWriter:
         self._save(state)
         await self.flush()
 
-    async def wait_for_human(self, draft: Draft, state: bytes) -> None:
-        """Ask for input. The event, the checkpoint and the state `waiting` become durable together."""
+    async def wait_for_human(self, draft: Draft, state: bytes | None) -> None:
+        """Ask for input. The event, the checkpoint and the state `waiting` become durable together.
+
+        `state`, the checkpoint, is None for a team that waits in memory.
+        """
         await self.emit(draft)
         self._stamping.state = "waiting"
-        self._save(state)
+        if state is not None:
+            self._save(state)
         await self.flush()
 
     async def end_wait(self, draft: Draft) -> None:
@@ -130,13 +134,15 @@ class LogWriter:
         while self._durable.last_id < last or self._checkpoints_saved < asked:
             await self._next_append()
 
-    async def end(self, draft: Draft, state: RunState) -> None:
+    async def end(self, draft: Draft, state: RunState, *, session_state: bytes | None = None) -> None:
         """Write the terminal event, and refuse later ones. Return once it is durable.
 
-        Raises JournalError if it can't be written, and RunFailed, with nothing written, if it is too large.
+        `session_state` replaces the run's checkpoint, for the session's next run. Raises JournalError if the event
+        can't be written, and RunFailed, with nothing written, if it is too large.
         """
         entry = self._stamping.end(draft, state, self.now())
         self._ending = True
+        self._state = session_state
         self._pending.append(entry)
         self._schedule_append()
         while self._durable.ended_at is None:

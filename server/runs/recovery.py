@@ -6,7 +6,7 @@ from askstream.server.events import InputRequested, Resumed
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import history
-from askstream.server.runs.human_input import PendingInput, last_reply
+from askstream.server.runs.human_input import PendingInput, reply_to
 from askstream.server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
 # Most times that a turn is repeated. A question that crashes the server must not do so for ever.
@@ -38,7 +38,7 @@ async def recover(journal: Journal, record: RunRecord, orchestrator: Orchestrato
         return Recovered(from_id, Unavailable("What was to answer is not part of this server any more."))
     tail = await history.events(journal, record.run_id, from_id - 1)
     asked = tail[0] if checkpoint and tail and isinstance(tail[0].body, InputRequested) else None
-    reply = last_reply(tail) if asked else None
+    reply = reply_to(asked.body.request_id, tail) if asked and isinstance(asked.body, InputRequested) else None
     state = checkpoint.state if checkpoint else None
     if asked is not None and state is not None and reply is None:
         return Recovered(asked.id, orchestrator, pending=PendingInput.from_log(asked, state))

@@ -3,8 +3,11 @@
 import inspect
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
+from autogen_agentchat.agents._message_filter_agent import MessageFilterConfig
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_agentchat.tools import AgentTool
+from autogen_core.tools import StaticStreamWorkbench
 
 from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
@@ -23,6 +26,10 @@ def examples() -> dict[type, object]:
         SelectorGroupChat: SelectorGroupChat([agent, UserProxyAgent("U")], CLIENT),
         BaseGroupChat: RoundRobinGroupChat([agent]),
         GraphFlow: GraphFlow([agent], DiGraphBuilder().add_node(agent).build()),
+        SocietyOfMindAgent: SocietyOfMindAgent("S", RoundRobinGroupChat([agent]), CLIENT),
+        MessageFilterAgent: MessageFilterAgent("M", agent, MessageFilterConfig(per_source=[])),
+        AgentTool: AgentTool(agent),
+        StaticStreamWorkbench: StaticStreamWorkbench([]),
     }
 
 
