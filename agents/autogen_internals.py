@@ -7,7 +7,7 @@ to read its messages back from a saved state. A test fails if an upgrade moves a
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import isawaitable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
@@ -26,6 +26,9 @@ from pydantic import BaseModel
 
 from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
+
+T = TypeVar("T")
 
 _PARTICIPANTS = "_participants"
 _TERMINATION = "_termination_condition"
@@ -48,6 +51,9 @@ PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
 # CancelledError or a handoff's arguments are no JSON object, its agent waits on a queue for ever.
 VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
+# The coroutine in which the runtime handles a message. Teams report an Exception in it, and end with it. They wait for
+# ever if it dies of anything else.
+MESSAGE_HANDLERS = frozenset({"_on_message"})
 
 # A team's stop reason when only a step's limit of one turn stopped it.
 ONE_TURN = "Maximum number of turns 1 reached."
@@ -104,7 +110,8 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
         await begins(agent.name, agent.description)
-        async for message in takes_turn(messages, cancellation_token):
+        turn = takes_turn(messages, cancellation_token)
+        while (message := await _next_of(turn)) is not None:
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
@@ -168,6 +175,12 @@ def report_tool_ends(agent: ChatAgent) -> None:
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+
+
+async def _next_of(turn: AsyncGenerator[T, None]) -> T | None:
+    """The turn's next message, None after the last. Contains what the agent raises, so that its team reports it."""
+    with Contained():
+        return await anext(turn, None)
 
 
 def is_tool_end(message: object) -> bool:

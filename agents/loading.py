@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from askstream.agents import failures
 from askstream.server import plugins
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
@@ -30,9 +31,10 @@ class LoadedFactory:
     async def team(self, client: "ChatCompletionClient | None") -> "Team":
         """Make a fresh team. Raises RunFailed `team_unavailable` if the factory fails or returns anything else."""
         try:
-            made = self._call(client)
-            if inspect.isawaitable(made):
-                made = await made
+            with Contained():
+                made = self._call(client)
+                if inspect.isawaitable(made):
+                    made = await made
         except Exception as problem:
             log.warning("the team's factory %s failed: %s", self.spec, failures.origin(problem))
             log.debug("the team's factory %s failed", self.spec, exc_info=problem)

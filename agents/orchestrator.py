@@ -19,6 +19,7 @@ from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
+from askstream.server.foreign import Contained, ForeignExit
 from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
 from askstream.server.scheduling import StartGate
 
@@ -92,9 +93,12 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL_COROUTINES
+        from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
 
-        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
+        try:
+            return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(self._answer(task, sink, client))
+        except ForeignExit as problem:
+            raise failures.of_team() from problem
 
     async def close(self) -> None:
         """Close the model client."""
@@ -103,7 +107,11 @@ class AutoGenOrchestrator:
             return
         await asyncio.wait({warming})
         if not warming.cancelled() and warming.exception() is None:
-            await warming.result().close()
+            try:
+                with Contained():
+                    await warming.result().close()
+            except Exception:
+                log.exception("the model client can't be closed")
 
     async def _client(self) -> "ChatCompletionClient":
         if self._warming is None or _failed(self._warming):  # a failure may have been temporary
@@ -115,9 +123,10 @@ class AutoGenOrchestrator:
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
-        versions.warn({name: metadata.version(name) for name in _PACKAGES})
-        return self._connect()
+        with Contained():
+            importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
+            versions.warn({name: metadata.version(name) for name in _PACKAGES})
+            return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
@@ -129,12 +138,13 @@ class AutoGenOrchestrator:
         model_calls = ModelCalls(start.usage if start else None)
         try:
             await self._start_gate.enter()
-            team = await self._source.team(Tap(client, buffer, model_calls))
-            names = [agent.name for agent in members(team)]
-            profile = self._source.profile
-            progress = _progress(profile, names, start.progress if start else 0)
-            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
-            return await runner.run(team, task, start, sink.checkpoint)
+            with Contained():
+                team = await self._source.team(Tap(client, buffer, model_calls))
+                names = [agent.name for agent in members(team)]
+                profile = self._source.profile
+                progress = _progress(profile, names, start.progress if start else 0)
+                runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
+                return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
         except Exception as problem:

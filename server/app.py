@@ -24,6 +24,7 @@ from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import AskstreamError, NotStarted
+from askstream.server.foreign import Contained
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
@@ -233,7 +234,8 @@ async def _warm(orchestrator: Orchestrator) -> None:
     """Import AutoGen before the first question needs it. Requests are answered meanwhile."""
     if isinstance(orchestrator, SupportsWarm):
         try:
-            await orchestrator.warm()
+            with Contained():
+                await orchestrator.warm()
         except AskstreamError:
             log.debug("the team can't be made ready", exc_info=True)  # the first question's run fails with it
         except Exception:  # code that isn't ours must not end the server

@@ -13,6 +13,8 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
+from askstream.server.foreign import Contained, ForeignExit
+
 
 def load(spec: str) -> Any:
     """Return the attribute that `spec` names; it may have dots. Runs the module's code.
@@ -85,9 +87,12 @@ def _is_found_in(folder: Path, package: str) -> bool:
 
 def _imported(module: str) -> Any:
     try:
-        return importlib.import_module(module)
+        with Contained():
+            return importlib.import_module(module)
     except ModuleNotFoundError as problem:
         raise ValueError(f"there is no module {problem.name}") from problem
+    except ForeignExit as problem:
+        raise ValueError(f"importing {module} raised {problem}") from problem
     except Exception as problem:
         raise ValueError(f"importing {module} raised {type(problem).__name__}: {problem}") from problem
 

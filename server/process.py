@@ -12,11 +12,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -25,6 +25,8 @@ from askstream.server.app import Service, create_app
 from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
+
+T = TypeVar("T")
 
 # For each inbound message. uvicorn's default is 16 MiB.
 MESSAGE_BYTES = 64 * 1024
@@ -128,6 +130,29 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     from askstream.server.connections.uvicorn import Http, WebSocket
 
     return {"http": partial(Http, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run an event loop until `main` has ended, and return its result.
+
+    Foreign code may exit where nothing contains it, such as in a callback of its own. The loop then goes on. Ctrl-C
+    ends it as long as no handler of ours is set.
+    """
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        loop = runner.get_loop()
+        serving = loop.create_task(main)
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except (SystemExit, KeyboardInterrupt) as problem:
+                if serving.done() or _is_ctrl_c(problem):
+                    raise
+                log.exception("code of a team or a plug-in tried to end the server, which goes on")
+        return serving.result()
+
+
+def _is_ctrl_c(problem: BaseException) -> bool:
+    return isinstance(problem, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:

@@ -171,7 +171,7 @@ class LogWriter:
         try:
             work = self._journal.append(update, entries, checkpoint=state)
             self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
-        except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
+        except BaseException as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
             self._fail(problem)
             self._append_ended()
         else:
@@ -190,7 +190,7 @@ class LogWriter:
             # A log is kept within its bound, as far as chunks of whole messages are what makes it large.
             if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
                 self._compact(update)
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
+        except BaseException as problem:  # noqa: BLE001 - whoever waits must learn of it
             self._fail(problem)
         self._append_ended()
 
@@ -202,7 +202,7 @@ class LogWriter:
         self._journal_call = None
         try:
             self._stamping.compacted(written, work.result())
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
+        except BaseException as problem:  # noqa: BLE001 - whoever waits must learn of it
             self._fail(problem)
         self._append_ended()
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from askstream.server import plugins
 from askstream.server.events import Draft, Json, Usage
+from askstream.server.foreign import Contained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +122,9 @@ async def open_named(spec: str) -> AsyncGenerator[Orchestrator]:
     Raises ValueError for a name that leads to no orchestrator. The module is imported in a thread.
     """
     found: Any = await asyncio.to_thread(plugins.named, spec, {}, "an orchestrator")
-    made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
     async with AsyncExitStack() as stack:
-        if hasattr(made, "__aenter__"):
-            made = await stack.enter_async_context(made)
+        with Contained():
+            made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
+            if hasattr(made, "__aenter__"):
+                made = await stack.enter_async_context(made)
         yield plugins.checked(made, Orchestrator, spec)

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
+from askstream.server.foreign import ContainedCoroutine
 from askstream.server.journal import RunState
 from askstream.server.runs.human_input import PendingInput
 from askstream.server.runs.limits import Limits, RunDeadlines
@@ -137,7 +138,7 @@ class Run:
             emitted_at=began,
             emitted=self.writer.emitted,
         )
-        team_task = asyncio.ensure_future(self._orchestrator.run(self._task, self.writer))
+        team_task = asyncio.ensure_future(ContainedCoroutine(self._orchestrator.run(self._task, self.writer)))
         try:
             await self._watch_deadlines(team_task, deadlines)
         finally:

@@ -1,0 +1,93 @@
+"""Teams that harm their server, for `--team tests.e2e.harmful_teams:NAME`. What they do, the question says.
+
+Their model is scripted: an agent calls the tool that the question names in its turn, and then says what came of it.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_core import FunctionCall
+from autogen_core.models import CreateResult, FunctionExecutionResultMessage, LLMMessage, RequestUsage, UserMessage
+from autogen_ext.models.replay import ReplayChatCompletionClient
+
+# How long a turn of an innocent agent takes, in seconds.
+TURN = float(os.environ.get("HARMFUL_TURN", "0.05"))
+
+
+class Obedient(ReplayChatCompletionClient):
+    """Calls the tool that the question's text begins with, in the turn of the agent that the text names."""
+
+    def __init__(self, name: str) -> None:
+        info: Any = {"vision": False, "function_calling": True, "json_output": False, "family": "unknown"}
+        super().__init__(["never"], {**info, "structured_output": False})
+        self._agent_name = name
+
+    async def create_stream(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, messages: Sequence[LLMMessage], **_: Any
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        question = next(str(message.content) for message in messages if isinstance(message, UserMessage))
+        tool, _, who = question.partition(" in ")
+        last = messages[-1]
+        if isinstance(last, FunctionExecutionResultMessage):
+            yield _result(f"{self._agent_name} got {last.content[0].content}")
+        elif who == self._agent_name:
+            yield _result([FunctionCall(id="call", name=tool, arguments="{}")])
+        else:
+            await asyncio.sleep(TURN)
+            yield _result(f"{self._agent_name} spoke")
+
+
+def _result(content: str | list[FunctionCall]) -> CreateResult:
+    reason = "stop" if isinstance(content, str) else "function_calls"
+    return CreateResult(finish_reason=reason, content=content, usage=RequestUsage(1, 1), cached=False)
+
+
+def leave() -> str:
+    """Exit, as a command-line parser does, in a thread."""
+    sys.exit(2)
+
+
+async def leave_later() -> str:
+    """Exit on the event loop."""
+    sys.exit(2)
+
+
+async def leave_by_callback() -> str:
+    """Exit in a callback, which no task contains."""
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.sleep(0.05)
+    return "nothing"
+
+
+def die() -> str:
+    """End the process as a segmentation fault does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+async def block() -> str:
+    """Block the event loop."""
+    time.sleep(1.2)  # noqa: ASYNC251 - the mistake that the log must name
+    return "slept"
+
+
+def look_up() -> str:
+    """Raise an ordinary error."""
+    return {}["no such row"]
+
+
+TOOLS = (leave, leave_later, leave_by_callback, die, block, look_up)
+
+
+def team() -> RoundRobinGroupChat:
+    members = [
+        AssistantAgent(name, Obedient(name), tools=list(TOOLS), reflect_on_tool_use=True) for name in ("A", "B", "C")
+    ]
+    return RoundRobinGroupChat(list(members), max_turns=3)
