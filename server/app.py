@@ -177,10 +177,11 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         closing.callback(bus.close)
         runs = Runs(journal, bus, orchestrator, limits(settings), group=group, others={"mock": Mock()})
         closing.push_async_callback(runs.close)
-        await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
+        closing.callback(warmed.cancel)
+        await runs.recover(warmed)
         expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (warmed, group.create_task(expiring), group.create_task(recover_periodically(runs.recover))):
+        for background in (group.create_task(expiring), group.create_task(recover_periodically(runs.recover))):
             closing.callback(background.cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)

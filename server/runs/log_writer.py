@@ -59,6 +59,7 @@ class LogWriter:
         self._append_waiter: asyncio.Future[None] | None = None  # resolved when the next append is over
         self._failure: JournalError | None = None
         self._ending = False
+        self.turn_finished = asyncio.Event()  # set by the first checkpoint that is durable
         self.emitted = 0  # counts all calls of emit, for whoever watches for silence
 
     @property
@@ -110,6 +111,7 @@ class LogWriter:
     async def checkpoint(self, state: bytes) -> None:
         self._save(state)
         await self.flush()
+        self.turn_finished.set()
 
     async def wait_for_human(self, draft: Draft, state: bytes) -> None:
         """Asks for input: the event, the checkpoint to go on from and the run's state become durable as one."""
@@ -117,6 +119,7 @@ class LogWriter:
         self._stamping.state = "waiting"
         self._save(state)
         await self.flush()
+        self.turn_finished.set()
 
     async def end_wait(self, draft: Draft) -> None:
         """The wait is over. Returns once that is durable."""
@@ -141,6 +144,12 @@ class LogWriter:
         self._schedule_append()
         while self._durable.ended_at is None:
             await self._next_append()
+
+    async def release(self) -> None:
+        """Leaves the run to the next server. Its log says then that nobody was at work on it: see `recovery.py`."""
+        await self.flush()
+        if self._stamping.state != "waiting":
+            await self._journal.claim(self.created.run_id)
 
     def close(self) -> None:
         """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""

@@ -43,7 +43,8 @@ History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 class Run:
     """Call `run` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
 
-    `pending` is what a human is asked for, None while the team is at work.
+    `pending` is what a human is asked for, None while the team is at work. `begun` is set when a resumed run's team
+    begins to work, and `may_begin` before that; both events are set when the run has ended.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class Run:
     ) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
         self.run_id, self.slot = task.run_id, slot
-        self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
+        self.resumed: Resumed | None = None  # for a run that goes on after a crash
+        self.ready: asyncio.Future[None] | None = None  # what a resumed run's team needs, such as its libraries
+        self.may_begin, self.begun = asyncio.Event(), asyncio.Event()
+        self.may_begin.set()
         self.pending: PendingInput | None = None
         self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,26 +95,36 @@ class Run:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
+            self.begun.set()
+            self.writer.turn_finished.set()
             ended(self)
 
     async def _outcome(self, history: History | None) -> Outcome:
         for _ in range(FIRST_EVENT_ITERATIONS):
             await asyncio.sleep(0)
-        if not self.slot.may_start.is_set():
-            await self._until_set(self.slot.may_start)
+        await self._until_it_may_begin()
         if self._stop_with is not None:
             return self._stop_with
         if history is not None:
             self._task = replace(self._task, history=await history())
-        if self.resumed_from is not None:
-            body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
-            await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
+        if self.resumed is not None:
+            await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", self.resumed))
+            await self.writer.flush()  # the team may bring the server down: the next one must know who was at work
+            self.begun.set()
         outcome = await self._run_team() if self.pending is None else await self._wait_for_human(self.pending)
         while isinstance(outcome, Inquiry):
             self.pending = PendingInput.of(outcome, self._limits.input_seconds, self.writer.now())
             await self.writer.wait_for_human(self.pending.requested(), outcome.state)
             outcome = await self._wait_for_human(self.pending)
         return outcome
+
+    async def _until_it_may_begin(self) -> None:
+        """Waits for the run's turn in its session and after a crash, or for a stop."""
+        for event in (self.slot.may_start, self.may_begin):
+            if not event.is_set():
+                await self._until_set(event)
+        if self.ready is not None:
+            await asyncio.wait((self.ready, self._stop), return_when=asyncio.FIRST_COMPLETED)
 
     async def _wait_for_human(self, pending: PendingInput) -> Outcome | Inquiry:
         """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
@@ -189,7 +203,7 @@ class Run:
 
     async def _end(self, outcome: Outcome) -> None:
         if outcome == "suspended":
-            await self.writer.flush()
+            await self.writer.release()
             return
         try:
             await self.writer.end(*self._terminal(outcome))

@@ -1,13 +1,16 @@
 """Nothing that a team does harms the server or another run."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.e2e.conftest import ServerProcess, Start
 from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
+from tests.timing import GLANCE, PATIENCE
 
 TEAM = ("--team", "tests.e2e.harmful_teams:team")
 
@@ -31,3 +34,34 @@ async def test_a_tool_that_exits_ends_neither_the_server_nor_another_run(start: 
     async with client_of(server.url) as client:
         assert (await client.get("/health")).status_code == 200
     assert server.stop() == 0
+
+
+async def test_a_run_that_kills_the_process_is_found_and_five_beside_it_complete(start: Start) -> None:
+    """As a segmentation fault or the OOM killer would. The server is started again after each death."""
+    server = start(*TEAM, HARMFUL_TURN="0.3")
+    innocent = [await ask(server.url, "Go on.") for _ in range(5)]
+    guilty = await ask(server.url, "die in B")
+    deaths = 0
+    while await _is_unfinished(server, [*innocent, guilty]):
+        while server.process.poll() is not None:
+            deaths += 1
+            assert deaths < 12, "it dies again and again"
+            with contextlib.suppress(RuntimeError):  # it died before it listened
+                server = start(*TEAM, HARMFUL_TURN="0.3")
+        await asyncio.sleep(GLANCE)
+    assert deaths >= 5
+    assert [(await last_event(server, run_id))["event_type"] for run_id in innocent] == ["completed"] * 5
+    end = await last_event(server, guilty)
+    assert (end["event_type"], end["data"]["error"]) == ("error", "interrupted")
+    assert end["message"] == "The server stopped 5 times while only this run was at work."
+
+
+async def _is_unfinished(server: ServerProcess, run_ids: list[str]) -> bool:
+    """Also where the server has just died."""
+    try:
+        async with client_of(server.url) as client:
+            runs = [(await client.get(f"/runs/{run_id}")).json() for run_id in run_ids]
+    except httpx2.TransportError:
+        await asyncio.to_thread(server.process.wait, PATIENCE)
+        return True
+    return any(run["ended_at"] is None for run in runs)
