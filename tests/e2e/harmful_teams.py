@@ -14,34 +14,46 @@ from typing import Any
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import FunctionCall
-from autogen_core.models import CreateResult, FunctionExecutionResultMessage, LLMMessage, RequestUsage, UserMessage
+from autogen_core.models import (
+    CreateResult,
+    FunctionExecutionResultMessage,
+    LLMMessage,
+    ModelInfo,
+    RequestUsage,
+    UserMessage,
+)
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
 # How long a turn of an innocent agent takes, in seconds.
 TURN = float(os.environ.get("HARMFUL_TURN", "0.05"))
 
 
+_INFO: ModelInfo = {
+    "vision": False,
+    "function_calling": True,
+    "json_output": False,
+    "family": "unknown",
+    "structured_output": False,
+}
+
+
 class Obedient(ReplayChatCompletionClient):
     """Calls the tool that the question's text begins with, in the turn of the agent that the text names."""
 
     def __init__(self, name: str) -> None:
-        info: Any = {"vision": False, "function_calling": True, "json_output": False, "family": "unknown"}
-        super().__init__(["never"], {**info, "structured_output": False})
+        super().__init__(["never"], _INFO)
         self._agent_name = name
 
-    async def create_stream(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, messages: Sequence[LLMMessage], **_: Any
-    ) -> AsyncGenerator[str | CreateResult, None]:
+    async def create(self, messages: Sequence[LLMMessage], **_: Any) -> CreateResult:
         question = next(str(message.content) for message in messages if isinstance(message, UserMessage))
-        tool, _, who = question.partition(" in ")
+        tool, _in, who = question.partition(" in ")
         last = messages[-1]
         if isinstance(last, FunctionExecutionResultMessage):
-            yield _result(f"{self._agent_name} got {last.content[0].content}")
-        elif who == self._agent_name:
-            yield _result([FunctionCall(id="call", name=tool, arguments="{}")])
-        else:
-            await asyncio.sleep(TURN)
-            yield _result(f"{self._agent_name} spoke")
+            return _result(f"{self._agent_name} got {last.content[0].content}")
+        if who == self._agent_name:
+            return _result([FunctionCall(id="call", name=tool, arguments="{}")])
+        await asyncio.sleep(TURN)
+        return _result(f"{self._agent_name} spoke")
 
 
 def _result(content: str | list[FunctionCall]) -> CreateResult:
@@ -80,7 +92,8 @@ async def block() -> str:
 
 def look_up() -> str:
     """Raise an ordinary error."""
-    return {}["no such row"]
+    rows: dict[str, str] = {}
+    return rows["no such row"]
 
 
 TOOLS = (leave, leave_later, leave_by_callback, die, block, look_up)

@@ -22,14 +22,23 @@ async def last_event(server: ServerProcess, run_id: str) -> dict[str, Any]:
     return json.loads(over_sse[-1])["event"]
 
 
-@pytest.mark.parametrize("tool", ["leave", "leave_later", "leave_by_callback"])
-async def test_a_tool_that_exits_ends_neither_the_server_nor_another_run(start: Start, tool: str) -> None:
+async def events(server: ServerProcess, run_id: str) -> list[dict[str, Any]]:
+    return [json.loads(line)["event"] for line in await watch_sse(server.url, run_id)]
+
+
+@pytest.mark.parametrize(
+    ("tool", "result"),
+    [("leave", "SystemExit: 2"), ("leave_later", "SystemExit: 2"), ("leave_by_callback", "nothing")],
+)
+async def test_a_tool_that_exits_ends_neither_the_server_nor_another_run(start: Start, tool: str, result: str) -> None:
     """Six runs at once, and one of them calls it: all end, and the server answers."""
     server = start(*TEAM)
     asked = [await ask(server.url, "Go on.") for _ in range(5)]
     guilty = await ask(server.url, f"{tool} in B")
     ends = [await last_event(server, run_id) for run_id in (*asked, guilty)]
     assert [end["event_type"] for end in ends] == ["completed"] * 6
+    calls = [event for event in await events(server, guilty) if event["event_type"] == "tool_execution"]
+    assert [event["data"].get("result") for event in calls] == [None, result]
     assert server.process.poll() is None
     async with client_of(server.url) as client:
         assert (await client.get("/health")).status_code == 200
