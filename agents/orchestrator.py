@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NOT_READY = "The team can't be made ready; the server's log says why. Ask again later."
 _PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
@@ -93,6 +94,11 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
+        except AskstreamError:
+            raise
+        except Exception as problem:
+            log.exception("run=%s: the team can't be made ready", task.run_id)
+            raise RunFailed("team_unavailable", _NOT_READY) from problem
         from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
 
         try:

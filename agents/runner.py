@@ -22,7 +22,7 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, human, memory
+from askstream.agents import autogen_internals, checkpoint, failures, human, memory
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
@@ -31,6 +31,7 @@ from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class TeamRunner:
                 elif message.id not in sent_ids:
                     await self._handle(message)
         finally:
-            token.cancel()  # a tool's thread can't be cancelled, but may check the token
+            _cancel(token)  # a tool's thread can't be cancelled, but may check the token
         return result
 
     async def _handle(self, message: TeamMessage) -> None:
@@ -268,6 +269,18 @@ class TeamRunner:
             "message_limit",
             f"The team didn't end within {self._limit} messages. Ask for less, or raise the limit.",
         )
+
+
+def _cancel(token: CancellationToken) -> None:
+    """Cancel `token`. Its callbacks are foreign code: an error of theirs must not replace the turn's result.
+
+    An MCP workbench links a coroutine instead of a future, which has no `cancel`.
+    """
+    try:
+        with Contained():
+            token.cancel()
+    except Exception as problem:  # noqa: BLE001
+        log.debug("a callback of the cancellation token failed: %s", failures.origin(problem))
 
 
 def _interrupted(why: str) -> RunFailed:

@@ -121,7 +121,7 @@ class ActiveRuns:
             if found is not None:
                 await self._resume(*found)
 
-    async def recover(self, ready: asyncio.Future[None] | None = None) -> None:
+    async def recover(self, ready: asyncio.Future[Any] | None = None) -> None:
         """Goes on with all runs that nobody works on. The first call finds those of a server that died, and decides in
         which order they begin; `ready` is done when their teams can begin. A run that can't be read is tried again.
 
@@ -183,7 +183,7 @@ class ActiveRuns:
         record: RunRecord,
         found: Recovered,
         *,
-        ready: asyncio.Future[None] | None = None,
+        ready: asyncio.Future[Any] | None = None,
         waits: bool = False,
     ) -> Run:
         slot = self._sessions.join(record.principal, record.session_id, "resume")

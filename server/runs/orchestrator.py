@@ -110,7 +110,7 @@ class SupportsWarm(Protocol):
     """An orchestrator that can do early what its first question would have to wait for."""
 
     async def warm(self) -> None:
-        """Called once, when the server answers requests. What it raises is logged."""
+        """Called when the server answers requests. What it raises is logged, and it is called again after a while."""
         ...
 
 

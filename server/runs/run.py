@@ -53,7 +53,7 @@ class Run:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
         self.run_id, self.slot = task.run_id, slot
         self.resumed: Resumed | None = None  # for a run that goes on after a crash
-        self.ready: asyncio.Future[None] | None = None  # what a resumed run's team needs, such as its libraries
+        self.ready: asyncio.Future[Any] | None = None  # what a resumed run's team needs, such as its libraries
         self.may_begin, self.begun = asyncio.Event(), asyncio.Event()
         self.may_begin.set()
         self.pending: PendingInput | None = None
