@@ -5,7 +5,9 @@ to read its messages back from a saved state. A test fails if an upgrade moves a
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -40,12 +42,14 @@ _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
+_ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
+    StaticStreamWorkbench: (_ERROR_TEXT,),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
@@ -68,6 +72,13 @@ _NO_WAY_TO_WAIT = (
 )
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
+AgentFails = Callable[[str, Exception], None]
+ToolFails = Callable[[str, str, Exception], None]
+"""Called with the agent's name, the tool's, and what the tool raised."""
+
+# The report and the tool of the present call. A workbench may be shared by runs, so it can't have them itself.
+_tool_fails: ContextVar[ToolFails | None] = ContextVar("tool_fails", default=None)
+_calling: ContextVar[str] = ContextVar("calling", default="")
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
 """From the name of an agent that stands for a person, and its prompt, to the person's input."""
 
@@ -92,9 +103,9 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_fails: ToolFails) -> None:
     """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
-    during the turn.
+    during the turn. Call `fails` with the agent's name and what its turn raised, and `tool_fails` for its tools.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -109,9 +120,10 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
+        _tool_fails.set(tool_fails)
         await begins(agent.name, agent.description)
         turn = takes_turn(messages, cancellation_token)
-        while (message := await _next_of(turn)) is not None:
+        while (message := await _next_of(turn, partial(fails, agent.name))) is not None:
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
@@ -168,19 +180,35 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
 
 
 def report_tool_ends(agent: ChatAgent) -> None:
-    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true.
+    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true, and what
+    a tool raises to the turn's `tool_fails`.
 
-    AutoGen reports the calls of one round together, after the last has ended.
+    AutoGen reports the calls of one round together, after the last has ended, and keeps only an error's text.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+            setattr(bench, _ERROR_TEXT, _with_report(getattr(bench, _ERROR_TEXT)))
 
 
-async def _next_of(turn: AsyncGenerator[T, None]) -> T | None:
+def _with_report(text_of: Callable[[Exception], str]) -> Callable[[Exception], str]:
+    def reporting(error: Exception) -> str:
+        fails, speaker = _tool_fails.get(), speaking.get()
+        if fails is not None and speaker is not None:
+            fails(speaker.name, _calling.get(), error)
+        return text_of(error)
+
+    return reporting
+
+
+async def _next_of(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> T | None:
     """The turn's next message, None after the last. Contains what the agent raises, so that its team reports it."""
-    with Contained():
-        return await anext(turn, None)
+    try:
+        with Contained():
+            return await anext(turn, None)
+    except Exception as problem:
+        fails(problem)
+        raise
 
 
 def is_tool_end(message: object) -> bool:
@@ -195,6 +223,7 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
+        _calling.set(name)
         async for item in calls(name, arguments, cancellation_token, call_id):
             speaker = speaking.get()
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:

@@ -104,6 +104,7 @@ class AutoGenOrchestrator:
         try:
             return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(self._answer(task, sink, client))
         except ForeignExit as problem:
+            failures.report(f"run={task.run_id}: the team", problem)
             raise failures.of_team() from problem
 
     async def close(self) -> None:
@@ -172,12 +173,17 @@ def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls"
     for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
+            log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
+            log.debug("run=%s: the model call failed", run_id, exc_info=problem)
+            return failure
+    hidden = model_calls.problems.values()
+    for agent_name, cause in model_calls.agent_problems.items():
+        if type(cause).__name__ in head or cause is problem:
+            failures.report(f"run={run_id} agent={agent_name}", cause, hidden=hidden)
             break
     else:
-        cause, failure = problem, failures.of_text(head)
-    log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
-    log.debug("run=%s: the team failed", run_id, exc_info=problem)
-    return failure
+        failures.report(f"run={run_id}: the team", problem, hidden=hidden)
+    return failures.of_text(head)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

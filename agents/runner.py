@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from autogen_agentchat.base import TaskResult, Team
 from autogen_agentchat.messages import (
@@ -30,7 +31,7 @@ from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
-from askstream.server.events.errors import RunFailed
+from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.foreign import Contained
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
@@ -69,7 +70,9 @@ class TeamRunner:
         self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
         self._inputs = autogen_internals.intercept_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
-            autogen_internals.report_turns(agent, self._turn_begins)
+            autogen_internals.report_turns(
+                agent, self._turn_begins, self._agent_failed, partial(self._tool_failed, task)
+            )
             autogen_internals.report_tool_ends(agent)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
             return await self._run_by_turns(team, task, save)
@@ -110,10 +113,11 @@ class TeamRunner:
         if not state:
             return
         try:
-            await team.load_state(state)
+            with Contained():
+                await team.load_state(state)
             messages = autogen_internals.thread(team, state)
         except Exception as problem:
-            log.warning("the team can't load the state that it saved (%s)", type(problem).__name__)
+            log.warning("the team can't load the state that it saved", exc_info=problem)
             raise _interrupted("its team has changed since") from problem
         for message in messages[at.remembered :]:
             if isinstance(message, BaseChatMessage):
@@ -211,6 +215,15 @@ class TeamRunner:
         if held is not None:
             await self._buffer.emit(held)
 
+    def _agent_failed(self, agent_name: str, problem: Exception) -> None:
+        """Keep the error itself: AutoGen passes on its text alone."""
+        if not isinstance(problem, AskstreamError):
+            self._model_calls.agent_problems[agent_name] = problem
+
+    def _tool_failed(self, task: Task, agent_name: str, tool: str, problem: Exception) -> None:
+        where = f"run={task.run_id} agent={agent_name} tool={tool}"
+        failures.report(where, problem, hidden=self._model_calls.problems.values())
+
     async def _turn_begins(self, agent_name: str, description: str) -> None:
         if agent_name != self._checkpoint.speaker:
             await self._buffer.emit(self._translator.turn(agent_name, description))
@@ -240,12 +253,13 @@ class TeamRunner:
         if final:
             return replace(at, state={})
         try:
-            state = await team.save_state()
+            with Contained():
+                state = await team.save_state()
             said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - heard
             whole = replace(at, state=state, shown=(*at.shown, *((heard,) if heard else ()), said))
             checkpoint.dump(whole)
-        except Exception as problem:  # noqa: BLE001 - a member's own code may raise anything
-            log.warning("the team's state can't be saved (%s): this run can't be resumed after a crash", type(problem))
+        except Exception as problem:
+            log.warning("the team's state can't be saved: this run can't be resumed after a crash", exc_info=problem)
             return replace(at, state=None)
         return whole
 

@@ -70,7 +70,7 @@ def _serve(settings: Any) -> None:
     from askstream.server.events.errors import AskstreamError
 
     try:
-        telemetry.configure(settings.log_level, settings.log_file)
+        telemetry.configure(settings.log_level, settings.log_file, libraries=settings.log_libraries)
         listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
         process.run(process.serve(settings, listening, lambda app: typer.echo(process.greeting(listening, app.model))))
     except (process.AddressInUse, AskstreamError, ValueError) as problem:

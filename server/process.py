@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from askstream.server import versions
+from askstream.server import stalls, versions
 from askstream.server.app import Service, create_app
 from askstream.server.settings import Settings
 
@@ -161,17 +161,18 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
     Ends the process instead of returning if a thread or task that can't be stopped would keep it from ending.
     """
     workers = _tune()
-    async with create_app(settings).open() as app:
-        server = Server(config(app, direct=settings.direct))
-        gc.freeze()  # all objects so far live as long as the server: they are never searched again
-        gc.enable()
-        app.warmed.add_done_callback(lambda _: gc.freeze())
-        stop = GracefulShutdown(app, server)
-        stop.on_signals()
-        listening.listen(BACKLOG)
-        ready(app)
-        await server.serve(sockets=[listening])
-        await stop.finished()
+    with stalls.reported():
+        async with create_app(settings).open() as app:
+            server = Server(config(app, direct=settings.direct))
+            gc.freeze()  # all objects so far live as long as the server: they are never searched again
+            gc.enable()
+            app.warmed.add_done_callback(lambda _: gc.freeze())
+            stop = GracefulShutdown(app, server)
+            stop.on_signals()
+            listening.listen(BACKLOG)
+            ready(app)
+            await server.serve(sockets=[listening])
+            await stop.finished()
     if not await _all_ended(workers):
         log.warning("tools that can't be stopped still run; exiting without them")
         logging.shutdown()

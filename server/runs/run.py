@@ -174,8 +174,7 @@ class Run:
     def _failed(self, problem: BaseException) -> AskstreamError:
         if isinstance(problem, AskstreamError):
             return problem
-        log.error("run=%s failed: %s", self.run_id, type(problem).__name__)
-        log.debug("run=%s failed", self.run_id, exc_info=problem)
+        log.error("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
     async def _watch_deadlines(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import resource
 import socket as sockets
 from typing import Any
@@ -56,6 +57,19 @@ async def test_a_server_without_file_descriptors_for_its_imports_tries_again(sta
         each.close()
     end = await last_event(server, await ask(server.url, "What was revenue in March 2026?"))
     assert end["event_type"] == "completed"
+    assert server.stop() == 0
+
+
+async def test_the_log_says_what_failed_and_where_and_clients_do_not(start: Start) -> None:
+    """What a tool raised, with its traceback, and the tool that blocked the loop."""
+    server = start(*TEAM)
+    raised, blocked = await ask(server.url, "look_up in A"), await ask(server.url, "block in B")
+    assert [(await last_event(server, run_id))["event_type"] for run_id in (raised, blocked)] == ["completed"] * 2
+    file = "harmful_teams\\.py"
+    said = rf"run={raised} agent=A tool=look_up raised KeyError at \S*{file}:\d+: 'no such row'\nTraceback "
+    assert re.search(said, server.output)
+    assert re.search(rf"blocked for 500 ms by block, at \S*{file}:\d+;", server.output)
+    assert "Traceback" not in str(await events(server, raised))
     assert server.stop() == 0
 
 
