@@ -119,7 +119,7 @@ _PASSED_ON = "\nTraceback:\n"
 def report(where: str, problem: BaseException, *, hidden: Collection[BaseException] = ()) -> None:
     """Log what foreign code raised, with its text and traceback. `where` says whose code it was.
 
-    An error that has one of `hidden`, those of model calls, in its chain is logged without words: they are a provider's.
+    An error with one of `hidden` in its chain, those of model calls, is logged without words: they are a provider's.
     """
     if any(cause is each for cause in _chain(problem) for each in hidden):
         log.warning("%s raised %s", where, origin(problem))

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from askstream.server.events.errors import RunFailed
 from askstream.server.foreign import ContainedCoroutine
@@ -141,8 +141,12 @@ def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> a
 def _stop(task: asyncio.Task[Any]) -> None:
     """Cancel `task`. One of anyio's that has not begun is cancelled after its first step, which awaits the coroutine
     that it wraps: otherwise Python warns that it was never awaited."""
-    coro = _coroutine(task)
-    if isinstance(coro, CoroutineType) and coro.__qualname__ == _ANYIO and getcoroutinestate(coro) == CORO_CREATED:
+    coro: Any = _coroutine(task)
+    if (
+        isinstance(coro, CoroutineType)
+        and coro.__qualname__ == _ANYIO
+        and getcoroutinestate(cast(Any, coro)) == CORO_CREATED
+    ):
         task.get_loop().call_soon(task.cancel)
     else:
         task.cancel()

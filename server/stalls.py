@@ -56,7 +56,8 @@ class _Watch:
     def _report(self, asked: float, alive: threading.Event) -> None:
         if monotonic() - asked > 2 * self._seconds:
             return  # this thread didn't run either: the whole process was stopped, or the machine is overloaded
-        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - documented, for debuggers
+        frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented, for debuggers
+        frame = frames.get(self._thread_id)
         if frame is None or alive.is_set():
             return
         stack = traceback.extract_stack(frame)
@@ -82,4 +83,4 @@ def _culprit(stack: traceback.StackSummary) -> traceback.FrameSummary:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith("<") or "site-packages" in file or file.startswith((sys.prefix, sys.base_prefix))
+    return file.startswith(("<", sys.prefix, sys.base_prefix)) or "site-packages" in file

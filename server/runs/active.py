@@ -249,7 +249,12 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False, **_options(record)}
+    options: dict[str, Any] = {"by": "team", "review": False}
+    try:
+        options.update(orjson.loads(record.options))
+    except (ValueError, TypeError):
+        log.exception("run=%s has damaged options", record.run_id)
+        options["by"] = _DAMAGED
     task = Task(
         run_id=record.run_id,
         session_id=record.session_id,
@@ -258,14 +263,6 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         attempt=record.attempt,
     )
     return task, options["by"]
-
-
-def _options(record: RunRecord) -> dict[str, Any]:
-    try:
-        return dict(orjson.loads(record.options))
-    except (ValueError, TypeError):
-        log.exception("run=%s has damaged options", record.run_id)
-        return {"by": _DAMAGED}
 
 
 @contextlib.contextmanager

@@ -102,7 +102,8 @@ class Run:
     async def _outcome(self, history: History | None) -> Outcome:
         for _ in range(FIRST_EVENT_ITERATIONS):
             await asyncio.sleep(0)
-        await self._until_it_may_begin()
+        if not (self.slot.may_start.is_set() and self.may_begin.is_set()) or self.ready is not None:
+            await self._until_it_may_begin()
         if self._stop_with is not None:
             return self._stop_with
         if history is not None:

@@ -96,22 +96,24 @@ class Leaver(BaseChatAgent):
 @exits
 @pytest.mark.parametrize("in_task", [False, True])
 async def test_an_agent_that_exits_fails_its_run(kind: type[BaseException], in_task: bool) -> None:
-    failed = await failure(lambda _: RoundRobinGroupChat([Leaver("A", kind, in_task=in_task)], max_turns=1))
-    assert failed.code == "team_failed"
+    def make(_: ChatCompletionClient) -> Any:
+        return RoundRobinGroupChat([Leaver("A", kind, in_task=in_task)], max_turns=1)
+
+    assert (await failure(make)).code == "team_failed"
 
 
 @exits
 async def test_an_agent_of_an_inner_team_that_exits_fails_its_run(kind: type[BaseException]) -> None:
     """In a nested team, and in a society of mind, whose agents the server doesn't see."""
-    nested = await failure(
-        lambda _: RoundRobinGroupChat([RoundRobinGroupChat([Leaver("A", kind)], max_turns=1)], max_turns=1)
-    )
+
+    def nested(_: ChatCompletionClient) -> Any:
+        return RoundRobinGroupChat([RoundRobinGroupChat([Leaver("A", kind)], max_turns=1)], max_turns=1)
 
     def society(model_client: ChatCompletionClient) -> Any:
         inner = RoundRobinGroupChat([Leaver("A", kind)], max_turns=1)
         return RoundRobinGroupChat([SocietyOfMindAgent("S", inner, model_client)], max_turns=1)
 
-    assert (nested.code, (await failure(society)).code) == ("team_failed", "team_failed")
+    assert [(await failure(make)).code for make in (nested, society)] == ["team_failed", "team_failed"]
 
 
 class Leaving(TerminationCondition):
@@ -136,7 +138,7 @@ async def test_a_condition_that_exits_fails_its_run(kind: type[BaseException], w
     """Called by the server between two turns, and by a team that runs in one go."""
 
     def make(model_client: ChatCompletionClient) -> Any:
-        members = [agent(model_client, "A"), agent(model_client, "B")]
+        members: list[Any] = [agent(model_client, "A"), agent(model_client, "B")]
         if whole:
             return MagenticOneGroupChat(members, model_client, termination_condition=Leaving(kind))
         return RoundRobinGroupChat(members, termination_condition=Leaving(kind))
@@ -150,7 +152,7 @@ async def test_a_selector_that_exits_fails_its_run(kind: type[BaseException]) ->
         raise kind("now")
 
     def make(model_client: ChatCompletionClient) -> Any:
-        members = [agent(model_client, "A"), agent(model_client, "B")]
+        members: list[Any] = [agent(model_client, "A"), agent(model_client, "B")]
         return SelectorGroupChat(
             members, model_client, selector_func=select, termination_condition=MaxMessageTermination(3)
         )
@@ -203,6 +205,9 @@ async def test_a_task_that_outlives_its_parent_and_exits_hurts_nobody(kind: type
             return Response(chat_message=TextMessage(source=self.name, content="here"))
 
     kept: list[Any] = []
-    async with provider([Reply(text=["hm"])]) as fake:
-        async with orchestrator(fake, lambda _: RoundRobinGroupChat([Spawner("A", kind)], max_turns=1)) as team:
-            assert answered(await team.run(task(), Recorder())).final_response == "here"
+
+    def make(_: ChatCompletionClient) -> Any:
+        return RoundRobinGroupChat([Spawner("A", kind)], max_turns=1)
+
+    async with provider([Reply(text=["hm"])]) as fake, orchestrator(fake, make) as team:
+        assert answered(await team.run(task(), Recorder())).final_response == "here"

@@ -57,9 +57,15 @@ def test_libraries_log_warnings_only_and_no_error_text(log: Path, level: str, na
     assert "the prompt" not in log.read_text()
     assert "the text" not in log.read_text()
     assert "it failed: ValueError" in log.read_text()
-    telemetry.configure(level, log, libraries=True)
-    logging.getLogger(name).info("the prompt")
+
+
+@pytest.mark.parametrize("name", ["autogen_core", "openai._base_client"])
+def test_libraries_log_all_if_they_are_asked_for(log: Path, name: str) -> None:
+    telemetry.configure("DEBUG", log, libraries=True)
+    logging.getLogger(name).debug("the prompt")
+    _raise_in(name)
     assert "the prompt" in log.read_text()
+    assert "ValueError: the text" in log.read_text()
 
 
 def _raise_in(name: str) -> None:

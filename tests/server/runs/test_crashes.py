@@ -46,9 +46,9 @@ class Lives:
         self.number = 0
         self.all: list[Runs] = []
         self.died = asyncio.Event()
-        self.runs = self._begin()
+        self.runs = self.begin()
 
-    def _begin(self) -> Runs:
+    def begin(self) -> Runs:
         self.number += 1
         died = self.died = asyncio.Event()
 
@@ -77,7 +77,7 @@ class Lives:
 
     async def next(self) -> None:
         """The server has died: begin the next one."""
-        self.runs = self._begin()
+        self.runs = self.begin()
         await self.runs.recover()
 
     async def until_all_ended(self, records: list[RunRecord], *, most: int) -> None:
@@ -190,9 +190,9 @@ async def test_resumed_is_written_when_the_teams_libraries_are_there(open_lives:
     lives = open_lives(turn=100.0)
     run = await lives.ask("go")
     await viewed(lives.runs, run, 2)
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for _ in range(10):
-        lives.runs = lives._begin()
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lives.runs = lives.begin()
         await lives.runs.recover(ready)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -226,20 +226,21 @@ class Changed(Yielding):
 
     def __init__(self, journal: Journal, change: Callable[[str, Any], Any]) -> None:
         super().__init__(journal)
-        self._change = change
+        self.change = change
 
     def __getattr__(self, name: str) -> Any:
         method: Callable[..., Awaitable[Any]] = super().__getattr__(name)
 
         async def changed(*args: Any, **kwargs: Any) -> Any:
-            return self._change(name, await method(*args, **kwargs))
+            return self.change(name, await method(*args, **kwargs))
 
         return changed
 
 
 def _damaged_options(name: str, found: Any) -> Any:
-    is_record = name == "claim" and found is not None and found.question == "spoilt"
-    return replace(found, options=b"{]") if is_record else found
+    if name == "claim" and isinstance(found, RunRecord) and found.question == "spoilt":
+        return replace(found, options=b"{]")
+    return found
 
 
 def _damaged_line(name: str, found: Any) -> Any:
@@ -248,6 +249,10 @@ def _damaged_line(name: str, found: Any) -> Any:
         if name == "read"
         else found
     )
+
+
+def _unchanged(_name: str, found: Any) -> Any:
+    return found
 
 
 def _unreadable(name: str, found: Any) -> Any:
@@ -283,6 +288,6 @@ async def test_a_run_whose_record_the_journal_refuses_is_tried_again(open_lives:
     second = open_lives(Harness(cast(Journal, journal), harness.group))
     await second.runs.recover()
     assert [(await second.runs.outcome(run.run_id)).event_type for run in (asked[0], asked[2])] == ["completed"] * 2
-    journal._change = lambda _, found: found
+    journal.change = _unchanged
     await second.runs.recover()
     assert (await second.runs.outcome(asked[1].run_id)).event_type == "completed"
