@@ -114,7 +114,7 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_f
             "team_unavailable", f"{agent.name} has served another run already: the team's factory must make new agents."
         )
     takes_turn = agent.on_messages_stream
-    speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
+    speaker = Speaker(agent.name, needs_whole_only=isinstance(agent, AssistantAgent))
 
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken

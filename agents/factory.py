@@ -100,7 +100,7 @@ class BundledTeam:
         from askstream.agents.insights import warehouse
 
         with _needs_database():
-            finish = None if self._path.exists() else warehouse.build_aside(self._path)
+            finish = None if self._path.exists() else warehouse.build_in_child(self._path)
         importlib.import_module("askstream.agents.provider")  # and what a model's client needs
         from askstream.agents.insights import team as insights
         from askstream.agents.insights.tools import toolbox

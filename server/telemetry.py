@@ -1,4 +1,4 @@
-"""Logging as the API's document promises it. Questions and keys stay out; what foreign code raises is logged whole."""
+"""Logging, and the log of streamed events. Questions and keys stay out; what foreign code raises is logged whole."""
 
 import asyncio
 import logging

@@ -1,11 +1,11 @@
-"""One tree of errors. Each has a stable code, and says where it goes: an HTTP status, a close code, an event.
+"""One tree of errors. A refusal has a stable code and an HTTP status; a failed run has a code for its event.
 
 AskstreamError
 ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
 │   ├── RunNotFound             404 run_not_found
-│   ├── UnknownAddress              404 not_found
+│   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RunActive               409 run_active
 │   ├── IdempotencyConflict     409 idempotency_conflict
@@ -22,14 +22,14 @@ AskstreamError
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
 │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
-│   ├── RateLimited             429 rate_limited
+│   ├── RateLimited             429 rate_limited           (WebSocket only)
 │   ├── TooManyRuns             503 too_many_runs
 │   ├── Draining                503 draining
 │   └── NotStarted              503 not_started
 ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
 └── JournalError            our own: the log can't be written or read
     ├── OutOfOrder              an append that would leave a hole or repeat an id
-    └── Fenced                  an append by a writer that has been succeeded
+    └── Fenced                  an append by a writer that a later one has replaced
 """
 
 from typing import ClassVar, Literal, TypeAlias, get_args
@@ -48,7 +48,6 @@ FailureCode: TypeAlias = Literal[
     "team_failed",
     "event_too_large",
     "log_full",
-    "input_timed_out",
     "interrupted",
     "internal",
 ]
@@ -56,11 +55,11 @@ FAILURE_CODES: tuple[str, ...] = get_args(FailureCode)
 
 
 class AskstreamError(Exception):
-    """Base of all of ours. `str(error)` is a sentence for people that names what was expected and what came."""
+    """Base of all our errors. `str(error)` is a sentence for people that names what was expected and what came."""
 
 
 class Refused(AskstreamError):
-    """The peer asked for what it can't have. `retry_after` is in seconds, None where trying again won't help."""
+    """The server refuses a request. `retry_after` is in seconds, None if a retry won't help."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
@@ -80,7 +79,7 @@ class BadCursor(Refused):
 
 
 class RunNotFound(Refused):
-    """Also for a run of somebody else: whether it exists is not told."""
+    """Also for another principal's run: its existence isn't revealed."""
 
     code, status, title = "run_not_found", 404, "No such run"
 
@@ -131,7 +130,7 @@ class LogExpired(Refused):
     code, status, title = "log_expired", 410, "The log is no longer kept"
 
     def __init__(self) -> None:
-        super().__init__("The run's log has been dropped to make room; its record is all that is left.")
+        super().__init__("The run's log is no longer kept; its record is all that is left.")
 
 
 class BodyTooLarge(Refused):
@@ -199,8 +198,8 @@ class JournalError(AskstreamError):
 
 
 class OutOfOrder(JournalError):
-    """An append whose first id isn't the one after the last: a second writer, or a bug of ours."""
+    """An append whose first id isn't the one after the last: a second writer, or our bug."""
 
 
 class Fenced(JournalError):
-    """An append by an attempt that has been succeeded by another. The writer must stop at once."""
+    """An append by an attempt that a later one has replaced. The writer must stop at once."""

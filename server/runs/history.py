@@ -8,12 +8,12 @@ from askstream.server.runs.orchestrator import Exchange
 
 log = logging.getLogger("__main__")
 
-# Earlier exchanges that a team is told. A follow-up refers to the last few; more would crowd a model's context.
+# Earlier exchanges that a team gets. A follow-up refers to the last few; more would crowd a model's context.
 EXCHANGES = 8
 
 
 async def events(journal: Journal, run_id: str, after: int = 0, *, only: str | None = None) -> list[Event]:
-    """A run's log after a cursor, chunks left out, or its events of one type. Raises ValueError for a damaged line."""
+    """Return a run's events after a cursor: all but chunks, or those of one type. Raises ValueError for a damaged line."""
     found: list[Event] = []
     while entries := await journal.read(run_id, after):
         after = entries[-1].id
@@ -23,7 +23,7 @@ async def events(journal: Journal, run_id: str, after: int = 0, *, only: str | N
 
 
 async def earlier_exchanges(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
-    """The session's exchanges before this run, oldest first. Runs that failed or were stopped count for nothing."""
+    """Return the session's exchanges before this run, oldest first, without runs that failed or were stopped."""
     runs = await journal.session(record.principal, record.session_id)
     earlier = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]
     exchanges: list[Exchange] = []

@@ -1,4 +1,4 @@
-"""Reads from the journal how runs go on after their server died, and in which order.
+"""Finds in the journal where runs resume after their server died, and in which order.
 
 A crash is not charged to runs that merely ran at the same time:
 
@@ -71,8 +71,8 @@ class Work:
 class Recovered:
     """The state of a run that an earlier server left: its checkpoint, a human's answer to it, or the wait for one.
 
-    `from_id` is the last event that stands; `orchestrator` does again what came after it. `is_untouched`: its team has
-    done nothing yet.
+    `from_id` is the last event that counts; `orchestrator` repeats the work after it. `is_untouched`: its team has done
+    nothing yet.
     """
 
     from_id: int
@@ -183,7 +183,7 @@ def _charged(run: Recovered) -> Recovered:
 
 
 class Unavailable:
-    """The orchestrator of a run that can't go on: it says why."""
+    """An orchestrator for a run that can't go on: it fails with the reason."""
 
     model = "none"
 

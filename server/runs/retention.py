@@ -11,16 +11,16 @@ from askstream.server.journal import Journal
 
 log = logging.getLogger("__main__")
 
-# Between two looks, in seconds. A log may outlive its time by that much.
+# Seconds between two checks. A log may outlive its time by that much.
 EXPIRE_SECONDS = 60
-# The same for runs without a worker. A disk that was full is usually seen to within minutes.
+# The same for runs that nobody works on. A full disk is usually cleared within minutes.
 RECOVER_SECONDS = 15
 
 
 async def expire_periodically(
     journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = EXPIRE_SECONDS
 ) -> None:
-    """Never returns; cancel it. A failure is logged, and tried again."""
+    """Run until cancelled. A failure is logged, and the job tried again."""
 
     async def expire() -> None:
         now = time.time()
@@ -33,7 +33,7 @@ async def expire_periodically(
 
 
 async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_SECONDS) -> None:
-    """Calls `Runs.recover` again and again: a run whose log could not be written for a while goes on. Cancel it."""
+    """Call `Runs.recover` until cancelled: it resumes a run whose log could not be written for a while."""
     while True:
         await asyncio.sleep(pause)
         await attempt("unfinished runs can't be resumed", recover)
