@@ -193,8 +193,9 @@ class ActiveRuns:
         except BaseException:
             self._remove(run)
             raise
-        run.pending, run.ready = found.pending, ready
+        run.pending = found.pending
         if found.pending is None:
+            run.ready = ready
             charges = found.work.charges or None
             run.resumed = Resumed(attempt=record.attempt, from_id=found.from_id, charges=charges)
             if waits:

@@ -13,7 +13,7 @@ EXCHANGES = 8
 
 
 async def events(journal: Journal, run_id: str, after: int = 0, *, only: str | None = None) -> list[Event]:
-    """Return a run's events after a cursor: all but chunks, or those of one type. Raises ValueError for a damaged line."""
+    """Return a run's events after a cursor: all but chunks, or one type. Raises ValueError if one is damaged."""
     found: list[Event] = []
     while entries := await journal.read(run_id, after):
         after = entries[-1].id
