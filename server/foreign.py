@@ -6,7 +6,7 @@ an error into a ForeignExit, an ordinary exception that fails a call or a run. C
 """
 
 from asyncio import CancelledError
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,6 +39,12 @@ class Contained:
     ) -> None:
         if problem is not None and not isinstance(problem, _PASSED_ON):
             raise ForeignExit(problem)
+
+
+async def contained(work: Awaitable[T]) -> T:
+    """Await foreign code, for a task that is made of it."""
+    with Contained():
+        return await work
 
 
 class ContainedCoroutine(Coroutine[Any, Any, T]):

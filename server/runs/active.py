@@ -13,6 +13,7 @@ import orjson
 from askstream.server.bus import Bus
 from askstream.server.events import Draft, Resumed, Started
 from askstream.server.events.errors import Draining, JournalError, TooManyRuns
+from askstream.server.foreign import Contained
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
 from askstream.server.runs.history import earlier_exchanges
@@ -270,6 +271,9 @@ def _task(record: RunRecord) -> tuple[Task, str]:
 def _logged(run_id: str) -> Generator[None]:
     """Log a failure that must not keep other runs from going on. The next `recover` tries again."""
     try:
-        yield
+        with Contained():
+            yield
     except JournalError as problem:
         log.error("run=%s can't be resumed: %s", run_id, problem)
+    except Exception:
+        log.exception("run=%s can't be resumed", run_id)

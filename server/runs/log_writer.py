@@ -16,6 +16,7 @@ from typing import Any
 from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
+from askstream.server.foreign import contained
 from askstream.server.journal import Entry, Journal, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
@@ -183,7 +184,7 @@ class LogWriter:
         update = self._stamping.snapshot()
         try:
             work = self._journal.append(update, entries, checkpoint=state)
-            self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
+            self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(contained(work))
         except BaseException as problem:  # noqa: BLE001 - a journal may raise at once; waiters must get the error
             self._fail(problem)
             self._append_ended()
@@ -208,7 +209,7 @@ class LogWriter:
         self._append_ended()
 
     def _compact(self, written: RunUpdate) -> None:
-        self._journal_call = asyncio.ensure_future(self._journal.compact(written.run_id))
+        self._journal_call = asyncio.ensure_future(contained(self._journal.compact(written.run_id)))
         self._journal_call.add_done_callback(partial(self._compacted, written), context=self._context)
 
     def _compacted(self, written: RunUpdate, work: asyncio.Future[Size]) -> None:

@@ -132,13 +132,17 @@ class Run:
         try:
             try:
                 outcome = await self._outcome(history)
-            except JournalError:
+            except (JournalError, asyncio.CancelledError):
                 raise
-            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; the error would end the server
+            except BaseException as problem:  # noqa: BLE001 - the edge of the run's task; it would end the server
                 outcome = self._failed(problem)
             await self._end(outcome)
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception("run=%s ends without a terminal event", self.run_id)
         finally:
             self.writer.close()
             self.begun.set()

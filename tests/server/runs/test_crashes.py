@@ -12,7 +12,7 @@ from askstream.server.events.errors import JournalError
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import Answer, Question, Runs, Sink, Task, recovery
 from tests.conformance.journals import Yielding
-from tests.server.runs.harness import ANSWER, Harness, viewed
+from tests.server.runs.harness import ANSWER, Harness, until, viewed
 from tests.timing import MS
 
 PROBE = 40 * MS
@@ -291,3 +291,27 @@ async def test_a_run_whose_record_the_journal_refuses_is_tried_again(open_lives:
     journal.change = _unchanged
     await second.runs.recover()
     assert (await second.runs.outcome(asked[1].run_id)).event_type == "completed"
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize(("call", "end"), [("append", "completed"), ("checkpoint", "completed"), ("session", "error")])
+async def test_a_journal_that_exits_ends_one_run_and_not_the_server(
+    open_lives: Open, harness: Harness, call: str, end: str, kind: type[BaseException]
+) -> None:
+    """A plug-in's error ends at the run's edge. If it could not be written, the next recovery resumes the run."""
+    lives = open_lives(turn=100.0)
+    run = await lives.ask("go")
+    await viewed(lives.runs, run, 2)
+    failing = True
+
+    def change(name: str, found: Any) -> Any:
+        if failing and name == call:
+            raise kind("now")
+        return found
+
+    second = open_lives(Harness(cast(Journal, Changed(harness.journal, change)), harness.group))
+    await second.runs.recover()
+    await until(lambda: not second.runs.active)
+    failing = False
+    await second.runs.recover()
+    assert (await second.runs.outcome(run.run_id)).event_type == end
