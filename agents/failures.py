@@ -1,7 +1,7 @@
 """Failures of a run: a stable code, and a sentence that says what to do.
 
 A provider's own words are never shown, and logged at DEBUG only: they may repeat a part of the key or of the question.
-What a team's own code raises is logged whole, and never shown.
+Errors of a team's own code are logged whole, and never shown.
 Errors are recognised by class name: AutoGen passes on nothing else, and the OpenAI library need not be imported.
 """
 

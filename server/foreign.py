@@ -1,8 +1,8 @@
 """Contains code that isn't ours: teams, tools, factories, model clients, plug-ins.
 
-asyncio passes SystemExit and KeyboardInterrupt on from any task and callback to whoever runs the event loop. So one
-tool that calls `exit()`, as argparse and click do, would end the server and all its runs. Both wrappers here turn such
-an error into a ForeignExit, an ordinary exception that fails a call or a run. CancelledError stays what it is.
+asyncio lets SystemExit and KeyboardInterrupt of any task and callback leave the event loop. So one tool
+that calls `exit()`, as argparse and click do, would end the server and all its runs. The wrappers here turn such an
+error into a ForeignExit, an ordinary exception that fails a call or a run. CancelledError stays what it is.
 """
 
 from asyncio import CancelledError

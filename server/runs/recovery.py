@@ -40,7 +40,7 @@ DAMAGED = "What the server recorded about this run is damaged, so it can't go on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the log says about the work on a run's current turn.
+    """The work on a run's current turn, as the log shows it.
 
     `was_active`: its team was at work when its server ended. `was_resumed`: after an earlier crash. `finished_turn`:
     since it began or was resumed. `tries`: how often the turn was begun again. `began_at`: the last time.
@@ -133,7 +133,7 @@ async def _recover(journal: Journal, record: RunRecord, orchestrator: Orchestrat
 def _work(
     record: RunRecord, checkpoint: Checkpoint | None, resumptions: Sequence[Event], tail: Sequence[Event]
 ) -> Work:
-    """What the attempt before `record.attempt`, which was just claimed, has done."""
+    """Return the work of the attempt before `record.attempt`, which was just claimed."""
     attempt, saved = record.attempt - 1, checkpoint.last_id if checkpoint else 0
     last = resumptions[-1] if resumptions else None
     resumed = last.body if last is not None and isinstance(last.body, Resumed) else None

@@ -1,6 +1,7 @@
 """Clean-up never replaces a result: autogen_ext's real MCP workbench and its real code executor."""
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
@@ -82,6 +83,7 @@ async def test_a_call_of_an_mcp_workbench_keeps_its_result(way: str, request: py
     async with provider(looks) as fake, orchestrator(fake, make) as team:
         async with asyncio.timeout(3 * PATIENCE):
             answer = answered(await team.run(task(), sink))
+    gc.collect()  # the workbench complains when it is collected; not within another test
     assert "it seen" in answer.final_response
     assert [body.status for body in sink.bodies(ToolExecution)] == ["started", "finished"]
 

@@ -9,7 +9,7 @@ from autogen_agentchat.agents import BaseChatAgent, SocietyOfMindAgent
 from autogen_agentchat.base import Response, TerminationCondition
 from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, StopMessage, TextMessage
-from autogen_agentchat.teams import MagenticOneGroupChat, RoundRobinGroupChat, SelectorGroupChat
+from autogen_agentchat.teams import RoundRobinGroupChat, SelectorGroupChat
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
@@ -133,15 +133,14 @@ class Leaving(TerminationCondition):
 
 
 @exits
-@pytest.mark.parametrize("whole", [False, True])
-async def test_a_condition_that_exits_fails_its_run(kind: type[BaseException], whole: bool) -> None:
-    """Called by the server between two turns, and by a team that runs in one go."""
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_condition_that_exits_fails_its_run(kind: type[BaseException], nested: bool) -> None:
+    """The server calls the team's own between two turns, and AutoGen that of a team in it, while others wait."""
 
     def make(model_client: ChatCompletionClient) -> Any:
         members: list[Any] = [agent(model_client, "A"), agent(model_client, "B")]
-        if whole:
-            return MagenticOneGroupChat(members, model_client, termination_condition=Leaving(kind))
-        return RoundRobinGroupChat(members, termination_condition=Leaving(kind))
+        team = RoundRobinGroupChat(members, termination_condition=Leaving(kind))
+        return RoundRobinGroupChat([team], max_turns=1) if nested else team
 
     assert (await failure(make)).code == "team_failed"
 

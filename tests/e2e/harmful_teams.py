@@ -1,6 +1,6 @@
-"""Teams that harm their server, for `--team tests.e2e.harmful_teams:NAME`. What they do, the question says.
+"""Teams that harm their server, for `--team tests.e2e.harmful_teams:NAME`. The question says what they do.
 
-Their model is scripted: an agent calls the tool that the question names in its turn, and then says what came of it.
+Their model is scripted: an agent calls the tool that the question names in its turn, and repeats its result.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from autogen_core.models import (
 )
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
-# How long a turn of an innocent agent takes, in seconds.
+# Seconds of a harmless agent's turn.
 TURN = float(os.environ.get("HARMFUL_TURN", "0.05"))
 
 

@@ -61,7 +61,7 @@ async def test_a_server_without_file_descriptors_for_its_imports_tries_again(sta
 
 
 async def test_the_log_says_what_failed_and_where_and_clients_do_not(start: Start) -> None:
-    """What a tool raised, with its traceback, and the tool that blocked the loop."""
+    """It has a tool's error with its traceback, and the tool that blocked the loop."""
     server = start(*TEAM)
     raised, blocked = await ask(server.url, "look_up in A"), await ask(server.url, "block in B")
     assert [(await last_event(server, run_id))["event_type"] for run_id in (raised, blocked)] == ["completed"] * 2

@@ -1,4 +1,4 @@
-"""What blocks the event loop is named in the log."""
+"""The log names the call that blocks the event loop."""
 
 import asyncio
 import re

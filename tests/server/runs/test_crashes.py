@@ -1,4 +1,4 @@
-"""A crash of the server is charged to a run only if no other run was at work. Lives of a server follow one another."""
+"""A crash of the server is charged to a run only if no other run was at work. Servers share one journal."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,27 +10,27 @@ import pytest
 from askstream.server.events import AgentResponse, AgentThinking, Draft, Failed, Resumed
 from askstream.server.events.errors import JournalError
 from askstream.server.journal import Journal, RunRecord
-from askstream.server.runs import Answer, Question, Runs, Sink, Task, recovery
+from askstream.server.runs import Answer, Mock, Question, Runs, Sink, Task, recovery
 from tests.conformance.journals import Yielding
 from tests.server.runs.harness import ANSWER, Harness, until, viewed
 from tests.timing import MS
 
 PROBE = 40 * MS
-Open: TypeAlias = Callable[..., "Lives"]
+Open: TypeAlias = Callable[..., "Servers"]
 
 
 @pytest.fixture
-async def open_lives(harness: Harness) -> AsyncIterator[Callable[..., "Lives"]]:
+async def open_servers(harness: Harness) -> AsyncIterator[Callable[..., "Servers"]]:
     """Make servers that are closed at the end of the test."""
-    opened: list[Lives] = []
+    opened: list[Servers] = []
 
-    def make(given: Harness = harness, **options: Any) -> Lives:
-        opened.append(Lives(given, **options))
+    def make(given: Harness = harness, **options: Any) -> Servers:
+        opened.append(Servers(given, **options))
         return opened[-1]
 
     yield make
-    for lives in reversed(opened):
-        await lives.close()
+    for servers in reversed(opened):
+        await servers.close()
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def short_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "PROBE_SECONDS", PROBE)
 
 
-class Lives:
+class Servers:
     """Servers that follow one another over one journal. A run whose question is `die` ends its server."""
 
     def __init__(self, harness: Harness, *, turn: float = 0.0, dies_after: float = 0.0, turns: int = 3) -> None:
@@ -101,124 +101,124 @@ class Lives:
 
 @pytest.mark.parametrize(
     ("turn", "dies_after", "most"),
-    [(0.0, 0.0, 9), (PROBE / 4, 0.0, 9), (2 * PROBE, 0.0, 10), (4 * PROBE, 2 * PROBE, 16)],
+    [(0.0, 0.0, 16), (PROBE / 4, 0.0, 16), (2 * PROBE, 0.0, 16), (4 * PROBE, 2 * PROBE, 24)],
     ids=["at once", "short turns", "long turns", "late deaths"],
 )
 async def test_the_run_that_ends_its_server_is_found_and_all_others_complete(
-    open_lives: Open, harness: Harness, turn: float, dies_after: float, most: int
+    open_servers: Open, harness: Harness, turn: float, dies_after: float, most: int
 ) -> None:
     """Wherever it stands in the order, and also if other turns take longer than its own. No other run is charged."""
-    lives = open_lives(turn=turn, dies_after=dies_after)
-    asked = [await lives.ask(question) for question in ("go", "go", "die", "go", "go", "go")]
-    await lives.until_all_ended(asked, most=most)
+    servers = open_servers(turn=turn, dies_after=dies_after)
+    asked = [await servers.ask(question) for question in ("go", "go", "die", "go", "go", "go")]
+    await servers.until_all_ended(asked, most=most)
     guilty = asked.pop(2)
     (end,) = (await harness.log(guilty.run_id))[-1:]
     assert isinstance(end.body, Failed)
     assert end.body.error == "interrupted"
-    assert [(await lives.kinds(run))[-1] for run in asked] == ["completed"] * 5
-    assert [charges for run in asked for charges in await lives.charges(run) if charges] == []
+    assert [(await servers.kinds(run))[-1] for run in asked] == ["completed"] * 5
+    assert [charges for run in asked for charges in await servers.charges(run) if charges] == []
 
 
-async def test_after_a_first_crash_all_runs_resume_at_once(open_lives: Open, harness: Harness) -> None:
+async def test_after_a_first_crash_all_runs_resume_at_once(open_servers: Open, harness: Harness) -> None:
     """None of them waits for another one's turn."""
-    lives = open_lives(turn=100.0)
-    asked = [await lives.ask("go") for _ in range(3)]
+    servers = open_servers(turn=100.0)
+    asked = [await servers.ask("go") for _ in range(3)]
     for run in asked:
-        await viewed(lives.runs, run, 2)
-    await lives.next()
+        await viewed(servers.runs, run, 2)
+    await servers.next()
     for run in asked:
-        await viewed(lives.runs, run, 4)
-        assert await lives.kinds(run) == ["started", "agent_thinking", "resumed", "agent_thinking"]
-        assert await lives.charges(run) == [None]
+        await viewed(servers.runs, run, 4)
+        assert await servers.kinds(run) == ["started", "agent_thinking", "resumed", "agent_thinking"]
+        assert await servers.charges(run) == [None]
 
 
-async def test_after_a_second_crash_runs_resume_one_by_one(open_lives: Open, harness: Harness) -> None:
+async def test_after_a_second_crash_runs_resume_one_by_one(open_servers: Open, harness: Harness) -> None:
     """The next one begins when the one before has had its time: it has `resumed` in its log then, and not earlier."""
-    lives = open_lives(turn=100.0)
-    asked = [await lives.ask("go") for _ in range(2)]
+    servers = open_servers(turn=100.0)
+    asked = [await servers.ask("go") for _ in range(2)]
     for run in asked:
-        await viewed(lives.runs, run, 2)
-    await lives.next()
+        await viewed(servers.runs, run, 2)
+    await servers.next()
     for run in asked:
-        await viewed(lives.runs, run, 4)
-    await lives.next()
-    await until_any(lives, asked, 6)
-    assert sorted([len(await lives.kinds(run)) for run in asked]) == [4, 6]
+        await viewed(servers.runs, run, 4)
+    await servers.next()
+    await until_any(servers, asked, 6)
+    assert sorted([len(await servers.kinds(run)) for run in asked]) == [4, 6]
     for run in asked:
-        await viewed(lives.runs, run, 6)
+        await viewed(servers.runs, run, 6)
 
 
-async def until_any(lives: Lives, runs: list[RunRecord], event_id: int) -> None:
-    while max([len(await lives.kinds(run)) for run in runs]) < event_id:  # noqa: ASYNC110 - durability has no event
+async def until_any(servers: Servers, runs: list[RunRecord], event_id: int) -> None:
+    while max([len(await servers.kinds(run)) for run in runs]) < event_id:  # noqa: ASYNC110 - durability has no event
         await asyncio.sleep(0)
 
 
-async def test_a_run_that_was_alone_and_finishes_turns_is_never_given_up(open_lives: Open, harness: Harness) -> None:
+async def test_a_run_that_was_alone_and_finishes_turns_is_never_given_up(open_servers: Open, harness: Harness) -> None:
     """A turn that is finished ends all charges: a machine that is often restarted harms no long run."""
-    lives = open_lives(turns=20)
-    run = await lives.ask("go")
-    while not (await lives.runs.find(run.run_id, "p")).ended:
-        lives.died.set()
+    servers = open_servers(turns=20)
+    run = await servers.ask("go")
+    while not (await servers.runs.find(run.run_id, "p")).ended:
+        servers.died.set()
         await asyncio.sleep(0)
-        await lives.next()
-        await viewed_turn(lives, run)
-    assert (await lives.kinds(run))[-1] == "completed"
+        await servers.next()
+        await viewed_turn(servers, run)
+    assert (await servers.kinds(run))[-1] == "completed"
 
 
-async def viewed_turn(lives: Lives, run: RunRecord) -> None:
-    before = (await lives.kinds(run)).count("agent_response")
-    while (kinds := await lives.kinds(run)).count("agent_response") == before and kinds[-1] != "completed":  # noqa: ASYNC110
+async def viewed_turn(servers: Servers, run: RunRecord) -> None:
+    before = (await servers.kinds(run)).count("agent_response")
+    while (kinds := await servers.kinds(run)).count("agent_response") == before and kinds[-1] != "completed":  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
-async def test_a_server_that_stops_in_order_charges_nobody(open_lives: Open, harness: Harness) -> None:
+async def test_a_server_that_stops_in_order_charges_nobody(open_servers: Open, harness: Harness) -> None:
     """Ten times, with a run that was alone at work and never finished a turn."""
     cast(Any, harness.journal).survives = True
-    lives = open_lives(turn=100.0)
-    run = await lives.ask("go")
+    servers = open_servers(turn=100.0)
+    run = await servers.ask("go")
     for number in range(10):
-        await viewed(lives.runs, run, 2 + 2 * number)
-        await lives.runs.close()
-        await lives.next()
-    await viewed(lives.runs, run, 22)
-    assert await lives.charges(run) == [None] * 10
-    await lives.runs.close()
+        await viewed(servers.runs, run, 2 + 2 * number)
+        await servers.runs.close()
+        await servers.next()
+    await viewed(servers.runs, run, 22)
+    assert await servers.charges(run) == [None] * 10
+    await servers.runs.close()
 
 
-async def test_resumed_is_written_when_the_teams_libraries_are_there(open_lives: Open, harness: Harness) -> None:
+async def test_resumed_is_written_when_the_teams_libraries_are_there(open_servers: Open, harness: Harness) -> None:
     """A crash before that is no crash of the run."""
-    lives = open_lives(turn=100.0)
-    run = await lives.ask("go")
-    await viewed(lives.runs, run, 2)
+    servers = open_servers(turn=100.0)
+    run = await servers.ask("go")
+    await viewed(servers.runs, run, 2)
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for _ in range(10):
-        lives.runs = lives.begin()
-        await lives.runs.recover(ready)
+        servers.runs = servers.begin()
+        await servers.runs.recover(ready)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert await lives.kinds(run) == ["started", "agent_thinking"]
+        assert await servers.kinds(run) == ["started", "agent_thinking"]
     ready.set_result(None)
-    await viewed(lives.runs, run, 4)
-    assert await lives.charges(run) == [None]
+    await viewed(servers.runs, run, 4)
+    assert await servers.charges(run) == [None]
 
 
 async def test_a_run_that_waits_for_its_turn_after_a_crash_can_be_cancelled(
-    open_lives: Open, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    open_servers: Open, harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "PROBE_SECONDS", 100.0)
-    lives = open_lives(turn=100.0)
-    asked = [await lives.ask("go") for _ in range(2)]
+    servers = open_servers(turn=100.0)
+    asked = [await servers.ask("go") for _ in range(2)]
     for _ in range(2):
         for run in asked:
-            await until_any(lives, [run], 2)
+            await until_any(servers, [run], 2)
         await asyncio.sleep(PROBE)
-        await lives.next()
-    await until_any(lives, asked, 6)
-    (behind,) = [run for run in asked if len(await lives.kinds(run)) < 6]
-    await lives.runs.cancel(behind.run_id, "p")
-    assert (await lives.runs.outcome(behind.run_id)).event_type == "cancelled"
+        await servers.next()
+    await until_any(servers, asked, 6)
+    (behind,) = [run for run in asked if len(await servers.kinds(run)) < 6]
+    await servers.runs.cancel(behind.run_id, "p")
+    assert (await servers.runs.outcome(behind.run_id)).event_type == "cancelled"
     for run in asked:
-        await lives.runs.cancel(run.run_id, "p")
+        await servers.runs.cancel(run.run_id, "p")
 
 
 class Changed(Yielding):
@@ -263,14 +263,14 @@ def _unreadable(name: str, found: Any) -> Any:
 
 @pytest.mark.parametrize("change", [_damaged_options, _damaged_line])
 async def test_a_damaged_run_ends_as_internal_and_the_others_go_on(
-    open_lives: Open, harness: Harness, change: Callable[[str, Any], Any]
+    open_servers: Open, harness: Harness, change: Callable[[str, Any], Any]
 ) -> None:
     """Its record or one of its events can't be read."""
-    lives = open_lives(turn=100.0)
-    asked = [await lives.ask(question) for question in ("go", "spoilt", "go")]
+    servers = open_servers(turn=100.0)
+    asked = [await servers.ask(question) for question in ("go", "spoilt", "go")]
     for run in asked:
-        await viewed(lives.runs, run, 2)
-    second = open_lives(Harness(cast(Journal, Changed(harness.journal, change)), harness.group))
+        await viewed(servers.runs, run, 2)
+    second = open_servers(Harness(cast(Journal, Changed(harness.journal, change)), harness.group))
     await second.runs.recover()
     ends = [await second.runs.outcome(run.run_id) for run in asked]
     assert [end.event_type for end in ends] == ["completed", "error", "completed"]
@@ -278,14 +278,14 @@ async def test_a_damaged_run_ends_as_internal_and_the_others_go_on(
     assert ends[1].body.error == "internal"
 
 
-async def test_a_run_whose_record_the_journal_refuses_is_tried_again(open_lives: Open, harness: Harness) -> None:
+async def test_a_run_whose_record_the_journal_refuses_is_tried_again(open_servers: Open, harness: Harness) -> None:
     """The others go on at once."""
-    lives = open_lives(turn=100.0)
-    asked = [await lives.ask(question) for question in ("go", "spoilt", "go")]
+    servers = open_servers(turn=100.0)
+    asked = [await servers.ask(question) for question in ("go", "spoilt", "go")]
     for run in asked:
-        await viewed(lives.runs, run, 2)
+        await viewed(servers.runs, run, 2)
     journal = Changed(harness.journal, _unreadable)
-    second = open_lives(Harness(cast(Journal, journal), harness.group))
+    second = open_servers(Harness(cast(Journal, journal), harness.group))
     await second.runs.recover()
     assert [(await second.runs.outcome(run.run_id)).event_type for run in (asked[0], asked[2])] == ["completed"] * 2
     journal.change = _unchanged
@@ -296,12 +296,12 @@ async def test_a_run_whose_record_the_journal_refuses_is_tried_again(open_lives:
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, OSError])
 @pytest.mark.parametrize(("call", "end"), [("append", "completed"), ("checkpoint", "completed"), ("session", "error")])
 async def test_a_journal_that_exits_ends_one_run_and_not_the_server(
-    open_lives: Open, harness: Harness, call: str, end: str, kind: type[BaseException]
+    open_servers: Open, harness: Harness, call: str, end: str, kind: type[BaseException]
 ) -> None:
     """A plug-in's error ends at the run's edge. If it could not be written, the next recovery resumes the run."""
-    lives = open_lives(turn=100.0)
-    run = await lives.ask("go")
-    await viewed(lives.runs, run, 2)
+    servers = open_servers(turn=100.0)
+    run = await servers.ask("go")
+    await viewed(servers.runs, run, 2)
     failing = True
 
     def change(name: str, found: Any) -> Any:
@@ -309,9 +309,38 @@ async def test_a_journal_that_exits_ends_one_run_and_not_the_server(
             raise kind("now")
         return found
 
-    second = open_lives(Harness(cast(Journal, Changed(harness.journal, change)), harness.group))
+    second = open_servers(Harness(cast(Journal, Changed(harness.journal, change)), harness.group))
     await second.runs.recover()
     await until(lambda: not second.runs.active)
     failing = False
     await second.runs.recover()
     assert (await second.runs.outcome(run.run_id)).event_type == end
+
+
+def left(run_id: str, **work: Any) -> tuple[RunRecord, recovery.Recovered]:
+    record = RunRecord(run_id=run_id, principal="p", session_id=run_id, question="q", model="m", created_at=0.0)
+    return record, recovery.Recovered(1, Mock(), work=recovery.Work(**work))
+
+
+def test_suspects_resume_first_and_of_these_the_one_that_began_last() -> None:
+    """It is the likeliest to have ended the server, and then the first to be alone. Others keep their order."""
+    worked = {"was_active": True, "was_resumed": True}
+    found = [
+        left("idle 1"),
+        left("cleared", **worked, finished_turn=True, began_at=9.0),
+        left("early", **worked, began_at=1.0),
+        left("late", **worked, began_at=2.0),
+        left("charged", charges=1, began_at=1.5),
+        left("idle 2"),
+    ]
+    plan = recovery.plan(found)
+    assert plan.one_by_one
+    assert [record.run_id for record, _ in plan.runs] == ["late", "charged", "early", "idle 1", "cleared", "idle 2"]
+
+
+def test_a_run_that_waits_behind_another_of_its_session_was_not_at_work() -> None:
+    """So the one before it was alone."""
+    first, second = left("first", was_active=True), left("second", was_active=True)
+    second = (replace(second[0], session_id="first"), second[1])
+    plan = recovery.plan([first, second])
+    assert [run.work.charges for _, run in plan.runs] == [1, 0]
