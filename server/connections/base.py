@@ -28,7 +28,7 @@ class ConnectionHandler(Protocol):
         ...
 
     def stalled(self) -> None:
-        """The client has read nothing for the connection's `send_seconds`: close or abort the connection."""
+        """Data has waited for `send_seconds`, and the client has read none of it: close or abort the connection."""
         ...
 
     def lost(self) -> None:

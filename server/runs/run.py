@@ -147,7 +147,7 @@ class Run:
             self.writer.close()
             self.begun.set()
             self.writer.turn_finished.set()
-            if self.pending is not None:  # a request whose log can't be written: its answer must not wait for ever
+            if self.pending is not None:  # the log can't be written: `submit_input` must not wait for ever
                 self.pending.settled.set()
             ended(self)
 

@@ -117,7 +117,7 @@ async def test_an_agent_of_an_inner_team_that_exits_fails_its_run(kind: type[Bas
 
 
 class Leaving(TerminationCondition):
-    """Raises when it is asked."""
+    """Raises after an agent's turn."""
 
     def __init__(self, kind: type[BaseException]) -> None:
         self._kind = kind
@@ -127,7 +127,9 @@ class Leaving(TerminationCondition):
         return False
 
     async def __call__(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> StopMessage | None:
-        raise self._kind("now")
+        if messages[-1].source != "user":
+            raise self._kind("now")
+        return None
 
     async def reset(self) -> None: ...
 
