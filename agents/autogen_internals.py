@@ -5,9 +5,11 @@ to read its messages back from a saved state. A test fails if an upgrade moves a
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
@@ -28,6 +30,9 @@ from pydantic import BaseModel
 from askstream.agents import console
 from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
+
+T = TypeVar("T")
 
 _PARTICIPANTS = "_participants"
 _TERMINATION = "_termination_condition"
@@ -43,6 +48,7 @@ _INPUT_IS_ASYNC = "_is_async"
 _INNER = ("_team", "_wrapped_agent")
 _TOOLS = "_tools"
 _TASK_RUNNER = "_task_runner"
+_ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
@@ -52,12 +58,15 @@ PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     SocietyOfMindAgent: (_INNER[0],),
     MessageFilterAgent: (_INNER[1],),
     AgentTool: (_TASK_RUNNER,),
-    StaticStreamWorkbench: (_TOOLS,),
+    StaticStreamWorkbench: (_TOOLS, _ERROR_TEXT),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
 # CancelledError or a handoff's arguments are no JSON object, its agent waits on a queue for ever.
 VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
+# The coroutine in which the runtime handles a message. Teams report an Exception in it, and end with it. They wait for
+# ever if it dies of anything else.
+MESSAGE_HANDLERS = frozenset({"_on_message"})
 
 # A team's stop reason when only a step's limit of one turn stopped it.
 ONE_TURN = "Maximum number of turns 1 reached."
@@ -68,6 +77,13 @@ _TOOL_END = "askstream.one_end"
 _DEFAULT_INPUT = UserProxyAgent("nobody").input_func
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
+AgentFails = Callable[[str, Exception], None]
+ToolFails = Callable[[str, str, Exception], None]
+"""Called with the agent's name, the tool's, and what the tool raised."""
+
+# The report and the tool of the present call. A workbench may be shared by runs, so it can't have them itself.
+_tool_fails: ContextVar[ToolFails | None] = ContextVar("tool_fails", default=None)
+_calling: ContextVar[str] = ContextVar("calling", default="")
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
 """From the name of an agent that needs a person's input, and its prompt, to the input."""
 
@@ -92,9 +108,9 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_fails: ToolFails) -> None:
     """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
-    during the turn.
+    during the turn. Call `fails` with the agent's name and what its turn raised, and `tool_fails` for its tools.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -109,8 +125,10 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
+        _tool_fails.set(tool_fails)
         await begins(agent.name, agent.description)
-        async for message in takes_turn(messages, cancellation_token):
+        turn = takes_turn(messages, cancellation_token)
+        while (message := await _next_of(turn, partial(fails, agent.name))) is not None:
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
@@ -214,13 +232,35 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
 
 
 def report_tool_ends(agent: ChatAgent) -> None:
-    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true.
+    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true, and what
+    a tool raises to the turn's `tool_fails`.
 
-    AutoGen reports the calls of one round together, after the last has ended.
+    AutoGen reports the calls of one round together, after the last has ended, and keeps only an error's text.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+            setattr(bench, _ERROR_TEXT, _with_report(getattr(bench, _ERROR_TEXT)))
+
+
+def _with_report(text_of: Callable[[Exception], str]) -> Callable[[Exception], str]:
+    def reporting(error: Exception) -> str:
+        fails, speaker = _tool_fails.get(), speaking.get()
+        if fails is not None and speaker is not None:
+            fails(speaker.name, _calling.get(), error)
+        return text_of(error)
+
+    return reporting
+
+
+async def _next_of(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> T | None:
+    """The turn's next message, None after the last. Contains what the agent raises, so that its team reports it."""
+    try:
+        with Contained():
+            return await anext(turn, None)
+    except Exception as problem:
+        fails(problem)
+        raise
 
 
 def is_tool_end(message: object) -> bool:
@@ -235,6 +275,7 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
+        _calling.set(name)
         async for item in calls(name, arguments, cancellation_token, call_id):
             speaker = speaking.get()
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:

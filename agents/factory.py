@@ -4,8 +4,8 @@ import asyncio
 import importlib
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,16 @@ async def open_orchestrator(
         yield orchestrator
 
 
+@contextmanager
+def _needs_database() -> Generator[None]:
+    """Raises RunFailed `team_unavailable` where the database can't be made or read."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as problem:
+        log.error("the database can't be made: %s", problem)
+        raise RunFailed("team_unavailable", _NO_DATABASE) from problem
+
+
 class BundledTeam:
     """The Business Insights team over a SQLite file."""
 
@@ -95,18 +105,16 @@ class BundledTeam:
         """Make the database in another process while this one imports AutoGen: each needs a core for a second."""
         from askstream.agents.insights import warehouse
 
-        try:
+        with _needs_database():
             finish = None if self._path.exists() else warehouse.build_in_child(self._path)
-            importlib.import_module("askstream.agents.provider")  # and what a model's client needs
-            from askstream.agents.insights import team as insights
-            from askstream.agents.insights.tools import toolbox
+        importlib.import_module("askstream.agents.provider")  # and what a model's client needs
+        from askstream.agents.insights import team as insights
+        from askstream.agents.insights.tools import toolbox
 
+        with _needs_database():
             if finish is not None:
                 finish()
-        except (OSError, sqlite3.Error) as problem:
-            log.error("the database can't be made: %s", problem)
-            raise RunFailed("team_unavailable", _NO_DATABASE) from problem
-        self._kit = insights.kit(toolbox(self._path))
+            self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         from askstream.agents.insights import team as insights

@@ -12,6 +12,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from autogen_agentchat.base import Handoff, TaskResult, Team
@@ -27,7 +28,7 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, console, human, memory
+from askstream.agents import autogen_internals, checkpoint, console, failures, human, memory
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
@@ -36,7 +37,8 @@ from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls, speaking
 from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
-from askstream.server.events.errors import RunFailed
+from askstream.server.events.errors import AskstreamError, RunFailed
+from askstream.server.foreign import Contained
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,9 @@ class TeamRunner:
         self._people.update(autogen_internals.serve_inputs(team, suspend=self._suspend, wait=self._wait))
         console.serve_input(self._input)
         for agent in autogen_internals.members(team):
-            autogen_internals.report_turns(agent, self._turn_begins)
+            autogen_internals.report_turns(
+                agent, self._turn_begins, self._agent_failed, partial(self._tool_failed, task)
+            )
             autogen_internals.report_tool_ends(agent)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
             return await self._run_by_turns(team, task, save)
@@ -134,12 +138,13 @@ class TeamRunner:
         if not state:
             return
         try:
-            await team.load_state(state)
+            with Contained():
+                await team.load_state(state)
             messages = autogen_internals.thread(team, state)
         except Exception as problem:
             if not self._resumed:
                 raise memory.StateRefused(f"the team can't load the state that it saved ({problem!r})") from problem
-            log.warning("the team can't load the state that it saved (%s)", type(problem).__name__)
+            log.warning("the team can't load the state that it saved", exc_info=problem)
             raise _interrupted("its team has changed since") from problem
         for message in messages[at.remembered :]:
             if isinstance(message, BaseChatMessage):
@@ -192,7 +197,7 @@ class TeamRunner:
                 elif message.id not in sent_ids:
                     await self._handle(message)
         finally:
-            token.cancel()  # a tool's thread can't be cancelled, but may check the token
+            _cancel(token)  # a tool's thread can't be cancelled, but may check the token
         return result
 
     async def _handle(self, message: TeamMessage) -> None:
@@ -244,6 +249,15 @@ class TeamRunner:
         held, self._held_response = self._held_response, None
         if held is not None:
             await self._buffer.emit(held)
+
+    def _agent_failed(self, agent_name: str, problem: Exception) -> None:
+        """Keep the error itself: AutoGen passes on its text alone."""
+        if not isinstance(problem, AskstreamError):
+            self._model_calls.agent_problems[agent_name] = problem
+
+    def _tool_failed(self, task: Task, agent_name: str, tool: str, problem: Exception) -> None:
+        where = f"run={task.run_id} agent={agent_name} tool={tool}"
+        failures.report(where, problem, hidden=self._model_calls.problems.values())
 
     async def _turn_begins(self, agent_name: str, description: str) -> None:
         if agent_name != self._checkpoint.speaker:
@@ -304,15 +318,16 @@ class TeamRunner:
         if final and not self._profile.keeps_state:
             return replace(at, state={})
         try:
-            state = await team.save_state()
+            with Contained():
+                state = await team.save_state()
             if final:
                 self._left_state = state
                 return replace(at, state={})
             said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - new_count
             whole = replace(at, state=state, shown=(*at.shown, *((new_count,) if new_count else ()), said))
             checkpoint.dump(whole)
-        except Exception as problem:  # noqa: BLE001 - a member's own code may raise anything
-            log.warning("the team's state can't be saved (%s): this run can't be resumed after a crash", type(problem))
+        except Exception as problem:
+            log.warning("the team's state can't be saved: this run can't be resumed after a crash", exc_info=problem)
             return replace(at, state={} if final else None)
         return whole
 
@@ -351,6 +366,18 @@ def _shape(team: Team) -> TeamShape | None:
 
 def _limit_exceeded(most: int) -> RunFailed:
     return RunFailed("message_limit", f"The team didn't end within {most} messages. Ask for less, or raise the limit.")
+
+
+def _cancel(token: CancellationToken) -> None:
+    """Cancel `token`. Its callbacks are foreign code: an error of theirs must not replace the turn's result.
+
+    An MCP workbench links a coroutine instead of a future, which has no `cancel`.
+    """
+    try:
+        with Contained():
+            token.cancel()
+    except Exception as problem:  # noqa: BLE001
+        log.debug("a callback of the cancellation token failed: %s", failures.origin(problem))
 
 
 def _interrupted(why: str) -> RunFailed:

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     model_info: dict[str, Any] = Field(default={}, description="JSON: what AutoGen should know of an unknown model")
 
     log_level: str = Field(default="INFO", validation_alias=_env("LOG_LEVEL", "ASKSTREAM_LOG_LEVEL"))
+    log_libraries: bool = Field(
+        default=False, description="AutoGen and the model's library log at LOG_LEVEL, too: prompts and answers"
+    )
     log_file: Path | None = Field(default=None, description="also log there, so that `tail -f` and grep work")
 
     question_characters: int = Field(default=QUESTION_CHARACTERS, gt=0)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from askstream.server import plugins
 from askstream.server.events import Draft, Json, Usage
+from askstream.server.foreign import Contained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ class SupportsWarm(Protocol):
     """An orchestrator with work that its first question would have to wait for."""
 
     async def warm(self) -> None:
-        """Called once, when the server accepts requests. An error is logged."""
+        """Called when the server accepts requests. An error is logged, and it is called again after some seconds."""
         ...
 
 
@@ -136,8 +137,9 @@ async def open_named(spec: str) -> AsyncGenerator[Orchestrator]:
     Raises ValueError if the name leads to no orchestrator. The module is imported in a thread.
     """
     found: Any = await asyncio.to_thread(plugins.named, spec, {}, "an orchestrator")
-    made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
     async with AsyncExitStack() as stack:
-        if hasattr(made, "__aenter__"):
-            made = await stack.enter_async_context(made)
+        with Contained():
+            made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
+            if hasattr(made, "__aenter__"):
+                made = await stack.enter_async_context(made)
         yield plugins.checked(made, Orchestrator, spec)

@@ -65,6 +65,7 @@ from typing import Any, Literal, TypeAlias
 
 from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
+from askstream.server.foreign import ContainedCoroutine
 from askstream.server.journal import RunState
 from askstream.server.runs.history import Past
 from askstream.server.runs.human_input import PendingInput, Questions
@@ -101,7 +102,8 @@ class TeamSink:
 class Run:
     """Call `run` once, as a task; `cancel` and `suspend` at any time, any number of times.
 
-    `pending` is the open question to a human, else None.
+    `pending` is the open question to a human, else None. `begun` is set when a resumed run's team begins to work;
+    `may_begin` delays that. `begun` is also set when the run has ended.
     """
 
     def __init__(
@@ -109,7 +111,10 @@ class Run:
     ) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
         self.run_id, self.slot = task.run_id, slot
-        self.resumed_from: int | None = None  # the checkpoint's event, for a run that goes on after a crash
+        self.resumed: Resumed | None = None  # for a run that goes on after a crash
+        self.ready: asyncio.Future[Any] | None = None  # what a resumed run's team needs, such as its libraries
+        self.may_begin, self.begun = asyncio.Event(), asyncio.Event()
+        self.may_begin.set()
         self.pending: PendingInput | None = None
         self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -140,15 +145,21 @@ class Run:
         try:
             try:
                 outcome = await self._outcome(history)
-            except JournalError:
+            except (JournalError, asyncio.CancelledError):
                 raise
-            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; the error would end the server
+            except BaseException as problem:  # noqa: BLE001 - the edge of the run's task; it would end the server
                 outcome = self._failed(problem)
             await self._end(outcome)
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            log.exception("run=%s ends without a terminal event", self.run_id)
         finally:
             self.writer.close()
+            self.begun.set()
+            self.writer.turn_finished.set()
             if self.pending is not None:  # the log can't be written: `submit_input` must not wait for ever
                 self.pending.settled.set()
             ended(self)
@@ -156,22 +167,31 @@ class Run:
     async def _outcome(self, history: History | None) -> Outcome:
         for _ in range(FIRST_EVENT_ITERATIONS):
             await asyncio.sleep(0)
-        if not self.slot.may_start.is_set():
-            await self._until_set(self.slot.may_start)
+        if not (self.slot.may_start.is_set() and self.may_begin.is_set()) or self.ready is not None:
+            await self._until_it_may_begin()
         if self._stop_with is not None:
             return self._stop_with
         if history is not None:
             past = await history()
             self._task = replace(self._task, history=past.exchanges, session_state=past.state)
-        if self.resumed_from is not None:
-            body = Resumed(attempt=self._task.attempt, from_id=self.resumed_from)
-            await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", body))
+        if self.resumed is not None:
+            await self.writer.emit(Draft(SYSTEM, "The run goes on after an interruption.", self.resumed))
+            await self.writer.flush()  # the team may bring the server down: the next one must know who was at work
+            self.begun.set()
         outcome = await self._run_team() if self.pending is None else await self._wait_for_human(self.pending)
         while isinstance(outcome, Inquiry):
             self.pending = PendingInput.of(outcome, self._limits.input_seconds, self.writer.now())
             await self.writer.wait_for_human(self.pending.requested(), outcome.state)
             outcome = await self._wait_for_human(self.pending)
         return outcome
+
+    async def _until_it_may_begin(self) -> None:
+        """Waits for the run's turn in its session and after a crash, or for a stop."""
+        for event in (self.slot.may_start, self.may_begin):
+            if not event.is_set():
+                await self._until_set(event)
+        if self.ready is not None:
+            await asyncio.wait((self.ready, self._stop), return_when=asyncio.FIRST_COMPLETED)
 
     async def _wait_for_human(self, pending: PendingInput) -> Outcome | Inquiry:
         """Wait for a reply, then run the team with it. If nobody answers in time, the reply says so."""
@@ -227,7 +247,7 @@ class Run:
         )
         questions = Questions(asyncio.get_running_loop().create_future())
         sink = TeamSink(self.writer.emit, self.writer.checkpoint, questions.ask)
-        team_task = asyncio.ensure_future(self._orchestrator.run(self._task, sink))
+        team_task = asyncio.ensure_future(ContainedCoroutine(self._orchestrator.run(self._task, sink)))
         try:
             await self._watch_deadlines(team_task, deadlines, questions)
         finally:
@@ -249,8 +269,7 @@ class Run:
     def _failed(self, problem: BaseException) -> AskstreamError:
         if isinstance(problem, AskstreamError):
             return problem
-        log.error("run=%s failed: %s", self.run_id, type(problem).__name__)
-        log.debug("run=%s failed", self.run_id, exc_info=problem)
+        log.error("run=%s failed", self.run_id, exc_info=problem)
         return RunFailed("internal", "The server failed while it was working on this question.")
 
     async def _watch_deadlines(
@@ -287,6 +306,7 @@ class Run:
             await self.writer.flush()
             outcome = self._stop_with or outcome  # a cancel that came meanwhile was acknowledged
         if outcome == "suspended":
+            await self.writer.release()
             return
         left = outcome.session_state if isinstance(outcome, Answer) else None
         try:

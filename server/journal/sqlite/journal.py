@@ -35,6 +35,7 @@ from askstream.server.journal.sqlite.tables import (
     Synchronous,
     connect_reader,
     connect_writer,
+    decode_text,
     insert_record,
     records,
 )
@@ -155,7 +156,13 @@ class SqliteJournal:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect_reader(self._path)
             self._connections.append(self._local.connection)
-        return query(self._local.connection)
+        try:
+            return query(self._local.connection)
+        except sqlite3.OperationalError as problem:
+            if "decode to UTF-8" not in str(problem):
+                raise
+            self._local.connection.text_factory = decode_text  # costs a call for each text, so only after damage
+            return query(self._local.connection)
 
 
 def open_url(url: str, *, synchronous: str) -> SqliteJournal:

@@ -185,7 +185,7 @@ async def test_after_a_crash_the_run_goes_on_from_its_last_checkpoint(harness: H
     assert (tasks[1].checkpoint, tasks[1].reply, tasks[1].attempt) == (b"one", None, 2)
     assert states == ["running"]
     resumed = [event for event in await harness.log(record.run_id) if isinstance(event.body, Resumed)]
-    assert [event.body for event in resumed] == [Resumed(attempt=2, from_id=2)]
+    assert [event.body for event in resumed] == [Resumed(attempt=2, from_id=2, charges=1)]
     await first.close()
 
 
