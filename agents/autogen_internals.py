@@ -6,7 +6,9 @@ to read its messages back from a saved state. A test fails if an upgrade moves a
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable, signature
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -36,11 +38,14 @@ from autogen_core.models import FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
-from askstream.agents import nesting
+from askstream.agents import console, nesting
 from askstream.agents.answer import USUAL_WORDS, AnswerRule
 from askstream.agents.mending import mend
 from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
+
+T = TypeVar("T")
 
 _PARTICIPANTS = "_participants"
 _TERMINATION = "_termination_condition"
@@ -56,13 +61,14 @@ _INPUT_IS_ASYNC = "_is_async"
 _TOOLS = "_tools"
 _MENTIONED = "_termination_text"
 _CONDITIONS = "_conditions"
+_ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _QUEUE),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
-    StaticStreamWorkbench: (_TOOLS,),
+    StaticStreamWorkbench: (_TOOLS, _ERROR_TEXT),
     TextMentionTermination: (_MENTIONED,),
     AndTerminationCondition: (_CONDITIONS,),
     OrTerminationCondition: (_CONDITIONS,),
@@ -71,6 +77,9 @@ PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
 # CancelledError or a handoff's arguments are no JSON object, its agent waits on a queue for ever.
 VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
+# The coroutine in which the runtime handles a message. Teams report an Exception in it, and end with it. They wait for
+# ever if it dies of anything else.
+MESSAGE_HANDLERS = frozenset({"_on_message"})
 
 # A team's stop reason when only a step's limit of one turn stopped it.
 ONE_TURN = "Maximum number of turns 1 reached."
@@ -79,18 +88,22 @@ _TOOL_END = "askstream.one_end"
 _NEXT = object()
 _FILTERED = " (with message filtering)"  # MessageFilterAgent's suffix of the inner agent's description
 
-# Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
-_CONSOLE = (UserProxyAgent("nobody").input_func, input)
-_NO_WAY_TO_WAIT = (
-    "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
-    "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
-)
+# The default input function of `UserProxyAgent`. It reads the server's console.
+_DEFAULT_INPUT = UserProxyAgent("nobody").input_func
 
 TurnBegins = Callable[[str, str, Sequence[BaseChatMessage]], Awaitable[None]]
+"""Awaited with the agent's name, its description and what it hears."""
 Yields = Callable[[BaseAgentEvent | BaseChatMessage], None]
-T = TypeVar("T")
+AgentFails = Callable[[str, Exception], None]
+ToolFails = Callable[[str, str, Exception], None]
+"""Called with the agent's name, the tool's, and what the tool raised."""
+
+# The report, and the agent and the tool of the present call. A workbench may be shared by runs, so it can't have them
+# itself.
+_tool_fails: ContextVar[ToolFails | None] = ContextVar("tool_fails", default=None)
+_calling: ContextVar[tuple[str, str] | None] = ContextVar("calling", default=None)
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""From the name of an agent that stands for a person, and its prompt, to the person's input."""
+"""From the name of an agent that needs a person's input, and its prompt, to the input."""
 
 
 def names(team: Team) -> frozenset[str]:
@@ -118,9 +131,12 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
-    """Await `begins` with the agent's name, its description and what it hears before each of its turns. Call `yields`
-    with each of its messages before the team gets it. Set the tap's speaker during the turn.
+def report_turns(
+    agent: ChatAgent, begins: TurnBegins, yields: Yields, fails: AgentFails, tool_fails: ToolFails
+) -> None:
+    """Await `begins` before each of the agent's turns, and set the tap's speaker during the turn. Call `yields` with
+    each of its messages before the team gets it, `fails` with its name and what its turn raised, and `tool_fails` for
+    its tools.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -135,8 +151,10 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, yields: Yields) -> None:
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        _tool_fails.set(tool_fails)
         await begins(agent.name, description, messages)
-        async for message in _as_speaker(speaker, takes_turn(messages, cancellation_token)):
+        turn = _contained(takes_turn(messages, cancellation_token), partial(fails, agent.name))
+        async for message in _as_speaker(speaker, turn):
             said = message.chat_message if isinstance(message, Response) else message
             if not isinstance(said, ModelClientStreamingChunkEvent):  # halves in two pieces are joined later
                 mend(said)
@@ -203,27 +221,46 @@ def _ending_words(condition: TerminationCondition | None) -> Iterator[str]:
         yield from USUAL_WORDS
 
 
-def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
-    """Await `ask` where a `UserProxyAgent` would read the server's console. Return the names of those agents.
+def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
+    """Await one of two functions where a `UserProxyAgent` would read the server's console, or its own input function
+    calls `input`. Return the names of the agents that stand for a person.
 
-    An agent with another input function keeps it. Raises RunFailed `team_unavailable` if the team can't be resumed at
-    the agent's turn.
+    `suspend` may stop the team: it is for an agent in whose turn the team can be resumed. `wait` is for the others.
     """
-    inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
-    resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
-    for agent in inputs:
-        if not any(agent is member for member in resumable):
-            raise RunFailed("team_unavailable", _NO_WAY_TO_WAIT.format(agent.name))
-        agent.input_func = _asking(agent.name, ask)
-        setattr(agent, _INPUT_IS_ASYNC, True)
-    return frozenset(agent.name for agent in inputs)
+    stands_for_person: set[str] = set()
+    resumable = {id(member) for member in getattr(team, _PARTICIPANTS)} if can_step(team) else set[int]()
+    for agent in nesting.agents(team):
+        if isinstance(agent, UserProxyAgent):
+            own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
+            if own is _DEFAULT_INPUT or console.reads_console(own):
+                stands_for_person.add(agent.name)
+                agent.input_func = _asking(ask)
+            else:
+                agent.input_func = console.served(own, ask, is_async=getattr(agent, _INPUT_IS_ASYNC))
+            setattr(agent, _INPUT_IS_ASYNC, True)
+    return frozenset(stands_for_person)
 
 
-def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
+def _bound(ask: Ask, name: str) -> console.AskPerson:
+    async def bound(prompt: str) -> str:
+        return await ask(name, prompt)
+
+    return bound
+
+
+def _asking(ask: console.AskPerson) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
     async def answer(prompt: str, _token: CancellationToken | None) -> str:
-        return await ask(name, prompt.strip())
+        return await ask(prompt)
 
     return answer
+
+
+def input_request() -> str | None:
+    """The id of the event that announces the current call of an input function, None outside of one."""
+    try:
+        return UserProxyAgent.InputRequestContext.request_id()
+    except RuntimeError:
+        return None
 
 
 def force_first_speaker(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -254,13 +291,15 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
 
 
 def report_tool_ends(agent: ChatAgent) -> None:
-    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true.
+    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true, and what
+    a tool raises to the turn's `tool_fails`.
 
-    AutoGen reports the calls of one round together, after the last has ended.
+    AutoGen reports the calls of one round together, after the last has ended, and keeps only an error's text.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+            setattr(bench, _ERROR_TEXT, _with_report(getattr(bench, _ERROR_TEXT)))
             for tool in cast("list[object]", getattr(bench, _TOOLS)):
                 if isinstance(tool, AgentTool | TeamTool):
                     cast(Any, tool).run_json_stream = _at_once(tool.run_json_stream)
@@ -279,6 +318,39 @@ def _at_once(runs: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., As
     return run_json_stream
 
 
+def _with_report(text_of: Callable[[Exception], str]) -> Callable[[Exception], str]:
+    def reporting(error: Exception) -> str:
+        fails, calling = _tool_fails.get(), _calling.get()
+        if fails is not None and calling is not None:
+            fails(*calling, error)
+        return text_of(error)
+
+    return reporting
+
+
+def at_work() -> str | None:
+    """The name of the agent that is at work here, itself or in one of its tools; None outside of a turn."""
+    speaker, calling = speaking.get(), _calling.get()
+    if speaker is not None:
+        return speaker.name
+    return calling[0] if calling is not None else None
+
+
+async def _contained(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> AsyncGenerator[T, None]:
+    while (message := await _next_of(turn, fails)) is not None:
+        yield message
+
+
+async def _next_of(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> T | None:
+    """The turn's next message, None after the last. Contains what the agent raises, so that its team reports it."""
+    try:
+        with Contained():
+            return await anext(turn, None)
+    except Exception as problem:
+        fails(problem)
+        raise
+
+
 def is_tool_end(message: object) -> bool:
     """Whether `report_tool_ends` added a message: viewers get it, but it is no part of the conversation."""
     return isinstance(message, ToolCallExecutionEvent) and _TOOL_END in message.metadata
@@ -292,6 +364,7 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
         speaker = speaking.get()
+        _calling.set((speaker.name, name) if speaker is not None else None)
         # A tool that asks a model by itself writes no text of the agent's.
         async for item in _as_speaker(None, calls(name, arguments, cancellation_token, call_id)):
             if item is _NEXT:

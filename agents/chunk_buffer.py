@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from askstream.agents.order import MessageOrder
 from askstream.server.events import AgentChunk, Draft
 from askstream.server.events.unicode import PieceMender
-from askstream.server.runs.orchestrator import Sink
+from askstream.server.runs.orchestrator import Inquiry, Reply, Sink
 
 MERGE_SECONDS = 0.025
 # Characters. Model text is mostly ASCII, where one is one byte.
@@ -62,6 +62,15 @@ class ChunkBuffer:
         """Send the event that `hold` got, if it isn't sent yet."""
         async with self._order:
             await self._send_held()
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Ask a person, after the agent's pending text and the event that is held."""
+        async with self._order:
+            await self._flush_texts_of(inquiry.agent_name)
+            await self._send_held()
+        if self._closed:
+            raise asyncio.CancelledError
+        return await self._sink.ask(inquiry)
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
         """Add a piece to the text `message_id`. Call `end` after the last one."""

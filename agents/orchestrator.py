@@ -7,19 +7,21 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
-from askstream.agents import checkpoint, failures
+from askstream.agents import checkpoint, failures, memory
 from askstream.agents.chunk_buffer import ChunkBuffer
-from askstream.agents.human import TeamProfile
+from askstream.agents.human import MessageLimits, TeamProfile
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import TaskScope
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
-from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
+from askstream.server.foreign import Contained, ForeignExit
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NOT_READY = "The team can't be made ready; the server's log says why. Ask again later."
 _PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
@@ -59,11 +62,19 @@ class ClientSource(Protocol):
 class AutoGenOrchestrator:
     """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
-    def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        client: ClientSource,
+        source: TeamSource,
+        max_messages: int = 40,
+        conversation_messages: int = 400,
+    ) -> None:
         self._model = model
         self._connect = client
         self._source = source
-        self._max_messages = max_messages
+        self._limits = MessageLimits(max_messages, conversation_messages)
         self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
@@ -77,12 +88,9 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import intercept_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
-        intercept_inputs(
-            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
-        )
+        await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls()))
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -92,9 +100,18 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL_COROUTINES
+        except AskstreamError:
+            raise
+        except Exception as problem:
+            log.exception("run=%s: the team can't be made ready", task.run_id)
+            raise RunFailed("team_unavailable", _NOT_READY) from problem
+        from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
 
-        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
+        try:
+            return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(self._answer(task, sink, client))
+        except ForeignExit as problem:
+            failures.report(f"run={task.run_id}: the team", problem)
+            raise failures.of_team() from problem
 
     async def close(self) -> None:
         """Close the model client."""
@@ -103,7 +120,11 @@ class AutoGenOrchestrator:
             return
         await asyncio.wait({warming})
         if not warming.cancelled() and warming.exception() is None:
-            await warming.result().close()
+            try:
+                with Contained():
+                    await warming.result().close()
+            except Exception:
+                log.exception("the model client can't be closed")
 
     async def _client(self) -> "ChatCompletionClient":
         if self._warming is None or _failed(self._warming):  # a failure may have been temporary
@@ -115,11 +136,20 @@ class AutoGenOrchestrator:
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
-        versions.warn({name: metadata.version(name) for name in _PACKAGES})
-        return self._connect()
+        with Contained():
+            importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
+            versions.warn({name: metadata.version(name) for name in _PACKAGES})
+            return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
+        """Run a team. If it can't load the session's state, run a fresh one with the earlier answers as text."""
+        try:
+            return await self._answer_once(task, sink, client)
+        except memory.StateRefused as problem:
+            log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
+            return await self._answer_once(replace(task, session_state=None), sink, client)
+
+    async def _answer_once(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
         from askstream.agents.tap import ModelCalls, Tap
@@ -129,13 +159,14 @@ class AutoGenOrchestrator:
         model_calls = ModelCalls(start.usage if start else None)
         try:
             await self._start_gate.enter()
-            team = await self._source.team(Tap(client, buffer, model_calls))
-            names = [agent.name for agent in members(team)]
-            profile = self._source.profile
-            progress = _progress(profile, names, start.progress if start else 0)
-            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
-            return await runner.run(team, task, start, sink.checkpoint)
-        except AskstreamError:
+            with Contained():
+                team = await self._source.team(Tap(client, buffer, model_calls))
+                names = [agent.name for agent in members(team)]
+                profile = self._source.profile
+                progress = _progress(profile, names, start.progress if start else 0)
+                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits)
+                return await runner.run(team, task, start, sink.checkpoint)
+        except (AskstreamError, memory.StateRefused):
             raise
         except Exception as problem:
             raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
@@ -156,12 +187,17 @@ def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls"
     for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
+            log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
+            log.debug("run=%s: the model call failed", run_id, exc_info=problem)
+            return failure
+    hidden = model_calls.problems.values()
+    for agent_name, cause in model_calls.agent_problems.items():
+        if type(cause).__name__ in head or cause is problem:
+            failures.report(f"run={run_id} agent={agent_name}", cause, hidden=hidden)
             break
     else:
-        cause, failure = problem, failures.of_text(head)
-    log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
-    log.debug("run=%s: the team failed", run_id, exc_info=problem)
-    return failure
+        failures.report(f"run={run_id}: the team", problem, hidden=hidden)
+    return failures.of_text(head)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:
@@ -175,9 +211,8 @@ class _NullSink:
 
     async def checkpoint(self, state: bytes) -> None: ...
 
-
-async def _never_asked(_agent_name: str, _prompt: str) -> str:
-    raise AssertionError("a team that never runs asks for nothing")
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        raise AssertionError("a team that never runs asks for nothing")
 
 
 _NULL_SINK = _NullSink()

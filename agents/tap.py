@@ -56,6 +56,7 @@ class ModelCalls:
         self.usage = spent or Usage()
         self.callers: set[str] = set()
         self.problems: dict[str, Exception] = {}  # of agents whose last call failed
+        self.agent_problems: dict[str, Exception] = {}  # errors that agents' own code raised in their turns
         self._texts: dict[str, tuple[str, str]] = {}
 
     def answered(self, speaker: Speaker | None, message_id: str, result: CreateResult) -> None:

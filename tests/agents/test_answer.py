@@ -1,6 +1,7 @@
 """A team's answer is its last message with substance, without the word that ended the conversation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,9 +126,10 @@ async def test_the_reason_of_the_end_is_the_same_after_a_crash() -> None:
 
     sink = Recorder()
     async with provider(script(POEM, "APPROVE")) as fake, orchestrator(fake, make) as team:
-        answer = await team.run(task(), sink)
+        answer = answered(await team.run(task(), sink))
         for saved in sink.checkpoints[-1:]:
-            assert await team.run(task(checkpoint=saved), Recorder()) == answer
+            again = answered(await team.run(task(checkpoint=saved), Recorder()))
+            assert again == replace(answer, session_state=None)  # which the last checkpoint is too small for
     assert answered(answer).stop_reason == MENTIONED
 
 

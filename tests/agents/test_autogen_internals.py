@@ -7,9 +7,10 @@ from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import AndTerminationCondition, OrTerminationCondition
 from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_core import SingleThreadedAgentRuntime
 from autogen_core.tools import StaticStreamWorkbench
 
-from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
+from askstream.agents.autogen_internals import MESSAGE_HANDLERS, ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
@@ -43,6 +44,8 @@ def test_each_private_name_is_there(kind: type, names: tuple[str, ...]) -> None:
 def test_the_coroutine_that_runs_tools_still_exists() -> None:
     source = inspect.getsource(AssistantAgent)
     assert all(f"async def {name}(" in source for name in VITAL_COROUTINES)
+    handling = inspect.getsource(SingleThreadedAgentRuntime)
+    assert all(f"async def {name}(" in handling for name in MESSAGE_HANDLERS)
 
 
 @pytest.mark.parametrize("client", [OpenAIClient, AzureClient])
