@@ -54,8 +54,15 @@ ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
 
-# Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
-_CONSOLE = (UserProxyAgent("nobody").input_func, input)
+
+async def ask_person(prompt: str, cancellation_token: CancellationToken | None = None) -> str:
+    """The input function that factories get. `intercept_inputs` replaces it in each `UserProxyAgent`."""
+    raise RunFailed("team_unavailable", "user_input_func must be given to a UserProxyAgent as its input_func.")
+
+
+# Input functions that are replaced: the one that factories get, and those that read the server's console, which are the
+# default of `UserProxyAgent` and the one in AutoGen's tutorials.
+_CONSOLE = (ask_person, UserProxyAgent("nobody").input_func, input)
 _NO_WAY_TO_WAIT = (
     "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
     "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."

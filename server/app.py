@@ -157,8 +157,8 @@ def create_app(
 def _check_team_or_orchestrator(team: object, orchestrator: object) -> None:
     if team is not None and orchestrator is not None:
         raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
-    if team is not None and not isinstance(team, str) and not callable(team):
-        raise ValueError(f"expected team to be a function that makes one, since each run needs its own, got {team!r}")
+    if not (team is None or isinstance(team, str) or callable(team) or hasattr(team, "run_stream")):
+        raise ValueError(f"expected a team, a function that makes one, or its name, got {team!r}")
 
 
 def _transport(given: str | base.TransportFactory) -> base.TransportFactory:

@@ -182,5 +182,6 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         question=record.question,
         review=options["review"],
         attempt=record.attempt,
+        principal=record.principal,
     )
     return task, options["by"]

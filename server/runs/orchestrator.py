@@ -33,7 +33,7 @@ class Task:
     `history` are the session's earlier exchanges, oldest first. `review` asks for a human's approval of the answer
     before it is final. `checkpoint` is what this run last gave to `Sink.checkpoint` or as `Inquiry.state`, None if it
     never came that far; `reply` is the answer to that inquiry. `attempt` is above 1 when the run goes on after its
-    server died; a team that can't go on from there raises `RunFailed("interrupted", ...)`.
+    server died; a team that can't go on from there raises `RunFailed("interrupted", ...)`. `principal` is who asked.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class Task:
     attempt: int = 1
     checkpoint: bytes | None = None
     reply: Reply | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -315,7 +315,7 @@ async def test_a_server_does_not_start_with_a_team_that_cannot_wait() -> None:
     """The factory's team is checked when the server starts."""
     async with provider(counting) as fake, orchestrator(fake, nested_person) as team:
         with pytest.raises(RunFailed, match="U asks a person"):
-            await team.try_team()
+            await team.try_team("tests:make")
 
 
 async def test_an_input_function_that_answers_by_itself_is_kept() -> None:
