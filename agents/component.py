@@ -7,6 +7,7 @@ file is run, as that of a Python file would be.
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -112,7 +113,12 @@ def _loaded(described: dict[str, Any]) -> Any:
     from autogen_core import ComponentLoader
 
     try:
-        made: Any = ComponentLoader.load_component(described, object)
+        with warnings.catch_warnings():  # that a tool's code is run, on which docs/teams.md has a sentence
+            warnings.filterwarnings("ignore", r"[\s\S]*SECURITY WARNING")
+            made: Any = ComponentLoader.load_component(described, object)
+    except ModuleNotFoundError as problem:
+        hint = "; for Azure, install autogen-ext[azure]"
+        raise ValueError(f"it needs the module {problem.name}, which isn't installed{hint}") from problem
     except Exception as problem:
         raise ValueError(f"AutoGen can't load it: {type(problem).__name__}: {problem}") from problem
     if not is_team(made):

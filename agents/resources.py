@@ -39,18 +39,15 @@ class Resources:
         self.holder = asyncio.get_running_loop().create_task(self._hold(manager))
 
     async def open(self) -> Any:
-        """Return what the factory yields, or raise what it raises. A cancelled call closes them."""
-        try:
-            await asyncio.wait({self._opened})
-        except asyncio.CancelledError:
-            self.holder.cancel()
-            await asyncio.wait({self.holder}, timeout=WAIT_SECONDS)
-            raise
+        """Return what the factory yields, or raise what it raises. Call `close` afterwards in any case."""
+        await asyncio.wait({self._opened})
         return self._opened.result()()
 
     async def close(self) -> None:
         """Close them, and wait for it, but not for long. Failures are logged: they must not replace a run's result."""
         self._closing.set()
+        if not self._opened.done():
+            self.holder.cancel()
         deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.holder.cancel)
         self.holder.add_done_callback(lambda _: deadline.cancel())
         await asyncio.wait({self.holder}, timeout=WAIT_SECONDS)

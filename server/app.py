@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -36,14 +36,20 @@ from askstream.transports import base
 log = logging.getLogger("__main__")
 
 TeamFactory: TypeAlias = Callable[..., Any]
-"""Makes an AutoGen team for one run, from the model client or from nothing; may be async."""
+"""Makes an AutoGen team for one run; docs/teams.md has its forms and parameters."""
+
+
+class SupportsRunStream(Protocol):
+    """AutoGen's teams and agents. Each run gets a copy."""
+
+    def run_stream(self, *, task: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts that the caller gave, in place of what the settings name. The caller closes those that it made."""
 
-    team: str | TeamFactory | None = None
+    team: str | TeamFactory | SupportsRunStream | None = None
     orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
     transports: Sequence[base.TransportFactory]
@@ -132,15 +138,15 @@ class App:
 def create_app(
     settings: Settings | None = None,
     *,
-    team: str | TeamFactory | None = None,
+    team: str | TeamFactory | SupportsRunStream | None = None,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | base.TransportFactory] | None = None,
 ) -> App:
     """Return an ASGI application with its own lifespan, for an ASGI server or for mounting in another application.
 
-    The arguments override the settings, which are read from the environment unless they are given. `team` is a
-    function that makes an AutoGen team, or its name as `package.module:function`. `orchestrator`, an object or a name,
+    The arguments override the settings, which are read from the environment unless they are given. `team` is an
+    AutoGen team or agent, a function that makes one, or the text of `--team`. `orchestrator`, an object or a name,
     replaces any team. `journal` is a journal or its URL. `transports` are names or factories.
     Opens nothing and imports no AutoGen yet. Raises ValueError for an invalid team or transport.
     """
@@ -219,7 +225,9 @@ def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManag
             return nullcontext(given)
 
 
-def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncContextManager[Orchestrator]:
+def _team(
+    settings: Settings, team: str | TeamFactory | SupportsRunStream | None
+) -> AbstractAsyncContextManager[Orchestrator]:
     return open_orchestrator(
         model=model(settings),
         data=settings.data,

@@ -1,6 +1,7 @@
 """The orchestrator makes its one client early, and once."""
 
 import asyncio
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -76,7 +77,7 @@ class Diary(Recorder):
         await super().emit(draft)
 
 
-def noted(client: ChatCompletionClient, notes: list[str]) -> RoundRobinGroupChat:
+def noted(notes: list[str], client: ChatCompletionClient) -> RoundRobinGroupChat:
     """A team that notes when it is set up to run."""
     team = RoundRobinGroupChat([AssistantAgent("A", client)], max_turns=1)
     run_stream = team.run_stream
@@ -93,7 +94,7 @@ async def test_runs_that_start_together_are_set_up_one_at_a_time() -> None:
     """Otherwise the first run's events would wait for all set-ups. Each set-up lasts as many loop iterations as AutoGen
     needs until an agent's turn begins. The factory itself works in threads."""
     notes: list[str] = []
-    source = CustomTeam(factory(lambda client: noted(client, notes)))
+    source = CustomTeam(factory(partial(noted, notes)))
     one = AutoGenOrchestrator(model="m", client=Clients(), source=source)
     await asyncio.gather(*(one.run(task(), Diary(notes)) for _ in range(5)))
     assert notes == ["set up", "begun"] * 5
@@ -106,7 +107,7 @@ async def test_a_run_that_waits_for_its_set_up_can_be_cancelled() -> None:
 
     async def make(model_client: ChatCompletionClient) -> object:
         made.set()
-        return noted(model_client, notes)
+        return noted(notes, model_client)
 
     one = AutoGenOrchestrator(model="m", client=Clients(), source=CustomTeam(TeamFactory("tests:make", make)))
     await one.warm()

@@ -172,7 +172,7 @@ async def test_a_second_drain_waits_for_the_first_and_adds_nothing(settings: ask
 
 
 async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstream.Settings) -> None:
-    """It is called for each run, and once as a check."""
+    """It is called for each run, and twice as a check."""
     made: list[Any] = []
 
     def make() -> Any:
@@ -185,7 +185,18 @@ async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstr
             answer = await client.post("/ask", json={"question": "?"})
             assert answer.json()["message"]["content"] == "x" * 100_000
             assert "chosen by" in (await client.get("/runs")).json()["runs"][0]["model"]
-    assert len(made) == 2
+    assert len(made) == 3
+
+
+async def test_a_team_itself_is_copied_for_each_run(settings: askstream.Settings) -> None:
+    """The original never runs: agents remember."""
+    team = RoundRobinGroupChat([Flooder("Flooder")], max_turns=1)
+    app = askstream.create_app(settings, team=team)
+    async with app.lifespan(), client_of(app) as client:
+        for _ in range(2):
+            answer = await client.post("/ask", json={"question": "?"})
+            assert answer.json()["message"]["content"] == "x" * 100_000
+    assert not vars(team)["_initialized"]
 
 
 async def test_an_orchestrator_is_an_object_or_its_name(settings: askstream.Settings) -> None:
@@ -207,8 +218,7 @@ async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: asks
 
 
 def test_a_value_that_is_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
-    """A team itself above all: agents remember, so each run needs a new one."""
-    with pytest.raises(ValueError, match="a function that makes one"):
+    with pytest.raises(ValueError, match="expected a team, a function that makes one, or its name"):
         askstream.create_app(settings, team=object())  # pyright: ignore[reportArgumentType] - that is the mistake
     with pytest.raises(ValueError, match="got both"):
         askstream.create_app(settings, team="a:b", orchestrator=Counting())
