@@ -1,7 +1,7 @@
-"""What a factory opens for one run, such as MCP sessions: it is closed when the run has ended.
+"""Resources that a factory opens for one run, such as MCP sessions. They are closed when the run has ended.
 
-A task of its own opens and closes it: anyio's task groups must be left in the task that entered them, and a run that
-is cancelled must not interrupt the clean-up.
+A task of their own opens and closes them: anyio's task groups must be left in the task that entered them, and a run
+that is cancelled must not interrupt the clean-up.
 """
 
 import asyncio

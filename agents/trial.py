@@ -1,4 +1,4 @@
-"""The check of a team when the server starts: what would fail at the second run fails there."""
+"""The check of a team when the server starts. It finds what would fail at the second run only."""
 
 import asyncio
 from collections.abc import Callable

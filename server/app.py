@@ -225,9 +225,7 @@ def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManag
             return nullcontext(given)
 
 
-def _team(
-    settings: Settings, team: str | TeamFactory | SupportsRunStream | None
-) -> AbstractAsyncContextManager[Orchestrator]:
+def _team(settings: Settings, team: object) -> AbstractAsyncContextManager[Orchestrator]:
     return open_orchestrator(
         model=model(settings),
         data=settings.data,

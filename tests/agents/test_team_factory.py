@@ -35,7 +35,7 @@ async def opened(make: Callable[..., Any]) -> Team:
 
 
 class Notes(list[str]):
-    """What happened to the resources of runs, in each way in which a factory may own them."""
+    """The resources of runs, in each way in which a factory may own them, as they are opened and closed."""
 
     def generator(self) -> AsyncGenerator[Team]:
         async def make() -> AsyncGenerator[Team]:

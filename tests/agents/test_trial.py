@@ -1,4 +1,4 @@
-"""What would fail at a team's second run fails when the server starts."""
+"""A team whose second run would fail is refused when the server starts."""
 
 import asyncio
 import threading
