@@ -33,12 +33,13 @@ _MAX_TURNS = "_max_turns"
 _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
+_HAS_RUN = "_initialized"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
-    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _HAS_RUN),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
@@ -86,6 +87,11 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
+def has_run(team: Team | ChatAgent) -> bool:
+    """Whether a team has run. A copy of it would share its agents, which its runtime's functions hold."""
+    return bool(getattr(team, _HAS_RUN, False))
+
+
 def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     """A team of one agent that has one turn."""
     kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
@@ -104,7 +110,7 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
             "team_unavailable", f"{agent.name} has served another run already: the team's factory must make new agents."
         )
     takes_turn = agent.on_messages_stream
-    speaker = Speaker(agent.name, takes_whole=isinstance(agent, AssistantAgent))
+    speaker = Speaker(agent.name, needs_whole_only=isinstance(agent, AssistantAgent))
 
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken

@@ -21,7 +21,7 @@ class _Text:
 
     agent_name: str
     message_id: str
-    free_at: float
+    send_after: float
     pieces: list[str] = field(default_factory=list[str])
     size: int = 0
     timer: asyncio.TimerHandle | None = None
@@ -43,26 +43,26 @@ class ChunkBuffer:
         """Send an event after its agent's pending text."""
         async with self._order:
             for text in [text for text in self._texts.values() if text.agent_name == draft.agent_name]:
-                await self._release(text)
-            await self._put(draft)
+                await self._flush_locked(text)
+            await self._send(draft)
 
     async def write(self, agent_name: str, message_id: str, piece: str) -> None:
         """Add a piece to the text `message_id`. Call `end` after the last one."""
         now = self._time()
         text = self._texts.get(message_id)
         if text is None:
-            text = self._texts[message_id] = _Text(agent_name, message_id, free_at=now)
+            text = self._texts[message_id] = _Text(agent_name, message_id, send_after=now)
         text.pieces.append(piece)
         text.size += len(piece)
-        if now >= text.free_at or text.size >= MERGE_SIZE:
-            await self._let_go(text)
+        if now >= text.send_after or text.size >= MERGE_SIZE:
+            await self._flush(text)
         elif text.timer is None:
-            text.timer = self._loop.call_at(text.free_at, self._due, text)
+            text.timer = self._loop.call_at(text.send_after, self._due, text)
 
     async def end(self, message_id: str) -> None:
         """Send the rest of a text."""
         if text := self._texts.get(message_id):
-            await self._let_go(text)
+            await self._flush(text)
             self._texts.pop(message_id, None)
 
     def close(self) -> None:
@@ -75,13 +75,13 @@ class ChunkBuffer:
 
     def _due(self, text: _Text) -> None:
         # The run's scope owns the task: the timer keeps the context in which it was set.
-        self._loop.create_task(self._let_go(text))
+        self._loop.create_task(self._flush(text))
 
-    async def _let_go(self, text: _Text) -> None:
+    async def _flush(self, text: _Text) -> None:
         async with self._order:
-            await self._release(text)
+            await self._flush_locked(text)
 
-    async def _release(self, text: _Text) -> None:
+    async def _flush_locked(self, text: _Text) -> None:
         if text.timer is not None:
             text.timer.cancel()
             text.timer = None
@@ -89,12 +89,12 @@ class ChunkBuffer:
             whole = "".join(text.pieces)
             text.pieces.clear()
             text.size = 0
-            text.free_at = self._time() + MERGE_SECONDS
+            text.send_after = self._time() + MERGE_SECONDS
             for start in range(0, len(whole), MERGE_SIZE):
                 piece = whole[start : start + MERGE_SIZE]
-                await self._put(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
+                await self._send(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
 
-    async def _put(self, draft: Draft) -> None:
+    async def _send(self, draft: Draft) -> None:
         if self._closed:
             raise asyncio.CancelledError
         if self.problem is not None:

@@ -92,7 +92,7 @@ class BundledTeam:
         from askstream.agents.insights import warehouse
 
         try:
-            finish = None if self._path.exists() else warehouse.build_aside(self._path)
+            finish = None if self._path.exists() else warehouse.build_in_child(self._path)
             importlib.import_module("askstream.agents.provider")  # and what a model's client needs
             from askstream.agents.insights import team as insights
             from askstream.agents.insights.tools import toolbox

@@ -54,14 +54,15 @@ def _advice(spec: str, cause: BaseException | None) -> str:
 
 
 def _named(spec: str) -> TeamFactory:
+    label = Path(spec).name  # viewers see it, and must not see a path
     if spec.endswith(".json"):
-        return _factory(spec, spec, component.load(Path(spec)))
+        return _factory(label, label, component.load(Path(spec)))
     if spec.endswith(".ipynb"):
         raise ValueError(_NOTEBOOK)
     if file := _FILE.fullmatch(spec):
         module = team_file.import_file(Path(file["file"]))
         name = file["name"] or team_file.only_team(module)
-        return _factory(spec, name, team_file.attribute(module, name))
+        return _factory(label, name, team_file.attribute(module, name))
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise ValueError(_FORMS)
@@ -77,6 +78,11 @@ def _factory(spec: str, name: str, found: Any) -> TeamFactory:
 
 
 def _copier(spec: str, found: Any) -> Callable[[], Any]:
+    from askstream.agents.autogen_internals import has_run
+
+    if any(has_run(part) for part in copying.stateful(found)):
+        why = "it has run already, and only an unused one can be copied. Leave out the code that runs it, such as"
+        raise unavailable(spec, f"{why} Console(team.run_stream(…))")
     try:
         return copying.copier(found)
     except Exception as problem:

@@ -61,7 +61,7 @@ class TeamRunner:
         self._held_response: Draft | None = None
         self._inputs: frozenset[str] = frozenset()
         self._replies: list[str] = []
-        self._asked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
+        self._waiting: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
 
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Run the team. Raises RunFailed, or any error that AutoGen raises."""
@@ -122,18 +122,18 @@ class TeamRunner:
     async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
         """Run one turn, or the part of it before it waits for a person."""
         before = self._checkpoint
-        words = _messages(team, before.unheard)
-        heard = words if before.state else words[before.skipped :]
-        if heard and await termination.ends(heard):
+        new_messages = _messages(team, before.unheard)
+        counted = new_messages if before.state else new_messages[before.skipped :]
+        if counted and await termination.ends(counted):
             self._checkpoint = human.after_turn(
                 replace(before, ended=True), self._profile, handed_over=False, review=review
             )
             return
-        turn = asyncio.ensure_future(self._turn(team, words))
-        await asyncio.wait((turn, self._asked), return_when=asyncio.FIRST_COMPLETED)
+        turn = asyncio.ensure_future(self._turn(team, new_messages))
+        await asyncio.wait((turn, self._waiting), return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
             at = replace(before, usage=self._model_calls.usage, introduced=self._checkpoint.introduced)
-            self._checkpoint = human.during_turn(at, self._asked.result(), review=review)
+            self._checkpoint = human.during_turn(at, self._waiting.result(), review=review)
             return
         result = turn.result()
         ended = (
@@ -143,15 +143,15 @@ class TeamRunner:
         )
         handed_over = _handed_to(result.messages) not in (None, *autogen_internals.names(team))
         final = ended and not handed_over and not review
-        at = await self._checkpoint_after(team, heard=len(heard), ended=ended, final=final)
+        at = await self._checkpoint_after(team, new_count=len(counted), ended=ended, final=final)
         self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
 
-    async def _turn(self, team: Team, words: list[BaseChatMessage]) -> TaskResult:
-        """Run the team until it stops: with `words`, or from its last turn if there are none."""
+    async def _turn(self, team: Team, new_messages: list[BaseChatMessage]) -> TaskResult:
+        """Run the team until it stops: with `new_messages`, or from its last turn if there are none."""
         result = TaskResult(messages=[])
         token = CancellationToken()
-        sent_ids = {message.id for message in words}  # MagenticOne repeats the question despite the option below
-        stream = team.run_stream(task=words or None, cancellation_token=token, output_task_messages=False)
+        sent_ids = {message.id for message in new_messages}  # MagenticOne repeats the question despite the option below
+        stream = team.run_stream(task=new_messages or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
                 if isinstance(message, TaskResult):
@@ -218,13 +218,15 @@ class TeamRunner:
         """Return the person's answer to `prompt`. Without one it never returns: the run stops here."""
         if self._replies:
             return self._replies.pop(0)
-        if not self._asked.done():
-            self._asked.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
+        if not self._waiting.done():
+            self._waiting.set_result(Waiting(kind="input", agent_name=agent_name, prompt=prompt))
         return await asyncio.get_running_loop().create_future()
 
-    async def _checkpoint_after(self, team: BaseGroupChat, *, heard: int, ended: bool, final: bool) -> TeamCheckpoint:
-        """The checkpoint after a turn that began with `heard` messages. A `final` one has no team state, the largest of
-        the run: only the answer is left."""
+    async def _checkpoint_after(
+        self, team: BaseGroupChat, *, new_count: int, ended: bool, final: bool
+    ) -> TeamCheckpoint:
+        """The checkpoint after a turn that began with `new_count` messages. A `final` one has no team state, the
+        largest of the run: only the answer is left."""
         at = replace(
             self._checkpoint,
             turns=self._checkpoint.turns + 1,
@@ -240,8 +242,8 @@ class TeamRunner:
             return replace(at, state={})
         try:
             state = await team.save_state()
-            said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - heard
-            whole = replace(at, state=state, shown=(*at.shown, *((heard,) if heard else ()), said))
+            said = len(autogen_internals.thread(team, state)) - at.skipped - sum(at.shown) - new_count
+            whole = replace(at, state=state, shown=(*at.shown, *((new_count,) if new_count else ()), said))
             checkpoint.dump(whole)
         except Exception as problem:  # noqa: BLE001 - a member's own code may raise anything
             log.warning("the team's state can't be saved (%s): this run can't be resumed after a crash", type(problem))

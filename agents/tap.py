@@ -32,10 +32,10 @@ from askstream.server.events import Usage
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """The agent whose turn it is. `takes_whole`: it doesn't need the pieces of a text."""
+    """The agent whose turn it is. `needs_whole_only`: it doesn't need the pieces of a text."""
 
     name: str
-    takes_whole: bool
+    needs_whole_only: bool
 
 
 # Set at the beginning of each turn, in the turn's task. None for calls outside of turns, such as a selector's choice of
@@ -86,15 +86,15 @@ class Tap(ChatCompletionClient):
         self._client, self._buffer, self._model_calls = client, buffer, model_calls
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
-        return await self._listen(self._client.create_stream(messages, **options))
+        return await self._forward(self._client.create_stream(messages, **options))
 
     async def create_stream(
         self, messages: Sequence[LLMMessage], **options: Unpack[Options]
     ) -> AsyncGenerator[str | CreateResult, None]:
         stream = self._client.create_stream(messages, **options)
         speaker = speaking.get()
-        if speaker is None or speaker.takes_whole:
-            yield await self._listen(stream)
+        if speaker is None or speaker.needs_whole_only:
+            yield await self._forward(stream)
             return
         # A custom agent may need the pieces. It gets them, and its own events have them.
         try:
@@ -107,7 +107,7 @@ class Tap(ChatCompletionClient):
             self._model_calls.failed(speaker, problem)
             raise
 
-    async def _listen(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
+    async def _forward(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
         """Send the pieces to viewers as they come, and return the whole."""
         speaker = speaking.get()
         text = _Text(self._buffer, speaker.name) if speaker else None

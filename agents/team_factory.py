@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from askstream.agents import arguments, failures
+from askstream.agents import arguments, failures, resources
 from askstream.agents.arguments import Parameter, RunArguments
 from askstream.agents.resources import Resources, manager_of
 from askstream.agents.threads import in_thread
@@ -51,21 +51,21 @@ class TeamFactory:
         if manager is None:
             yield _as_team(made, self.spec)
             return
-        resources = self._held(Resources(self.spec, manager))
+        own = self._held(Resources(self.spec, manager))
         try:
-            yield _as_team(await self._guarded(resources.open()), self.spec)
+            yield _as_team(await self._guarded(own.open()), self.spec)
         finally:
-            await resources.close()
+            await own.close()
 
     async def close(self) -> None:
-        """Wait for resources that are still being closed. No run may be active."""
+        """Wait for resources that are still being closed, CLOSE_SECONDS at most. No run may be active."""
         if self._holders:
-            await asyncio.wait(self._holders)
+            await asyncio.wait(self._holders, timeout=resources.CLOSE_SECONDS)
 
-    def _held(self, resources: Resources) -> Resources:
-        self._holders.add(resources.holder)
-        resources.holder.add_done_callback(self._holders.discard)
-        return resources
+    def _held(self, own: Resources) -> Resources:
+        self._holders.add(own.holder)
+        own.holder.add_done_callback(self._holders.discard)
+        return own
 
     async def _guarded(self, work: Any) -> Any:
         """Await `work`. All that foreign code raises becomes RunFailed, also what would end the server."""

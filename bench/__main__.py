@@ -32,7 +32,7 @@ EXTRAS = ("waits",)
 
 def main() -> int:
     options = _options()
-    # What needs the network is made while there is one.
+    # First, since this needs the network, and `prepare` takes it away.
     for make in (build.install, partial(build.program, "viewers"), partial(build.program, "floor")):
         say(build.attempt(make))
     say(machine.prepare())
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
 
 
 def _all(scope: Scope, options: argparse.Namespace) -> Results:
-    """Write after each section, so that a run that is stopped loses nothing."""
+    """Measure, and write after each section: an interrupted run loses nothing."""
     here = machine.description()
     kept = report.load() if options.section and options.write else Results(here)
     found = kept if kept.machine == here else Results(here)
@@ -71,7 +71,7 @@ def _all(scope: Scope, options: argparse.Namespace) -> Results:
 
 
 def measured(name: str, section: Callable[[Scope], Iterator[Table]], scope: Scope) -> Section:
-    """The tables of a section, up to a failure; then the reason of the failure."""
+    """Return the tables of a section; after a failure those before it, and its reason."""
     result, began = Section(), time.monotonic()
 
     def add_tables() -> None:

@@ -1,8 +1,8 @@
-"""The least that a durable event costs in Python: no product, only what can't be left out.
+"""The least that a durable event costs in Python: no product, only the necessary steps.
 
     python -m bench.bare PORT FOLDER
 
-A task for each run, a line of JSON, one SQLite transaction for all events that came meanwhile, one write for each
+A task for each run, a line of JSON, one SQLite transaction for all events since the last one, one write for each
 viewer, on the event loop of our server. It parses no HTTP beyond the first line, and has no ids to resume from, no
 slow viewers, and no run that ends.
 """
@@ -58,7 +58,7 @@ class Log:
 
 
 class Client(asyncio.Protocol):
-    """Watches a run, which begins with its first viewer; or is the control connection."""
+    """A viewer of a run, which begins with its first viewer; or the control connection."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

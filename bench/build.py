@@ -1,4 +1,4 @@
-"""Make what the benchmark needs beside the project's own packages, on first use, inside the virtual environment."""
+"""Make the benchmark's programs and packages on first use, inside the virtual environment."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
-# A new virtual environment begins without it.
+# A new virtual environment doesn't have it yet.
 FOLDER = Path(sys.prefix) / "bench"
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Unmeasurable(Exception):
 
 
 def attempt(do: Callable[[], object]) -> str:
-    """Do it. Returns why it failed, if it did; what nobody expected is logged, too."""
+    """Do it. Return the reason of a failure, else ''. Log an unexpected one."""
     try:
         do()
     except Unmeasurable as problem:
@@ -33,7 +33,7 @@ def attempt(do: Callable[[], object]) -> str:
 
 
 def program(name: str) -> Path:
-    """The C program of that name, compiled. Raises Unmeasurable."""
+    """Return the C program of that name, compiled. Raises Unmeasurable."""
     source = HERE / f"{name}.c"
     made = _made_from(source)
     if made.exists():
@@ -60,10 +60,10 @@ def install() -> None:
 
 
 def packages() -> Path:
-    """The folder of the installed peers. It exists when they are there."""
+    """Return the folder of the installed peers. It exists once they are installed."""
     return _made_from(REQUIREMENTS)
 
 
 def _made_from(source: Path) -> Path:
-    """Another version of the source makes another one."""
+    """Each version of the source has its own."""
     return FOLDER / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"

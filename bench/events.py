@@ -15,18 +15,17 @@ _PADDING = "handing the partial answer over to the next agent, with its sources"
 _RUN_ID = "0" * 32
 _LIMIT = re.compile(rb"upto (\d{7})\.(\d\d)\n")
 _LIMIT_BYTES = 16
-# Runs that know nothing of each other don't publish at the same moment: their events are spread over so many
-# parts of a tick.
+# Independent runs don't publish at the same moment: their events are spread over so many parts of a tick.
 PARTS = 20
 
 
 def message(number: int) -> str:
-    """The text of one event, with the mark that viewers.c looks for: the time of publishing, and the number."""
+    """Return the text of one event, with the mark that viewers.c looks for: the time of publishing, and the number."""
     return f"^{time.monotonic_ns():019d}.{number:07d} {_PADDING}"
 
 
 def envelope(number: int) -> dict[str, Any]:
-    """The event in our server's form, for peers to send: every server carries the same bytes."""
+    """Return the event in our server's form, for the peers: all servers send the same bytes."""
     return {
         "event": {
             "event_type": "agent_thinking",
@@ -52,7 +51,7 @@ class Allowance:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Read bytes of the control connection, cut anywhere. What is no limit is ignored."""
+        """Read bytes of the control connection, cut anywhere. Everything but limits is ignored."""
         text = self._rest + data
         self._rest = text[-_LIMIT_BYTES + 1 :]
         for limit, first_parts in _LIMIT.findall(text):
@@ -72,7 +71,7 @@ class Allowance:
         return Response(status_code=204)
 
     async def numbers(self, part: int = 0) -> AsyncGenerator[int]:
-        """The numbers from 0 on as they are allowed, each in its own turn of the event loop, as agents speak."""
+        """Yield the allowed numbers from 0 on, each in its own iteration of the event loop, like agents' events."""
         number = 0
         while True:
             while number >= self._limits[part]:

@@ -1,6 +1,6 @@
-"""One server and its viewers: what a delivery costs, how late it arrives, and what a waiting viewer needs.
+"""One server and its viewers: the cost and the latency of a delivery, and the memory of a viewer that waits.
 
-viewers.c is the generator. It opens the viewers, runs one measurement after another, and says what the viewers saw.
+viewers.c is the generator. It opens the viewers, runs one measurement after another, and reports the viewers' events.
 """
 
 import json
@@ -18,21 +18,21 @@ from bench.build import Unmeasurable
 from bench.events import PARTS
 from bench.servers import Running, Server, Watching, running
 
-# Deliveries of the first of the runs that only find out how fast a server is.
+# Deliveries of the first trial run. Trials only find out how fast a server is.
 TRIAL_DELIVERIES = 2_000
 FEWEST_EVENTS, MOST_EVENTS = 8, 20_000
-# A generator that is busier than this is what was measured.
+# Above this share of a core the generator limits the figure.
 SATURATED = 0.95
-# Events that are let go later than this are not at the stated pace.
+# Events that are published later than this are not at the stated pace.
 LATE_MS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One run, as all viewers together saw it: every event, once, in order. Times of a paced run in ms; else 0.
+    """The result of a run. All viewers have seen every event once and in order. Times of a paced run in ms; else 0.
 
-    `busy` is the share of a core that the generator used: near 1 the generator is what was measured. `late_ms` is the
-    most by which it let an event go later than the pace. Late viewers read `replay_mb_s`.
+    `busy` is the share of a core that the generator used: near 1 the generator limits the figure. `late_ms` is
+    the largest delay of an event behind the pace. Late viewers read `replay_mb_s`.
     """
 
     delivered: int
@@ -48,7 +48,7 @@ class Seen:
 class Viewers:
     """`first` is the number of the next event, `connect_seconds` the time in which all viewers connected.
 
-    `rush` and `pace` raise Unmeasurable where viewers did not see all events, or saw one twice.
+    `rush` and `pace` raise Unmeasurable if viewers did not see all events, or saw one twice.
     """
 
     process: subprocess.Popen[str]
@@ -56,13 +56,13 @@ class Viewers:
     connect_seconds: float
 
     def rush(self, events: int, *, window: int = 64, stalled: int = 0) -> Seen:
-        """As fast as the slowest viewer reads; at most `window` events are on their way to it."""
+        """Publish as fast as the slowest viewer reads; at most `window` events are on their way to it."""
         return self._run(events, window, 0, 1, stalled, 0)
 
     def pace(self, events: int, *, rate: float, parts: int = 1, late_pause_ms: int = 0) -> Seen:
-        """`rate` events a second. The generator polls without sleeping, so that it is never late.
+        """Publish `rate` events a second. The generator polls without sleeping, so that it is never late.
 
-        Runs take turns in `parts` of a tick. A late viewer comes so long after the one before has read everything.
+        Runs take turns in `parts` of a tick. A late viewer comes `late_pause_ms` after the last one has finished.
         """
         return self._run(events, 0, rate, parts, 0, late_pause_ms)
 
@@ -76,7 +76,7 @@ class Viewers:
 
     def _run(self, events: int, *options: float) -> Seen:
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended, so its answer is missing, too
+        with suppress(BrokenPipeError):  # it has ended; `answer` reports that
             print(events, *options, file=self.process.stdin, flush=True)
         seen = self.answer()
         self.first += events
@@ -88,7 +88,7 @@ class Viewers:
 
 @contextmanager
 def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
-    """`count` attached viewers of a running server. `first` is the number of its next event."""
+    """Attach `count` viewers to a running server. `first` is the number of its next event."""
     command = [build.program("viewers"), count, first, how.control]
     command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
     process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -127,7 +127,7 @@ class Outcome:
     percent of a core.
 
     `noise` is the share of the cores' time that other programs used in the worst of the runs that count. `failure`
-    says why the rest is missing. `limit` names what else than the server has determined a figure.
+    says why the rest is missing. `limit` names anything but the server that limited a figure.
     """
 
     figures: dict[str, float] = field(default_factory=dict[str, float])
@@ -137,7 +137,7 @@ class Outcome:
 
 
 def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """`count` viewers, spread over `runs` runs that all publish the same numbers. A failure is an outcome, too."""
+    """Measure `count` viewers, spread over `runs` runs that publish the same numbers. A failure is an outcome, too."""
     outcome = Outcome()
     outcome.failure = build.attempt(partial(_measure, server, count, runs, plan, outcome))
     return outcome
@@ -176,7 +176,7 @@ def _drive(process: Running, viewers: Viewers, count: int, runs: int, plan: Plan
 def _best(
     process: Running, viewers: Viewers, plan: Plan, outcome: Outcome, figure: str, run: Callable[[], Seen]
 ) -> Seen:
-    """Keep the CPU of the run that was disturbed least. Returns what its viewers saw."""
+    """Keep the CPU of the run that was disturbed least. Return its result."""
 
     def measure() -> tuple[float, Seen]:
         cpu = machine.cpu_seconds(process.pid)
@@ -191,14 +191,14 @@ def _best(
     outcome.noise = max(outcome.noise, noise)
     if seen.late_ms > LATE_MS:
         outcome.limit = f"was paced by a generator that was late by up to {seen.late_ms:.0f} ms"
-    elif seen.busy > SATURATED and not seen.p50_ms:  # a generator that paces polls, and is always busy
+    elif seen.busy > SATURATED and not seen.p50_ms:  # in a paced run the generator polls, and is always busy
         outcome.limit = "sent as much as the generator can read"
     return seen
 
 
 @contextmanager
 def warm(server: Server, runs: int) -> Generator[tuple[Running, Watching, int]]:
-    """A server at rest, how it is watched, and the number of its next event. It has loaded all that events need."""
+    """Yield a server at rest, its requests, and the number of its next event. It has imported all code for events."""
     with running(server) as process:
         how = server.prepare(process.port, runs)
         machine.settle(process.pid)
@@ -210,13 +210,13 @@ def warm(server: Server, runs: int) -> Generator[tuple[Running, Watching, int]]:
 
 
 def paced_rate(count: int) -> float:
-    """Events a second at which even a slow server keeps up."""
+    """Return a rate in events a second at which even a slow server keeps up."""
     return 100 if count <= 200 else 10 if count <= 2000 else 2
 
 
 def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
-    """The number of events that last about so many seconds. Found by ever longer rushes: a server that joins events
-    shows late how fast it is, and the first few events to thousands of viewers are long enough for one that doesn't."""
+    """Return the number of events that last about so many seconds. Ever longer rushes find it: the full speed of a
+    server that joins events shows late, and for one that doesn't, a few events to thousands of viewers are enough."""
     events = max(FEWEST_EVENTS, TRIAL_DELIVERIES // count)
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
         events *= 4

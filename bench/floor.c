@@ -1,6 +1,6 @@
-/* floor: the cost of the work itself. Hands each event to every viewer with one send() of ready bytes; nothing else.
+/* floor: the cost of the work itself. Sends each event to every viewer with one send() of ready bytes; nothing else.
  *
- *   floor PORT      GET /watch/R watches run R, of which each event is made once for all; where there are several
+ *   floor PORT      GET /watch/R watches run R; each event is made once for all viewers. If there are several
  *                   runs, each has one viewer. POST is the control connection: "upto N.P" publishes all events below
  *                   N, and N too to the runs of the first P of 20 parts. GET /late gives 10,000 events at once.
  */
@@ -76,7 +76,7 @@ static void take(int fd, const char *text) {
     close(fd);
 }
 
-/* The generator sends each limit at once, and loopback cuts none. At the end all its viewers are gone, too. */
+/* The generator sends each limit in one piece, and loopback cuts none. At the end all its viewers are gone, too. */
 static int on_control(int fd) {
     static char text[65536];
     unsigned long limit;

@@ -22,7 +22,7 @@ SQLITE = "bare SQLite, 500 rows a commit"
 class Goal:
     """`limit` is for the figure of `by` divided by that of `peer`; without a peer for the figure itself, in `unit`.
 
-    `key` is the `goal` of the rows that are meant.
+    `key` is the `goal` of its rows.
     """
 
     key: str
@@ -92,7 +92,7 @@ GOALS: Sequence[Goal] = (
 
 
 def standing(rows: Iterable[Row]) -> str:
-    """Every goal with its figures, as a table in markdown. A goal without figures says so."""
+    """Return all goals with their figures as a Markdown table. A goal without figures says so."""
     rows = list(rows)
     lines = ["| | goal | measured | met |", "|---|---:|---:|---|"]
     return "\n".join([*lines, *(_line(goal, rows) for goal in GOALS)]) + "\n"

@@ -26,24 +26,24 @@ _SET_FLAGS, _UP = 0x8914, 0x1  # netdevice(7)
 
 
 def cores() -> tuple[int, int]:
-    """One core for the server and one for the generator. They are the same where there is only one."""
+    """Return a core for the server and one for the generator. They are the same if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[-1]
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process, dead threads included, in ns resolution: the clock that clock_getcpuclockid(3) names."""
+    """Return the CPU time of a process, dead threads included, in ns resolution: clock_getcpuclockid(3)'s clock."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def memory_kb(pid: int) -> int:
-    """Anonymous memory: heaps and stacks. Mapped files are shared with other processes."""
+    """Return anonymous memory: heaps and stacks. Mapped files are shared with other processes."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(rollup.split("Pss_Anon:", 1)[1].split()[0])
 
 
 def settle(pid: int, *, longest: float = 30.0) -> None:
-    """Wait until a process does next to nothing: it has imported, accepted and collected."""
+    """Wait until a process is nearly idle: it has imported, accepted and collected garbage."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
         before = cpu_seconds(pid)
@@ -55,7 +55,7 @@ def settle(pid: int, *, longest: float = 30.0) -> None:
 
 
 def with_noise(measure: Callable[[], T], *pids: int) -> tuple[T, float]:
-    """The result, and the share of the two cores' time that other programs than these used meanwhile."""
+    """Return the result, and the share of the two cores' time that other programs used meanwhile."""
     began, before = time.monotonic(), _others_seconds(pids)
     result = measure()
     passed = (time.monotonic() - began) * len(set(cores()))
@@ -63,7 +63,7 @@ def with_noise(measure: Callable[[], T], *pids: int) -> tuple[T, float]:
 
 
 def _others_seconds(pids: tuple[int, ...]) -> float:
-    """Busy seconds of the two cores without those of the measured processes."""
+    """Return the busy seconds of the two cores without those of the measured processes."""
     ticks = 0
     for core in set(cores()):
         figures = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)[0].split()[:8]
@@ -73,7 +73,7 @@ def _others_seconds(pids: tuple[int, ...]) -> float:
 
 
 def least_disturbed(measure: Callable[[], T], *pids: int, enough: int = 2, most: int = 5) -> tuple[T, float]:
-    """The result of the round in which other programs used the cores least, and the share that they used.
+    """Return the result of the round in which other programs used the cores least, and their share.
 
     Rounds are repeated until `enough` were quiet, or `most` are done.
     """
@@ -84,7 +84,7 @@ def least_disturbed(measure: Callable[[], T], *pids: int, enough: int = 2, most:
 
 
 def description() -> str:
-    """The machine, without its name or its owner."""
+    """Describe the machine, without its name or its owner."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     processor = f"{platform.machine()}, {model[1].strip()}" if model else platform.machine()
     kernel = ".".join(platform.release().split(".")[:2])
@@ -93,16 +93,16 @@ def description() -> str:
 
 
 def prepare() -> str:
-    """Allow as many descriptors as possible, and enter a network namespace. Returns what was not possible, if anything.
+    """Allow as many descriptors as possible, and enter a network namespace. Return what failed, else ''.
 
-    In it nobody else's packets are counted, all ports are free, and congestion control is `reno`: one that paces
-    (`bbr`, a common default) makes small writes on loopback wait for its timer.
+    There all ports are free, no other program's packets count, and congestion control is `reno`: `bbr`, a common
+    default, paces, so that small writes on loopback wait for its timer.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     system, user = ctypes.CDLL(None), os.getuid()
     if system.unshare(_NEW_NETWORK) != 0:
-        if system.unshare(_NEW_USER | _NEW_NETWORK) != 0:  # where any user may have one
+        if system.unshare(_NEW_USER | _NEW_NETWORK) != 0:  # if any user may have one
             return f"no network namespace can be made; TCP uses {_CONGESTION_CONTROL.read_text().strip()}"
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # as `ip link set lo up` does it

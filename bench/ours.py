@@ -1,8 +1,8 @@
-"""A transport for the real server that lets the generator say when events happen.
+"""A transport for the real server in which the generator decides when events happen.
 
 The server under test is the product's own command. It loads this as it loads any transport, from ASKSTREAM_TRANSPORTS,
 and its runs pass through the same log writer, journal, bus and transports; only the team is replaced.
-Servers of other checkouts load the file of their own checkout: keep the two paths, and what they take.
+Servers of other checkouts load the file of their own checkout: keep the two paths and their formats.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SPEAKER = "bench"
 
 
 class Source:
-    """An Orchestrator whose runs publish what the allowance allows, each of them all of it."""
+    """An Orchestrator. Each of its runs publishes all events that the allowance allows."""
 
     model = "bench (no model)"
 
@@ -35,7 +35,7 @@ class Source:
         self._allowance = allowance
 
     async def run(self, task: Task, sink: Sink) -> Answer:
-        """The question is how many events, and in which part of a tick; the run ends with the last event."""
+        """The question is the number of events and the part of a tick. The run ends with the last event."""
         events, part = map(int, task.question.split())
         async for number in self._allowance.numbers(part):
             await sink.emit(Draft(AGENT, message(number), AgentThinking(progress=25)))
@@ -55,7 +55,7 @@ class Transport:
         return [Route(path, endpoint, methods=["POST"]) for path, endpoint in paths.items()]
 
     async def start(self, request: Request) -> Response:
-        """Start `count` runs of `events` events each. Returns their ids."""
+        """Start `count` runs of `events` events each. Return their ids."""
         count, events = int(request.query_params["count"]), request.query_params["events"]
         questions = [Question(text=f"{events} {run % PARTS}", principal="anonymous") for run in range(count)]
         started = [await self._context.runs.start(question, orchestrator=SPEAKER) for question in questions]

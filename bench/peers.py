@@ -1,4 +1,4 @@
-"""The servers that ours is compared with, each in the way its own documentation shows: a queue for each viewer.
+"""The servers that ours is compared with, each written as in its documentation: a queue for each viewer.
 
 uvicorn bench.peers:app   serves all of them at once; the generator watches one of them.
 """
@@ -37,7 +37,7 @@ async def publish(run: int, form: Callable[[dict[str, Any]], Any]) -> None:
 
 
 async def watch(run: int, form: Callable[[dict[str, Any]], Any]) -> AsyncGenerator[Any]:
-    """The run begins when it is watched for the first time."""
+    """Return the run. It begins with its first viewer."""
     queue: asyncio.Queue[Any] = asyncio.Queue()
     if run not in QUEUES:
         PUBLISHING.add(asyncio.create_task(publish(run, form)))

@@ -14,9 +14,9 @@ BEGIN, END = "<!-- figures: written by `dev.py bench --write` -->", "<!-- end of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case. The first figure is ours; a figure of None was not measured.
+    """One case. The first figure is ours; None was not measured.
 
-    `goal` is the key of the goals that were set for it, if any, and `of` names this case of those goals.
+    `goal` is the key of its goals, if any, and `of` names this case of those goals.
     """
 
     case: str
@@ -61,12 +61,12 @@ _RESULTS = TypeAdapter(Results)
 
 
 def load(path: Path = KEPT) -> Results:
-    """The kept results; without a file none, of no machine."""
+    """Return the kept results; without a file an empty one, of no machine."""
     return _RESULTS.validate_json(path.read_bytes()) if path.exists() else Results("nothing")
 
 
 def write(results: Results, standing: str, page: Path = PAGE, kept: Path = KEPT) -> None:
-    """Put the figures between the marks of the page; the words around them stay. `standing` is the table of goals."""
+    """Put the figures between the marks of the page and keep its other text. `standing` is the table of goals."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     if not after:
@@ -77,7 +77,7 @@ def write(results: Results, standing: str, page: Path = PAGE, kept: Path = KEPT)
 
 
 def text(results: Results, standing: str) -> str:
-    """All of it in markdown."""
+    """Return all of it as Markdown."""
     parts = [f"Measured on {results.machine}.\n", f"### Goals\n\n{standing}"]
     for name, section in results.sections.items():
         parts += [markdown(table) for table in section.tables if table.rows]
@@ -106,5 +106,5 @@ def _cell(row: Row, name: str, ours: str, table: Table) -> str:
 
 
 def ratio(times: float) -> str:
-    """To two significant digits."""
+    """Format to two significant digits."""
     return f"×{times:{'.0f' if times >= 10 else '.1f' if times >= 1 else '.2f' if times >= 0.1 else '.2g'}}"

@@ -1,4 +1,4 @@
-"""The servers under test: how each is started, and what the generator sends to watch it."""
+"""The servers under test: their commands, and the generator's requests to watch them."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ ENDLESS = 9_000_000
 # The caller's shell may hold these; no measured server may see them. With PYTHONDONTWRITEBYTECODE every start would
 # compile all modules anew, which an installed server never does.
 _OUTSIDE = ("OPENAI_", "AZURE_", "ASKSTREAM_", "LOG_LEVEL", "PYTHONDONTWRITEBYTECODE")
-# Between two looks whether a server is up: short beside a start, and cheap for a server that starts.
+# Seconds between two checks whether a server is up: short beside a start, and cheap for the server.
 LOOK_SECONDS = 0.01
 _CHUNKED = "Transfer-Encoding: chunked"
 
@@ -100,7 +100,7 @@ def _free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether /health does."""
+    """Whether /health answers."""
     try:
         with request(port, "/health") as answer:
             return answer.status == 200
@@ -112,7 +112,7 @@ def answers(port: int) -> bool:
 def running(
     server: Server, *, data: Path | None = None, is_up: Callable[[int], bool] = listens, on_one_core: bool = True
 ) -> Generator[Running]:
-    """Start it, and stop it at the end. Its data is kept only if `data` is given. Raises Unmeasurable."""
+    """Start a server, and stop it at the end. Keep its data only if `data` is given. Raises Unmeasurable."""
     with folder() as own, Path(own, "log").open("w+b") as log:
         port = _free_port()
         command, variables = server.command(port, data or Path(own)), environment(server.environment)
@@ -133,7 +133,7 @@ def running(
 
 
 def head(method: str, path: str, port: int, *headers: str) -> str:
-    """The head of a request."""
+    """Return the head of a request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers, "", ""])
 
 
@@ -145,7 +145,7 @@ def _watch(transport: Transport, path: str, port: int) -> str:
 
 
 def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http.client.HTTPResponse:
-    """The answer to a GET, or to a POST of `body`, over a connection of its own. Raises OSError, HTTPException."""
+    """Return the answer to a GET, or to a POST of `body`, on a new connection. Raises OSError, HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": "application/json", "Connection": "close"}
     method, text = ("GET", None) if body is None else ("POST", json.dumps(body))
@@ -154,13 +154,13 @@ def request(port: int, path: str, body: Mapping[str, Any] | None = None) -> http
 
 
 def start_runs(port: int, count: int, events: int) -> list[str]:
-    """Start runs in our server. Returns their ids."""
+    """Start runs in our server. Return their ids."""
     ids: list[str] = json.load(request(port, f"{RUNS_PATH}?count={count}&events={events}", {}))
     return ids
 
 
 def state(port: int, run_id: str) -> str:
-    """The state of a run in our server."""
+    """Return the state of a run in our server."""
     return str(json.load(request(port, f"/runs/{run_id}"))["state"])
 
 
@@ -194,11 +194,11 @@ class Checkout:
 
     @property
     def package(self) -> str:
-        """The start of its modules' names. An old checkout has no package."""
+        """The prefix of its modules' names. An old checkout has no package."""
         return "askstream." if (self.root / "src" / "askstream").is_dir() else ""
 
     def serve(self, *program: str) -> Command:
-        """The product's command, or that of a program which stands before it."""
+        """Return the product's command, or that of a `program` which starts it."""
         before = [str(self.program("python")), *(program or ("-m", f"{self.package}server")), "serve"]
         return lambda port, data: [*before, "--port", str(port), "--data", str(data)]
 
@@ -256,7 +256,7 @@ def _peer(
 
 
 def _uvicorn(port: int, _data: Path) -> list[str]:
-    """With the options of our server."""
+    """Return the command of uvicorn, with the options of our server."""
     options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "2048", "--no-access-log"]
     return python("-m", "uvicorn", "bench.peers:app", "--port", str(port), "--log-level", "warning", *options)
 

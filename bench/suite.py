@@ -13,14 +13,14 @@ from bench.servers import BARE, FLOOR, Checkout, Server, Transport
 TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 
 Outcomes: TypeAlias = dict[tuple[Transport, int], Mapping[str, Outcome]]
-"""For each transport and number of viewers an outcome of each server."""
+"""The outcome of each server, by transport and number of viewers."""
 
 NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The extent of a measurement. `other` is a checkout whose server stands beside ours."""
+    """The extent of a measurement. `other` is a checkout whose server is measured as well."""
 
     is_full: bool = False
     other: Checkout | None = None
@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 
 def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
-    """Ours first, then that of the other checkout, then our other ways with `plain`, then the peers."""
+    """Return ours, then that of the other checkout, then with `plain` our other variants, then the peers."""
     found: dict[Transport, list[Server]] = {}
     for transport in TITLES:
         found[transport] = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
@@ -54,7 +54,7 @@ def measured(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcom
 
 
 def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, runs: int = 1) -> Outcomes:
-    """All servers at one number of viewers. The C loop stands beside both transports: their bytes hardly differ."""
+    """Measure all servers at one number of viewers. The C loop is for both transports: their bytes hardly differ."""
     floor = measured(FLOOR, count, plan, runs=runs)
     return {
         (transport, count): {**{s.name: measured(s, count, plan, runs=runs) for s in those}, FLOOR.name: floor}
@@ -63,12 +63,12 @@ def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, r
 
 
 def each(outcomes: Mapping[str, Outcome], figure: str) -> Mapping[str, float | None]:
-    """The figure of each server."""
+    """Return the figure of each server."""
     return {name: outcome.figures.get(figure) for name, outcome in outcomes.items()}
 
 
 def table(found: Outcomes, title: str, unit: str, rows: Mapping[str, tuple[str, str]], *, of: str) -> Table:
-    """For each case and each of `rows` a row: what follows the case's name; its figure and its goal's first words."""
+    """Return a row for each case and each of `rows`: the end of its name; its figure and its goal's first words."""
     result = Table(title, unit, notes=notes(found))
     for (transport, count), outcomes in found.items():
         for suffix, (figure, goal) in rows.items():
@@ -78,7 +78,7 @@ def table(found: Outcomes, title: str, unit: str, rows: Mapping[str, tuple[str, 
 
 
 def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
-    """The figure at the largest number beside that at the smallest; 1 is flat."""
+    """Divide the figure at the largest number by that at the smallest; 1 is flat."""
     counts = [count for _, count in found]
     near, far = min(counts), max(counts)
     result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
@@ -90,7 +90,7 @@ def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
 
 
 def notes(found: Outcomes) -> list[str]:
-    """Failures, noise and limits of the figures."""
+    """Return failures, noise and limits of the figures."""
     result: list[str] = []
     for (transport, count), outcomes in found.items():
         for name, outcome in outcomes.items():

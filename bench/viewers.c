@@ -2,18 +2,19 @@
  *
  *   viewers N FIRST CONTROL LATE LATE_EVENTS REQUESTS REQUEST... [GREETING...]
  *
- * Viewer i sends request i modulo REQUESTS to the port in its Host line, and on a WebSocket a greeting in the same way. FIRST is the number of the
- * first event. Every event carries a mark of fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: when it was published, in ns of
- * CLOCK_MONOTONIC, and its number. The number proves order and completeness, the time gives the latency.
+ * Viewer i sends request i modulo REQUESTS to the port in its Host line, and on a WebSocket a greeting in the same way.
+ * FIRST is the number of the first event. Every event carries a mark of fixed width, ^TTTTTTTTTTTTTTTTTTT.SSSSSSS: its
+ * time of publishing in ns of CLOCK_MONOTONIC, and its number. The number proves order and completeness, the time gives
+ * the latency.
  *
  * A control connection, whose head is CONTROL, carries backpressure: "upto N.00" lets the server publish all events
- * below N. At most WINDOW events are on their way to the slowest viewer. In a paced run one event goes at each tick
+ * below N. At most WINDOW events are on their way to the slowest viewer. In a paced run there is one event at each tick
  * instead. Many runs take turns in PARTS parts of it: after "upto N.05" runs 0 to 4 of every PARTS publish N, too.
  * Meanwhile a late viewer may come again and again: LATE is its request, for a run of LATE_EVENTS that has ended.
  *
  * First all viewers connect. Then each line on stdin, "EVENTS WINDOW RATE PARTS STALLED LATE_PAUSE_MS", is one run,
  * answered by one JSON object. RATE 0 is as fast as the slowest viewer reads. The first STALLED viewers don't read
- * during the run; a second answer says what they get afterwards. The end of stdin ends the program.
+ * during the run; a second answer counts what they get afterwards. The end of stdin ends the program.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -32,8 +33,8 @@
 enum { MARK = 28, TIME_AT = 1, NUMBER_AT = 21, READ_BYTES = 1 << 18, OPENING_AT_ONCE = 64, MOST_REPLAYS = 4096 };
 enum { CONTROL = 1 << 30, COMMANDS };   /* in the epoll set, beside the viewers' numbers */
 enum { CLOSE = 8, PING = 9, PONG = 0x8a, TEXT = 0x81 };
-/* ns. MOMENT is the time between two looks whether the server has fallen silent, NAP the generator's sleep between two
- * rounds of reads: else each event would wake it, at the server's cost. */
+/* ns. MOMENT is the time between two checks whether the server is silent, NAP the generator's sleep between two rounds
+ * of reads: without it each event would wake the generator, at the server's cost. */
 enum { SECOND = 1000000000, MOMENT = SECOND / 5, NAP = SECOND / 2000 };
 
 typedef struct {
@@ -240,7 +241,7 @@ static void report(uint64_t expected, double seconds, double busy) {
     fflush(stdout);
 }
 
-/* The viewers that did not read during the run read now. Did the server keep everything for them, or close them? */
+/* The viewers that did not read during the run read now. Reports how many got everything, and how many were closed. */
 static void release(int stalled) {
     uint64_t before = delivered, was_closed = closed, last = now(), last_bytes = bytes_in;
     for (int i = 0; i < stalled; i++) watch(viewers[i].fd, i);
@@ -254,7 +255,7 @@ static void release(int stalled) {
     fflush(stdout);
 }
 
-/* Paced: lets the next events go if they are due, and the late viewer come. */
+/* Paced: publishes the next events if they are due, and lets the late viewer connect. */
 static void tick(void) {
     uint64_t due = began + (uint64_t)((double)(ticks + 1) * 1e9 / rate / (double)parts), t = now();
     if (late_due && t >= late_due) {
@@ -276,7 +277,7 @@ static void refill(uint64_t window) {
     if (window > 1) nanosleep(&(struct timespec){0, NAP}, NULL);
 }
 
-/* Until all have everything; or an event has gone amiss, or nothing has come for a while, which is no result. */
+/* Until all have everything; or an event is lost or repeated, or nothing comes for a while, which gives no result. */
 static uint64_t run_all(uint64_t reading, uint64_t window) {
     uint64_t last = began, last_delivered = 0;
     while (completed < events && now() - last < 20ull * SECOND && !gaps && !repeats && !closed) {
@@ -371,7 +372,7 @@ int main(int argc, char **argv) {
     control = ask(argv[3]);
     watch(control, CONTROL);
     watch(STDIN_FILENO, COMMANDS);
-    for (;;) {  /* between two runs the sockets are read on: heartbeats come, and pings want an answer */
+    for (;;) {  /* between two runs the sockets are read on: heartbeats come, and pings need an answer */
         if (!pump(-1)) continue;
         if (!fgets(line, sizeof line, stdin)) return 0;
         run(line);

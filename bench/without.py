@@ -1,4 +1,4 @@
-"""Switches one of the server's waits off, so that it can be measured what the wait buys. docs/latency.md lists them.
+"""Switches one of the server's waits off, so that its gain can be measured. docs/latency.md lists the waits.
 
 The server under test imports this by its transport or its model, before it makes anything. BENCH_WITHOUT names the
 wait.

@@ -58,19 +58,19 @@ def team(client: ChatCompletionClient) -> Team:
 
 
 def delays(text: str) -> list[float]:
-    """For each piece in a text that arrives now, how long it has been on its way, in ms."""
+    """Return for each piece in a text that arrives now its delay in ms."""
     now = time.monotonic_ns()
     return [(now - int(moment)) / 1e6 for moment in MARK.findall(text)]
 
 
 def quantiles(times: list[float]) -> tuple[float, float]:
-    """p50 and p99; 0 where nothing was timed."""
+    """Return p50 and p99; 0 if there are no delays."""
     found = statistics.quantiles(times, n=100) if len(times) > 1 else [0.0] * 99
     return found[49], found[98]
 
 
 def serve(package: str) -> None:
-    """`askstream serve`, where a model's client is replaced by one that costs nothing."""
+    """Run `askstream serve` with a model client that costs nothing."""
     if package:
         importlib.import_module("without").switch_off()
     models: Any = importlib.import_module(f"{package}agents.models")
@@ -79,7 +79,7 @@ def serve(package: str) -> None:
 
 
 async def stream(runs: int, rounds: int) -> None:
-    """For each round a line of JSON: CPU seconds, pieces that came, p50 and p99 of their delays in ms."""
+    """Print a line of JSON for each round: CPU seconds, pieces that came, p50 and p99 of their delays in ms."""
     for _ in range(rounds):
         took: list[float] = []
         before = time.process_time()

@@ -125,9 +125,9 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     """Return ours, or uvicorn's if its version wasn't tested: private names that ours use may have changed."""
     if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are plain ASGI, at more CPU"):
         return {"http": "httptools", "ws": "websockets-sansio"}
-    from askstream.server.connections.uvicorn import Http, WebSocket
+    from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
 
-    return {"http": partial(Http, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
+    return {"http": partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
 
 
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:

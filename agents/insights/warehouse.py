@@ -146,7 +146,7 @@ def build(path: Path, *, seed: int = 7) -> None:
         raise
 
 
-def build_aside(path: Path) -> Callable[[], None]:
+def build_in_child(path: Path) -> Callable[[], None]:
     """Start `build` in a child process. Return a function that waits for it and raises the errors of `build`.
 
     In this process it would hold the GIL for half a second and delay requests and AutoGen's import.
@@ -302,7 +302,7 @@ def _lines(rng: Random, products: list[Product], customers: list[Customer]) -> I
     """Every order line, by day. A customer's orders in a month vary by one at most, by chance: noise must stay small
     beside the incidents, as in a business of many steady buyers."""
     sellers = {region: [i for i, (_, home) in enumerate(PEOPLE, 1) if home == region] for region in REGIONS}
-    deck = _deck(rng, products)
+    deck = _draws(rng, products)
     per_share = ORDERS_PER_MONTH / sum(c.share for c in customers if c.since == FIRST_DAY)
     order = 0
     for number, (first, days) in enumerate(_months()):
@@ -328,7 +328,7 @@ def _order_days(rng: Random, customer: Customer, first: date, days: int, level: 
     return [day for day in chosen if customer.since <= day <= customer.until]
 
 
-def _deck(rng: Random, products: list[Product]) -> Iterator[Product]:
+def _draws(rng: Random, products: list[Product]) -> Iterator[Product]:
     """An endless shuffled deck with each product as often as its weight: it varies less than random draws."""
     cards = [product for product in products for _ in range(product.weight)]
     while True:

@@ -24,12 +24,12 @@ from bench.suite import TITLES, Scope, say
 
 RUNS = 500
 REPLAYED = 10_000
-# Between the end of one replay and the start of the next: replays fill a good part of the time, but not all of it.
+# From the end of one replay to the start of the next, in ms: replays fill much of the time, but not all of it.
 PAUSE_MS = 100
 
 
 def journal(scope: Scope) -> Iterator[Table]:
-    """Appends from many runs at once, in this process; and what SQLite itself accepts."""
+    """Measure appends from many runs at once, in this process, and the same rows in bare SQLite."""
     say(f"journal, {RUNS} runs")
     events = 200 if scope.is_full else 40
     entries = [Entry(number + 1, "agent_thinking", AGENT, orjson.dumps(envelope(number))) for number in range(events)]
@@ -46,7 +46,7 @@ def _rate(entries: list[Entry]) -> float:
 
 
 async def _appends(address: str, entries: list[Entry]) -> float:
-    """Seconds, without those in which the runs are created."""
+    """Return the seconds after the runs' creation."""
     journal = open_journal(address, synchronous="normal")
     record = RunRecord(run_id="", principal="bench", session_id="", question="?", model="none", created_at=0.0)
     records = [replace(record, run_id=str(run), session_id=str(run)) for run in range(RUNS)]
@@ -62,13 +62,13 @@ async def _appends(address: str, entries: list[Entry]) -> float:
 
 
 async def _append(journal: Journal, record: RunRecord, entries: list[Entry]) -> None:
-    """A run waits for its last event to be durable before the next."""
+    """Append a run's events. Each waits until the last one is durable."""
     for entry in entries:
         await journal.append(record.update._replace(last_id=entry.id), [entry])
 
 
 def _bare_rate(entries: list[Entry]) -> float:
-    """The same lines from one thread, RUNS of them in each transaction."""
+    """Write the same lines from one thread, RUNS of them in each transaction."""
     with servers.folder() as folder, closing(sqlite3.connect(f"{folder}/bare.db", isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = normal")
@@ -83,7 +83,7 @@ def _bare_rate(entries: list[Entry]) -> float:
 
 
 def replay(scope: Scope) -> Iterator[Table]:
-    """A late viewer reads a run that has ended, alone and while others watch a live one."""
+    """Measure a late viewer of a run that has ended, alone and while others watch a live run."""
     speed = Table(f"A late viewer reads {REPLAYED:,} events over HTTP", "MB a second", better="more")
     others = Table("Live viewers while late ones read one after another", "Milliseconds from publish to socket")
     floor = _floor()
@@ -105,7 +105,7 @@ def replay(scope: Scope) -> Iterator[Table]:
 def replays(
     transport: Transport, kind: servers.Journal, live: int, seconds: float, extra: Mapping[str, str] | None = None
 ) -> tuple[float, Seen, Seen]:
-    """MB/s of a late viewer alone; what `live` viewers see without late viewers, and with them."""
+    """Return the MB/s of a late viewer alone, and the results of `live` viewers without late ones and with them."""
     with servers.running(servers.ours(transport, journal=kind, extra=extra)) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
         alone, first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
@@ -115,9 +115,9 @@ def replays(
 
 
 def _paced(process: Running, how: Watching, live: int, first: int, seconds: float, pause_ms: int) -> tuple[Seen, int]:
-    """Live viewers, and late ones if there is a pause between them. Also the number of the next event.
+    """Measure live viewers, and late ones if `pause_ms` isn't 0. Also return the number of the next event.
 
-    A single live viewer gets one event a second, so that a late one is as good as alone.
+    A single live viewer gets one event a second, so that a late one is nearly alone.
     """
     rate = paced_rate(live) if live > 1 else 1
     with watching(process, how, live, first=first) as viewers:
@@ -127,7 +127,7 @@ def _paced(process: Running, how: Watching, live: int, first: int, seconds: floa
 
 
 def _floor() -> float:
-    """The C loop: the same bytes from its memory with as few system calls as possible."""
+    """Measure the C loop: the same bytes from memory, in as few system calls as possible."""
     with servers.running(FLOOR) as process:
         how = _late("/late", process, process.server.prepare(process.port, 1))
         return _paced(process, how, 1, 0, 2, PAUSE_MS // 5)[0].replay_mb_s

@@ -20,7 +20,7 @@ _FOLDERS = ("empty folder", "used folder")
 
 
 def start(scope: Scope) -> Iterator[Table]:
-    """All starts take turns, so that a busy minute hits each of them."""
+    """Measure starts. They take turns, so that a busy minute affects all of them."""
     say("start-up")
     rounds = [_round(scope) for _ in range(8 if scope.is_full else 4)][1:]  # the first one compiles
     tables = {
@@ -30,14 +30,14 @@ def start(scope: Scope) -> Iterator[Table]:
         "help": Table("`askstream --help`", "Seconds"),
     }
     for (key, folder), figures in rounds[0].items():
-        # What disturbs a start only adds to it.
+        # Disturbances only add to a start's time.
         best = {name: min(found[key, folder][name] for found in rounds) for name in figures}
         tables[key].rows.append(Row(folder or "from exec to exit", best, 2, key, folder))
     yield from tables.values()
 
 
 def _round(scope: Scope) -> Mapping[tuple[str, str], dict[str, float]]:
-    """For what was measured in which folder the figure of each server."""
+    """Return the figure of each server, by measurement and folder."""
     found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for checkout in scope.checkouts:
         found["help", ""][checkout.name] = _run([str(checkout.program("askstream")), "--help"])
@@ -62,7 +62,7 @@ def _run(command: Sequence[str]) -> float:
 
 
 def _first_question(checkout: Checkout, data: Path) -> tuple[float, float, float]:
-    """Seconds to the first answer of /health, seconds from a question to its first turn, /health meanwhile in ms."""
+    """Return the seconds to /health's first answer, and from a question to its first turn; /health meanwhile in ms."""
     server = Server(name=checkout.name, command=checkout.serve(), root=checkout.root)
     with servers.running(server, data=data, is_up=servers.answers, on_one_core=False) as process:
         answered: list[float] = []

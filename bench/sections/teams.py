@@ -41,7 +41,7 @@ class Shape:
         return {SHAPE: f"{self.agents} {self.pieces} {self.pause}", **self.extra}
 
     def cost(self, cpu: float, written: int, p50: float, p99: float) -> "Cost":
-        """Raises Unmeasurable where not every piece arrived."""
+        """Raise Unmeasurable if not every piece arrived."""
         if written != self.runs * self.agents * self.pieces:
             raise Unmeasurable(f"{written} pieces arrived of {self.runs * self.agents * self.pieces}")
         return Cost(cpu / self.runs * 1e3, p50, p99)
@@ -49,7 +49,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU in ms a run, delays of a piece in ms."""
+    """Return the CPU in ms of a run, and the delays of a piece in ms."""
 
     cpu: float
     p50: float
@@ -76,7 +76,7 @@ def teams(scope: Scope) -> Iterator[Table]:
 
 
 def compared(checkouts: Iterable[Checkout], shape: Shape, *, rounds: int) -> Mapping[str, Cost]:
-    """The cheapest round of each. The first round imports and fills caches, and doesn't count."""
+    """Return the cheapest round of each. The first round imports and fills caches, and doesn't count."""
     say(f"teams: {shape.agents} agents, {shape.pieces} pieces each, {shape.runs} runs")
     found: dict[str, list[Cost]] = {}
     for checkout in checkouts:
@@ -123,7 +123,7 @@ def _in_process(shape: Shape, rounds: int) -> list[Cost]:
 
 
 def _first_events(scope: Scope) -> Table:
-    """From a question to its first event, while other runs write 20 pieces a second each."""
+    """Measure from a question to its first event, while other runs write 20 pieces a second each."""
     result = Table("From a question to its first event, beside an answer of Starlette's", "Milliseconds")
     asked = 300 if scope.is_full else 50
     with servers.running(STREAMING) as peer:
@@ -139,7 +139,7 @@ def _first_events(scope: Scope) -> Table:
 
 
 def first_event_at_rest(extra: Mapping[str, str]) -> float:
-    """From a question to its first event, p50 in ms, with these variables."""
+    """Return p50 in ms from a question to its first event, with these variables."""
     return _first_event_times(_server(replace(_ENDLESS, extra=extra), servers.here()), 0, 50)[0]
 
 
@@ -155,7 +155,7 @@ def _first_event_times(which: Server, going: int, asked: int) -> tuple[float, fl
 
 
 def _timed(server: Running, times: int, ask: Callable[[], object]) -> tuple[float, float]:
-    """p50 and p99 in ms; of several rounds the one that other programs disturb least."""
+    """Return p50 and p99 in ms, of the round that other programs disturb least."""
 
     def measure() -> list[float]:
         took: list[float] = []

@@ -20,7 +20,7 @@ FEW = 20
 
 
 def fanout(scope: Scope) -> Iterator[Table]:
-    """One run with many viewers: what a delivery costs, how late it arrives, and how both grow."""
+    """One run with many viewers: the cost and the latency of a delivery, and how both grow."""
     plans = {10: _LONG, 100: _LONG, 1000: _LONG, 5000: _VAST} if scope.is_full else {100: _BRIEF, 1000: _BRIEF}
     found: Outcomes = {}
     for count, plan in plans.items():
@@ -89,13 +89,13 @@ def stalled(scope: Scope) -> Iterator[Table]:
 
 
 def stall(server: Server, count: int, events: int, *, seconds_before: float) -> Outcome:
-    """One viewer reads nothing during a rush of so many events, and reads on afterwards.
+    """Measure one viewer that reads nothing during a rush of so many events, and reads on afterwards.
 
-    `rate` is the others' deliveries a second, `undisturbed` that without it, `memory` what the server's grows by in KB.
-    `lost` is the percentage of the events that the viewer never gets. One that was closed knows that it lost some.
+    `rate` is the others' deliveries a second, `undisturbed` the rate without it, `memory` the server's growth in KB.
+    `lost` is the percentage of the events that the viewer never gets, 0 if it was closed: then it knows that it lost
+    some.
 
-    Before it events pass for so many seconds. They fill what a server fills anyway, such as its database's cache, which
-    is not the stalled viewer's memory.
+    `seconds_before` of events fill the server's own caches, such as its database's: they aren't the viewer's memory.
     """
     outcome = Outcome()
     outcome.failure = build.attempt(partial(_stall, server, count, events, seconds_before, outcome))

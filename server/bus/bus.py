@@ -30,6 +30,7 @@ class Bus:
         """
         channel = self._channels.setdefault(run_id, Channel(run_id, base=last_id))
         channel.writers += 1
+        channel.is_abandoned = False
         if run_id in self._followers:
             self._stop_following(run_id)
         return channel
@@ -68,10 +69,10 @@ class Bus:
         """Send away all present viewers. Later ones are served, until the next call."""
         self.drain_count += 1
         for channel in list(self._channels.values()):
-            channel.wake()
+            channel.detach_viewers()
 
     def close(self) -> None:
-        """Stop following, and end the viewers of runs that other servers write."""
+        """Stop following the runs that no writer here writes."""
         for run_id in list(self._followers):
             self._stop_following(run_id)
             self._channels[run_id].abandon()
@@ -86,6 +87,7 @@ class Bus:
 
     def _follow(self, channel: Channel) -> None:
         if channel.run_id not in self._followers:
+            channel.is_abandoned = False
             task = self._group.create_task(self._follow_journal(channel), name=f"follow {channel.run_id}")
             self._followers[channel.run_id] = task
 
@@ -95,4 +97,6 @@ class Bus:
                 channel.extend(entries)
         except Exception:
             log.exception("run=%s can't be followed", channel.run_id)
-            channel.abandon()
+            if self._followers.get(channel.run_id) is asyncio.current_task():
+                del self._followers[channel.run_id]  # the next viewer that attaches tries again
+                channel.abandon()

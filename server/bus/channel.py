@@ -128,6 +128,7 @@ class Channel:
     base: int = 0
     entries: list[Entry] = field(default_factory=list[Entry])
     ended: bool = False
+    is_abandoned: bool = False
     viewers: int = 0
     writers: int = 0
     unwatched_since: float = field(default_factory=monotonic)  # when the last viewer left
@@ -166,7 +167,7 @@ class Channel:
         else:
             self._notify()
 
-    def after(self, cursor: int) -> list[Entry] | None:
+    def read_after(self, cursor: int) -> list[Entry] | None:
         """Return up to READ_BYTES of entries after the cursor; None if the channel has dropped the first of them."""
         start = cursor - self.base
         if start < 0:
@@ -176,13 +177,13 @@ class Channel:
         return first_bytes(self.entries, start)
 
     def abandon(self) -> None:
-        """Nothing more is published: end the viewers without a terminal event. Their clients reconnect for it."""
-        self.ended = True
-        self.wake()
+        """The run can't be followed: its viewers' next pull raises JournalError, and their clients reconnect."""
+        self.is_abandoned = True
+        self.detach_viewers()
 
     async def wait(self, cursor: int, seconds: float | None = None) -> None:
-        """Return when an event follows the cursor, after `wake`, or after `seconds`. Safe to cancel."""
-        if self.last_id > cursor or self.ended:
+        """Return when an event follows the cursor, after `detach_viewers`, or after `seconds`. Safe to cancel."""
+        if self.last_id > cursor or self.ended or self.is_abandoned:
             return
         news = asyncio.get_running_loop().create_future()
         self._waiting.add(news)
@@ -194,7 +195,7 @@ class Channel:
             if timer is not None:
                 timer.cancel()
 
-    def wake(self) -> None:
+    def detach_viewers(self) -> None:
         """Detach or wake all viewers; their next pull gives the reason."""
         for broadcast in list(self._broadcasts.values()):
             broadcast.detach_all(ended=False)
@@ -230,7 +231,7 @@ class Channel:
         """Bring a broadcast up to the newest event; detach its viewers if the channel has dropped what they lack."""
         last_id = self.base + len(self.entries)
         while broadcast.cursor < last_id and broadcast.subscribers:
-            found = self.after(broadcast.cursor)
+            found = self.read_after(broadcast.cursor)
             if found is None:
                 broadcast.detach_all(ended=False)
             else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from askstream.server.bus.batch import Batch, batch_of
 from askstream.server.bus.channel import Broadcast, Channel, Encoding, Write
 from askstream.server.events import Filter, Gap
+from askstream.server.events.errors import JournalError
 from askstream.server.journal import Entry, Journal
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Viewer:
     async def next(self, seconds: float | None = None) -> Batch:
         """Wait until there is something new for this viewer, and return all of it up to READ_BYTES.
 
-        A batch without entries means that the cursor moved over hidden events, that no more comes, or, if `has_news`
+        A batch without items means that the cursor moved over hidden events, that no more comes, or, if `has_news`
         is False, that `seconds` have passed. Safe to cancel.
         """
         deadline = monotonic() + seconds if seconds is not None else None
@@ -73,7 +74,7 @@ class Viewer:
                 return batch
 
     async def step(self, seconds: float | None = None) -> Batch:
-        """As `next`, but return after one read or one wait, even without news."""
+        """As `next`, but return after one read or one wait, even without news. Raises JournalError."""
         if self._drain_count != self._bus.drain_count:
             return Batch([], self._cursor, drained=True)
         if self._is_behind:
@@ -86,6 +87,8 @@ class Viewer:
             return batch
         if self._channel.ended:
             return self._end()
+        if self._channel.is_abandoned:
+            raise JournalError("the run can't be followed")
         await self._channel.wait(self._cursor, seconds)
         return Batch([], self._cursor)
 
@@ -98,9 +101,10 @@ class Viewer:
         `await`. `write` comes last, since it may unsubscribe the viewer.
         """
         channel = self._channel
-        found = channel.after(self._cursor)
+        found = channel.read_after(self._cursor)
         is_behind = found is None or self._cursor + len(found) != channel.base + len(channel.entries)
-        if found is None or is_behind or channel.ended or self.is_closed or self._drain_count != self._bus.drain_count:
+        is_over = channel.ended or channel.is_abandoned or self._drain_count != self._bus.drain_count
+        if found is None or is_behind or is_over or self.is_closed:
             return False
         batch = batch_of(found, self._cursor, self.wanted) if found else None
         # Encoded before it subscribes: an encoding that fails must not leave a subscriber that lacks these events.
@@ -133,7 +137,7 @@ class Viewer:
             self._bus.release(self._channel)
 
     async def _pull(self) -> list[Entry]:
-        recent = self._channel.after(self._cursor)
+        recent = self._channel.read_after(self._cursor)
         if recent is not None:
             return recent
         return await self._journal.read(self.run_id, self._cursor)

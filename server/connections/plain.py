@@ -79,7 +79,7 @@ class _PlainConnection(BaseConnection[H], Generic[H, P]):
     def _message(self, payload: P) -> Message: ...
 
     def _joined(self, payloads: list[P]) -> list[P]:
-        """What is sent for them, in as few messages as possible."""
+        """Join payloads, if one message can carry several."""
         return payloads
 
     @abstractmethod
@@ -192,7 +192,7 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
 
 
 class PlainSocket(_PlainConnection[MessageHandler, str]):
-    """A WebSocket after its handshake. `serve` returns when it has closed, whoever closed it."""
+    """A WebSocket after its handshake. `serve` returns when either side has closed it."""
 
     def __init__(
         self,

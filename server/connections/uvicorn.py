@@ -1,8 +1,8 @@
 """uvicorn's protocols, extended: a transport may take a connection over.
 
-An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new `Http`
-when the response is complete, for the client's next request. A WebSocket is accepted here, by the websockets library
-on the headers that uvicorn has parsed, and needs no request at all. Plain ASGI works without either.
+An HTTP connection is taken over when the head of a response in chunks has been sent, and comes back as a new
+`HttpProtocol` when the response is complete, for the client's next request. A WebSocket is accepted here, by the
+websockets library on the headers that uvicorn has parsed, and needs no request at all. Plain ASGI works without either.
 
 Uses private names of uvicorn; pyproject.toml bounds its version.
 """
@@ -31,7 +31,7 @@ HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
 _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_close"))
 
 
-class Http(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`."""
 
     def __init__(
@@ -149,10 +149,10 @@ class _Handshake(ServerProtocol):
 
     def __init__(self, subprotocol: str) -> None:
         super().__init__()
-        self._wanted = Subprotocol(subprotocol)
+        self._subprotocol = Subprotocol(subprotocol)
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        return self._wanted if self._wanted in subprotocols else None
+        return self._subprotocol if self._subprotocol in subprotocols else None
 
 
 class WebSocket(WebSocketsSansIOProtocol):
@@ -178,7 +178,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
 
-def _serve_next_request(make: Callable[[], Http], transport: Any, ahead: bytes, is_paused: bool) -> None:
+def _serve_next_request(make: Callable[[], HttpProtocol], transport: Any, ahead: bytes, is_paused: bool) -> None:
     """Give a transport whose response is complete to a new protocol, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)

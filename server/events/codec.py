@@ -9,23 +9,23 @@ import orjson
 
 from askstream.server.events.schema import EVENT_TYPES, TYPE_NAMES, Draft, Event, Json, Notice, Usage
 
-# orjson's own range: the integers that fit 64 bits. A tool may well be called with a larger one.
+# orjson's range: integers of 64 bits. A tool may be called with a larger one.
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-22T10:30:00.123Z`. `moment` must be aware."""
     text = orjson.dumps(moment.astimezone(UTC)).decode()  # "2026-11-22T10:30:00.123456+00:00", quotes included
-    return f"{text[1:20]}.{text[21:24] if moment.microsecond else '000'}Z"  # it leaves out a fraction of zero
+    return f"{text[1:20]}.{text[21:24] if moment.microsecond else '000'}Z"  # orjson leaves out a fraction of zero
 
 
 def encode(event: Event) -> bytes:
-    """The envelope as one line of UTF-8 JSON: the bytes that every transport sends for this event."""
+    """Return the envelope as one line of UTF-8 JSON: the bytes that every transport sends for this event."""
     return encode_as(event, event.id, event.run_id, event.timestamp)
 
 
 def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime) -> bytes:
-    """The same for what becomes an event of that id, then and there."""
+    """Encode a draft as the event with this id, run and time."""
     event = {
         "event_type": TYPE_NAMES[type(draft.body)],
         "timestamp": rfc3339(moment),
@@ -35,12 +35,12 @@ def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime
         "id": event_id,
         "run_id": run_id,
     }
-    # A copy: what orjson returns holds 4 KB of memory, however short it is, and channels keep hundreds of lines.
+    # A copy: orjson's result holds 4 KB of memory, however short it is, and channels keep hundreds of lines.
     return b"%b" % _dumps({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:
-    """The same envelope without an `id`: a client that knows only events never meets a frame it can't parse."""
+    """Encode the same envelope without an `id`, so that clients which know only events can parse it."""
     return _dumps(
         {
             "event": {
@@ -56,7 +56,7 @@ def encode_notice(notice: Notice) -> bytes:
 
 
 def decode(line: bytes | str) -> Event:
-    """The event that `encode` made `line` of. Raises ValueError for anything else; fields we don't know are dropped."""
+    """Return the event of a `line` from `encode`. Raises ValueError for other lines; drops unknown fields."""
     try:
         return _decoded(orjson.loads(line)["event"])
     except (KeyError, TypeError, ValueError) as problem:
@@ -79,9 +79,9 @@ def _decoded(raw: dict[str, Any]) -> Event:
 
 
 def data(body: object) -> dict[str, Any]:
-    """The `data` object of a body: its fields under their names on the wire, those that are None left out."""
+    """Return the `data` object of a body: its fields under their names on the wire, without those that are None."""
     found: dict[str, Any] = {}
-    for name, wire in _wire_names(type(body)):  # a comprehension is a call more, and each event comes by
+    for name, wire in _wire_names(type(body)):  # a comprehension is one more call for each event
         value = getattr(body, name)
         if value is not None:
             found[wire] = value
@@ -89,7 +89,7 @@ def data(body: object) -> dict[str, Any]:
 
 
 def with_progress(draft: Draft, progress: int) -> Draft:
-    """The same draft, its progress raised to `progress` where it carries a lower one: progress never falls."""
+    """Return the draft with its progress raised to `progress` if it is lower: progress never falls."""
     if getattr(draft.body, "progress", progress) >= progress:
         return draft
     return draft._replace(body=replace(cast(Any, draft.body), progress=progress))
@@ -108,7 +108,7 @@ def _dumps(envelope: dict[str, Any]) -> bytes:
 
 
 def _dumps_any(envelope: dict[str, Any]) -> bytes:
-    """Looking for what a tool may have been called with takes longer than all of an ordinary event."""
+    """Encode unusual values. A search for them costs more than an ordinary event, so `_dumps` tries without first."""
     try:
         return orjson.dumps(envelope, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
@@ -116,7 +116,7 @@ def _dumps_any(envelope: dict[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Json:
-    """`value` with what JSON in UTF-8 can't hold replaced: lone surrogates by U+FFFD, huge integers by their digits."""
+    """Replace what JSON in UTF-8 can't hold: lone surrogates by U+FFFD, huge integers by their digits."""
     match value:
         case dict():
             return {str(_plain(k)): _plain(v) for k, v in cast(dict[Any, Any], value).items()}
@@ -135,5 +135,5 @@ def _plain(value: Any) -> Json:
 
 
 def text(value: Json) -> str:
-    """A JSON value as text: a string as it is, anything else encoded."""
+    """Return a JSON value as text: a string as it is, anything else encoded."""
     return value if isinstance(value, str) else _dumps({"": value})[4:-1].decode()

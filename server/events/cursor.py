@@ -6,10 +6,10 @@ Place: TypeAlias = Literal["new", "seen", "gap"]
 
 
 def place(cursor: int, event_id: int) -> Place:
-    """Where `event_id` stands for somebody who has seen everything up to `cursor`.
+    """Return the place of `event_id` for a viewer that has seen everything up to `cursor`.
 
-    `new` is the one that comes next, `seen` overlaps what came before and is dropped, `gap` tells that at least
-    one event lies between: it has to be read from the journal, or announced as gone, never skipped in silence.
+    `new` is the next event. `seen` is to be dropped. `gap`: at least one event lies between; it must be read from the
+    journal or announced as gone, never skipped in silence.
     """
     if event_id <= cursor:
         return "seen"
@@ -17,6 +17,6 @@ def place(cursor: int, event_id: int) -> Place:
 
 
 def parse(text: str) -> int | None:
-    """The cursor that a client sent, or None where `text` isn't one. ASCII digits only, at most 18 of them: it
+    """Return the cursor that a client sent, or None if `text` isn't one. ASCII digits only, at most 18 of them: it
     must fit 63 bits, the widest integer that every journal can hold."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -5,7 +5,7 @@ AskstreamError
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
 │   ├── RunNotFound             404 run_not_found
-│   ├── UnknownAddress              404 not_found
+│   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RunActive               409 run_active
 │   ├── IdempotencyConflict     409 idempotency_conflict
@@ -29,7 +29,7 @@ AskstreamError
 ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
 └── JournalError            our own: the log can't be written or read
     ├── OutOfOrder              an append that would leave a hole or repeat an id
-    └── Fenced                  an append by a writer that has been succeeded
+    └── Fenced                  an append by a writer that a later one has replaced
 """
 
 from typing import ClassVar, Literal, TypeAlias, get_args
@@ -49,7 +49,6 @@ FailureCode: TypeAlias = Literal[
     "team_failed",
     "event_too_large",
     "log_full",
-    "input_timed_out",
     "interrupted",
     "internal",
 ]
@@ -57,11 +56,11 @@ FAILURE_CODES: tuple[str, ...] = get_args(FailureCode)
 
 
 class AskstreamError(Exception):
-    """Base of all of ours. `str(error)` is a sentence for people that names what was expected and what came."""
+    """Base of all our errors. `str(error)` is a sentence for people that names what was expected and what came."""
 
 
 class Refused(AskstreamError):
-    """The peer asked for what it can't have. `retry_after` is in seconds, None where trying again won't help."""
+    """The server refuses a request. `retry_after` is in seconds, None if a retry won't help."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
@@ -81,7 +80,7 @@ class BadCursor(Refused):
 
 
 class RunNotFound(Refused):
-    """Also for a run of somebody else: whether it exists is not told."""
+    """Also for another principal's run: its existence isn't revealed."""
 
     code, status, title = "run_not_found", 404, "No such run"
 
@@ -200,8 +199,8 @@ class JournalError(AskstreamError):
 
 
 class OutOfOrder(JournalError):
-    """An append whose first id isn't the one after the last: a second writer, or a bug of ours."""
+    """An append whose first id isn't the one after the last: a second writer, or our bug."""
 
 
 class Fenced(JournalError):
-    """An append by an attempt that has been succeeded by another. The writer must stop at once."""
+    """An append by an attempt that a later one has replaced. The writer must stop at once."""

@@ -1,4 +1,4 @@
-"""Which events of a run a viewer wants. A filter hides events; it never renumbers them."""
+"""The events of a run that a viewer wants. A filter hides events; it never renumbers them."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Filter:
         return event_type not in self.exclude and (self.agents is None or agent_name in self.agents)
 
     def wants_all(self, event_types: Set[str]) -> bool:
-        """Whether this viewer sees every event of these types, whoever speaks: then none need be looked at alone."""
+        """Whether this viewer wants every event of these types, of any agent: then none must be checked by itself."""
         return self.agents is None and all(self.wants(event_type, "") for event_type in event_types)
 
     @property

@@ -11,7 +11,7 @@ _ALWAYS = ["event_type", "timestamp", "agent_name", "message", "data", "run_id"]
 
 
 def event_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every frame that carries an event or a notice, over any transport."""
+    """Return the JSON Schema (2020-12) of every frame that carries an event or a notice, over any transport."""
     definitions: dict[str, Any] = {}
     events = [_envelope(name, kind, definitions, has_id=True) for name, kind in EVENT_TYPES.items()]
     notices = [_envelope(name, kind, definitions, has_id=False) for name, kind in NOTICE_TYPES.items()]
@@ -45,7 +45,7 @@ def _envelope(name: str, kind: type[Any], definitions: dict[str, Any], *, has_id
 
 
 def _data(kind: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one type's `data`, under the names that fields have on the wire. What is None is absent there."""
+    """Return the schema of one type's `data`, under the fields' names on the wire. A field that is None is absent."""
     schema = TypeAdapter(kind).json_schema(ref_template="#/$defs/{model}", mode="serialization")
     definitions.update(schema.pop("$defs", {}))
     given = {f.name.rstrip("_"): schema["properties"][f.name] for f in fields(kind)}

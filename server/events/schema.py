@@ -1,7 +1,7 @@
-"""What can happen in a run: a closed set of event types, each with the data it carries.
+"""The events of a run: a closed set of types, each with its data.
 
-The same words reach every viewer over every transport (transports/PROTOCOL.md). A field that is None is left
-out on the wire; a trailing underscore, needed where Python reserves the word (`from_`), is dropped there.
+The names are the same on every transport (transports/PROTOCOL.md). A field that is None is left out on the wire; a
+trailing underscore, needed if Python reserves the word (`from_`), is dropped there.
 """
 
 from dataclasses import dataclass, field
@@ -192,7 +192,7 @@ TERMINAL_TYPES = frozenset({"completed", "error", "cancelled"})
 
 
 class Draft(NamedTuple):
-    """Something that happened, before the run's single writer gives it an id and a timestamp."""
+    """An event before the run's only writer gives it an id and a time."""
 
     agent_name: str
     message: str
@@ -205,7 +205,7 @@ class Draft(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened in a run; immutable. `id` counts from 1 without a hole in the unfiltered log."""
+    """One thing that happened in a run; immutable. `id` counts from 1 without a gap in the unfiltered log."""
 
     id: int
     run_id: str
@@ -225,7 +225,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a server tells a viewer beside the log: the same envelope without an `id`; moves no cursor."""
+    """A message to a viewer that isn't in the log: the same envelope without an `id`. Moves no cursor."""
 
     run_id: str
     timestamp: datetime

@@ -14,11 +14,11 @@ _FROM_OUTSIDE = re.compile(r"(?P<spec>[\w.]+:[\w.]+)(\?(?P<rest>.*))?", re.DOTAL
 
 
 def open_journal(url: str, *, synchronous: str = "normal") -> Journal:
-    """The journal that `url` names: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or from outside.
+    """Open the journal that `url` names: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, or your own.
 
-    From outside is `package.module:attribute`, or `package.module:attribute?rest`: the attribute is called with the
-    rest, '' where there is none, and returns a Journal. `synchronous` is SQLite's. Raises ValueError for a URL that is
-    none of these, and what the backend raises, which is JournalError where a store can't be opened.
+    Your own is `package.module:attribute`, or `package.module:attribute?rest`: the attribute is called with the rest,
+    '' if there is none, and returns a Journal. `synchronous` is SQLite's. Raises ValueError for any other URL, and the
+    backend's errors: JournalError if a store can't be opened.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in BACKENDS:

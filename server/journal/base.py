@@ -3,9 +3,9 @@
 Nothing here assumes one process. Redis Streams can implement it: a stream a run with the event's id as entry id,
 a hash for the record, a Lua script for the conditions of `append`, pub/sub as the notification of `watch`.
 
-A worked failure that `append`'s conditions prevent: a server stalls in the middle of a run, is given up for dead
-and its run goes on elsewhere as attempt 2, which has appended events 8 and 9. The first server wakes and appends its
-own event 8. Without the fence a viewer who saw the first 8 and one who saw the second could never agree again.
+A worked failure that `append`'s conditions prevent: a server stalls in the middle of a run and is taken for dead.
+Its run goes on elsewhere as attempt 2, which appends events 8 and 9. The first server wakes and appends its own event
+8. Without the fence, viewers of the first 8 and of the second would have different logs for ever.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -15,19 +15,19 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 RunState: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
-# One read, and one write to a lagging viewer: large enough to make system calls rare, small enough to be fair.
+# Bytes of a read, and of a write to a viewer that is behind: few system calls, and still fair to other viewers.
 READ_BYTES = 64 * 1024
-# How long the record of a run whose log has expired is kept, to tell a late viewer that there is nothing to wait for.
+# Seconds that a record is kept after its log has expired: a late viewer gets 410, and doesn't wait.
 RECORD_SECONDS = 7 * 24 * 3600
-# How long an idempotency key is held: contract section 5, promise 5. Clients retry within minutes; a day also covers a
-# job that runs every night.
+# Seconds that an idempotency key is held (transports/PROTOCOL.md, promise 5). Clients retry within minutes; a day also
+# covers a nightly job.
 KEY_SECONDS = 24 * 3600
 
 
 class Entry(NamedTuple):
     """An event as the log holds it: `line` is the encoded envelope; type and agent stand beside it for filters.
 
-    A tuple, since reading a log makes them by the ten thousand: a frozen dataclass takes three times as long to make.
+    A tuple, since reading a log creates tens of thousands: creating a frozen dataclass costs three times as much.
     """
 
     id: int
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 def first_bytes(entries: list[Entry], start: int, limit: int = READ_BYTES) -> list[Entry]:
-    """The entries from `start` on, up to `limit` bytes of lines; at least one, if there is one."""
+    """Return the entries from `start` on, up to `limit` bytes of lines; at least one, if there is one."""
     size = 0
     for end in range(start, len(entries)):
         size += len(entries[end].line)
@@ -101,7 +101,7 @@ class RunRecord:
         return RunUpdate(*_UPDATED(self))
 
     def updated(self, to: RunUpdate) -> "RunRecord":
-        """This record with a later head of the same run."""
+        """Return this record with a later update of the same run."""
         return replace(self, **to._asdict())
 
 
@@ -123,7 +123,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The team's state after the event `last_id`, in the orchestrator's own form. A run can go on from it."""
+    """The team's state after the event `last_id`, in the orchestrator's own form. A run can resume from it."""
 
     last_id: int
     state: bytes
@@ -138,83 +138,82 @@ class ListPosition:
 
 
 class Journal(Protocol):
-    """`survives` says whether the log outlives this process, so that a run can be left to the next one.
+    """`survives`: the log outlives this process, so that the next one can resume its runs.
 
-    All methods raise JournalError when the store fails. Cancelling a write leaves open whether it happened.
+    All methods raise JournalError when the store fails. A cancelled write may have happened or not.
     """
 
     survives: bool
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-        """Begins a run's log. Returns `record`, or the one that holds its principal's `idempotency_key` already.
+        """Begin a run's log. Return `record`, or the one that already holds its principal's `idempotency_key`.
 
         In that case nothing is written. Of any number of calls with one key exactly one writes.
         """
         ...
 
     async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
-        """The run that holds the key, as `create` would find it."""
+        """Return the run that holds the key, as `create` would find it."""
         ...
 
     def append(
         self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> Awaitable[None]:
-        """Adds `entries` and moves the record to `update`, and the checkpoint if one is given, all of it or nothing.
+        """Add `entries`, update the record, and save the checkpoint if one is given: all of it or nothing.
 
-        A checkpoint is taken after the last of `entries`.
-        Done when that is durable. Raises Fenced where the log knows a later attempt than `update.attempt`, and
-        OutOfOrder where the first id isn't the one after the log's last.
+        The checkpoint belongs after the last of `entries`. Done when all is durable. Raises Fenced if the log has a
+        later attempt than `update.attempt`, and OutOfOrder if the first id doesn't follow the log's last.
         """
         ...
 
     async def claim(self, run_id: str) -> RunRecord | None:
-        """Makes the caller the run's only writer: counts its attempt up. None for one that is unknown or has ended."""
+        """Make the caller the run's only writer: raise its attempt. Return None if it is unknown or has ended."""
         ...
 
     async def read(self, run_id: str, after: int, *, limit: int = READ_BYTES) -> list[Entry]:
-        """The events after a cursor in id order, at least one if there is one, else up to `limit` bytes of lines."""
+        """Return events after a cursor in id order, up to `limit` bytes of lines; at least one, if there is one."""
         ...
 
     def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
-        """The events after a cursor as they become durable, whoever writes them. Ends after the terminal event."""
+        """Yield the events after a cursor as they become durable, from any writer. End after the terminal event."""
         ...
 
     async def record(self, run_id: str) -> RunRecord | None: ...
 
     async def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """The checkpoint that an append saved last; None if there was none."""
+        """Return the newest checkpoint; None if there is none."""
         ...
 
     async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """A principal's runs, newest first."""
+        """Return a principal's runs, newest first."""
         ...
 
     async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        """The runs of one session, oldest first."""
+        """Return the runs of one session, oldest first."""
         ...
 
     async def unfinished(self) -> list[RunRecord]:
-        """The runs without a terminal event, oldest first."""
+        """Return the runs without a terminal event, oldest first."""
         ...
 
     async def forget(self, run_id: str) -> bool:
-        """Deletes a run that has ended, with its log. False where there is no such run; an active one stays."""
+        """Delete a run that has ended, with its log. Return False if there is no such run; an active one stays."""
         ...
 
     async def compact(self, run_id: str) -> Size:
-        """Drops the chunks of messages that are whole: each has its `agent_response` behind it. What is left.
+        """Drop the chunks of whole messages: their `agent_response` follows. Return the size of the rest.
 
-        Only the run's writer may call it, between its appends. The other events stay where they are.
+        Only the run's writer may call it, between its appends. The other events stay, with their ids.
         """
         ...
 
     async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
-        """Drops the logs of runs that ended before then, and of the oldest ended ones while all exceed `most_bytes`.
+        """Drop the logs of runs that ended before then, and the oldest ended ones while all exceed `most_bytes`.
 
-        Never those of an active run. Records whose log expired RECORD_SECONDS ago go as well. How many it dropped.
+        Never drop an active run's. Also drop records whose log expired RECORD_SECONDS ago. Return the number of logs.
         """
         ...
 
     async def close(self) -> None:
-        """Finishes what was accepted. No call may follow."""
+        """Finish what was accepted. No call may follow."""
         ...

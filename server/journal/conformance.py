@@ -4,7 +4,7 @@
         async def open(self, folder: Path) -> Journal:
             return MyJournal(folder / "journal")
 
-pytest collects the class as it stands, without a plug-in; so does unittest, beside `unittest.TestCase`.
+pytest collects the class without a plug-in; so does unittest, if it also inherits from `unittest.TestCase`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from askstream.server.journal.base import (
     Size,
 )
 
-# Only a way to fail: each promise is checked within a moment.
+# A timeout for failures: each check takes a moment.
 SECONDS = 60
 
 Check: TypeAlias = Callable[["JournalConformance", Journal], Awaitable[None]]
@@ -40,7 +40,7 @@ def record(run_id: str = "r", **changes: Any) -> RunRecord:
 
 
 def update(run_id: str = "r", **changes: Any) -> RunUpdate:
-    """The head for an append to that record."""
+    """Return the update for an append to that record."""
     return record(run_id, **changes).update
 
 
@@ -57,7 +57,7 @@ def chunk(number: int, agent: str = "A") -> Entry:
 
 
 def _promise(check: Check) -> Callable[["JournalConformance"], None]:
-    """A test that checks one promise on a fresh journal."""
+    """Make a test that checks one promise on a fresh journal."""
 
     def test(self: "JournalConformance") -> None:
         with TemporaryDirectory() as folder:
@@ -94,15 +94,15 @@ class JournalConformance:
     """One test for each promise. `open` is yours."""
 
     async def open(self, folder: Path) -> Journal:
-        """The journal that belongs to this folder: empty for an empty folder, the same one for the same folder.
+        """Open the journal of this folder: empty for an empty folder, the same one for the same folder.
 
         Each test has a folder of its own, and deletes it.
         """
         raise NotImplementedError
 
     @_promise
-    async def test_what_was_appended_is_read_back_in_order_from_any_cursor(self, journal: Journal) -> None:
-        """The log is the log."""
+    async def test_appended_events_are_read_back_in_order_from_any_cursor(self, journal: Journal) -> None:
+        """The record moves with them."""
         await journal.create(record(last_id=1), entries(1, 1))
         await journal.append(update(last_id=5, progress=50), entries(2, 5))
         for cursor in range(6):
@@ -111,7 +111,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_read_is_bounded_and_never_empty_before_the_end(self, journal: Journal) -> None:
-        """A viewer far behind gets pieces, and each piece takes it on, however small the bound."""
+        """A viewer far behind reads in pieces, and each piece advances it, however small the bound."""
         await journal.create(record(last_id=9), entries(1, 9, size=100))
         _expect([e.id for e in await journal.read("r", 0, limit=350)], [1, 2, 3])
         _expect([e.id for e in await journal.read("r", 3, limit=1)], [4])
@@ -119,7 +119,7 @@ class JournalConformance:
 
     @_promise
     async def test_an_append_that_leaves_a_hole_or_repeats_is_refused_whole(self, journal: Journal) -> None:
-        """Ids are contiguous, whoever writes."""
+        """Ids are contiguous for every writer."""
         await journal.create(record(last_id=2), entries(1, 2))
         for first in (2, 4):
             with _raises(OutOfOrder):
@@ -128,8 +128,8 @@ class JournalConformance:
         _expect(await journal.record("r"), record(last_id=2))
 
     @_promise
-    async def test_an_append_moves_the_whole_head(self, journal: Journal) -> None:
-        """Each field has its own value, so that none is mistaken for another; the record's rest stays as it was."""
+    async def test_an_append_updates_all_fields_of_the_record(self, journal: Journal) -> None:
+        """Each field has its own value, so that none is mistaken for another. The other fields don't change."""
         await journal.create(record(attempt=3), [])
         moved = update(
             attempt=3, state="completed", progress=11, last_id=1, prompt_tokens=12, completion_tokens=13, log_events=14,
@@ -139,8 +139,8 @@ class JournalConformance:
         _expect(await journal.record("r"), record().updated(moved))
 
     @_promise
-    async def test_an_attempt_that_was_succeeded_can_write_no_more(self, journal: Journal) -> None:
-        """The fence: neither events nor a checkpoint nor the record of the one given up for dead get in."""
+    async def test_an_earlier_attempt_can_write_no_more(self, journal: Journal) -> None:
+        """The fence refuses events, checkpoint and record of a server that was taken for dead."""
         await journal.create(record(last_id=1), entries(1, 1))
         _expect(await journal.claim("r"), record(last_id=1, attempt=2))
         with _raises(Fenced):
@@ -151,7 +151,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_run_that_has_ended_or_never_was_cannot_be_claimed(self, journal: Journal) -> None:
-        """Nobody goes on with what is finished."""
+        """No server resumes a run that is finished."""
         await journal.create(record(last_id=1), entries(1, 1))
         await journal.append(update(last_id=2, state="completed", ended_at=5.0), [entry(2, "completed")])
         _expect(await journal.claim("r"), None)
@@ -160,7 +160,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_checkpoint_goes_with_its_events_and_stays_until_the_next(self, journal: Journal) -> None:
-        """It names the event after which it was taken; an append without one leaves it alone."""
+        """It names the event that it belongs after; an append without a checkpoint keeps it."""
         await journal.create(record(last_id=1), entries(1, 1))
         _expect(await journal.checkpoint("r"), None)
         await journal.append(update(last_id=3), entries(2, 3), checkpoint=b"first")
@@ -171,7 +171,7 @@ class JournalConformance:
 
     @_promise
     async def test_one_key_starts_one_run(self, journal: Journal) -> None:
-        """Of a hundred equal requests at once one starts a run and all get it."""
+        """Of a hundred equal requests at once one starts a run, and all get that run."""
         asked = [record(f"r{n}", idempotency_key="k") for n in range(100)]
         got = await asyncio.gather(*(journal.create(each, []) for each in asked))
         _expect(len({each.run_id for each in got}), 1)
@@ -179,7 +179,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_key_binds_one_principal_for_a_day(self, journal: Journal) -> None:
-        """Somebody else's key is another key, and tomorrow's too."""
+        """Another principal's key is another key, and so is the same key a day later."""
         day = 24 * 3600
         first = record("a", idempotency_key="k")
         _expect(await journal.create(first, []), first)
@@ -196,7 +196,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_key_leads_to_the_run_that_holds_it(self, journal: Journal) -> None:
-        """To the same one as `create` does."""
+        """It is the run that `create` returns."""
         await journal.create(record("a", idempotency_key="k"), [])
         _expect(await journal.by_idempotency_key("p", "k", now=1000.0), record("a", idempotency_key="k"))
         _expect(await journal.by_idempotency_key("p", "other", now=1000.0), None)
@@ -205,7 +205,7 @@ class JournalConformance:
 
     @_promise
     async def test_runs_are_listed_newest_first_and_page_by_page(self, journal: Journal) -> None:
-        """Every run once, also where several were created in the same instant."""
+        """Every run once, also if several were created at the same time."""
         for number in range(7):
             await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
         await journal.create(record("other", principal="other"), [])
@@ -218,7 +218,7 @@ class JournalConformance:
 
     @_promise
     async def test_unfinished_runs_are_listed_oldest_first(self, journal: Journal) -> None:
-        """A server that starts goes on with them."""
+        """A server that starts resumes them."""
         for number in (3, 1, 2):
             await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
         await journal.append(
@@ -228,7 +228,7 @@ class JournalConformance:
 
     @_promise
     async def test_only_a_run_that_has_ended_can_be_forgotten(self, journal: Journal) -> None:
-        """With all it left; the other runs stay."""
+        """Its events and record go with it; other runs stay."""
         await journal.create(record("a", last_id=1), entries(1, 1))
         await journal.create(record("b", last_id=1), entries(1, 1))
         _expect(await journal.forget("a"), False)
@@ -241,7 +241,7 @@ class JournalConformance:
 
     @_promise
     async def test_watching_gives_everything_from_the_cursor_to_the_terminal_event(self, journal: Journal) -> None:
-        """The events that are there and those that come, each once, and then it ends."""
+        """Present and later events come once each; then the watch ends."""
         await journal.create(record(last_id=2), entries(1, 2))
         seen: list[int] = []
 
@@ -259,8 +259,8 @@ class JournalConformance:
         _expect(seen, list(range(2, 31)))
 
     @_promise
-    async def test_a_watcher_that_gives_up_takes_nobody_along(self, journal: Journal) -> None:
-        """Cancelling one who waits leaves the others waiting."""
+    async def test_a_cancelled_watcher_affects_no_other(self, journal: Journal) -> None:
+        """The other watchers still get the next event."""
         await journal.create(record(last_id=1), entries(1, 1))
 
         async def watch() -> list[int]:
@@ -276,8 +276,8 @@ class JournalConformance:
             _expect(await stays, [1, 2])
 
     @_promise
-    async def test_compaction_drops_the_chunks_of_whole_messages_alone(self, journal: Journal) -> None:
-        """Those of a message that is still being written stay, and so does every other event, with its id."""
+    async def test_compaction_drops_only_the_chunks_of_whole_messages(self, journal: Journal) -> None:
+        """Chunks of an unfinished message stay, and so does every other event, with its id."""
         log = [entry(1), chunk(2), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
         await journal.create(record(last_id=6), log)
         left = [entry(1), chunk(3, "B"), entry(4, "agent_response"), chunk(5), entry(6)]
@@ -289,7 +289,7 @@ class JournalConformance:
 
     @_promise
     async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(self, journal: Journal) -> None:
-        """The oldest ended first; the record stays for a while to tell of it."""
+        """The oldest ended first. The record stays for a while and says so."""
         for number in range(5):
             run = record(f"r{number}", last_id=1, log_bytes=100, log_events=1)
             await journal.create(run, entries(1, 1))
@@ -303,7 +303,7 @@ class JournalConformance:
         _expect(there, {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2})
         expired = await journal.record("r1")
         _expect(expired is not None, True)
-        assert expired is not None  # so that type checkers know
+        assert expired is not None  # for type checkers
         _expect((expired.expired_at, expired.log_bytes, expired.state), (50.0, 0, "completed"))
         _expect(await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000), 0)
         _expect(await journal.record("r1"), None)
@@ -311,7 +311,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_session_lists_its_runs_oldest_first(self, journal: Journal) -> None:
-        """Those of its principal alone."""
+        """Only those of its principal."""
         for number in (2, 0, 1):
             await journal.create(record(f"r{number}", created_at=float(number)), [])
         await journal.create(record("other session", session_id="t"), [])
@@ -320,14 +320,14 @@ class JournalConformance:
 
     @_promise
     async def test_an_unknown_run_has_no_record_and_no_events(self, journal: Journal) -> None:
-        """Asking is no error."""
+        """Reading it is no error."""
         _expect(await journal.record("unknown"), None)
         _expect(await journal.read("unknown", 0), [])
         with _raises(JournalError):
             await journal.append(update("unknown"), entries(1, 1))
 
-    def test_what_survives_is_there_when_the_journal_is_opened_again(self) -> None:
-        """Events, record and checkpoint, where the journal says so."""
+    def test_a_journal_that_survives_has_all_when_it_is_opened_again(self) -> None:
+        """Events, record and checkpoint, if the journal's `survives` is true."""
         with TemporaryDirectory() as folder:
             asyncio.run(self._survives(Path(folder)))
 

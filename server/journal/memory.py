@@ -53,7 +53,7 @@ class MemoryJournal:
     async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         log = self._logs.get(update.run_id)
         if log is None or log.record.attempt != update.attempt:
-            raise Fenced(f"attempt {update.attempt} of this run has been succeeded")
+            raise Fenced(f"attempt {update.attempt} of this run was replaced by a later one")
         if entries and entries[0].id != log.record.last_id + 1:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
@@ -133,5 +133,5 @@ class MemoryJournal:
 
 
 def open_url(url: str, *, synchronous: str) -> MemoryJournal:
-    """`memory://`; what `synchronous` says is moot here."""
+    """Open `memory://`. `synchronous` has no effect."""
     return MemoryJournal()

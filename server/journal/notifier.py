@@ -1,4 +1,4 @@
-"""Notifies those who wait for a run's next event in this process, for journals that live in it."""
+"""Notifies waiters in this process of a run's next event."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,9 +8,9 @@ from askstream.server.journal.base import Entry, Journal
 
 
 class AppendNotifier:
-    """A future for each run that somebody waits for: an append resolves it, for all who wait.
+    """One future for each run with waiters: the next append resolves it for all of them.
 
-    `waiting` is empty when nobody waits: there is nothing to notify then.
+    If `waiting` is empty, nobody needs to be notified.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class AppendNotifier:
             appended.set_result(None)
 
     def wait(self, run_id: str) -> asyncio.Future[None]:
-        """A future that the next append resolves. Get it before you read: then no append in between is missed."""
+        """Return a future that the next append resolves. Get it before you read: then no append is missed."""
         if run_id not in self.waiting:
             self.waiting[run_id] = asyncio.get_running_loop().create_future()
         return self.waiting[run_id]
@@ -40,4 +40,4 @@ async def follow(journal: Journal, notifier: AppendNotifier, run_id: str, after:
             if entries[-1].event_type in TERMINAL_TYPES:
                 return
         else:
-            await asyncio.shield(appended)  # cancelling one who waits must not cancel the future of the others
+            await asyncio.shield(appended)  # shared: a cancelled waiter must not cancel it for the others

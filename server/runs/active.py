@@ -1,4 +1,4 @@
-"""The runs that are active in this process: how one begins, goes on after a crash, and is stopped."""
+"""The runs that are active in this process: starts them, resumes them after a crash, and stops them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from askstream.server.runs.run import SYSTEM, Run
 from askstream.server.runs.sessions import IfBusy, Sessions, SessionSlot
 from askstream.server.telemetry import StreamLog
 
-# What a refused client is asked to wait, in seconds. A run takes from a few seconds to minutes.
+# Seconds after which a refused client should retry. A run takes from a few seconds to minutes.
 BUSY_RETRY = 5
 
 
@@ -52,14 +52,14 @@ class ActiveRuns:
 
     @property
     def working(self) -> int:
-        """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
+        """Runs whose team works, or is about to. A run that waits for a human doesn't count."""
         return sum(run.pending is None for run in self._runs.values())
 
     def get(self, run_id: str) -> Run | None:
         return self._runs.get(run_id)
 
     def record(self, run_id: str) -> RunRecord | None:
-        """The durable record of an active run, without a look at the disk."""
+        """The durable record of an active run, without reading the disk."""
         run = self._runs.get(run_id)
         return run.writer.durable if run else None
 
@@ -73,10 +73,10 @@ class ActiveRuns:
         return self._sessions.busy(principal, session_id)
 
     async def start(self, record: RunRecord, if_busy: IfBusy, *, is_first: bool) -> tuple[RunRecord, bool]:
-        """Starts a new run: its durable record, and whether it is new. `is_first`: its session has no history to read.
+        """Start a run. Return its durable record and whether it is new. `is_first`: its session has no history to read.
 
-        It isn't new where its idempotency key was taken meanwhile: the record is that of the key's holder then.
-        Raises Draining, TooManyRuns and SessionBusy.
+        If another run took the idempotency key meanwhile, return that run's record. Raises Draining, TooManyRuns and
+        SessionBusy.
         """
         if self.closed:
             raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
@@ -86,7 +86,7 @@ class ActiveRuns:
         slot = self._sessions.join(record.principal, record.session_id, if_busy)
         task, name = _task(record)
         run = self._add(record, task, self._orchestrators[name], slot)
-        # The client may leave before the journal has answered. A run that the journal holds must go on all the same.
+        # The client may disconnect before the journal has answered. A run that the journal holds must go on.
         return await asyncio.shield(self._begin(run, is_first=is_first))
 
     async def _begin(self, run: Run, *, is_first: bool) -> tuple[RunRecord, bool]:
@@ -104,7 +104,7 @@ class ActiveRuns:
         return holder, True
 
     async def resume(self, run_id: str) -> None:
-        """Goes on with a run that nobody works on, unless it is active here, has ended, or this server goes away."""
+        """Resume a run that no server works on. No effect if it is active here, has ended, or this server drains."""
         async with self._resuming:  # the second of two calls at once finds the run active
             if run_id not in self._runs and not self.closed:
                 record = await self._journal.claim(run_id)
@@ -112,7 +112,7 @@ class ActiveRuns:
                     await self._resume(record)
 
     async def drain(self, seconds: float) -> None:
-        """Admits no more runs, gives those that are active so long to end, then closes."""
+        """Admit no more runs, give the working ones so many seconds to end, then close."""
         self.closed = True
         working = [task for task in self._tasks if self._is_working(task)]
         if working:
@@ -120,9 +120,9 @@ class ActiveRuns:
         await self.close()
 
     async def close(self) -> None:
-        """Admits no more runs and stops those that are active, for the next server to go on with if there can be one.
+        """Admit no more runs and stop the active ones; if the journal survives, the next server resumes them.
 
-        Returns when they have stopped. Idempotent.
+        Return when they have stopped. Idempotent.
         """
         self.closed = True
         for run in self._runs.values():

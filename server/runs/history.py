@@ -4,12 +4,12 @@ from askstream.server.events import Completed, Event, decode
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs.orchestrator import Exchange
 
-# Earlier exchanges that a team is told. A follow-up refers to the last few; more would crowd a model's context.
+# Earlier exchanges that a team gets. A follow-up refers to the last few; more would crowd a model's context.
 EXCHANGES = 8
 
 
 async def events(journal: Journal, run_id: str, after: int = 0) -> list[Event]:
-    """A run's log after a cursor, chunks left out."""
+    """Return a run's events after a cursor, without chunks."""
     found: list[Event] = []
     while entries := await journal.read(run_id, after):
         after = entries[-1].id
@@ -18,7 +18,7 @@ async def events(journal: Journal, run_id: str, after: int = 0) -> list[Event]:
 
 
 async def earlier_exchanges(journal: Journal, record: RunRecord) -> tuple[Exchange, ...]:
-    """The session's exchanges before this run, oldest first. Runs that failed or were stopped count for nothing."""
+    """Return the session's exchanges before this run, oldest first, without runs that failed or were stopped."""
     runs = await journal.session(record.principal, record.session_id)
     earlier = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]
     exchanges: list[Exchange] = []

@@ -1,4 +1,4 @@
-"""A human is asked, and the first answer wins: what is asked, until when, and what became of it."""
+"""A run's question to a human: its prompt, its deadline, and its reply. The first reply wins."""
 
 import asyncio
 import secrets
@@ -21,7 +21,7 @@ VALUE_BYTES = 16 * 1024
 class PendingInput:
     """A question that a run waits for a human to answer.
 
-    `claimed` is set with the `reply` that won, `settled` once that is durable, or never will be.
+    `claimed` is set with the winning `reply`, `settled` once that is durable, or can't become durable any more.
     """
 
     request_id: str
@@ -41,14 +41,14 @@ class PendingInput:
 
     @classmethod
     def from_log(cls, event: Event, state: bytes) -> "PendingInput":
-        """As an earlier server left it. `event` is the log's `input_requested`."""
+        """Restore it from the log's `input_requested` and the checkpoint's state."""
         asked = event.body
         assert isinstance(asked, InputRequested)
         deadline = datetime.fromisoformat(asked.deadline)
         return cls(asked.request_id, event.agent_name, asked.prompt, asked.schema, deadline, state)
 
     def seconds_left(self, now: datetime) -> float:
-        """Seconds until nobody may answer any more."""
+        """Return the seconds until the deadline, at least 0."""
         return max((self.deadline - now).total_seconds(), 0.0)
 
     def requested(self) -> Draft:
@@ -61,11 +61,11 @@ class PendingInput:
         return Draft(self.agent_name, self.prompt, body)
 
     def as_data(self) -> dict[str, Any]:
-        """As the run's resource shows it: the data of its `input_requested`."""
+        """Return the data of its `input_requested`, for the run's resource."""
         return data(self.requested().body)
 
     def claim(self, reply: Reply) -> None:
-        """The first reply wins, a human's or that nobody answered; later ones change nothing."""
+        """Set the reply: a human's, or that nobody answered. Later calls change nothing."""
         if self.reply is None:
             self.reply = reply
             self.claimed.set()
@@ -82,15 +82,15 @@ class PendingInput:
         )
 
     def check(self, value: Json) -> None:
-        """Raises InvalidRequest for a value that isn't what was asked for."""
-        import jsonschema  # a tenth of what the server imports before its first answer; AutoGen brings it later
+        """Raise InvalidRequest if the value is too large or doesn't fit the schema."""
+        import jsonschema  # a tenth of what the server imports before its first answer; AutoGen imports it later
 
         try:
             size = len(orjson.dumps(value))
         except orjson.JSONEncodeError:
             raise InvalidRequest("value: whole numbers must fit 64 bits, and text must be valid Unicode.") from None
         if size > VALUE_BYTES:
-            raise InvalidRequest(f"value: an answer may have {VALUE_BYTES:,} bytes.")
+            raise InvalidRequest(f"value: an answer may have at most {VALUE_BYTES:,} bytes.")
         try:
             jsonschema.validate(value, self.schema)
         except jsonschema.ValidationError as problem:
@@ -98,7 +98,7 @@ class PendingInput:
 
 
 def check_late_input(events: Iterable[Event], request_id: str, value: Json) -> None:
-    """Judges a late answer from the log alone. Returns if the same answer was given before.
+    """Check a late answer against the log. Return if the same answer was given before.
 
     Raises InputNotFound, InputConflict or InputExpired.
     """
@@ -119,7 +119,7 @@ def check_late_input(events: Iterable[Event], request_id: str, value: Json) -> N
 
 
 def last_reply(events: Iterable[Event]) -> Reply | None:
-    """The newest answer among these events, or that nobody answered; None where there is neither."""
+    """Return the newest reply in these events, also that nobody answered; None if there is none."""
     reply: Reply | None = None
     for event in events:
         if isinstance(event.body, InputResolved):

@@ -1,4 +1,4 @@
-"""The limits of a run, and the deadlines of its team. Defaults are the contract's, section 6; each is a setting."""
+"""The limits of a run, and the deadlines of its team. Each limit is a setting."""
 
 from dataclasses import dataclass
 
@@ -17,21 +17,20 @@ class Limits:
     log_events: int = 10_000
     log_bytes: int = 16 * 1024 * 1024
     input_seconds: float = 600
-    # None: a run that nobody watches goes on to its end.
+    # None: a run without viewers goes on to its end.
     orphan_seconds: float | None = 300
-    # Runs that wait for their turn in one session.
+    # Runs that may wait in one session's queue.
     queued: int = 8
-    # Contract section 5, promise 4: a cancelled run has ended by then, whatever its tools do.
+    # transports/PROTOCOL.md, promise 4: a cancelled run has ended by then, whatever its tools do.
     cancel_seconds: float = 5
 
 
 @dataclass(slots=True, kw_only=True)
 class RunDeadlines:
-    """One stretch of work from the moment `began` on: its limits on time, on silence, and on work for nobody.
+    """The deadlines of one stretch of work, which starts at `began`: total time, silence, and time without viewers.
 
-    `earlier_seconds` is the sum of the stretches before it. Time in which the run waited for its slot or for a human
-    doesn't count: nobody had to watch. `emitted` counts what the team had emitted at `emitted_at`.
-    Times in seconds, of the monotonic clock.
+    `earlier_seconds` is the sum of the stretches before it. Waiting for a session slot or a human doesn't count: nobody
+    had to watch. `emitted` is the number of the team's events at `emitted_at`. Times in seconds of the monotonic clock.
     """
 
     limits: Limits
@@ -41,9 +40,9 @@ class RunDeadlines:
     emitted: int
 
     def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
-        """Why the team has to stop, or after how many seconds to check again. An event in between changes nothing.
+        """Return the reason to stop the team, or the seconds until the next check. Events need no earlier check.
 
-        `unwatched_since` is when the last viewer left.
+        `unwatched_since` is the time at which the last viewer left.
         """
         if emitted != self.emitted:
             self.emitted, self.emitted_at = emitted, now

@@ -23,14 +23,14 @@ from askstream.server.telemetry import StreamLog
 
 log = logging.getLogger(__name__)
 
-# What may wait for the disk before `emit` makes the team wait. A second's worth of a very fast run.
+# Bytes that may wait for the disk before `emit` makes the team wait: a second of a very fast run.
 PENDING_BYTES = 1024 * 1024
-# What makes a compaction worth its while: it reads the whole log, once for so many chunks.
+# Chunks between two compactions: each of them reads the whole log.
 COMPACT_CHUNKS = 500
 
 
 class LogWriter:
-    """A `Sink`. After `end`, and after `close`, what is still emitted is refused."""
+    """A `Sink`. After `end` or `close`, `emit` and `checkpoint` raise RunFailed; after a failure, JournalError."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class LogWriter:
         self._size = 0
         self._state: bytes | None = None
         self._checkpoints_asked = self._checkpoints_saved = 0  # checkpoints asked for and durable
-        self._journal_call: asyncio.Future[Any] | None = None  # the journal's; one at a time
-        self._scheduled: asyncio.Handle | None = None  # what will give it some
-        self._append_waiter: asyncio.Future[None] | None = None  # resolved when the next append is over
+        self._journal_call: asyncio.Future[Any] | None = None  # an append or a compaction; one at a time
+        self._scheduled: asyncio.Handle | None = None  # the call of `_append` that is due
+        self._append_waiter: asyncio.Future[None] | None = None  # resolved when the journal's next call has ended
         self._failure: JournalError | None = None
         self._ending = False
-        self.emitted = 0  # counts all calls of emit, for whoever watches for silence
+        self.emitted = 0  # calls of `emit`; the deadline for silence reads it
 
     @property
     def record(self) -> RunRecord:
@@ -72,9 +72,9 @@ class LogWriter:
         return self.created.updated(self._durable)
 
     async def begin(self, draft: Draft) -> RunRecord:
-        """Creates the log with its first event; the record, or that of the run which holds its idempotency key.
+        """Create the log with its first event; return its record.
 
-        Nothing has been written then.
+        If another run holds the idempotency key, write nothing and return that run's record.
         """
         entries, update = [self._stamping.stamp(draft, self.now())], self._stamping.snapshot()
         record = self.created.updated(update)
@@ -86,7 +86,7 @@ class LogWriter:
         return holder
 
     async def count_earlier(self) -> None:
-        """Counts the events of earlier attempts, so that the digest covers the whole log."""
+        """Count the events of earlier attempts, so that the digest covers the whole log."""
         last = 0
         while entries := await self._journal.read(self.created.run_id, last):
             last = entries[-1].id
@@ -97,10 +97,8 @@ class LogWriter:
         self.emitted += 1
         while self._size > PENDING_BYTES:
             await self._next_append()
-        if self._failure is not None:
-            raise self._failure
-        if self._ending:
-            raise RunFailed("internal", "The run has ended.")  # for a team that went on after its run had ended
+        if self._failure is not None or self._ending:
+            self._refuse()
         entry = self._stamping.accept(draft, self.now())
         if entry is not None:
             self._pending.append(entry)
@@ -108,32 +106,34 @@ class LogWriter:
             self._schedule_append()
 
     async def checkpoint(self, state: bytes) -> None:
+        if self._failure is not None or self._ending:
+            self._refuse()
         self._save(state)
         await self.flush()
 
     async def wait_for_human(self, draft: Draft, state: bytes) -> None:
-        """Asks for input: the event, the checkpoint to go on from and the run's state become durable as one."""
+        """Ask for input. The event, the checkpoint and the state `waiting` become durable together."""
         await self.emit(draft)
         self._stamping.state = "waiting"
         self._save(state)
         await self.flush()
 
     async def end_wait(self, draft: Draft) -> None:
-        """The wait is over. Returns once that is durable."""
+        """Log the end of the wait. Return once it is durable."""
         await self.emit(draft)
         self._stamping.state = "running"
         await self.flush()
 
     async def flush(self) -> None:
-        """Returns once everything that was emitted so far is durable."""
+        """Return once everything emitted so far is durable."""
         last, asked = self._stamping.last_id, self._checkpoints_asked
         while self._durable.last_id < last or self._checkpoints_saved < asked:
             await self._next_append()
 
     async def end(self, draft: Draft, state: RunState) -> None:
-        """Writes the terminal event; what is emitted after it is refused. Returns once it is durable.
+        """Write the terminal event, and refuse later ones. Return once it is durable.
 
-        Raises JournalError where it can't be, and RunFailed, with nothing written, where it is too large.
+        Raises JournalError if it can't be written, and RunFailed, with nothing written, if it is too large.
         """
         entry = self._stamping.end(draft, state, self.now())
         self._ending = True
@@ -143,8 +143,12 @@ class LogWriter:
             await self._next_append()
 
     def close(self) -> None:
-        """For a run that is left without an end. Appends that have begun are finished; nothing else is written."""
-        self._ending, self._pending, self._checkpoints_saved = True, [], self._checkpoints_asked
+        """Refuse later events and drop the pending ones. An append that has begun is finished."""
+        self._ending, self._pending, self._size, self._checkpoints_saved = True, [], 0, self._checkpoints_asked
+
+    def _refuse(self) -> None:
+        """Stop a team that goes on after its run has ended, or whose log can't be written."""
+        raise self._failure or RunFailed("internal", "The run has ended.")
 
     def _save(self, state: bytes) -> None:
         self._state = state
@@ -152,12 +156,12 @@ class LogWriter:
         self._schedule_append()
 
     def _schedule_append(self) -> None:
-        """Schedules an append, with all that comes in this iteration of the loop."""
+        """Schedule an append of everything that is emitted in this iteration of the loop."""
         if self._scheduled is None:
             self._scheduled = self._loop.call_soon(self._append, context=self._context)
 
     def _append(self) -> None:
-        """Appends what is pending, unless the journal is still at work."""
+        """Append what is pending, unless a call of the journal is under way."""
         self._scheduled = None
         if (
             self._journal_call is not None
@@ -171,7 +175,7 @@ class LogWriter:
         try:
             work = self._journal.append(update, entries, checkpoint=state)
             self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
-        except Exception as problem:  # noqa: BLE001 - a journal that raises at once; whoever waits must learn of it
+        except Exception as problem:  # noqa: BLE001 - a journal may raise at once; waiters must get the error
             self._fail(problem)
             self._append_ended()
         else:
@@ -187,10 +191,10 @@ class LogWriter:
             self._durable = update
             self.channel.extend(entries)
             self._log.report(update.run_id, entries)
-            # A log is kept within its bound, as far as chunks of whole messages are what makes it large.
+            # This keeps a log within its bound, as far as chunks of whole messages make it large.
             if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
                 self._compact(update)
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - waiters must get the error
             self._fail(problem)
         self._append_ended()
 
@@ -202,12 +206,12 @@ class LogWriter:
         self._journal_call = None
         try:
             self._stamping.compacted(written, work.result())
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whoever waits must learn of it
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - waiters must get the error
             self._fail(problem)
         self._append_ended()
 
     def _fail(self, problem: BaseException) -> None:
-        """Nothing can be written any more."""
+        """Refuse all writes from now on."""
         if isinstance(problem, JournalError):
             self._failure = problem
         else:
@@ -215,7 +219,7 @@ class LogWriter:
             log.debug("run=%s can't be written", self.created.run_id, exc_info=problem)
 
     def _append_ended(self) -> None:
-        """The journal has finished, or has failed: wakes all who wait, and appends what is pending."""
+        """After each call of the journal, also a failed one: wake all waiters, and append what is pending."""
         settled, self._append_waiter = self._append_waiter, None
         if settled is not None:
             settled.set_result(None)
@@ -223,9 +227,9 @@ class LogWriter:
             self._append()
 
     async def _next_append(self) -> None:
-        """Returns when the next append is over. Raises what broke the log."""
+        """Return when the next append has ended. Raises the error that the log failed with."""
         if self._failure is not None:
             raise self._failure
         if self._append_waiter is None:
             self._append_waiter = self._loop.create_future()
-        await asyncio.shield(self._append_waiter)  # others may wait for the same, and none may cancel it for them
+        await asyncio.shield(self._append_waiter)  # shared: a cancelled waiter must not cancel it for the others

@@ -5,7 +5,7 @@ import asyncio
 from askstream.server.events import AgentResponse, AgentThinking, Draft, ToolExecution, Usage
 from askstream.server.runs.orchestrator import Answer, Sink, Task
 
-# Long enough that somebody who watches sees events arrive one by one, which a buffering proxy would prevent.
+# Long enough to see events arrive one by one; behind a proxy that buffers they arrive together.
 PAUSE_SECONDS = 0.2
 
 _TOOL = ToolExecution(
@@ -25,7 +25,7 @@ _DRAFTS = [
 
 
 class Mock:
-    """An Orchestrator that says the same thing every time."""
+    """An Orchestrator that emits the same events every time."""
 
     model = "mock (no model)"
 

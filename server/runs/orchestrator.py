@@ -31,9 +31,9 @@ class Task:
     """One question for a team, or the rest of one.
 
     `history` are the session's earlier exchanges, oldest first. `review` asks for a human's approval of the answer
-    before it is final. `checkpoint` is what this run last gave to `Sink.checkpoint` or as `Inquiry.state`, None if it
-    never came that far; `reply` is the answer to that inquiry. `attempt` is above 1 when the run goes on after its
-    server died; a team that can't go on from there raises `RunFailed("interrupted", ...)`. `principal` is who asked.
+    before it is final. `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there
+    is none; `reply` is the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a
+    team that can't resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
     """
 
     run_id: str
@@ -59,10 +59,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """The team needs a human before it can go on. `state` is all that is kept of it.
+    """The team needs a human before it can go on. Only `state` is kept of it.
 
-    `schema` is a JSON Schema of the value that is expected. `seconds` is how long the team wants to wait, None for the
-    server's own limit. Where nobody answers in time the run goes on with a `Reply` that says so, and the team decides.
+    `schema` is a JSON Schema of the value that is expected. `seconds` is the time to wait, None for the server's
+    limit. If nobody answers in time, the run goes on with a `Reply` that says so, and the team decides.
     """
 
     agent_name: str
@@ -76,14 +76,14 @@ class Sink(Protocol):
     """Receives an orchestrator's events, in order. One run, one sink, one writer."""
 
     async def emit(self, draft: Draft) -> None:
-        """Hands over an event. Returns at once while the log keeps up, else waits until it does.
+        """Add an event to the log. Return at once while the log keeps up, else wait until it does.
 
-        Durability and order are the sink's business; `progress` may be lower than before, it is raised.
+        The sink ensures durability and order. A `progress` lower than before is raised.
         """
         ...
 
     async def checkpoint(self, state: bytes) -> None:
-        """Saves `state` together with everything emitted before it: after a crash the run goes on from here."""
+        """Save `state` together with everything emitted before it: after a crash the run resumes from here."""
         ...
 
 
@@ -96,10 +96,10 @@ class Orchestrator(Protocol):
         ...
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
-        """Answers one question, telling the sink everything that happens on the way except start and end.
+        """Answer one question. Emit everything that happens on the way, except the run's start and end.
 
         After an `Inquiry` it is called again, for the same run, with `checkpoint` and `reply`. Raises `RunFailed` with
-        a stable code where the run can't go on. Cancelling it is safe at any moment: when the cancelled call returns,
+        a stable code if the run can't go on. Cancelling it is safe at any moment: when the cancelled call returns,
         no further model or tool call begins and nothing of the run is left behind, within 5 s whatever a tool does.
         """
         ...
@@ -107,19 +107,19 @@ class Orchestrator(Protocol):
 
 @runtime_checkable
 class SupportsWarm(Protocol):
-    """An orchestrator that can do early what its first question would have to wait for."""
+    """An orchestrator with work that its first question would have to wait for."""
 
     async def warm(self) -> None:
-        """Called once, when the server answers requests. What it raises is logged."""
+        """Called once, when the server accepts requests. An error is logged."""
         ...
 
 
 @asynccontextmanager
 async def open_named(spec: str) -> AsyncGenerator[Orchestrator]:
-    """The orchestrator that `package.module:attribute` names: an object, or what makes one, called without arguments.
+    """Open the orchestrator that `package.module:attribute` names: an object, or a callable without arguments.
 
-    One that is an async context manager is entered first, and left at the end of the block, when no run may be left.
-    Raises ValueError for a name that leads to no orchestrator. The module is imported in a thread.
+    An async context manager is entered first, and exited at the end of the block, when no run may be active.
+    Raises ValueError if the name leads to no orchestrator. The module is imported in a thread.
     """
     found: Any = await asyncio.to_thread(plugins.named, spec, {}, "an orchestrator")
     made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found

@@ -1,4 +1,4 @@
-"""Reads from the journal how a run goes on after its server died."""
+"""Reads from the journal from where a run resumes after its server died."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from askstream.server.runs import history
 from askstream.server.runs.human_input import PendingInput, last_reply
 from askstream.server.runs.orchestrator import Answer, Orchestrator, Reply, Sink, Task
 
-# How often a turn is begun again. A question that brings the server down must not do so for ever.
+# Most times that a turn is repeated. A question that crashes the server must not do so for ever.
 MAX_ATTEMPTS = 5
 
 
@@ -17,7 +17,7 @@ MAX_ATTEMPTS = 5
 class Recovered:
     """The state of a run that an earlier server left: its checkpoint, a human's answer to it, or the wait for one.
 
-    `from_id` is the last event that stands; `orchestrator` does again what came after it.
+    `from_id` is the last event that counts; `orchestrator` repeats the work after it.
     """
 
     from_id: int
@@ -48,7 +48,7 @@ async def recover(journal: Journal, record: RunRecord, orchestrator: Orchestrato
 
 
 class Unavailable:
-    """The orchestrator of a run that can't go on: it says why."""
+    """An orchestrator for a run that can't go on: it fails with the reason."""
 
     model = "none"
 

@@ -10,31 +10,31 @@ from askstream.server.journal import Journal
 
 log = logging.getLogger("__main__")
 
-# Between two looks, in seconds. A log may outlive its time by that much.
+# Seconds between two checks. A log may outlive its time by that much.
 EXPIRE_SECONDS = 60
-# The same for runs without a worker. A disk that was full is usually seen to within minutes.
+# The same for runs that nobody works on. A full disk is usually cleared within minutes.
 RECOVER_SECONDS = 15
 
 
 async def expire_periodically(
     journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = EXPIRE_SECONDS
 ) -> None:
-    """Never returns; cancel it. A journal's failure is logged, and tried again."""
+    """Run until cancelled. A JournalError is logged, and the job tried again."""
     while True:
         try:
             now = time.time()
             while dropped := await journal.expire(now=now, ended_before=now - keep_seconds, most_bytes=most_bytes):
                 log.info("dropped the logs of %d runs", dropped)
         except JournalError as problem:
-            log.error("no room could be made: %s", problem)
+            log.error("old logs can't be dropped: %s", problem)
         await asyncio.sleep(pause)
 
 
 async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_SECONDS) -> None:
-    """Calls `Runs.recover` again and again: a run whose log could not be written for a while goes on. Cancel it."""
+    """Call `Runs.recover` until cancelled: it resumes a run whose log could not be written for a while."""
     while True:
         await asyncio.sleep(pause)
         try:
             await recover()
         except JournalError as problem:
-            log.error("unfinished runs can't be taken up: %s", problem)
+            log.error("unfinished runs can't be resumed: %s", problem)

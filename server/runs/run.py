@@ -1,10 +1,56 @@
-"""One run while it is alive: the team at work, a human's answers, limits, and exactly one terminal event at the end.
+"""One run while it is active: the team's work, a human's replies, limits, and exactly one terminal event at the end.
 
-run:  [turn in its session] -> team -> Answer ------------------------> completed
+run:  [slot of its session] -> team -> Answer ------------------------> completed
                                  ^ |-> RunFailed, any other error -----> error
                                  | |-> Inquiry -> waits for a human -+
                                  +---- Reply <-----------------------+
-       cancel, a limit, nobody watches -> cancelled;   suspend -> no terminal event: the next server goes on
+       cancel, a limit, nobody watches -> cancelled;   suspend -> no terminal event: the next server resumes it
+
+A run's life
+============
+
+    state      meaning                                               state in the journal
+    queued     waits for the slot of its session                     running, or waiting
+    working    the team's task runs                                  running
+    waiting    a human is asked; there is no team                    waiting
+    ending     the outcome is fixed; its terminal event is written   as before
+    ended      the terminal event is durable                         completed, failed or cancelled
+    left       this process works on it no more                      as before: a server resumes it
+
+    from                        to        when
+    (new)                       queued    `started` is durable; or the journal has given a resumed run to us (`claim`)
+    queued                      working   the slot is free
+    queued                      waiting   the same, for a resumed run whose question nobody has answered
+    working                     waiting   the team returns an Inquiry
+    waiting                     working   the first reply: a human's, or that nobody answered before the deadline
+    working                     ending    the team returns an Answer or raises, or a deadline has passed
+    queued, working, waiting    ending    `cancel`; or an error, as when a full log has no room for `resumed`
+    queued, working, waiting    left      `suspend`, after the events so far are durable
+    ending                      ended     the terminal event is durable
+    any but ended               left      JournalError: the log can't be written, or another server has claimed the run
+
+The log is durable in this order, and a viewer sees nothing earlier:
+
+1. `started`, before the team exists: no model is called for a run that a crash could lose.
+2. Events, those of one loop iteration together. A checkpoint is durable together with all events before it.
+3. `input_requested`, the checkpoint and the state `waiting` together, before the wait begins.
+4. `input_resolved` and the state `running` together. After that the human's request is answered, and the team begins.
+5. The terminal event, the final state and the digest together.
+
+`cancel` also cancels the team's task, and waits `cancel_seconds` for its end. A team that ignores this is given up: it
+may go on, but `emit` refuses its events. An Answer that the team returned in time still completes the run. Deadlines
+cancel with `timeout` or `orphaned`, and only while the team works. The limits on messages and sizes raise RunFailed
+from `emit`. `suspend` stops the team in the same way; until it has stopped, `cancel` overrides `suspend`.
+
+A run has one terminal event. At least one: a run without it stays unfinished in the journal, is resumed, and ends as
+`interrupted` if a turn was begun too often. At most one: `run` writes it last, `end` makes `emit` refuse, and the
+journal gives an ended run to no server and refuses the appends of a server that no longer has the run.
+
+The order in 4 matters. If the human's request were answered once the reply is claimed, before it is durable:
+
+    human      posts "yes"; the reply is claimed in memory, the answer is 200
+    server     dies before `input_resolved` is durable
+    next one   resumes the run, finds the question open, and waits; the acknowledged reply is lost
 """
 
 import asyncio
@@ -40,9 +86,9 @@ History: TypeAlias = Callable[[], Awaitable[tuple[Exchange, ...]]]
 
 
 class Run:
-    """Call `run` once, as a task; `cancel`, `suspend` and `answer` at any time, any number of times.
+    """Call `run` once, as a task; `cancel` and `suspend` at any time, any number of times.
 
-    `pending` is what a human is asked for, None while the team is at work.
+    `pending` is the open question to a human, else None.
     """
 
     def __init__(
@@ -55,16 +101,16 @@ class Run:
         self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
-        self._team_seconds = 0.0  # seconds that the team has been at work; waiting for a human doesn't count
+        self._team_seconds = 0.0  # of the team's work; waiting for a human doesn't count
 
     def cancel(self, reason: CancelReason) -> None:
-        """Returns at once; the first reason given is the one that is told. Goes before a suspension."""
+        """Return at once. The first reason given is the one that is logged. Overrides `suspend`."""
         if self._stop_with in (None, "suspended"):
             self._stop_with = reason
         self._set_stopped()
 
     def suspend(self) -> None:
-        """Stops the team and leaves the run as it is in the journal, for the next server to go on with."""
+        """Stop the team and leave the run unfinished in the journal, for the next server to resume."""
         self._stop_with = self._stop_with or "suspended"
         self._set_stopped()
 
@@ -73,23 +119,25 @@ class Run:
             self._stop.set_result(None)
 
     async def run(self, history: History | None, ended: Callable[["Run"], None]) -> None:
-        """Returns when the terminal event is durable, the run is suspended, or the log can't be written.
+        """Return when the terminal event is durable, the run is suspended, or the log can't be written.
 
-        `history` gives the session's earlier exchanges once it is this run's turn; without it there are none. `ended`
-        is called last, whatever happens.
+        `history` returns the session's earlier exchanges and is called once the run has its slot; None if there are
+        none. `ended` is called last, whatever happens.
         """
         try:
             try:
                 outcome = await self._outcome(history)
             except JournalError:
                 raise
-            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; outside it would end the server
+            except Exception as problem:  # noqa: BLE001 - the edge of the run's task; the error would end the server
                 outcome = self._failed(problem)
             await self._end(outcome)
         except JournalError as problem:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
+            if self.pending is not None:  # a request whose log can't be written: its answer must not wait for ever
+                self.pending.settled.set()
             ended(self)
 
     async def _outcome(self, history: History | None) -> Outcome:
@@ -112,7 +160,7 @@ class Run:
         return outcome
 
     async def _wait_for_human(self, pending: PendingInput) -> Outcome | Inquiry:
-        """Waits for an answer, then lets the team go on with it, or with the news that nobody answered."""
+        """Wait for a reply, then run the team with it. If nobody answers in time, the reply says so."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pending.seconds_left(self.writer.now())):
@@ -128,7 +176,7 @@ class Run:
         return await self._run_team()
 
     async def _run_team(self) -> Outcome | Inquiry:
-        """Lets the team work until it answers, a limit is reached, or a stop is asked for. Leaves no task behind."""
+        """Run the team until it answers, reaches a limit or must stop. A task that ignores its cancel is given up."""
         began = monotonic()
         deadlines = RunDeadlines(
             limits=self._limits,
@@ -164,7 +212,7 @@ class Run:
         return RunFailed("internal", "The server failed while it was working on this question.")
 
     async def _watch_deadlines(self, team_task: asyncio.Future[Any], deadlines: RunDeadlines) -> None:
-        """Returns when the team has answered, or has to stop."""
+        """Return when the team has answered, or has to stop."""
         channel = self.writer.channel
         while not team_task.done() and self._stop_with is None:
             match deadlines.check(
@@ -179,7 +227,7 @@ class Run:
                     await asyncio.wait((team_task, self._stop), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _until_set(self, event: asyncio.Event) -> None:
-        """Returns when `event` is set, or a stop was asked for. Safe to cancel."""
+        """Return when `event` is set, or the run must stop. Safe to cancel."""
         waiting = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait((waiting, self._stop), return_when=asyncio.FIRST_COMPLETED)
@@ -189,6 +237,8 @@ class Run:
     async def _end(self, outcome: Outcome) -> None:
         if outcome == "suspended":
             await self.writer.flush()
+            outcome = self._stop_with or outcome  # a cancel that came meanwhile was acknowledged
+        if outcome == "suspended":
             return
         try:
             await self.writer.end(*self._terminal(outcome))

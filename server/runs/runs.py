@@ -33,7 +33,7 @@ from askstream.server.runs.sessions import IfBusy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question after validation. `fingerprint` tells whether two requests with one key are the same."""
+    """A question after validation. Two requests with one key are the same if their `fingerprint` is."""
 
     text: str
     principal: str
@@ -48,12 +48,12 @@ class Question:
 utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
-# 128 random bits: a run's id is what lets somebody watch it, so nobody may guess one.
+# 128 random bits: the id gives access to the run, so nobody may guess it.
 random_id: Callable[[], str] = partial(secrets.token_hex, 16)
 
 
 class Runs:
-    """`group` owns the runs' tasks and must outlive every call. `others` answer in the team's place, by name."""
+    """`group` owns the runs' tasks and must outlive every call. `others` are more orchestrators, by name."""
 
     def __init__(
         self,
@@ -74,23 +74,23 @@ class Runs:
         self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def add_orchestrator(self, name: str, orchestrator: Orchestrator) -> None:
-        """From now on `orchestrator` answers what is started with `orchestrator` set to this name."""
+        """Add an orchestrator for runs that are started with this name."""
         self._orchestrators[name] = orchestrator
 
     @property
     def active(self) -> int:
-        """Runs whose team is at work, or about to be. One that waits for a human takes up no place."""
+        """Runs whose team works, or is about to. A run that waits for a human doesn't count."""
         return self._active.working
 
     async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
-        """Starts a run, or joins the one that holds the question's idempotency key: the record, and whether it is new.
+        """Start a run, or join the holder of the question's idempotency key. Return its record, and whether it is new.
 
-        Its first event is durable then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
+        Its first event is durable by then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:
             return await self._active.start(self._record(question, orchestrator), question.if_busy, is_first=is_first)
-        # One at a time, so that equal requests which come together meet in the journal and not in a busy session.
+        # One at a time: of equal requests at once the later ones must join the run, not find their session busy.
         lock = self._key_locks.setdefault((question.principal, question.idempotency_key), asyncio.Lock())
         async with lock:
             holder, new = await self._holder(question.principal, question.idempotency_key), False
@@ -104,44 +104,44 @@ class Runs:
         return holder, new
 
     async def find(self, run_id: str, principal: str) -> RunRecord:
-        """The run's record as far as it is durable. Raises RunNotFound, also for somebody else's."""
+        """Return the run's durable record. Raises RunNotFound, also for another principal's run."""
         record = self._active.record(run_id) or await self._journal.record(run_id)
         if record is None or record.principal != principal or record.last_id == 0:
             raise RunNotFound
         return record
 
     async def page(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """The principal's runs, newest first."""
+        """Return the principal's runs, newest first."""
         return await self._journal.runs(principal, before=before, limit=limit)
 
     async def session(self, session_id: str, principal: str) -> list[RunRecord]:
-        """The runs of a session, oldest first. Raises SessionNotFound."""
+        """Return the runs of a session, oldest first. Raises SessionNotFound."""
         found = await self._journal.session(principal, session_id)
         if not found:
             raise SessionNotFound
         return found
 
     async def cancel(self, run_id: str, principal: str) -> RunRecord:
-        """Asks the run to stop and returns at once, with the record as it stands. Idempotent, also after the end."""
+        """Cancel the run. Return its present record at once. Idempotent, also after the end."""
         record = await self.find(run_id, principal)
         if not record.ended:
-            await self._active.resume(run_id)  # its log could not be written for a while
+            await self._active.resume(run_id)  # it isn't active if its log could not be written for a while
         run = self._active.get(run_id)
         if run is not None:
             run.cancel("client")
         return record
 
     async def viewer_left(self, run_id: str, principal: str) -> None:
-        """The viewer that a run is tied to has gone: stops the run, unless it was this server that sent it away."""
+        """Cancel a run that is tied to a viewer which has gone, unless this server sent the viewer away."""
         if not self._active.closed:
             with contextlib.suppress(RunNotFound):  # it has ended, and been forgotten
                 await self.cancel(run_id, principal)
 
     async def submit_input(self, run_id: str, principal: str, request_id: str, value: Json) -> RunRecord:
-        """Gives a human's answer. Returns when it is durable. Idempotent.
+        """Submit a human's answer. Return when it is durable. Idempotent.
 
-        Raises InvalidRequest for a value that doesn't fit, InputNotFound, InputConflict where another came first, and
-        InputExpired where it comes too late.
+        Raises InvalidRequest if the value doesn't fit, InputNotFound, InputConflict if another answer came first, and
+        InputExpired if it is too late.
         """
         await self.find(run_id, principal)
         run = self._active.get(run_id)
@@ -154,14 +154,14 @@ class Runs:
         return await self.find(run_id, principal)
 
     def pending(self, run_id: str) -> dict[str, Any] | None:
-        """The data of the `input_requested` that a run waits on; None for one that doesn't wait."""
+        """Return the data of the `input_requested` that a run waits on; None if it doesn't wait."""
         run = self._active.get(run_id)
         return run.pending.as_data() if run and run.pending else None
 
     async def outcome(self, run_id: str) -> Event:
-        """Waits for the run's terminal event. Cancelling the wait does nothing to the run.
+        """Wait for the run's terminal event. Cancelling the wait doesn't affect the run.
 
-        Raises Draining where this server goes away before the run has ended, and RunNotFound where the log is gone.
+        Raises Draining if this server shuts down before the run has ended, and RunNotFound if the log is gone.
         """
         last: Entry | None = None
         batch = Batch([], 0)
@@ -182,19 +182,19 @@ class Runs:
         return decode(last.line)
 
     async def _is_left_over(self, run_id: str) -> bool:
-        """Whether the run has no end and is left to the next server. One that is given time may still end here."""
+        """Whether the run has no end and is left to the next server. During a drain it may still end here."""
         if self._active.get(run_id) is not None:
             return False
         record = await self._journal.record(run_id)
         return record is not None and not record.ended
 
     async def forget(self, run_id: str, principal: str) -> bool:
-        """Deletes a run that has ended, with its log. False for one that is still active."""
+        """Delete a run that has ended, with its log. Return False if it is still active."""
         await self.find(run_id, principal)
         return await self._journal.forget(run_id)
 
     async def forget_session(self, session_id: str, principal: str) -> None:
-        """Deletes a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
+        """Delete a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
         found = await self.session(session_id, principal)
         if self._active.busy(principal, session_id):
             raise SessionBusy("A run of this session is active; cancel it first.")
@@ -202,15 +202,15 @@ class Runs:
             await self._journal.forget(record.run_id)
 
     async def recover(self) -> None:
-        """Resumes runs that nobody works on: those that an earlier process left, and those whose log failed.
+        """Resume runs that nobody works on: those that an earlier process left, and those whose log failed.
 
-        Call it again and again: every run gets its terminal event.
+        Call it periodically: then every run gets its terminal event.
         """
         for record in await self._journal.unfinished():
             await self._active.resume(record.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
-        """The run that holds an idempotency key: an active one, else the journal's."""
+        """Return the run that holds an idempotency key: an active one, else the journal's."""
         now = self._clock().timestamp()
         active_run = self._active.by_idempotency_key(principal, key)
         if active_run is not None and holds_key(active_run, now):

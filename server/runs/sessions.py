@@ -1,4 +1,4 @@
-"""Whose turn it is: runs of one session share the team's memory, so they go one after the other."""
+"""Runs of one session share the team's memory, so they go one after the other."""
 
 import asyncio
 from collections import deque
@@ -26,9 +26,9 @@ class Sessions:
         self._queues: dict[tuple[str, str], deque[SessionSlot]] = {}
 
     def join(self, principal: str, session_id: str, if_busy: IfBusy | Literal["resume"]) -> SessionSlot:
-        """The last place in the session's line; the only one may work at once. Raises SessionBusy.
+        """Return the last slot of the session's queue; the only one may start at once. Raises SessionBusy.
 
-        A run that goes on after a crash joins with `resume`: nobody may refuse it, however long the line.
+        A run that is resumed after a crash joins with `resume`: it is never refused, however long the queue.
         """
         slot = SessionSlot((principal, session_id))
         queue = self._queues.get(slot.key)
@@ -44,7 +44,7 @@ class Sessions:
         return slot
 
     def leave(self, slot: SessionSlot) -> None:
-        """The run has ended, or was never started; the next in line may work."""
+        """Free the slot of a run that has ended or was never started. The next in the queue may start."""
         queue = self._queues[slot.key]
         queue.remove(slot)
         if queue:

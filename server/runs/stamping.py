@@ -1,7 +1,7 @@
-"""Stamping: what a team emits becomes entries of its run's log. Pure: no asyncio, the time is an argument.
+"""Stamping: a team's drafts become entries of its run's log. Pure: no asyncio, the time is an argument.
 
-An entry has an id, and a progress that doesn't fall. It keeps within the limits. The counts of the run's record, and
-the digest, move with it.
+An entry has an id and a progress that never falls, and keeps within the limits. Each entry updates the counts of the
+run's record, and the digest.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from askstream.server.events.schema import TYPE_NAMES
 from askstream.server.journal import Entry, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 
-# How much of a tool's result is kept when the whole would pass the limit for one event.
+# Characters that are kept of a tool's result if the whole would exceed the limit for one event.
 EXCERPT_CHARACTERS = 4096
 
 
 class Stamping:
-    """Counts from what `record` says on. A method that raises has counted nothing but a message or a chunk."""
+    """Continues the counts of `record`. A method that raises has counted at most a message or a chunk."""
 
     def __init__(self, record: RunRecord, limits: Limits) -> None:
         self._run_id, self._attempt, self._limits = record.run_id, record.attempt, limits
@@ -43,16 +43,16 @@ class Stamping:
         self.chunks = 0  # since the log was compacted last
 
     def snapshot(self) -> RunUpdate:
-        """As it is now. What is stamped later doesn't change it."""
+        """Return the present counts. Later entries don't change the result."""
         tokens = self._prompt_tokens, self._completion_tokens
         size = self._log_events, self._log_bytes
         moving = self.state, self._progress, self.last_id, *tokens, *size, self._ended_at, self._final_digest
         return RunUpdate(self._run_id, self._attempt, *moving)
 
     def accept(self, draft: Draft, moment: datetime) -> Entry | None:
-        """The entry of what a team emits. Raises RunFailed where that is more than a limit allows.
+        """Return the entry of a team's draft. Raises RunFailed if it exceeds a limit.
 
-        None for a chunk when the log has no room for pieces: the whole text follows as its agent's response.
+        Return None for a chunk if the log is full: the whole text follows as its agent's response.
         """
         is_chunk = isinstance(draft.body, AgentChunk)
         events, size = self._kept_events, self._kept_bytes
@@ -66,7 +66,7 @@ class Stamping:
         return self.stamp(draft, moment)
 
     def stamp(self, draft: Draft, moment: datetime) -> Entry:
-        """The entry of a draft whatever the log's size: a run can always begin and end."""
+        """Return the entry of a draft whatever the log's size: a run can always begin and end."""
         event_id = self.last_id + 1
         if getattr(draft.body, "progress", self._progress) < self._progress:
             draft = with_progress(draft, self._progress)
@@ -78,13 +78,13 @@ class Stamping:
         return entry
 
     def end(self, draft: Draft, state: RunState, moment: datetime) -> Entry:
-        """The entry of the terminal event. The digest covers it. Raises RunFailed for one that is too large."""
+        """Return the entry of the terminal event. The digest covers it. Raises RunFailed if it is too large."""
         entry = self.stamp(draft, moment)
         self.state, self._ended_at, self._final_digest = state, moment.timestamp(), self._digest.hexdigest()
         return entry
 
     def add_earlier(self, entry: Entry) -> None:
-        """Adds an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
+        """Add an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
         self._messages += entry.event_type == "agent_response"
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
@@ -92,19 +92,19 @@ class Stamping:
             self._kept_bytes += len(entry.line)
 
     def is_too_large(self, written: RunUpdate) -> bool:
-        """Whether a log that has come so far, and goes on, has passed its bound."""
+        """Whether a run that isn't over has a log beyond its bound, by these durable counts."""
         most = self._limits
         is_large = written.log_events > most.log_events or written.log_bytes > most.log_bytes
         return is_large and written.ended_at is None
 
     def compacted(self, written: RunUpdate, left: Size) -> None:
-        """The chunks of whole messages were dropped from a log that had come so far; `left` is what it holds now."""
+        """Subtract what a compaction has dropped: the log had the size in `written`, and now has the size `left`."""
         self.chunks = 0
         self._log_events -= written.log_events - left.events
         self._log_bytes -= written.log_bytes - left.bytes
 
     def _count(self, body: EventBody, entry: Entry) -> None:
-        """Usage adds up by responses; the terminal event's own is the whole."""
+        """Usage is summed over responses; the terminal event's usage is the total."""
         self.last_id = entry.id
         self._log_events += 1
         self._log_bytes += len(entry.line)
@@ -121,7 +121,7 @@ class Stamping:
             self._prompt_tokens, self._completion_tokens = body.usage.prompt_tokens, body.usage.completion_tokens
 
     def _count_message(self) -> None:
-        """The limit that no orchestrator can forget."""
+        """Enforce the message limit for every orchestrator."""
         self._messages += 1
         if self._messages > self._limits.messages:
             most = self._limits.messages
@@ -133,7 +133,7 @@ class Stamping:
             raise RunFailed("log_full", f"The run's log has outgrown the {most:,} events allowed.")
 
     def _shorter_line(self, draft: Draft, moment: datetime, size: int) -> bytes:
-        """The line of a draft after shortening; its own line, of `size` bytes, is longer than allowed."""
+        """Return the line of a shortened draft; its whole line, of `size` bytes, is longer than allowed."""
         line = codec.encode_as(_shortened(draft, size), self.last_id + 1, self._run_id, moment)
         if len(line) > self._limits.event_bytes:
             kind, most = draft.event_type, self._limits.event_bytes
@@ -142,7 +142,7 @@ class Stamping:
 
 
 def _shortened(draft: Draft, size: int) -> Draft:
-    """The same draft with a tool's result cut down to an excerpt that says so; anything else stays as it is."""
+    """Return the draft with a tool's result cut to an excerpt that is marked as one; other drafts stay whole."""
     if not isinstance(draft.body, ToolExecution):
         return draft
     text = codec.text(draft.body.result)[:EXCERPT_CHARACTERS]

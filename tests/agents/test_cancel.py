@@ -162,7 +162,7 @@ async def test_between_two_pieces_of_a_text(tools: Tools) -> None:
 
 
 async def test_at_any_moment_of_a_text(tools: Tools) -> None:
-    """However many runs are cancelled: no answer is still being sent, and no connection stays in use."""
+    """No answer is still being sent, and no connection stays in use, however many runs are cancelled."""
     moments = Random(7)
 
     def script(body: dict[str, Any], number: int) -> Reply:

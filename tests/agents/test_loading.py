@@ -280,6 +280,25 @@ async def test_a_team_that_cannot_be_copied_is_refused_with_the_lines_to_write(f
     assert "    def make():\n        return RoundRobinGroupChat(…)\n" in text
 
 
+async def test_a_team_that_has_run_is_refused(folder: Path) -> None:
+    """Its copies would share its agents. A notebook's last cell often runs it."""
+    running = "import asyncio\nasyncio.run(chat.run(task='?'))\n"
+    (folder / "used.py").write_text(HEAD + AGENT + OTHER + TEAM + running)
+    with pytest.raises(RunFailed, match=r"it has run already.* Leave out the code that runs it"):
+        await loading.load("used.py")
+    outer = TEAM + "team = RoundRobinGroupChat([chat, writer])\n"
+    (folder / "used_inside.py").write_text(HEAD + AGENT + OTHER + outer + running)
+    with pytest.raises(RunFailed, match="it has run already"):
+        await loading.load("used_inside.py")
+
+
+async def test_a_files_folder_is_not_shown_to_viewers(folder: Path) -> None:
+    """They see the name in errors, and as the model of a team that brings its own."""
+    (folder / "my_file.py").write_text(HEAD + AGENT)
+    assert (await loading.load(str(folder / "my_file.py"))).spec == "my_file.py"
+    assert (await loading.load(str(folder / "my_file.py:writer"))).spec == "my_file.py:writer"
+
+
 async def test_a_team_itself_is_copied_too() -> None:
     """As a notebook gives it to `serve`."""
     team = RoundRobinGroupChat([AssistantAgent("A", CLIENT)])

@@ -45,7 +45,7 @@ def test_the_oldest_are_forgotten_first() -> None:
 
 
 def test_the_last_exchange_always_fits() -> None:
-    """However long its question, of which the server accepts 4,000 characters, and its answer."""
+    """Also with the longest question that the server accepts, 4,000 characters, and a long answer."""
     told = remembered([Exchange(question="q" * 4_000, answer="a" * 100_000)], "R")
     assert len(told) == 2
     assert len(told[1].text) <= ANSWER_CHARACTERS

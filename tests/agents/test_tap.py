@@ -53,7 +53,7 @@ async def test_autogens_streaming_agent_gets_no_pieces() -> None:
     async with provider([Reply(text=["a", "b", "c"])]) as fake:
         client = connect(ModelSettings(base_url=fake.base_url, model="m"))
         tap = Tap(client, ChunkBuffer(Recorder()), ModelCalls())
-        speaking.set(Speaker("Solo", takes_whole=True))
+        speaking.set(Speaker("Solo", needs_whole_only=True))
         got = [piece async for piece in tap.create_stream([UserMessage(content="x", source="user")])]
         await client.close()
     assert [piece.content if isinstance(piece, CreateResult) else piece for piece in got] == ["abc"]

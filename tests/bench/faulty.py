@@ -1,4 +1,4 @@
-"""An event stream with one fault, to see that the generator notices: `python faulty.py PORT skip|repeat|close|none`."""
+"""An event stream with one fault, which the generator must notice: `python faulty.py PORT skip|repeat|close|none`."""
 
 import asyncio
 import re
@@ -6,7 +6,7 @@ import sys
 import time
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-AT = 150  # the event it happens to
+AT = 150  # the event with the fault
 
 
 async def main(port: int, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""The generator's word on how much may be published, and the events that follow it."""
+"""The generator's limits on what may be published, and the events that follow them."""
 
 import asyncio
 from itertools import pairwise
@@ -13,7 +13,7 @@ from bench.events import Allowance, envelope
 
 
 async def allowed(allowance: Allowance, most: int, part: int = 0) -> list[int]:
-    """The numbers that come without waiting."""
+    """Return the numbers that come without waiting."""
     found: list[int] = []
     numbers = allowance.numbers(part)
     try:
@@ -28,7 +28,7 @@ async def allowed(allowance: Allowance, most: int, part: int = 0) -> list[int]:
 
 @given(st.lists(st.integers(min_value=0, max_value=50)))
 def test_an_allowance_is_understood_however_its_bytes_are_cut(cuts: list[int]) -> None:
-    """Nothing of a limit is lost between two reads, and what HTTP puts around it is passed over."""
+    """No limit is lost between two reads, and HTTP's bytes around it are skipped."""
     wire = b"10\r\nupto 0000003.00\n\r\n10\r\nupto 0000007.00\n\r\n"
     places = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
 
@@ -58,7 +58,7 @@ async def test_nothing_is_published_beyond_the_allowance() -> None:
 
 
 async def test_runs_take_turns_within_a_tick() -> None:
-    """The first parts may go on before the others; the next whole limit lets the others follow."""
+    """The first parts may publish before the others; the next whole limit lets the others follow."""
     allowance = Allowance()
     allowance.feed(b"upto 0000001.03\n")
     assert [await allowed(allowance, most=9, part=part) for part in (0, 2, 3)] == [[0, 1], [0, 1], [0]]
@@ -66,8 +66,8 @@ async def test_runs_take_turns_within_a_tick() -> None:
     assert await allowed(allowance, most=9, part=3) == [0, 1]
 
 
-def test_peers_send_what_our_server_would() -> None:
-    """The peers' event is one of ours, of about 300 bytes: everybody carries the same load."""
+def test_peers_send_the_events_of_our_server() -> None:
+    """The peers' event is one of ours, of about 300 bytes: all servers have the same load."""
     line = orjson.dumps(envelope(4))
     event = decode(line)
     assert (event.id, event.event_type, event.message.count("^")) == (5, "agent_thinking", 1)

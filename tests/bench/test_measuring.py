@@ -1,4 +1,4 @@
-"""A measurement is whole: every viewer has seen every event, or there is no figure."""
+"""A measurement is complete: every viewer has received every event, or there is no figure."""
 
 import time
 from collections.abc import Callable
@@ -57,14 +57,14 @@ def test_our_own_server_is_measured_over_both_transports(transport: Transport, r
     ids=lambda value: getattr(value, "name", value),
 )
 def test_peers_are_measured_in_the_same_way(server: Server, runs: int) -> None:
-    """None of them loses anything at this size, be it of one run or of one each."""
+    """None of them loses an event at this size, with one run or a run for each viewer."""
     outcome = fanout.measure(server, 5, PLAN, runs=runs)
     assert not outcome.failure
     assert min(outcome.figures["rush"], outcome.figures["p50"]) > 0
 
 
-def test_our_plain_way_is_another_one() -> None:
-    """The same server, which does not write to its connections itself."""
+def test_our_plain_connections_are_measured_too() -> None:
+    """It is the same server, without direct writes."""
     plain = servers.ours("sse", plain=True)
     assert plain.name != servers.ours("sse").name
     assert not fanout.measure(plain, 2, Plan(seconds=0.01)).failure
@@ -77,14 +77,14 @@ def test_late_viewers_read_all_of_a_run_while_others_watch() -> None:
 
 
 def test_a_viewer_that_stalls_catches_up() -> None:
-    """Nothing is lost without a notice: our server keeps all of it, on disk."""
+    """It loses nothing: our server keeps all events on disk."""
     found = viewers.stall(servers.ours("sse"), 3, 500, seconds_before=0.1)
     assert not found.failure
     assert found.figures["lost"] == 0.0
     assert min(found.figures["rate"], found.figures["undisturbed"]) > 0
 
 
-def test_every_piece_of_a_models_text_is_seen_on_both_ways() -> None:
+def test_every_piece_of_a_models_text_arrives_on_both_ways() -> None:
     """Over HTTP and in process. A piece that does not arrive is an error, not a cheaper run."""
     shape = teams.Shape(runs=2, agents=2, pieces=10, pause=0.001)
     for cost in teams.compared([servers.here()], shape, rounds=1).values():
@@ -102,7 +102,7 @@ def test_a_delay_is_from_the_mark_to_now() -> None:
 
 
 def test_a_checkout_without_an_environment_is_refused(tmp_path: Path) -> None:
-    """With what was expected. One from before there was one package starts its server by its old name."""
+    """The error says what was expected. An old checkout, without the package, starts its server by its old name."""
     with pytest.raises(Unmeasurable, match=r"\.venv/bin/python"):
         Checkout("other", tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_a_checkout_without_an_environment_is_refused(tmp_path: Path) -> None:
     ("fault", "reason"), [("skip", "gaps"), ("repeat", "repeats"), ("close", "closed"), ("none", "")]
 )
 def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, reason: str) -> None:
-    """The generator's own proof: one event amiss among hundreds is noticed, and the failure says what it was."""
+    """The generator notices one faulty event among hundreds, and names the fault."""
     outcome = fanout.measure(faulty(fault), 5, Plan(seconds=0.01))
     assert reason in outcome.failure
     assert bool(outcome.failure) == bool(fault != "none")
@@ -125,8 +125,8 @@ def test_a_server_that_loses_or_repeats_an_event_gets_no_figure(fault: str, reas
 @pytest.mark.parametrize(
     ("each", "once", "events"), [(1e-4, 0.0, 15_000), (0.0, 3.0, 8), (1e-9, 0.0, 20_000)], ids=["fast", "slow", "free"]
 )
-def test_a_run_is_as_long_as_it_should_be(each: float, once: float, events: int) -> None:
-    """A fast server gets the events of its time, up to the most; a slow one as few as tell anything."""
+def test_a_run_lasts_about_as_long_as_planned(each: float, once: float, events: int) -> None:
+    """A fast server gets the events of its time, up to a maximum; a slow one as few as make sense."""
 
     def rush(events: int) -> Seen:
         return Seen(delivered=0, seconds=once + each * events, busy=0)
@@ -142,7 +142,7 @@ def test_a_run_is_as_long_as_it_should_be(each: float, once: float, events: int)
 def test_the_least_disturbed_run_counts(
     monkeypatch: pytest.MonkeyPatch, noises: list[float], best: int, runs: int
 ) -> None:
-    """Not the best figure: until two were quiet, or five are done."""
+    """It isn't the best figure. Runs repeat until two were quiet, or five are done."""
     done = iter(range(10))
     measured = iter(noises)
 

@@ -1,4 +1,4 @@
-"""Figures as tables, what is kept of them, and the goals that they are compared with."""
+"""Figures as tables, their JSON, and the goals that they are compared with."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from bench.suite import Scope
 
 
 def line(rows: list[Row], goal: Goal) -> list[str]:
-    """The cells of a goal's line."""
+    """Return the cells of a goal's line."""
     text = standing(rows).splitlines()[2:]
     return [cell.strip() for cell in text[GOALS.index(goal)].split("|")[1:-1]]
 
@@ -34,7 +34,7 @@ def test_a_ratio_has_two_digits(times: float, shown: str) -> None:
 
 
 def test_a_table_has_figures_and_ratios_and_leaves_out_what_was_not_measured() -> None:
-    """The first column is ours; a peer of another row stays blank, and so does a ratio to nothing."""
+    """The first column is ours. A peer without a figure stays blank, and so does a ratio to nothing."""
     rows = [Row("a", {"us": 2, "x": 4}), Row("b", {"us": 1, "y": 0.5}), Row("c", {"us": None, "x": 3})]
     text = markdown(Table("Cost", "Seconds", rows, ["Noisy.", "Noisy."]))
     assert "| | us | x | y |" in text
@@ -46,7 +46,7 @@ def test_a_table_has_figures_and_ratios_and_leaves_out_what_was_not_measured() -
 
 
 def test_a_table_of_shares_has_no_ratios() -> None:
-    """A profile is no contest."""
+    """A profile has no peers to compare with."""
     text = markdown(Table("Shares", "Percent", [Row("a", {"us": 20, "x": 40}, 0)], better=""))
     assert "| a | 20 | 40 |" in text
     assert "better" not in text
@@ -66,7 +66,7 @@ def test_a_goal_is_a_ratio_to_a_peer_of_the_same_row(ours: float, met: str) -> N
 
 
 def test_a_goal_is_met_in_part_when_some_of_its_cases_meet_it() -> None:
-    """Each case is shown, and one without the peer says nothing."""
+    """Each case is shown; one without the peer is ignored."""
     rows = [Row("", {OURS: ms}, goal="meanwhile", of=of) for of, ms in (("empty", 50.0), ("used", 150.0))]
     assert line(rows, goal("meanwhile", ""))[2:] == ["empty 50 ms; used 150 ms", "**in part**"]
     alone = Row("", {OURS: 1.0}, goal="lonely 1000", of="WebSocket")
@@ -89,7 +89,7 @@ def test_the_plain_way_has_a_goal_of_its_own() -> None:
 
 
 def test_a_loss_of_nothing_is_a_figure_and_a_failure_is_none() -> None:
-    """0 is measured, and met; a server that failed meets nothing."""
+    """0 is measured and meets the goal; a server that failed meets no goal."""
     assert line([Row("", {OURS: 0.0}, goal="stalled lost", of="SSE")], goal("stalled lost", ""))[2:] == [
         "SSE 0 %",
         "yes",
@@ -99,7 +99,7 @@ def test_a_loss_of_nothing_is_a_figure_and_a_failure_is_none() -> None:
 
 
 def test_every_goal_is_named_by_a_section() -> None:
-    """A goal that no section fills would stay not measured for ever."""
+    """A goal that no section fills would never be measured."""
     sections = "".join(path.read_text() for path in Path(bench.__file__).parent.glob("sections/*.py"))
     words = {word.strip() for word in re.findall(r"[a-zA-Z0-9 ]+", sections)}
     by_case = re.compile(r"^lonely (?=p)| (\d+|memory|SQLite)$")  # put in by the section
@@ -116,8 +116,8 @@ def found() -> Results:
     return Results("a machine", {"one": Section([table, Table("Nothing", "")]), "two": Section(failure="no compiler")})
 
 
-def test_writing_keeps_the_words_around_the_figures(tmp_path: Path) -> None:
-    """Twice gives the same as once: only what stands between the marks is replaced. Empty tables are left out."""
+def test_writing_keeps_the_text_around_the_figures(tmp_path: Path) -> None:
+    """Only the text between the marks is replaced, also the second time. Empty tables are left out."""
     page = tmp_path / "RESULTS.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_writing_keeps_the_words_around_the_figures(tmp_path: Path) -> None:
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
-    """Rather an error than words overwritten."""
+    """An error is better than overwritten text."""
     path = tmp_path / "RESULTS.md"
     path.write_text("only words\n")
     with pytest.raises(ValueError, match="expected the lines"):
@@ -146,15 +146,15 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_projects_own_page_has_the_marks_and_names_every_section() -> None:
-    """`dev.py bench --write` finds where to put the figures, and a reader what can be measured."""
+    """`dev.py bench --write` finds the place of the figures, and a reader finds all sections."""
     text = PAGE.read_text()
     assert text.count(BEGIN) == text.count(END) == 1
     assert all(f"`{name}`" in text for name in SECTIONS)
 
 
 @pytest.mark.parametrize("problem", [Unmeasurable("no compiler"), ValueError("odd")])
-def test_a_section_that_fails_keeps_what_it_had(problem: Exception) -> None:
-    """Its tables so far stay, with the reason."""
+def test_a_section_that_fails_keeps_its_tables(problem: Exception) -> None:
+    """The tables before the failure stay, with the reason."""
 
     def half(_: Scope) -> Iterator[Table]:
         yield Table("Cost", "Seconds")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.commands import Asked
+from tests.chaos.commands import AskedRun
 from tests.chaos.host import Host
-from tests.chaos.viewers import Counts, Watch
+from tests.chaos.viewers import Counts, SeenLines
 from tests.e2e.viewers import TERMINAL, client_of, watch_sse, watch_ws
 
 _STATES = {"completed": "completed", "error": "failed", "cancelled": "cancelled"}
@@ -31,7 +31,7 @@ class Log:
         return {event["id"]: line for line, event in pairs if tokens or event["event_type"] != "agent_chunk"}
 
 
-async def of_run(host: Host, asked: Asked, counts: Counts) -> Log:
+async def of_run(host: Host, asked: AskedRun, counts: Counts) -> Log:
     """Check one run against all promises for a single run, and return its log. Raises AssertionError."""
     url, tokens = await host.url(), {"tokens": True}
     lines, ws = await asyncio.gather(
@@ -51,14 +51,14 @@ async def of_run(host: Host, asked: Asked, counts: Counts) -> Log:
     return log
 
 
-def of_watch(seen: Watch, logs: Sequence[Log]) -> None:
+def of_watch(seen: SeenLines, logs: Sequence[Log]) -> None:
     """Check that a viewer that stayed has every event exactly once."""
     (log,) = [log for log in logs if log.run_id == seen.run_id]
     assert seen.ended
     assert seen.lines == log.shown(tokens=seen.tokens), f"a viewer of {seen.run_id} has seen another run"
 
 
-async def of_list(host: Host, asked: Sequence[Asked]) -> None:
+async def of_list(host: Host, asked: Sequence[AskedRun]) -> None:
     """Check that each question became one run, however often it was sent."""
     listed: list[str] = []
     page: str | None = "/runs?limit=200"
@@ -93,7 +93,7 @@ def _check_turns(log: Log) -> None:
     assert said == expected[: len(said)], f"{log.run_id}: its turns are {said}"
 
 
-def _check_answers(log: Log, asked: Asked) -> None:
+def _check_answers(log: Log, asked: AskedRun) -> None:
     """Each request is resolved at most once, with the answer that was acknowledged."""
     requests = [event["data"]["request_id"] for event in log.events if event["event_type"] == "input_requested"]
     resolved = [event["data"] for event in log.events if event["event_type"] == "input_resolved"]
@@ -104,7 +104,7 @@ def _check_answers(log: Log, asked: Asked) -> None:
         assert not accepted or accepted == told.get(request_id), f"{log.run_id}: {accepted} was acknowledged"
 
 
-async def _check_resource(host: Host, log: Log, asked: Asked) -> None:
+async def _check_resource(host: Host, log: Log, asked: AskedRun) -> None:
     async with client_of(await host.url()) as client:
         run = (await client.get(f"/runs/{log.run_id}")).json()
         plain = (await client.get(f"/runs/{log.run_id}/events", headers={"Accept": "application/x-ndjson"})).text

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Asked:
+class AskedRun:
     """A run's request. `accepted` has the acknowledged answers by input request."""
 
     run_id: str
@@ -26,40 +26,40 @@ class Asked:
     stopped: bool = False
 
 
-async def ask(host: Host, question: str, key: str, chance: Random, **fields: Any) -> Asked:
+async def ask(host: Host, question: str, key: str, chance: Random, **fields: Any) -> AskedRun:
     """Ask with an idempotency key until there is a run, each time in another way."""
     body = {"question": question, "idempotency_key": key, **fields}
-    run_id = await insist(lambda: chance.choices((_post, _stream, _socket, _await), (3, 3, 3, 1))[0](host, body))
-    return Asked(run_id, key, question)
+    run_id = await retry(lambda: chance.choices((_post, _stream, _socket, _await), (3, 3, 3, 1))[0](host, body))
+    return AskedRun(run_id, key, question)
 
 
-async def stop(host: Host, asked: Asked, chance: Random) -> None:
+async def stop(host: Host, asked: AskedRun, chance: Random) -> None:
     """Cancel until the server acknowledges it."""
 
     async def once() -> None:
         if chance.random() < 0.5:
             await _posted(host, f"/runs/{asked.run_id}/cancel", None, {200, 202})
         else:
-            reply = await _said(host, {"type": "cancel", "run_id": asked.run_id})
+            reply = await _reply_to(host, {"type": "cancel", "run_id": asked.run_id})
             assert reply["ok"], reply
 
-    await insist(once)
+    await retry(once)
     asked.stopped = True
 
 
-async def answer(host: Host, asked: Asked, request_id: str, chance: Random) -> None:
+async def answer(host: Host, asked: AskedRun, request_id: str, chance: Random) -> None:
     """Let three clients answer at once, two of them alike. At most one value may be acknowledged."""
     accepted = asked.accepted.setdefault(request_id, set())
 
     async def one(value: str) -> None:
-        if await insist(lambda: _answered(host, asked.run_id, request_id, value, over_http=chance.random() < 0.5)):
+        if await retry(lambda: _answered(host, asked.run_id, request_id, value, over_http=chance.random() < 0.5)):
             accepted.add(value)
 
     await asyncio.gather(*(one(value) for value in ("yes", "no", "yes")))
     assert len(accepted) <= 1, f"two answers were accepted: {accepted}"
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
+async def retry(call: Callable[[], Awaitable[T]]) -> T:
     """Retry until no fault interrupts; a repeated effect is then the server's bug."""
     while True:
         try:
@@ -103,7 +103,7 @@ async def _stream(host: Host, body: dict[str, Any]) -> str:
 
 
 async def _socket(host: Host, body: dict[str, Any]) -> str:
-    reply = await _said(host, {"type": "ask", **body})
+    reply = await _reply_to(host, {"type": "ask", **body})
     if not reply["ok"] and reply["error"]["code"] in {"draining", "session_busy"}:
         raise Lost(reply["error"]["code"])
     assert reply["ok"], reply
@@ -116,7 +116,7 @@ async def _answered(host: Host, run_id: str, request_id: str, value: str, *, ove
     if over_http:
         code = (await _posted(host, f"/runs/{run_id}/input", fields, {200, 409, 410})).get("code")
     else:
-        code = (await _said(host, {"type": "input", "run_id": run_id, **fields})).get("error", {}).get("code")
+        code = (await _reply_to(host, {"type": "input", "run_id": run_id, **fields})).get("error", {}).get("code")
     assert code in {None, "input_conflict", "input_expired"}, code
     return code is None
 
@@ -131,7 +131,7 @@ async def _posted(host: Host, path: str, body: dict[str, Any] | None, expected: 
     return answer.json()
 
 
-async def _said(host: Host, message: dict[str, Any]) -> dict[str, Any]:
+async def _reply_to(host: Host, message: dict[str, Any]) -> dict[str, Any]:
     """The reply to one message, on a new socket."""
     async with opened_socket(await host.url()) as ws:
         with faults():

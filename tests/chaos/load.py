@@ -11,10 +11,10 @@ from random import Random
 from typing import Any, Literal, TypeAlias
 
 from tests.chaos import checks, commands
-from tests.chaos.commands import Asked
+from tests.chaos.commands import AskedRun
 from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.team import Plan
-from tests.chaos.viewers import Counts, Watch, watch
+from tests.chaos.viewers import Counts, SeenLines, watch
 from tests.timing import MS
 
 Crash: TypeAlias = Literal["kill", "stop"]
@@ -64,18 +64,18 @@ class Load:
     questions: Questions
     at_once: int
     counts: Counts
-    _asked: list[Asked] = field(default_factory=list[Asked])
-    _watching: list[Watch] = field(default_factory=list[Watch])
+    _asked: list[AskedRun] = field(default_factory=list[AskedRun])
+    _watching: list[SeenLines] = field(default_factory=list[SeenLines])
 
     async def run_quietly(self, runs: int) -> None:
         """Ask so many questions; all runs must keep their promises. Raises AssertionError, alone or in a group."""
-        await self._go_through(range(runs), ())
+        await self._run_all(range(runs), ())
 
     async def run_through(self, crashes: Sequence[Crash]) -> None:
         """Ask until all of `crashes` have happened; all runs must keep their promises, as in `run_quietly`."""
-        await self._go_through(itertools.count(), crashes)
+        await self._run_all(itertools.count(), crashes)
 
-    async def _go_through(self, numbers: Iterable[int], crashes: Sequence[Crash]) -> None:
+    async def _run_all(self, numbers: Iterable[int], crashes: Sequence[Crash]) -> None:
         earlier = len(self._asked)
         over = asyncio.Event()
         wanted = itertools.takewhile(lambda _: not over.is_set(), numbers)
@@ -87,7 +87,7 @@ class Load:
                 if crashes:
                     over.set()
                 patience.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
-            await self._calm()
+            await self._all_ended()
         logs = [await checks.of_run(self.host, asked, self.counts) for asked in self._asked[earlier:]]
         for seen in self._watching:
             checks.of_watch(seen, logs)
@@ -119,17 +119,17 @@ class Load:
                 else:
                     company.create_task(self._state(asked))
 
-    async def _watches(self, asked: Asked, chance: Random) -> None:
-        seen = Watch(asked.run_id, chance.random() < 0.7, self.counts)
+    async def _watches(self, asked: AskedRun, chance: Random) -> None:
+        seen = SeenLines(asked.run_id, chance.random() < 0.7, self.counts)
         self._watching.append(seen)
         await watch(self.host, seen, chance)
 
-    async def _stops(self, asked: Asked, chance: Random) -> None:
+    async def _stops(self, asked: AskedRun, chance: Random) -> None:
         await asyncio.sleep(chance.uniform(0, 0.5))
         await commands.stop(self.host, asked, chance)
         self.counts.cancels += 1
 
-    async def _answers(self, asked: Asked, chance: Random) -> None:
+    async def _answers(self, asked: AskedRun, chance: Random) -> None:
         """Answer the run's input requests until it has ended."""
         while (run := await self._state(asked))["ended_at"] is None:
             pending = run["pending_input"]
@@ -138,10 +138,10 @@ class Load:
                 self.counts.answers += 1
             await asyncio.sleep(2 * RETRY_SECONDS)
 
-    async def _state(self, asked: Asked) -> dict[str, Any]:
+    async def _state(self, asked: AskedRun) -> dict[str, Any]:
         return await self.host.get(f"/runs/{asked.run_id}")
 
-    async def _calm(self) -> None:
+    async def _all_ended(self) -> None:
         """Wait until every run has ended."""
         for asked in self._asked:
             await self.host.ended(asked.run_id)

@@ -71,14 +71,14 @@ class Scenario:
     async def _on_team(self, way: str, chance: Random, crashes: Sequence[Crash]) -> None:
         async with self._host(way, *TEAM, ASKSTREAM_DIRECT=WAYS[way]) as host:
             load = Load(host, chance, plans, self.at_once, self.counts)
-            await self._calm(way, host, load)
+            await self._check_growth(way, host, load)
             await load.run_through(crashes)
 
     async def _on_bundled(self, chance: Random) -> None:
         async with self._host("bundled") as host:
             await Load(host, chance, bundled_questions, 3, self.counts).run_through(self.on_bundled)
 
-    async def _calm(self, way: str, host: Host, load: Load) -> None:
+    async def _check_growth(self, way: str, host: Host, load: Load) -> None:
         """Run twice without crashes in one process, which must hold no more after the second time."""
         at_rest = await settled(host, None)
         await load.run_quietly(self.quiet_runs)

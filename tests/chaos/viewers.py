@@ -55,7 +55,7 @@ def _summed(mine: dict[str, int], theirs: dict[str, int]) -> dict[str, int]:
 
 
 @dataclass(slots=True)
-class Watch:
+class SeenLines:
     """One viewer's lines of one run, over all its connections. `tokens` says whether it wants chunks."""
 
     run_id: str
@@ -68,7 +68,7 @@ class Watch:
     def cursor(self) -> int:
         return max(self.lines, default=0)
 
-    def take(self, line: str, last: int) -> int:
+    def keep(self, line: str, last: int) -> int:
         """Keep a line from a connection whose newest event was `last`, and return the newest id. Raises AssertionError
         unless the line is the next event, with the same bytes as on earlier connections."""
         event = json.loads(line)["event"]
@@ -109,7 +109,7 @@ class Behaviour:
                 return cls(way, after)
 
 
-async def watch(host: Host, seen: Watch, chance: Random) -> None:
+async def watch(host: Host, seen: SeenLines, chance: Random) -> None:
     """Connect again and again until it has the run's end."""
     while not seen.ended:
         behaviour = Behaviour.by(chance, seen.cursor)
@@ -119,13 +119,13 @@ async def watch(host: Host, seen: Watch, chance: Random) -> None:
         await asyncio.sleep(chance.choice((0, RETRY_SECONDS, chance.random())))
 
 
-async def _visit(host: Host, seen: Watch, behaviour: Behaviour, chance: Random) -> None:
+async def _visit(host: Host, seen: SeenLines, behaviour: Behaviour, chance: Random) -> None:
     opened = sse if behaviour.way == "sse" else websocket
     last, count = behaviour.after, 0
     async with aclosing(opened(await host.url(), seen.run_id, behaviour.after, seen.tokens, chance)) as lines:
         try:
             async for line in lines:
-                last = seen.take(line, last)
+                last = seen.keep(line, last)
                 count += 1
                 if seen.ended and last == seen.cursor:
                     return
@@ -178,9 +178,9 @@ async def websocket(url: str, run_id: str, after: int, tokens: bool, chance: Ran
             if chance.random() < 0.2:  # before any event can arrive
                 await ws.send(json.dumps({"type": "unsubscribe", "run_id": run_id}))
                 await ws.send(json.dumps({**request, "ref": "again"}))
-                await _heard(ws, "again")
+                await _await_reply(ws, "again")
             else:
-                await _heard(ws, "it")
+                await _await_reply(ws, "it")
         while True:
             with faults():
                 frame = await received(ws)
@@ -188,7 +188,7 @@ async def websocket(url: str, run_id: str, after: int, tokens: bool, chance: Ran
                 yield frame
 
 
-async def _heard(ws: ClientConnection, ref: str) -> None:
+async def _await_reply(ws: ClientConnection, ref: str) -> None:
     """Read until the reply comes. Events before it belong to the earlier subscription."""
     while True:
         reply = json.loads(await received(ws)).get("reply", {})

@@ -1,4 +1,4 @@
-"""What every journal is tested with: records, entries, and a journal that yields at every step."""
+"""Material for tests of journals: records, entries, and a journal that yields at every step."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,7 +11,7 @@ __all__ = ["Yielding", "entries", "entry", "record", "update"]
 
 
 class Yielding:
-    """A journal that gives way to every other task before and after each step.
+    """A journal that yields to all other tasks before and after each step.
 
     An in-memory journal never suspends, so races between reading and publishing can't happen with it; here they do.
     """

@@ -1,4 +1,4 @@
-"""What every journal promises, over all of them; and that the kit which says so sees a promise that is broken."""
+"""The promises of every journal, checked over all of them; and the kit finds each broken promise."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -43,7 +43,7 @@ class Unfenced(MemoryJournal):
 
 
 class Patient(MemoryJournal):
-    """Takes an append that leaves a hole for one that was made before."""
+    """Ignores an append that leaves a gap, as if it were a repeated one."""
 
     async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
@@ -53,7 +53,7 @@ class Patient(MemoryJournal):
 
 
 class Halfway(MemoryJournal):
-    """Leaves half of an append that is refused."""
+    """Keeps half of an append that is refused."""
 
     async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
         try:
@@ -124,7 +124,7 @@ class Hoarding(MemoryJournal):
 
 
 class Mortal(MemoryJournal):
-    """Says that it survives."""
+    """Claims to survive."""
 
     survives = True
 
@@ -141,8 +141,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_the_kit_sees_a_broken_promise(kind: type[MemoryJournal]) -> None:
-    """Each of these journals breaks one."""
+def test_the_kit_finds_a_broken_promise(kind: type[MemoryJournal]) -> None:
+    """Each of these journals breaks one promise."""
 
     class Tests(JournalConformance):
         async def open(self, folder: Path) -> Journal:

@@ -111,15 +111,21 @@ async def test_a_notebooks_team_is_served(folder: Path, fake: Provider, word: st
     assert requests[:3] == requests[3:]
 
 
+async def asked(server: ServerProcess, run_id: str) -> str:
+    """The id of the run's first question to a person."""
+    async for _, line in sse_lines(server.url, f"/runs/{run_id}/events"):
+        event = json.loads(line)["event"]
+        if event["event_type"] == "input_requested":
+            return event["data"]["request_id"]
+    raise AssertionError("the run ended without a question")
+
+
 async def test_a_persons_answer_reaches_the_team(folder: Path, fake: Provider) -> None:
     """The run waits for it."""
     with served(folder, "asking_team.py", fake) as server:
         run_id = await ask(server.url, QUESTION)
-        async for _, line in sse_lines(server.url, f"/runs/{run_id}/events"):
-            event = json.loads(line)["event"]
-            if event["event_type"] == "input_requested":
-                break
-        answer = {"request_id": event["data"]["request_id"], "value": "with tea"}
+        request_id = await asked(server, run_id)
+        answer = {"request_id": request_id, "value": "with tea"}
         async with client_of(server.url) as client:
             assert (await client.post(f"/runs/{run_id}/input", json=answer)).status_code == 200
         events = await seen(server, run_id)

@@ -61,7 +61,7 @@ async def test_the_example_answers_without_a_key_too(tmp_path: Path, spec: str, 
     """By an agent that needs no model and says so. The offline analyst plays no part: it doesn't know this team."""
     sink = Recorder()
     async with open_orchestrator(model=ModelSettings(), data=tmp_path, team=spec) as orchestrator:
-        assert orchestrator.model == f"chosen by {spec}"
+        assert orchestrator.model == f"chosen by {Path(spec).name}"
         answer = answered(await orchestrator.run(task(question), sink))
     assert answer.final_response.startswith(words)
     assert sink.said() == [("DateReader", answer.final_response)]

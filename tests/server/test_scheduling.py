@@ -21,7 +21,7 @@ class Passes:
     async def watch(self, last: int) -> None:
         while self._cursor < last:
             await self._channel.wait(self._cursor)
-            found = self._channel.after(self._cursor) or []
+            found = self._channel.read_after(self._cursor) or []
             self.found.append(len(found))
             self._cursor = found[-1].id
 

@@ -166,7 +166,7 @@ class Endpoint:
             return
         if new and effect.ask.on_disconnect == "cancel":
             self._runs_to_cancel.append(record.run_id)
-        watched = record.run_id in self._protocol.watching  # it joined a run by its idempotency key
+        watched = record.run_id in self._protocol.subscribed_runs  # it joined a run by its idempotency key
         await self._send(self._protocol.started(effect.ref, record))
         if not watched:
             self._deliver(await self._context.bus.attach(record.run_id, wanted=effect.ask.wanted))

@@ -45,7 +45,7 @@ The shell must keep this order:
 1. It passes in one message at a time, and performs all of its effects before the next one.
 2. It performs effects in their order: `Unsubscribe` stops the events before the reply confirms it.
 3. It sends the reply to `StartRun` or `Subscribe` before it attaches a viewer, so that the reply precedes the events.
-4. It looks at `watching` before it calls `started`, and attaches no second viewer to a run that is watched.
+4. It looks at `subscribed_runs` before it calls `started`, and attaches no second viewer to a run that is watched.
 5. It calls `finished` once everything of a run has been written.
 6. When the connection is lost it goes on with the messages that it has, without replies and without viewers.
 
@@ -199,10 +199,10 @@ Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun |
 
 @dataclass(slots=True)
 class SocketProtocol:
-    """One socket's conversation. `watching` are the runs that it subscribes to."""
+    """One socket's conversation. `subscribed_runs` are the ids of its runs."""
 
     question_characters: int
-    watching: set[str] = field(default_factory=set[str])
+    subscribed_runs: set[str] = field(default_factory=set[str])
     _tokens: float = BURST
     _refilled: float = 0.0
     _refusals: int = 0
@@ -220,7 +220,7 @@ class SocketProtocol:
 
     def started(self, ref: Ref, record: RunRecord) -> SendReply:
         """The run of a `StartRun` exists; it is watched from now on."""
-        self.watching.add(record.run_id)
+        self.subscribed_runs.add(record.run_id)
         return _reply(ref, {"run_id": record.run_id, "session_id": record.session_id, "state": record.state})
 
     def subscribed(self, ref: Ref, record: RunRecord, after: int) -> SendReply:
@@ -232,7 +232,7 @@ class SocketProtocol:
 
     def refused(self, ref: Ref, refusal: Refused, run_id: str | None = None) -> SendReply:
         """The command failed. `run_id` names a subscription to undo."""
-        self.watching.discard(run_id or "")
+        self.subscribed_runs.discard(run_id or "")
         error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
         if refusal.retry_after is not None:
             error["retry_after"] = refusal.retry_after
@@ -240,7 +240,7 @@ class SocketProtocol:
 
     def finished(self, run_id: str) -> None:
         """End a subscription: the client has the run's terminal event."""
-        self.watching.discard(run_id)
+        self.subscribed_runs.discard(run_id)
 
     def heartbeat(self) -> SendReply:
         """Return a heartbeat for a silent socket: browsers can't see protocol pings."""
@@ -254,9 +254,9 @@ class SocketProtocol:
             case SubscribeMessage(ref=ref, run_id=run_id):
                 return [self._subscribe(message)]
             case UnsubscribeMessage(ref=ref, run_id=run_id):
-                if run_id not in self.watching:
+                if run_id not in self.subscribed_runs:
                     raise NotSubscribed("This socket has no subscription to that run.")
-                self.watching.discard(run_id)
+                self.subscribed_runs.discard(run_id)
                 return [Unsubscribe(run_id), _reply(ref, {"run_id": run_id})]
             case CancelMessage(ref=ref, run_id=run_id):
                 return [CancelRun(ref, run_id)]
@@ -266,17 +266,17 @@ class SocketProtocol:
                 return [_reply(ref, {"type": "pong"})]
 
     def _subscribe(self, message: SubscribeMessage) -> Effect:
-        if message.run_id in self.watching:
+        if message.run_id in self.subscribed_runs:
             raise AlreadySubscribed("Unsubscribe first to watch that run from another cursor or with another filter.")
         self._check_subscriptions()
         after = None if message.after == "latest" else message.after
         if after is not None and not 0 <= after < 2**63:
             raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
-        self.watching.add(message.run_id)
+        self.subscribed_runs.add(message.run_id)
         return Subscribe(message.ref, message.run_id, after, message.wanted)
 
     def _check_subscriptions(self) -> None:
-        if len(self.watching) >= SUBSCRIPTIONS:
+        if len(self.subscribed_runs) >= SUBSCRIPTIONS:
             raise TooManySubscriptions(f"One socket can watch {SUBSCRIPTIONS} runs; unsubscribe from one.")
 
     def _allowed(self, now: float) -> bool:

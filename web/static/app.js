@@ -35,14 +35,14 @@ function show(request, text = '') {
   watch?.leave();
   document.body.classList.add('watching');
   if (!request.question && !conversation.has(request.runId)) conversation.leave();
-  const again = () => show(request, text);
+  const repeatRequest = () => show(request, text);
   const retryWith = (change) => () => show({ ...request, key: newKey(), ...change }, text);
   const opened = () => {
     if (question.value === text) question.value = ''; // the question is shown above the run now
     refreshLists();
   };
   const queue = request.ifBusy === 'queue' ? null : retryWith({ ifBusy: 'queue' });
-  const actions = { ask, again, queue, inNewSession: retryWith({ sessionId: null, ifBusy: null }) };
+  const actions = { ask, repeatRequest, queue, inNewSession: retryWith({ sessionId: null, ifBusy: null }) };
   watch = new Watch(request, { via: via(), text, ...actions, opened, session: refreshLists, changed: refreshLists });
 }
 

@@ -30,7 +30,7 @@ export class Report {
   #draft = null;
   #ended = false;
 
-  /** @param root the section to draw into  @param actions {again(), retry(), queue(), inNewSession()}, see watch.js */
+  /** @param root the section to draw into  @param actions {askAgain(), retry(), queue(), inNewSession()}, see watch.js */
   constructor(root, run, actions) {
     this.#run = run;
     this.#actions = actions;
@@ -84,10 +84,10 @@ export class Report {
   #ending() {
     const { state, report, error, reason } = this.#run;
     if (state === 'completed') return [this.#illustrated(markdown(report)), this.#facts(), this.#tools(report)];
-    const again = el('button', { type: 'button', class: 'primary', onclick: this.#actions.again }, 'Ask again');
-    if (state === 'error') return [trouble(error.code, error.message, again), this.#facts()];
+    const askAgain = el('button', { type: 'button', class: 'primary', onclick: this.#actions.askAgain }, 'Ask again');
+    if (state === 'error') return [trouble(error.code, error.message, askAgain), this.#facts()];
     const why = REASONS[reason] ?? 'The run was stopped.';
-    return [trouble('cancelled', why, again), this.#facts()];
+    return [trouble('cancelled', why, askAgain), this.#facts()];
   }
 
   /** Put the charts after the report's introduction, before its first section. */

@@ -34,9 +34,9 @@ export class Watch {
   /**
    * @param request the first request, see wire.js
    * @param page via: the transport; text: the question to show until the run has one;
-   *   ask(text); again(), queue(), inNewSession(): repeat the request as it was, behind the session's other runs (queue is
-   *   null if it was queued already), or in a new session; opened(): the run is known; session(): its session is known;
-   *   changed(): lists are out of date
+   *   ask(text); repeatRequest(), queue(), inNewSession(): repeat the request as it was, behind the session's other
+   *   runs (queue is null if it was queued already), or in a new session; opened(): the run is known; session(): its
+   *   session is known; changed(): lists are out of date
    */
   constructor(request, page) {
     this.#run = newRun(request.runId ?? null, page.text);
@@ -45,8 +45,8 @@ export class Watch {
     this.#page = page;
     this.#bar = new Bar(this.#run);
     this.#report = new Report(byId('report'), this.#run, {
-      again: () => page.ask(this.#run.question),
-      retry: page.again,
+      askAgain: () => page.ask(this.#run.question),
+      retry: page.repeatRequest,
       queue: page.queue,
       inNewSession: page.inNewSession,
     });

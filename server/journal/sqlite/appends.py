@@ -1,7 +1,7 @@
 """Writes the appends of many runs at once: two statements, however many there are.
 
-The fence and the order of ids are conditions of the statement that moves a run's head. If it moved fewer heads than
-there are appends, one of them is refused; which one, shows when each is written alone.
+The fence and the order of ids are conditions of the statement that updates a run's row in `heads`. If it updates fewer
+rows than there are appends, one of them is refused; writing each alone finds out which.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from askstream.server.events.errors import AskstreamError, Fenced, OutOfOrder
 from askstream.server.journal.base import Entry, RunUpdate
 from askstream.server.journal.sqlite.tables import INSERT_EVENT, NUMBER
 
-# What moves within a run's attempt, as a part of its head.
+# The columns that an append updates.
 _COLUMNS = slice(RunUpdate._fields.index("state"), RunUpdate._fields.index("log_bytes") + 1)
 _UPDATE_RUN = f"""
 UPDATE heads SET {", ".join(f"{name} = ?" for name in RunUpdate._fields[_COLUMNS])}
@@ -38,7 +38,7 @@ class GroupRefused(Exception):
 
 
 def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
-    """In order. Raises the AskstreamError with which a single one is refused, with nothing written, or Unsettled."""
+    """Write in order. Raises AskstreamError if a single one is refused, with nothing written; or GroupRefused."""
     moves: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
     for update, entries, _ in appends:
@@ -60,11 +60,11 @@ def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
     sql = f"SELECT attempt, last_id FROM heads WHERE number = {NUMBER}"
     found = db.execute(sql, (append.update.run_id,)).fetchone()
     if found is None or found[0] != append.update.attempt:
-        return Fenced(f"attempt {append.update.attempt} of this run has been succeeded")
+        return Fenced(f"attempt {append.update.attempt} of this run was replaced by a later one")
     return OutOfOrder(f"expected id {found[1] + 1}, got {append.entries[0].id}")
 
 
 def _end(db: sqlite3.Connection, update: RunUpdate) -> None:
-    """A run that has ended needs its checkpoint no more."""
+    """End a run, and delete the checkpoint that it no longer needs."""
     db.execute(_END, (update.ended_at, update.digest, update.run_id))
     db.execute(f"DELETE FROM checkpoints WHERE number = {NUMBER}", (update.run_id,))

@@ -1,10 +1,10 @@
 """The one connection that writes to a SQLite file, committing in groups.
 
-Many runs append at once; a commit costs the same whatever is in it. So everything that comes within a moment goes into
-one transaction, and everybody is told after its commit. A small one is written there and then: SQLite takes some 40 µs
-of the event loop's time for it, while a thread would take 200 µs to be woken and to answer, and both would wait for
-each other's interpreter lock. What may take long goes to a thread, and what comes meanwhile gathers: large appends,
-work over whole logs, commits that wait for the disk, and everything as long as the disk is slow.
+Many runs append at once, and a commit costs the same for one append as for many. So all jobs of a moment share a
+transaction, and their callers are notified after its commit. The event loop writes a small one itself: SQLite needs
+some 40 µs for it, while a thread needs 200 µs to be woken and to answer, and both would wait for each other's
+interpreter lock. A thread does long work, while later jobs wait: large appends, work over whole logs, commits that wait
+for the disk, and everything as long as the disk is slow.
 """
 
 import asyncio
@@ -25,34 +25,33 @@ from askstream.server.scheduling import AdaptiveDelay
 
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
-# Jobs in one transaction of the thread's. Bounds how long the first of them waits for the last; 512 small appends take
-# some 5 ms.
+# Jobs in one transaction of the thread. Bounds the time that the first waits for the last: 512 small appends take 5 ms.
 GROUP_JOBS = 512
-# Jobs, and bytes of them, that the event loop can wait for: a millisecond's worth, or one and a half.
+# Jobs, and bytes of them, that the event loop can wait for: a millisecond of work, or one and a half.
 QUICK_JOBS, QUICK_BYTES = 128, 256 * 1024
-# Seconds from the beginning of a transaction in which the next one waits for more, where that pays. A thousand busy
-# runs put twenty appends into each, and save most of what a commit costs; and what is committed together reaches many
-# viewers in one write. A run alone hardly waits while its events are further apart, or come one by one.
+# Seconds from one transaction's start to the next, if waiting for more jobs pays. A thousand busy runs put twenty
+# appends into each and save most of a commit's cost, and events of one commit reach many viewers in one write. A run
+# alone hardly waits if its events are further apart, or come one by one.
 COMMIT_SECONDS = 0.002
-# Seconds after which a transaction counts as a stall: a hundred times what a small one takes, and as long as viewers of
+# Seconds after which a transaction counts as a stall: a hundred times a small one, and the longest that viewers of
 # other runs may wait for the loop.
 STALL_SECONDS = 0.005
-# Pages in the WAL (16 MiB of them) that are worth carrying over to the file, with the two fsyncs of that. Four times
-# SQLite's own choice: hot pages are carried over a quarter as often, and a restart reads it all in 20 ms.
+# Pages in the WAL (16 MiB) at which it is carried over to the file, with two fsyncs. Four times SQLite's default: hot
+# pages are carried over a quarter as often, and a restart reads it all in 20 ms.
 WAL_PAGES = 4096
 # Pages in the WAL from which on transactions wait until all of it is carried over: only then does it start anew.
 MOST_PAGES = 2 * WAL_PAGES
 _PAGE_BYTES = 4096
-# Pages that a transaction changes: one of an index for each append, and beside those of the lines a few for the heads
-# and what all of them hang from. The pages of a thousand runs' heads are twelve.
+# Pages that a transaction changes beside those of its lines: one of an index for each append, and a few of `heads` and
+# of the trees' inner pages. A thousand runs' heads are about ten pages.
 _PAGES_AN_APPEND, _PAGES_A_COMMIT = 1, 4
-# Milliseconds that a thread waits for a lock that another program holds on the file. The event loop waits for none.
+# Milliseconds that the thread waits for another program's lock on the file. The event loop waits for none.
 _LOCK_MS = 5000
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """`events` is how many it writes; what writes something else counts as one. `size` is in bytes."""
+    """`events` is the number that it writes; other work counts as one. `size` is in bytes."""
 
     work: Work | Append
     future: "asyncio.Future[Any]"
@@ -64,13 +63,13 @@ class _Job:
 
 
 class GroupWriter:
-    """`connection` is in autocommit mode (isolation_level None), may be used by any thread, and is this writer's alone.
+    """`connection` is in autocommit mode (isolation_level None), works in any thread, and is used by this writer alone.
 
-    `notifier` is notified of each append. `waits_for_disk` says that a commit waits for the disk. Make it in the event
-    loop that all calls come from.
-    A job must check its conditions before it writes anything: an AskstreamError it raises fails that job alone, since
-    nothing of it has to be undone. Any other error rolls the whole group back, and each of its jobs gets a transaction
-    of its own: what can't be written, a number too large for SQLite say, fails nobody but the one who wrote it.
+    `notifier` is notified of each append. `waits_for_disk`: a commit waits for the disk. Make it in the event loop of
+    all its callers.
+    A job must check its conditions before it writes: then its AskstreamError fails that job alone, since nothing has to
+    be undone. Any other error rolls the group back, and each job gets a transaction of its own: a value that SQLite
+    can't store, such as a number that is too large, fails only its own job.
     """
 
     def __init__(
@@ -89,32 +88,33 @@ class GroupWriter:
         )
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
-        self._events = 0  # that the jobs write
+        self._events = 0  # of all pending jobs
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._timer: asyncio.Handle | None = None
         self._free_at = 0.0
         self._delay = AdaptiveDelay()
-        self._is_urgent = False  # somebody is in a hurry
-        self._waited = False  # for more, before the transaction that is due
+        self._is_urgent = False  # a pending job is urgent
+        self._waited = False  # the transaction that is due waits for more jobs
         self._busy = self._closed = False  # the thread has the connection
         self._stalls = 0  # transactions in a row that took longer than STALL_SECONDS
-        # Whether each commit waits for the disk, or the last ones stalled. A single stall is more often that of a
-        # machine whose cores are taken; on the thread, beside a busy loop, the next one would take many times as long.
+        # Each commit waits for the disk, or the last ones stalled. A single stall mostly means that the machine's cores
+        # are busy; on the thread, beside a busy loop, the next one would take many times as long.
         self._is_slow = waits_for_disk
-        # Jobs in a transaction. More than the event loop can wait for go in small groups, one after the other: a thread
-        # beside a loop that is busy, with the questions that they come from, waits for the interpreter at each
-        # statement.
+        # Jobs in a transaction. The event loop writes a rush of jobs in small groups: it is busy with the questions
+        # that cause them, and a thread beside it would wait for the interpreter at each statement.
         self._max_jobs = GROUP_JOBS if waits_for_disk else QUICK_JOBS
-        self._pages = 0  # about how many the WAL has got since they were carried over last
+        self._pages = 0  # about; in the WAL since they were last carried over
+        self._is_wal_long = False  # more than MOST_PAGES
+        self._changes = connection.total_changes
         self.carrying: asyncio.Future[int] | None = None  # done when the thread has carried them over
         self._carrier = connect_beside(connection)
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # ours, since the event loop may be the one to commit
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # left to `_carry_over`: it may need an fsync
         connection.execute("PRAGMA busy_timeout = 0")
 
     def append(
         self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None
     ) -> "asyncio.Future[None]":
-        """As `Journal.append`. Appends that follow one another are written together."""
+        """As `Journal.append`. Consecutive appends are written together."""
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
@@ -123,10 +123,9 @@ class GroupWriter:
         return job.future
 
     def submit(self, work: Work, *, long: bool = False, urgent: bool = False) -> "asyncio.Future[Any]":
-        """Does `work` in the next transaction; the future has what it returned, once that is committed.
+        """Do `work` in the next transaction. The future gets its result after the commit.
 
-        `long`: the event loop had better not wait for it. `urgent`: it waits for nothing that could share its
-        transaction.
+        `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction.
         """
         job = _Job(work, self._loop.create_future(), is_long=long)
         self._is_urgent |= urgent
@@ -143,7 +142,7 @@ class GroupWriter:
             self._schedule()
 
     async def close(self) -> None:
-        """Writes what was submitted, then closes the connection. Idempotent."""
+        """Write what was submitted, then close the connection. Idempotent."""
         if self._closed:
             return
         last = self.submit(lambda _: None, urgent=True)
@@ -154,12 +153,10 @@ class GroupWriter:
         self._thread.shutdown()
 
     def _schedule(self) -> None:
-        """The next transaction is due, if there is something to write: now, or within the pace where that pays."""
+        """Schedule the next transaction if there are jobs: now, or after a wait for more if that pays."""
         if self._busy or not self._jobs:
             return
-        can_wait = (
-            not self._is_urgent and len(self._jobs) < self._max_jobs
-        )  # nobody is in a hurry, and there is room for more
+        can_wait = not self._is_urgent and len(self._jobs) < self._max_jobs
         if self._timer is not None:
             if not self._waited or can_wait:
                 return
@@ -191,16 +188,20 @@ class GroupWriter:
         self._max_jobs = GROUP_JOBS if self._is_slow else QUICK_JOBS
         for job in group:
             if job.future.done():
-                pass  # whoever waited was cancelled
+                pass  # its caller was cancelled
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:
                 job.future.set_result(job.result)
         if self._notifier.waiting:
             self._notify(group)
-        self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
-        if self._pages >= WAL_PAGES:
-            self._carry_over()
+        # Only groups that wrote count: a WAL that is carried over twice while a commit begins it anew can corrupt the
+        # file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug). A commit in between rules that out.
+        if self._changes != (changes := self._db.total_changes):
+            self._changes = changes
+            self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
+            if self._pages >= WAL_PAGES:
+                self._carry_over()
         if self._jobs:
             self._schedule()
 
@@ -210,7 +211,7 @@ class GroupWriter:
                 self._notifier.notify(job.work.update.run_id)
 
     def _carry_over(self) -> None:
-        """Has the thread carry the WAL over to the file. The event loop goes on writing, but at most as much again."""
+        """Carry the WAL over to the file, on the thread. The event loop writes meanwhile, but at most as much again."""
         self._pages = 0
         if self.carrying is not None:
             self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
@@ -219,13 +220,22 @@ class GroupWriter:
         self.carrying.add_done_callback(self._carried_over)
 
     def _carried_over(self, done: "asyncio.Future[int]") -> None:
-        """What was written meanwhile is still in the WAL, and the WAL only starts anew once it is empty."""
+        """Pages written meanwhile are still in the WAL, and it only starts anew once all are carried over."""
         self.carrying = None
-        if done.result() >= MOST_PAGES and not self._busy and not self._closed:
+        self._is_wal_long = done.result() >= MOST_PAGES
+        self._empty_wal()
+
+    def _empty_wal(self) -> None:
+        """Carry a long WAL over while nothing is written, once the thread is free. A transaction that is due waits."""
+        if self._is_wal_long and not self._busy and not self._closed:
+            self._is_wal_long = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
 
     def _run_on_thread(self, work: Callable[[], object], then: Callable[[], None]) -> None:
-        """Does `work`, which raises nothing, on the thread; the connection is the thread's until then."""
+        """Run `work`, which must not raise, on the thread. Only the thread uses the connection until it is done."""
         self._busy = True
         done = self._loop.run_in_executor(self._thread, work)
         done.add_done_callback(lambda _: self._on_thread_done(then))
@@ -233,18 +243,19 @@ class GroupWriter:
     def _on_thread_done(self, then: Callable[[], None]) -> None:
         self._busy = False
         then()
+        self._empty_wal()
         self._schedule()
 
 
 def _write_now(db: sqlite3.Connection, jobs: list[_Job]) -> bool:
-    """False, and nothing has been done, where another program holds a lock on the file."""
+    """Return False, with nothing done, if another program holds a lock on the file."""
     try:
         _transact(db, jobs)
     except sqlite3.OperationalError as problem:
         if problem.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             return False
         _write_each(db, jobs, problem)
-    except Exception as problem:  # noqa: BLE001 - whoever submitted it is told
+    except Exception as problem:  # noqa: BLE001 - its caller gets the error
         _write_each(db, jobs, problem)
     return True
 
@@ -253,20 +264,20 @@ def _write_on_thread(db: sqlite3.Connection, jobs: list[_Job]) -> None:
     try:
         db.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
         _transact(db, jobs)
-    except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it everybody would wait for ever
+    except Exception as problem:  # noqa: BLE001 - the edge of the thread; without it all callers would wait for ever
         _write_each(db, jobs, problem)
     finally:
         db.execute("PRAGMA busy_timeout = 0")
 
 
 def _write_each(db: sqlite3.Connection, jobs: list[_Job], problem: Exception) -> None:
-    """Each on its own, as together they raised `problem`. Afterwards every job has its outcome or its error."""
+    """Write each job alone, since together they raised `problem`. Then every job has its result or its error."""
     for job in jobs:
         try:
             if len(jobs) == 1:
                 raise problem
             _transact(db, [job])
-        except Exception as own_problem:  # noqa: BLE001 - whoever submitted it is told
+        except Exception as own_problem:  # noqa: BLE001 - its caller gets the error
             job.error = JournalError(f"the journal could not be written: {own_problem}")
 
 
@@ -284,7 +295,7 @@ def _transact(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
 
 
 def _do_next(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
-    """The first job, or all appends up to the first job that is none; how many. A refusal is always that of one."""
+    """Do the first job, or all appends before the next other job. Return how many. A refusal concerns one job."""
     appends: list[Append] = []
     for job in jobs:
         if not isinstance(job.work, Append):
@@ -301,9 +312,9 @@ def _do_next(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
 
 
 def _checkpoint_wal(db: sqlite3.Connection) -> int:
-    """Carries the WAL over to the file, as far as readers let go of it. Returns its pages, 0 for an error."""
+    """Carry the WAL over to the file, as far as no reader needs it. Return its pages, 0 after an error."""
     try:
         _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error:
-        return 0  # a full disk, say: the next append tells its run
+        return 0  # a full disk, say: the next append reports it
     return pages

@@ -1,7 +1,8 @@
-"""The default journal: a SQLite file in WAL mode. One connection writes and checkpoints; readers open it read-only.
+"""The default journal: a SQLite file in WAL mode. One connection writes, one only checkpoints, readers are read-only.
 
-One writing connection is not a preference: SQLite before 3.51.3 can corrupt a WAL that two connections reset at the
-same time (https://sqlite.org/wal.html, the WAL-reset bug). A lock beside the file keeps a second server out.
+The roles are no preference: SQLite before 3.51.3 can corrupt a WAL that one connection resets while another begins a
+second checkpoint of the same pages (https://sqlite.org/wal.html, the WAL-reset bug). So `GroupWriter` checkpoints
+beside its writes only after a commit. A lock beside the file keeps a second server out.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ from askstream.server.journal.sqlite.tables import (
 
 T = TypeVar("T")
 
-# Readers share the disk with the writer; two of them keep a late viewer's replay from waiting for a listing.
+# Readers share the disk with the writer; with two, a late viewer's replay doesn't wait for a listing.
 _READERS = 2
 # Logs that one call of `expire` drops: its transaction holds the writer up, and the next call goes on.
 _EXPIRED_AT_ONCE = 50
@@ -73,7 +74,7 @@ class SqliteJournal:
             self._lock.close()
             raise
         self._writer = GroupWriter(connection, self._notifier, waits_for_disk=synchronous in ("full", "extra"))
-        self.append = self._writer.append  # every event comes by: it needs no call of its own
+        self.append = self._writer.append  # on the way of every event: saves a call
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []  # of the readers
@@ -154,7 +155,7 @@ class SqliteJournal:
 
 
 def open_url(url: str, *, synchronous: str) -> SqliteJournal:
-    """`sqlite:///relative.db` or `sqlite:////absolute.db`."""
+    """Open `sqlite:///relative.db` or `sqlite:////absolute.db`."""
     path = unquote(urlsplit(url).path).removeprefix("/")
     if not path:
         raise ValueError(f"expected a path in the journal URL, as in sqlite:///askstream.db, got {url!r}")
@@ -165,7 +166,7 @@ def open_url(url: str, *, synchronous: str) -> SqliteJournal:
 
 
 def _lock_file(path: Path) -> TextIO:
-    """Holds the lock beside the file until it is closed; the system drops it when the process dies."""
+    """Hold the lock beside the file until it is closed; the system releases it when the process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("w")
@@ -181,7 +182,7 @@ def _lock_file(path: Path) -> TextIO:
 
 
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
-    """Unless its idempotency key is taken."""
+    """Insert a run unless its idempotency key is taken. Return the run that holds the key."""
     assert record.idempotency_key is not None
     holder = _by_key(db, record.principal, record.idempotency_key, record.created_at)
     return holder or insert_record(db, record, entries)
@@ -254,6 +255,6 @@ def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes:
 
 
 def _drop_records(db: sqlite3.Connection, expired_before: float) -> None:
-    """Those of runs whose logs have expired before then."""
+    """Drop the records of runs whose logs expired before then."""
     db.execute("DELETE FROM heads WHERE number IN (SELECT number FROM runs WHERE expired_at < ?)", (expired_before,))
     db.execute("DELETE FROM runs WHERE expired_at < ?", (expired_before,))

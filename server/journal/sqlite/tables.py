@@ -1,8 +1,8 @@
 """The tables of a SQLite journal, and connections to it.
 
-What moves with every append, `heads`, stands apart from what is written once: a thousand active runs' heads share ten
-pages, and moving one touches no index. Events lie in the order in which they were written, so a commit of 500 runs
-appends 40 pages instead of changing one for each run; `events_of_run` finds those of one run again.
+Columns that every append updates are a table of their own, `heads`: a thousand active runs need about ten of its
+pages, and an update touches no index. Events lie in the order in which they were written, so a commit of 500 runs
+appends 40 pages instead of changing one for each run; `events_of_run` finds the events of one run.
 """
 
 import sqlite3
@@ -19,9 +19,9 @@ from askstream.server.journal.base import Entry, RunRecord
 
 Synchronous: TypeAlias = Literal["off", "normal", "full", "extra"]
 
-# Counted up with every change of the tables: a file of another version is refused, not guessed at.
+# Raised with every change of the tables. A file of another version is refused.
 VERSION = 3
-# Runs are numbered for the file's own use. AUTOINCREMENT: the number of a run that was forgotten is not given again.
+# Runs have numbers for use in this file only. AUTOINCREMENT: a forgotten run's number is not given again.
 _SCHEMA = """
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE, principal TEXT NOT NULL,
@@ -54,13 +54,13 @@ _INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUN)}) VALUES ({', '.join('?' * le
 _INSERT_UPDATE = f"INSERT INTO heads (number, {', '.join(_UPDATED)}) VALUES ({', '.join('?' * (len(_UPDATED) + 1))})"
 INSERT_EVENT = f"INSERT INTO events (number, id, event_type, agent_name, line) VALUES ({NUMBER}, ?, ?, ?, ?)"
 
-# KiB of pages that the writer keeps: what it appends to again and again, with 1,000 runs active. SQLite's own choice,
-# 2 MiB, is smaller than that, and it spills.
+# KiB of the writer's page cache: it holds the pages that 1,000 active runs append to. SQLite's default, 2 MiB, is too
+# small for them, and spills.
 _CACHE_KIB = 16 * 1024
 
 
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    """For one thread at a time. Makes the tables where there are none; raises JournalError for another version's."""
+    """Connect, for one thread at a time. Make the tables if there are none; raise JournalError for other versions."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with ExitStack() as undo:
         undo.callback(db.close)
@@ -78,7 +78,7 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def connect_beside(db: sqlite3.Connection) -> sqlite3.Connection:
-    """Another connection to the same file, which waits for the disk where `db` does."""
+    """Open another connection to the same file, which waits for the disk if `db` does."""
     path, level = db.execute("PRAGMA database_list").fetchone()[2], db.execute("PRAGMA synchronous").fetchone()[0]
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute(f"PRAGMA synchronous = {level}")
@@ -86,19 +86,19 @@ def connect_beside(db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """For one thread at a time."""
+    """Connect read-only, for one thread at a time."""
     where = f"file:{quote(str(path))}?mode=ro"
     return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[RunRecord]:
-    """The records that the `rest` of the query, from WHERE on, asks for."""
+    """Return the records for the `rest` of the query, from WHERE on."""
     names = [f.name for f in fields(RunRecord)]
     return [RunRecord(**dict(zip(names, row, strict=True))) for row in db.execute(f"{_RECORDS} {rest}", values)]
 
 
 def insert_record(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry] = ()) -> RunRecord:
-    """A new run, with its first events; the record itself."""
+    """Insert a new run with its first events. Return the record."""
     number = db.execute(_INSERT_RUN, attrgetter(*_RUN)(record)).lastrowid
     db.execute(_INSERT_UPDATE, (number, *attrgetter(*_UPDATED)(record)))
     for entry in entries:

@@ -82,7 +82,7 @@ def test_another_process_builds_the_same_rows(path: Path, tmp_path: Path, monkey
     """This process only waits: a build here would block everything else."""
     monkeypatch.setattr(warehouse, "build", None)
     made = tmp_path / "aside.db"
-    warehouse.build_aside(made)()
+    warehouse.build_in_child(made)()
     query = "SELECT sum(quantity * unit_price), count(*) FROM order_lines"
     with closing(sqlite3.connect(path)) as here, closing(sqlite3.connect(made)) as aside:
         assert aside.execute(query).fetchall() == here.execute(query).fetchall()
@@ -95,14 +95,14 @@ def test_files_of_the_current_folder_are_not_imported_by_the_other_process(
     (tmp_path / "random.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warehouse, "build", None)
-    warehouse.build_aside(tmp_path / "w.db")()
+    warehouse.build_in_child(tmp_path / "w.db")()
     assert (tmp_path / "w.db").exists()
 
 
 def test_without_an_interpreter_to_start_the_build_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a server that embeds Python."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
-    warehouse.build_aside(tmp_path / "w.db")()
+    warehouse.build_in_child(tmp_path / "w.db")()
     assert (tmp_path / "w.db").exists()
 
 
@@ -110,7 +110,7 @@ def test_a_build_that_fails_in_the_other_process_raises_here(tmp_path: Path) -> 
     """The child's error isn't lost."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        warehouse.build_aside(tmp_path / "file" / "w.db")()
+        warehouse.build_in_child(tmp_path / "file" / "w.db")()
 
 
 def test_orders_follow_the_season(data: sqlite3.Connection) -> None:

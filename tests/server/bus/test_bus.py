@@ -1,7 +1,7 @@
 """The bus: no event is lost or repeated between reading the history and waiting for the next one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -9,7 +9,9 @@ import pytest
 
 from askstream.server.bus import RECENT_BYTES, Batch, Bus, Channel, Viewer
 from askstream.server.events import Filter, Gap
+from askstream.server.events.errors import JournalError
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
+from askstream.server.journal.memory import MemoryJournal
 from tests.conformance.journals import Yielding, entries, entry, record, update
 
 
@@ -306,10 +308,10 @@ async def test_a_channel_keeps_each_event_once_and_drops_those_before_a_gap() ->
     channel = Channel("r", base=2)
     channel.extend(entries(1, 4))
     channel.extend(entries(3, 5))
-    assert [each.id for each in channel.after(2) or []] == [3, 4, 5]
+    assert [each.id for each in channel.read_after(2) or []] == [3, 4, 5]
     channel.extend(entries(8, 9))
-    assert channel.after(5) is None
-    assert [each.id for each in channel.after(7) or []] == [8, 9]
+    assert channel.read_after(5) is None
+    assert [each.id for each in channel.read_after(7) or []] == [8, 9]
 
 
 @pytest.mark.parametrize("seen", [0, 1])
@@ -347,3 +349,31 @@ async def test_an_encoding_that_fails_leaves_no_subscriber_with_a_gap(log: Log) 
     await asyncio.sleep(0.01)
     assert (written, viewer.cursor) == ([], 1)
     viewer.close()
+
+
+async def test_a_run_that_cannot_be_followed_is_reported_and_followed_again(log: Log) -> None:
+    """Its log isn't complete: a viewer that took it for complete would wait for an end that it never gets."""
+
+    class Unreadable(MemoryJournal):
+        is_readable = False
+
+        async def watch(self, run_id: str, after: int) -> AsyncIterator[Sequence[Entry]]:
+            if not self.is_readable:
+                raise JournalError("disk full")
+            async for found in super().watch(run_id, after):
+                yield found
+
+    journal = Unreadable()
+    await journal.create(record(last_id=1), entries(1, 1))
+    bus = Bus(journal, log.group)
+    viewer = await bus.attach("r")
+    assert [each.id for each in (await viewer.next()).entries] == [1]
+    with pytest.raises(JournalError):
+        await viewer.next()
+    journal.is_readable = True
+    later = await bus.attach("r", after=1)
+    await journal.append(update(last_id=2, ended_at=5.0), [entry(2, "completed")])
+    assert (await later.next()).ended
+    viewer.close()
+    later.close()
+    bus.close()

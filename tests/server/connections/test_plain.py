@@ -13,7 +13,7 @@ from askstream.server.connections import SocketRoute
 from askstream.server.connections.plain import HIGH_WATER, PlainSocket, PlainStream
 
 TEXT = b"x" * 1000
-# Whose calls count: what the event loop itself does for a message isn't ours.
+# Only these modules' calls count, not the event loop's own for a message.
 _COUNTED = ("askstream.", "starlette.", __name__)
 
 

@@ -1,4 +1,4 @@
-"""How much a client has yet to read."""
+"""The number of bytes that a client has yet to read."""
 
 import asyncio
 import socket

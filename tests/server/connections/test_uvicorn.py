@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from askstream.server.connections import SocketConnection, SocketRoute, StreamConnection, serve_stream
 from askstream.server.connections.direct import DirectSocket, DirectStream
-from askstream.server.connections.uvicorn import Http, WebSocket
+from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 PROBE = b"2\r\n:\n\r\n"
@@ -73,7 +73,7 @@ class Streams:
 async def serving(
     application: Application, route: SocketRoute | None = None, *, direct: bool = True, **options: Any
 ) -> AsyncGenerator[int]:
-    http = cast(Any, partial(Http, socket_routes={b"/": route} if route else None, direct=direct))
+    http = cast(Any, partial(HttpProtocol, socket_routes={b"/": route} if route else None, direct=direct))
     config = uvicorn.Config(application, port=0, lifespan="off", http=http, ws=WebSocket, log_config=None, **options)
     server = uvicorn.Server(config)
     monkeypatch = pytest.MonkeyPatch()

@@ -64,8 +64,8 @@ def test_an_encoded_event_decodes_to_an_equal_one(body: EventBody) -> None:
     assert decode(encode(event(body))) == event(body)
 
 
-def test_the_envelope_is_the_documents_with_id_and_run_id_behind() -> None:
-    """Existing clients find every field where the document puts it, in its order."""
+def test_the_envelope_is_the_first_apis_with_id_and_run_id_at_the_end() -> None:
+    """Existing clients find every field of the first API, in its order."""
     line = encode(event(AgentThinking(progress=25), "Planning task breakdown..."))
     assert line == (
         b'{"event":{"event_type":"agent_thinking","timestamp":"2026-11-22T10:30:00.123Z",'
@@ -75,7 +75,7 @@ def test_the_envelope_is_the_documents_with_id_and_run_id_behind() -> None:
 
 
 def test_a_notice_has_no_id() -> None:
-    """A notice can't move a cursor, and `from` has its name although Python reserves the word."""
+    """A notice can't move a cursor. `from` has this name on the wire although Python reserves the word."""
     told = json.loads(encode_notice(Notice("run", MOMENT, "gone", Gap(from_=2, to=5, reason="trimmed"))))["event"]
     assert "id" not in told
     assert told["event_type"] == "gap"
@@ -84,13 +84,13 @@ def test_a_notice_has_no_id() -> None:
 
 
 def test_a_timestamp_is_in_utc_with_z() -> None:
-    """RFC 3339 in one form, from whatever zone."""
+    """It has one form of RFC 3339, from any zone."""
     assert rfc3339(MOMENT.astimezone(timezone(timedelta(hours=5)))) == "2026-11-22T10:30:00.123Z"
 
 
 @given(st.integers(0, 10**17) | st.just(10**15))
-def test_every_moment_has_three_digits_of_a_second_which_are_cut_and_not_rounded(microseconds: int) -> None:
-    """Also where they are zero, which the encoder leaves out."""
+def test_every_time_has_milliseconds_that_are_cut_and_not_rounded(microseconds: int) -> None:
+    """They are there even if they are zero, which the encoder leaves out."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
     expected = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
     assert rfc3339(moment) == expected
@@ -99,7 +99,7 @@ def test_every_moment_has_three_digits_of_a_second_which_are_cut_and_not_rounded
 
 @given(st.text(alphabet=st.characters()))
 def test_any_text_fits_on_one_line_of_utf8(message: str) -> None:
-    """Newlines, NULs, lone surrogates: whatever a model writes, the frame stays a frame."""
+    """Newlines, NULs or lone surrogates of a model never break the frame."""
     line = encode(event(AgentThinking(), message))
     assert b"\n" not in line
     assert b"\r" not in line
@@ -124,13 +124,13 @@ def test_values_that_json_cannot_hold_are_replaced(given_: Any, sent: Any) -> No
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"event":{"event_type":"unheard of"}}', b'{"event":7}'])
 def test_anything_else_is_not_an_event(line: bytes) -> None:
-    """A client that reads garbage learns it as a ValueError."""
+    """A client that reads garbage gets a ValueError."""
     with pytest.raises(ValueError, match="expected an event envelope"):
         decode(line)
 
 
 def test_progress_is_raised_and_never_lowered() -> None:
-    """`with_progress` is what keeps progress from falling; a body without progress is left alone."""
+    """A body without progress is left alone."""
     assert with_progress(Draft("A", "", AgentThinking(progress=0)), 50).body == AgentThinking(progress=50)
     assert with_progress(Draft("A", "", AgentThinking(progress=75)), 50).body == AgentThinking(progress=75)
     chunk = Draft("A", "", AgentChunk(delta="x", message_id="m"))
@@ -138,7 +138,7 @@ def test_progress_is_raised_and_never_lowered() -> None:
 
 
 def test_text_is_a_string_as_it_is_and_json_otherwise() -> None:
-    """What a tool gave, for an excerpt."""
+    """A tool's result becomes an excerpt this way."""
     assert text("as it is") == "as it is"
     assert text({"a": [1]}) == '{"a":[1]}'
 

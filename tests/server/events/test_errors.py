@@ -8,7 +8,7 @@ def _refusals(kind: type[errors.Refused] = errors.Refused) -> list[type[errors.R
 
 
 def test_every_refusal_stands_in_the_drawn_tree_with_its_status_and_code() -> None:
-    """The docstring is what people read; it can't fall behind."""
+    """People read the docstring, so it must be complete."""
     drawn = {
         tuple(line.split()[1:4]) for line in (errors.__doc__ or "").replace("│   ", "").splitlines() if "──" in line
     }

@@ -3,8 +3,8 @@
 from askstream.server.events import EVERYTHING, Filter
 
 
-def test_chunks_are_for_those_who_ask_for_tokens() -> None:
-    """`tokens` is off unless asked for, and `include` alone doesn't turn it on."""
+def test_chunks_need_tokens() -> None:
+    """`tokens` is off by default, and `include` alone doesn't turn it on."""
     assert not Filter().wants("agent_chunk", "A")
     assert not Filter(include=frozenset({"agent_chunk"})).wants("agent_chunk", "A")
     assert Filter(tokens=True).wants("agent_chunk", "A")
@@ -20,12 +20,12 @@ def test_include_exclude_and_agents_all_have_to_let_an_event_through() -> None:
 
 
 def test_everything_is_everything() -> None:
-    """The filter of who wants the whole log."""
+    """The filter of a viewer that wants the whole log."""
     assert EVERYTHING.wants("agent_chunk", "anybody")
 
 
 def test_a_filter_that_wants_all_of_some_types_hides_none_of_them() -> None:
-    """Whatever agent speaks; so one that asks for certain agents never does."""
+    """This holds for every agent, so a filter of certain agents never wants all."""
     types = {"started", "agent_response"}
     assert EVERYTHING.wants_all(types | {"agent_chunk"})
     assert Filter().wants_all(types)

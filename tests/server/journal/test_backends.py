@@ -1,4 +1,4 @@
-"""A journal is opened by its URL, or by the name of what makes one."""
+"""A journal is opened by its URL, or by the name of its maker."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ def number(rest: str) -> int:
     return len(rest)
 
 
-async def test_a_journal_from_outside_is_given_what_follows_its_name() -> None:
-    """Whatever that is, a URL included; nothing where nothing follows."""
+async def test_a_custom_journal_gets_the_rest_of_its_url() -> None:
+    """The rest may be anything, a URL included, or empty."""
     for rest in ("", "redis://host:6379/0?db=1", "path with spaces.db"):
         opened = open_journal(f"{HERE}:Named?{rest}" if rest else f"{HERE}:Named", synchronous="full")
         assert isinstance(opened, Named)
@@ -30,7 +30,7 @@ async def test_a_journal_from_outside_is_given_what_follows_its_name() -> None:
 
 
 async def test_every_backend_in_the_table_can_be_opened(tmp_path: Path) -> None:
-    """A row that names nothing would be found by the first operator otherwise. All are given `synchronous`."""
+    """A row with a wrong name fails here, not at the first operator's. All backends accept `synchronous`."""
     for scheme in BACKENDS:
         opened = open_journal(f"{scheme}:///{tmp_path / 'x.db'}", synchronous="full")
         assert await opened.unfinished() == []
@@ -51,6 +51,6 @@ async def test_every_backend_in_the_table_can_be_opened(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_that_leads_to_no_journal_is_refused_with_advice(url: str, words: str) -> None:
-    """With what was expected, and why it isn't that."""
+    """The error says what was expected, and what came."""
     with pytest.raises(ValueError, match=words):
         open_journal(url)

@@ -1,4 +1,4 @@
-"""The house of runs, over a journal that answers at once and over one that yields at every step."""
+"""Runs over a journal that returns at once, and over one that yields at every step."""
 
 import asyncio
 from collections.abc import AsyncIterator

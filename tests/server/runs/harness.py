@@ -1,4 +1,4 @@
-"""Runs over a journal, with a test's own function in the team's place."""
+"""Runs over a journal, with a test's own function as the team."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -50,19 +50,19 @@ async def ask(runs: Runs, **fields: Any) -> RunRecord:
 
 
 async def viewed(runs: Runs, record: RunRecord, event_id: int) -> None:
-    """Returns when that event is durable."""
+    """Return when that event is durable."""
     while (await runs.find(record.run_id, "p")).last_id < event_id:  # noqa: ASYNC110 - durability has no event of its own
         await asyncio.sleep(0)
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Gives way until it does; the fixture's time-out is what fails if it never does."""
-    while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+    """Yield to the event loop until it does. If it never does, the fixture's timeout fails the test."""
+    while not holds():  # noqa: ASYNC110 - the condition has no event of its own
         await asyncio.sleep(0)
 
 
 async def ended(harness: Harness, runs: Runs, **fields: Any) -> list[Event]:
-    """The whole log of one run."""
+    """Return the whole log of one run."""
     record = await ask(runs, **fields)
     await runs.outcome(record.run_id)
     return await harness.log(record.run_id)

@@ -1,4 +1,4 @@
-"""The runs that are alive: what is left of one is taken up once, and who asks for one does not wait for the disk."""
+"""The active runs: a run is resumed once, and a request for an active run doesn't read the disk."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ QUESTION = Question(text="why?", principal="p", idempotency_key="k")
 
 
 class Works:
-    """A team that works until it is told to answer."""
+    """A team that works until the test lets it answer."""
 
     model = "works"
 
@@ -44,7 +44,7 @@ class Asks:
 
 
 class Counting(Yielding):
-    """A journal that counts what it is asked, and outlives its server."""
+    """A journal that counts its calls and outlives its server."""
 
     def __init__(self) -> None:
         super().__init__(open_journal("memory://"))
@@ -69,7 +69,7 @@ def server(journal: Any, group: asyncio.TaskGroup, team: Any, **others: Any) -> 
 
 @pytest.mark.parametrize("other", [Works, Asks])
 async def test_a_run_of_a_missing_orchestrator_ends_as_interrupted(group: asyncio.TaskGroup, other: type[Any]) -> None:
-    """The next server starts all the same, and asks nobody for an answer that no team would take."""
+    """The next server starts all the same, and asks no human for a reply that no team would get."""
     journal = Counting()
     first = server(journal, group, Works(), other=other())
     record, _ = await first.start(QUESTION, orchestrator="other")
@@ -81,12 +81,12 @@ async def test_a_run_of_a_missing_orchestrator_ends_as_interrupted(group: asynci
     ended = await second.outcome(record.run_id)
     assert isinstance(ended.body, Failed)
     assert ended.body.error == "interrupted"
-    while second.active:  # noqa: ASYNC110 - the end is durable, and told, a moment before the run has left
+    while second.active:  # noqa: ASYNC110 - the end is durable, and published, before the run is removed
         await asyncio.sleep(0)
 
 
 async def test_a_run_is_resumed_once_by_many_calls(group: asyncio.TaskGroup) -> None:
-    """A cancel finds the run alive that somebody else is just taking up, and ends it."""
+    """A cancel finds the run that another call is resuming, and ends it."""
     journal = Counting()
     first = server(journal, group, Works())
     record, _ = await first.start(QUESTION)
@@ -99,8 +99,8 @@ async def test_a_run_is_resumed_once_by_many_calls(group: asyncio.TaskGroup) -> 
     assert team.times <= 1
 
 
-async def test_a_run_that_is_alive_is_found_without_the_disk(group: asyncio.TaskGroup) -> None:
-    """Thousands may subscribe to it, or send its question again, in the same moment."""
+async def test_an_active_run_is_found_without_the_disk(group: asyncio.TaskGroup) -> None:
+    """Thousands may subscribe to it, or repeat its question, at once."""
     journal, team = Counting(), Works()
     runs = server(journal, group, team)
     record, new = await runs.start(QUESTION)
@@ -119,7 +119,7 @@ async def test_a_run_that_is_alive_is_found_without_the_disk(group: asyncio.Task
 
 
 async def test_a_run_at_work_is_three_tasks(group: asyncio.TaskGroup) -> None:
-    """Its life, its log's and its team's: what waits for limits and stops costs no task of its own."""
+    """The run, its log and its team have a task each. Waiting for limits and stops costs none."""
     team = Works()
     runs = server(open_journal("memory://"), group, team)
     before = len(asyncio.all_tasks())
@@ -132,7 +132,7 @@ async def test_a_run_at_work_is_three_tasks(group: asyncio.TaskGroup) -> None:
 
 @pytest.mark.parametrize(("session_id", "reads"), [(None, 0), ("s", 1)])
 async def test_only_a_session_with_a_past_is_read(group: asyncio.TaskGroup, session_id: str | None, reads: int) -> None:
-    """A run whose session begins with it starts work without a look at the disk."""
+    """The first run of a session starts work without reading the disk."""
     journal, team = Counting(), Works()
     runs = server(journal, group, team)
     record, _ = await runs.start(Question(text="why?", principal="p", session_id=session_id))
@@ -143,7 +143,7 @@ async def test_only_a_session_with_a_past_is_read(group: asyncio.TaskGroup, sess
 
 
 async def test_the_first_event_arrives_before_the_team_is_set_up(group: asyncio.TaskGroup) -> None:
-    """To set a team up is work of milliseconds. The loop turns before it begins, often enough for a response."""
+    """Setting a team up costs milliseconds. Before that the loop iterates often enough to send a response."""
     journal, team = cast(Journal, Counting()), Works()
     bus = Bus(journal, group)
     runs = Runs(journal, bus, cast(Any, team), Limits(), group=group)

@@ -1,4 +1,4 @@
-"""What a run may take, say and hold, and what becomes of one that wants more."""
+"""The limits of a run: time, messages, sizes, places; and the end of a run that exceeds one."""
 
 import asyncio
 from typing import Any, cast
@@ -13,7 +13,7 @@ from tests.server.runs.harness import ANSWER, Harness, Scripted, ask, ended, unt
 
 
 async def test_a_run_may_not_take_for_ever(harness: Harness) -> None:
-    """Neither altogether, however much it says."""
+    """Its total time is limited, however many events it emits."""
 
     async def chatters(task: Task, sink: Sink) -> Answer:
         while True:
@@ -26,7 +26,7 @@ async def test_a_run_may_not_take_for_ever(harness: Harness) -> None:
 
 
 async def test_a_run_may_not_be_silent_for_too_long(harness: Harness) -> None:
-    """What it says starts the count anew."""
+    """Each event starts the count anew."""
 
     async def falls_silent(task: Task, sink: Sink) -> Answer:
         for _ in range(5):
@@ -41,7 +41,7 @@ async def test_a_run_may_not_be_silent_for_too_long(harness: Harness) -> None:
 
 
 async def test_the_message_limit_holds_for_any_team(harness: Harness) -> None:
-    """The fortieth message is one too many when thirty-nine are allowed."""
+    """The fourth message is one too many if three are allowed."""
 
     async def talks(task: Task, sink: Sink) -> Answer:
         while True:
@@ -53,7 +53,7 @@ async def test_the_message_limit_holds_for_any_team(harness: Harness) -> None:
     assert log[-1].body.error == "message_limit"
 
 
-async def test_a_large_tool_result_is_cut_and_says_so(harness: Harness) -> None:
+async def test_a_large_tool_result_is_cut_and_marked(harness: Harness) -> None:
     """The event stays within its bound, the run goes on."""
 
     async def reads(task: Task, sink: Sink) -> Answer:
@@ -71,7 +71,7 @@ async def test_a_large_tool_result_is_cut_and_says_so(harness: Harness) -> None:
 
 
 async def test_an_answer_too_large_for_an_event_ends_in_an_error(harness: Harness) -> None:
-    """Never cut in silence: the text of agents is whole or the run says why not."""
+    """An agent's text is never cut: it is whole, or the run ends with the reason."""
 
     async def writes(task: Task, sink: Sink) -> Answer:
         return Answer(final_response="x" * 300_000, total_messages=1, usage=Usage(), agent_name="A")
@@ -82,7 +82,7 @@ async def test_an_answer_too_large_for_an_event_ends_in_an_error(harness: Harnes
 
 
 async def test_places_for_active_runs_are_counted(harness: Harness) -> None:
-    """Who comes too many is told when to try again, and a place is free again after an end."""
+    """A refusal says when to retry, and the end of a run frees its place."""
     release = asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
@@ -103,7 +103,7 @@ async def test_places_for_active_runs_are_counted(harness: Harness) -> None:
 
 
 async def test_a_team_faster_than_the_disk_waits_for_it(harness: Harness) -> None:
-    """What hasn't been written yet is bounded."""
+    """Events that aren't written yet are bounded."""
     gate = asyncio.Event()
     most = 0
 
@@ -128,8 +128,8 @@ async def test_a_team_faster_than_the_disk_waits_for_it(harness: Harness) -> Non
     assert most < 1_300_000
 
 
-async def test_a_run_that_waited_for_its_turn_is_no_orphan(harness: Harness) -> None:
-    """Nobody has to watch a run that doesn't work; the time counts from when it does."""
+async def test_a_run_that_waited_in_its_session_is_no_orphan(harness: Harness) -> None:
+    """Nobody has to watch a run that doesn't work yet; the time counts from the start of its work."""
     release = asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
@@ -147,7 +147,7 @@ async def test_a_run_that_waited_for_its_turn_is_no_orphan(harness: Harness) -> 
 
 
 async def test_a_run_that_waits_for_a_human_takes_up_no_place(harness: Harness) -> None:
-    """Its team is gone; only the runs whose teams work count."""
+    """It has no team then; only runs whose team works count."""
 
     async def asks(task: Task, sink: Sink) -> Inquiry:
         return Inquiry(agent_name="A", prompt="?", state=b"")

@@ -1,4 +1,4 @@
-"""What the way of an event into the log costs, counted: appends, log records."""
+"""The cost of an event's way into the log, counted in appends; and failures on this way."""
 
 import asyncio
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def appended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
 
 
 async def test_events_of_one_loop_iteration_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
-    """An event is as durable as the checkpoint behind it: a server that dies has both, or neither."""
+    """Events and the checkpoint after them are durable together: a server that dies has both or neither."""
     journal = open_journal("memory://")
     writer = _writer(journal)
     await journal.create(writer.record, [])
@@ -58,7 +58,7 @@ async def test_events_of_one_loop_iteration_are_one_append(appended: list[tuple[
 
 
 async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of a team cancels all that was begun in its context. An append that is on its way to the disk is not."""
+    """The end of a team cancels all tasks of its context, but no append that is on its way to the disk."""
     append = MemoryJournal.append
 
     async def slowly(
@@ -85,7 +85,7 @@ async def test_an_append_outlives_the_team_that_emitted(monkeypatch: pytest.Monk
 
 
 async def test_a_journal_that_raises_at_once_breaks_the_log_and_not_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was written by others, and isn't a coroutine function: whoever waits learns of it."""
+    """A custom journal's `append` may be no coroutine function. Waiters get its error."""
 
     def refuses(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -98,7 +98,7 @@ async def test_a_journal_that_raises_at_once_breaks_the_log_and_not_the_loop(mon
 
 
 async def test_events_that_come_during_an_append_are_one_append(appended: list[tuple[int, bytes | None]]) -> None:
-    """However many turns of the loop that takes: 300 events are no more than two appends."""
+    """300 events are two appends, however many iterations of the loop the first one takes."""
     journal = open_journal("memory://")
     writer = _writer(cast(Journal, Yielding(journal, turns=500)))
     await journal.create(writer.record, [])
@@ -108,7 +108,7 @@ async def test_events_that_come_during_an_append_are_one_append(appended: list[t
 
 
 async def test_the_record_counts_what_the_log_holds() -> None:
-    """Events and bytes as they are in the journal, tokens by responses, progress that never falls."""
+    """It counts events and bytes of the journal, and tokens of responses; its progress never falls."""
     journal = open_journal("memory://")
     writer = _writer(journal)
     response = AgentResponse(progress=50, usage=Usage(3, 4))
@@ -130,14 +130,14 @@ async def test_the_record_counts_what_the_log_holds() -> None:
 
 
 async def test_nobody_sees_an_event_before_it_is_durable() -> None:
-    """At no step of a slow journal do viewers know more than it holds."""
+    """At each step of a slow journal viewers have only events that it holds."""
     memory = open_journal("memory://")
     writer = _writer(cast(Journal, Yielding(memory)))
     await memory.create(writer.record, [])
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        telling = group.create_task(_emit(writer, 100))
+        emitting = group.create_task(_emit(writer, 100))
         seen: set[int] = set()
-        while not telling.done():
+        while not emitting.done():
             held = await memory.record("r")
             assert held is not None
             assert writer.channel.last_id <= held.last_id
@@ -156,7 +156,7 @@ async def _emit(writer: LogWriter, count: int) -> None:
 
 
 async def test_every_waiter_is_notified_of_an_append() -> None:
-    """Any number of them; one who gives up takes nobody along."""
+    """Any number of them. A cancelled waiter affects no other."""
     journal = cast(Journal, Yielding(open_journal("memory://")))
     writer = _writer(journal)
     await journal.create(writer.record, [])
@@ -173,7 +173,7 @@ async def test_every_waiter_is_notified_of_an_append() -> None:
 
 
 async def test_a_writer_that_is_closed_writes_only_what_is_on_its_way() -> None:
-    """A team that was given up may speak for hours; the next server is the one that writes."""
+    """A team that was given up may emit for hours, but only the next server writes."""
     journal = open_journal("memory://")
     writer = _writer(cast(Journal, Yielding(journal)))
     await journal.create(writer.record, [])
@@ -191,7 +191,7 @@ async def test_a_writer_that_is_closed_writes_only_what_is_on_its_way() -> None:
 async def test_a_journal_that_breaks_in_an_unforeseen_way_ends_the_wait_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever waits, and whoever emits later, is told so in words of ours."""
+    """Waiters and later calls of `emit` get a JournalError, without the error's own text."""
 
     async def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("secret")
@@ -208,8 +208,8 @@ async def test_a_journal_that_breaks_in_an_unforeseen_way_ends_the_wait_for_it(
 
 
 @pytest.mark.parametrize("kind", ["prompt", "yielding"])
-async def test_a_log_that_outgrows_its_bound_drops_the_chunks_of_what_is_whole(kind: str) -> None:
-    """The record counts what is left, and the run goes on meanwhile and afterwards."""
+async def test_a_log_that_outgrows_its_bound_drops_the_chunks_of_whole_messages(kind: str) -> None:
+    """The record counts the remaining events, and the run goes on meanwhile and afterwards."""
     memory = open_journal("memory://")
     journal = cast(Journal, Yielding(memory)) if kind == "yielding" else memory
     writer = _writer(journal, Limits(log_events=COMPACT_CHUNKS + 50))

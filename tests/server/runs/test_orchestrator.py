@@ -14,7 +14,7 @@ happened: list[str] = []
 
 
 class Parrot:
-    """Says what it is asked. It is opened and closed."""
+    """Answers with the question. It is opened and closed."""
 
     model = "parrot"
 
@@ -49,8 +49,8 @@ mute = type("Mute", (), {"model": "none"})()
     ("attribute", "does"),
     [("parrot", []), ("Parrot", []), ("made", ["made"]), ("opened", [])],
 )
-async def test_a_name_leads_to_an_object_or_to_what_makes_one(attribute: str, does: list[str]) -> None:
-    """What is a context manager is entered before anybody asks, and left when nobody asks any more."""
+async def test_a_name_leads_to_an_object_or_to_its_maker(attribute: str, does: list[str]) -> None:
+    """A context manager is entered before the first question, and exited after the last."""
     happened.clear()
     async with open_named(f"{HERE}:{attribute}") as orchestrator:
         assert orchestrator.model == "parrot"
@@ -67,7 +67,7 @@ async def test_a_name_leads_to_an_object_or_to_what_makes_one(attribute: str, do
     ],
 )
 async def test_a_name_that_leads_to_none_is_refused(spec: str, words: str) -> None:
-    """With what is missing, when the server starts and not when somebody asks."""
+    """The error names what is missing. It comes at the server's start, not at the first question."""
     with pytest.raises(ValueError, match=words):
         async with open_named(spec):
             pass

@@ -1,4 +1,4 @@
-"""Runs go on after their server died, was told to go, or could not write their log."""
+"""Runs go on after their server died, shut down, or could not write their log."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from tests.server.runs.harness import ANSWER, Harness, Scripted, answers, ask, u
 
 
 async def test_a_run_goes_on_after_its_server_died(harness: Harness) -> None:
-    """From its last checkpoint, with `resumed` in the log, ids without a hole, and the digest over all of it."""
+    """It resumes from its last checkpoint, with `resumed` in the log, ids without a gap, and a digest of all of it."""
 
     reached = asyncio.Event()
 
@@ -48,34 +48,34 @@ async def test_a_run_goes_on_after_its_server_died(harness: Harness) -> None:
     found = await second.find(record.run_id, "p")
     lines = [e.line for e in await harness.journal.read(record.run_id, 0)]
     assert found.digest == hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
-    await first.close()  # the one given up for dead wakes: it can't write any more
+    await first.close()  # the server that was taken for dead can't write any more
     assert await harness.log(record.run_id) == log
 
 
 async def test_a_run_that_brings_its_server_down_is_given_up(harness: Harness) -> None:
-    """After five times without a new checkpoint it ends in an error that says so."""
+    """After five attempts without a new checkpoint it ends with the error `interrupted`."""
 
     async def hangs(task: Task, sink: Sink) -> Answer:
         await asyncio.Event().wait()
         return ANSWER
 
-    lives = [harness.open(hangs) for _ in range(7)]
-    record = await ask(lives[0])
-    for number, runs in enumerate(lives[1:6], start=2):
+    servers = [harness.open(hangs) for _ in range(7)]
+    record = await ask(servers[0])
+    for number, runs in enumerate(servers[1:6], start=2):
         await runs.recover()
         await viewed(runs, record, number)
-    await lives[-1].recover()
-    terminal = await lives[-1].outcome(record.run_id)
+    await servers[-1].recover()
+    terminal = await servers[-1].outcome(record.run_id)
     assert isinstance(terminal.body, Failed)
     assert terminal.body.error == "interrupted"
-    for runs in lives:
+    for runs in servers:
         await runs.close()
 
 
 async def test_a_log_that_cannot_be_written_ends_the_run_here(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is shown what isn't durable; viewers see the stream end and can come back for the rest."""
+    """No viewer gets an event that isn't durable. The stream ends, and viewers can reconnect for the rest."""
 
     class Broken(Yielding):
         async def append(self, *args: Any, **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ async def test_a_log_that_cannot_be_written_ends_the_run_here(
 
 
 async def test_after_closing_nothing_starts_and_everything_has_ended(harness: Harness) -> None:
-    """The server is going away."""
+    """The server shuts down."""
 
     async def waits(task: Task, sink: Sink) -> Answer:
         await asyncio.Event().wait()
@@ -108,8 +108,8 @@ async def test_after_closing_nothing_starts_and_everything_has_ended(harness: Ha
         await ask(runs)
 
 
-async def test_a_cancel_goes_before_a_suspension(harness: Harness) -> None:
-    """What was acknowledged holds, also when the server is going away."""
+async def test_a_cancel_overrides_a_suspension(harness: Harness) -> None:
+    """An acknowledged cancel holds, also while the server shuts down."""
     release = asyncio.Event()
 
     async def stubborn(task: Task, sink: Sink) -> Answer:
@@ -132,7 +132,7 @@ async def test_a_cancel_goes_before_a_suspension(harness: Harness) -> None:
 
 
 async def test_a_run_whose_log_failed_is_resumed(harness: Harness) -> None:
-    """By the next look, or by a cancel: it ends with a terminal event all the same."""
+    """The next check or a cancel resumes it, and it still ends with a terminal event."""
     broken = True
 
     class Failing(Yielding):

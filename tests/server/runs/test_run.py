@@ -1,4 +1,4 @@
-"""One run: nothing that happens in it reaches the server it lives in, or another run."""
+"""One run: no failure in it affects its server or another run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -8,8 +8,9 @@ import pytest
 
 from askstream.server.bus import Bus
 from askstream.server.events import AgentResponse, AgentThinking, Completed, Draft, Failed, Usage, decode
-from askstream.server.events.errors import Draining
-from askstream.server.journal import Entry, Journal, RunRecord, open_journal
+from askstream.server.events.errors import Draining, InputNotFound, JournalError
+from askstream.server.journal import Entry, Journal, RunRecord, RunUpdate, open_journal
+from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
 from askstream.server.runs.orchestrator import Inquiry
 from tests.conformance.journals import Yielding
@@ -29,7 +30,7 @@ class Played:
 
 @pytest.fixture
 async def group() -> AsyncIterator[asyncio.TaskGroup]:
-    """What owns the runs' tasks in a server: an error that reaches it ends the server, and here the test."""
+    """The owner of the runs' tasks: an error that reaches it ends a server, and here the test."""
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         yield tasks
 
@@ -44,8 +45,69 @@ async def _ask(runs: Runs) -> str:
     return (await runs.start(Question(text="why?", principal="p")))[0].run_id
 
 
+class Held(MemoryJournal):
+    """A journal whose appends with such an event wait until it is released, and then fail if `failing`."""
+
+    survives = True
+
+    def __init__(self, event_type: str, *, failing: bool = False) -> None:
+        super().__init__()
+        self._event_type, self._failing = event_type, failing
+        self.reached, self.released = asyncio.Event(), asyncio.Event()
+
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        if any(entry.event_type == self._event_type for entry in entries):
+            self.reached.set()
+            await self.released.wait()
+            if self._failing:
+                raise JournalError("disk full")
+        await super().append(update, entries, checkpoint=checkpoint)
+
+
+async def test_an_input_for_a_request_that_was_never_durable_is_refused(group: asyncio.TaskGroup) -> None:
+    """It can know the request from the run's resource, before the log is known to have failed. It must not hang."""
+
+    async def asks(task: Task, sink: Sink) -> Inquiry:
+        return Inquiry(agent_name="A", prompt="?", state=b"")
+
+    journal = Held("input_requested", failing=True)
+    runs, _ = runs_of(asks, group, journal)
+    run_id = await _ask(runs)
+    await journal.reached.wait()
+    request = runs.pending(run_id)
+    assert request is not None
+    given = asyncio.ensure_future(runs.submit_input(run_id, "p", request["request_id"], "yes"))
+    await asyncio.sleep(0)
+    journal.released.set()
+    with pytest.raises(InputNotFound):
+        await given
+
+
+async def test_a_cancel_that_comes_while_a_run_is_suspended_ends_it(group: asyncio.TaskGroup) -> None:
+    """The client was told that the run stops: the next server must not go on with it."""
+
+    async def thinks(task: Task, sink: Sink) -> Answer:
+        await sink.emit(Draft("A", "hm", AgentThinking()))
+        await asyncio.Event().wait()
+        return ANSWER
+
+    journal = Held("agent_thinking")
+    runs, _ = runs_of(thinks, group, journal)
+    run_id = await _ask(runs)
+    await journal.reached.wait()
+    closing = asyncio.ensure_future(runs.close())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await runs.cancel(run_id, "p")
+    journal.released.set()
+    await closing
+    record = await journal.record(run_id)
+    assert record is not None
+    assert record.state == "cancelled"
+
+
 def nested(depth: int) -> dict[str, Any]:
-    """Deeper than the encoder goes."""
+    """Nest deeper than the encoder allows."""
     return {"items": nested(depth - 1)} if depth else {}
 
 
@@ -59,7 +121,7 @@ def nested(depth: int) -> dict[str, Any]:
 async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(
     group: asyncio.TaskGroup, inquiry: Inquiry, code: str
 ) -> None:
-    """With a stable code; the server goes on."""
+    """The run has a stable code, and the server goes on."""
 
     async def asks(task: Task, sink: Sink) -> Inquiry:
         return inquiry
@@ -71,7 +133,7 @@ async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(
 
 
 async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.TaskGroup) -> None:
-    """There is no room to say `resumed`: that ends the run, and not the server that has just started."""
+    """There is no room for `resumed`. That ends the run, not the server that has just started."""
     reached = asyncio.Event()
 
     async def fills(task: Task, sink: Sink) -> Answer:
@@ -96,7 +158,7 @@ async def test_a_full_log_ends_a_run_that_goes_on_after_a_crash(group: asyncio.T
 
 
 async def test_an_awaited_answer_comes_in_a_drain_or_is_refused(group: asyncio.TaskGroup) -> None:
-    """A run that ends in the time it is given is answered; one that is left to the next server is refused."""
+    """A run that ends during the drain is answered; for one that the next server resumes the wait is refused."""
     release, working = asyncio.Event(), asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
@@ -134,8 +196,8 @@ async def _outcome(runs: Runs, run_id: str) -> type[object]:
         return type(refusal)
 
 
-async def test_a_run_whose_client_left_while_it_was_written_down_lives(group: asyncio.TaskGroup) -> None:
-    """It is in the journal then, and would be left there without an end."""
+async def test_a_run_whose_client_disconnects_during_its_creation_goes_on(group: asyncio.TaskGroup) -> None:
+    """It is in the journal, and would have no end there."""
     writing, written = asyncio.Event(), asyncio.Event()
     memory = open_journal("memory://")
 

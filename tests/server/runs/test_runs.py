@@ -1,4 +1,4 @@
-"""A run's life: one writer, ids without a hole, exactly one terminal event whatever is raised."""
+"""A run's life: one writer, ids without a gap, exactly one terminal event whatever is raised."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from tests.server.runs.harness import ANSWER, Harness, answers, ask, ended, unti
 
 
 async def test_a_run_begins_with_started_and_ends_with_one_terminal_event(harness: Harness) -> None:
-    """Ids from 1 without a hole, and progress never falls."""
+    """Ids count from 1 without a gap, and progress never falls."""
     log = await ended(harness, harness.open(answers))
     assert [e.id for e in log] == [1, 2, 3, 4, 5]
     assert [e.event_type for e in log] == ["started", "agent_thinking", "agent_chunk", "agent_response", "completed"]
@@ -24,7 +24,7 @@ async def test_a_run_begins_with_started_and_ends_with_one_terminal_event(harnes
 
 
 async def test_started_is_durable_before_the_team_is_asked(harness: Harness) -> None:
-    """No model call happens for a run that nobody could find again."""
+    """No model is called for a run that a crash could lose."""
 
     async def looks(task: Task, sink: Sink) -> Answer:
         assert [e.event_type for e in await harness.log(task.run_id)] == ["started"]
@@ -47,7 +47,7 @@ async def test_started_is_durable_before_the_team_is_asked(harness: Harness) -> 
 async def test_a_run_ends_once_for_any_error_of_its_team(
     harness: Harness, raised: BaseException, code: str | None
 ) -> None:
-    """With a stable code, and without the text of an error that wasn't made for people."""
+    """The event has a stable code, and no text of an error that isn't for people."""
 
     async def fails(task: Task, sink: Sink) -> Answer:
         await sink.emit(Draft("A", "hm", AgentThinking()))
@@ -61,7 +61,7 @@ async def test_a_run_ends_once_for_any_error_of_its_team(
 
 
 async def test_the_record_has_state_usage_progress_and_digest(harness: Harness) -> None:
-    """The digest is the SHA-256 over the event lines without chunks, whoever computes it."""
+    """The digest is the SHA-256 over the event lines without chunks, as a client can compute it."""
     runs = harness.open(answers)
     record = await ask(runs)
     await runs.outcome(record.run_id)
@@ -74,7 +74,7 @@ async def test_the_record_has_state_usage_progress_and_digest(harness: Harness) 
 
 
 async def test_cancel_stops_a_waiting_team_and_is_reported_once(harness: Harness) -> None:
-    """Again, and after the end, it changes nothing."""
+    """A repeated cancel changes nothing, also after the end."""
     working, stopped = asyncio.Event(), asyncio.Event()
 
     async def waits(task: Task, sink: Sink) -> Answer:
@@ -98,7 +98,7 @@ async def test_cancel_stops_a_waiting_team_and_is_reported_once(harness: Harness
 
 
 async def test_a_team_that_ignores_its_cancel_is_given_up(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    """The run ends in time, and what the team says later is refused."""
+    """The run ends in time, and the team's later events are refused."""
     refused: list[str] = []
     working, release = asyncio.Event(), asyncio.Event()
 
@@ -138,7 +138,7 @@ async def test_a_key_joins_the_first_run_and_another_body_is_a_conflict(harness:
 
 
 async def test_somebody_elses_run_does_not_exist(harness: Harness) -> None:
-    """Neither to look at nor to stop nor to forget."""
+    """It can't be found, cancelled or forgotten."""
     runs = harness.open(answers)
     record = await ask(runs)
     for call in (runs.find, runs.cancel, runs.forget):
@@ -149,7 +149,7 @@ async def test_somebody_elses_run_does_not_exist(harness: Harness) -> None:
 async def test_the_stream_log_names_the_run_and_never_the_question(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An id on every line; chunks are told at DEBUG only. Whoever closes has told all of it."""
+    """Each line has an id. Chunks are logged at DEBUG only. After `close` all is logged."""
     caplog.set_level("INFO", logger="stream_events")
     runs = harness.open(answers)
     log = await ended(harness, runs)

@@ -50,7 +50,7 @@ def test_ask_starts_a_run_and_watches_it(conversation: SocketProtocol) -> None:
     assert (effect.ref, effect.ask.question, effect.ask.wanted) == ("1", "why?", Filter(tokens=True))
     got = reply([conversation.started("1", record("r"))])
     assert got == {"ref": "1", "ok": True, "run_id": "r", "session_id": "s", "state": "running"}
-    assert conversation.watching == {"r"}
+    assert conversation.subscribed_runs == {"r"}
 
 
 def test_subscribe_watches_a_run_from_a_cursor(conversation: SocketProtocol) -> None:
@@ -74,7 +74,7 @@ def test_a_run_is_watched_once_by_one_socket(conversation: SocketProtocol) -> No
         received(conversation, type="subscribe", run_id="r")
         assert reply(received(conversation, type="subscribe", run_id="r"))["error"]["code"] == "already_subscribed"
         off()
-    assert conversation.watching == set()
+    assert conversation.subscribed_runs == set()
 
 
 def test_unsubscribe_stops_and_confirms(conversation: SocketProtocol) -> None:
@@ -92,7 +92,7 @@ def test_the_number_of_runs_on_one_socket_is_limited(conversation: SocketProtoco
         received(conversation, number * 1.0, type="subscribe", run_id=f"r{number}")
     for message in ({"type": "subscribe", "run_id": "more"}, {"type": "ask", "question": "why?"}):
         assert reply(received(conversation, 99.0, **message))["error"]["code"] == "too_many_subscriptions"
-    assert len(conversation.watching) == SUBSCRIPTIONS
+    assert len(conversation.subscribed_runs) == SUBSCRIPTIONS
 
 
 def test_cancel_and_ping(conversation: SocketProtocol) -> None:
@@ -152,7 +152,7 @@ def test_a_bad_message_is_refused_with_a_code_and_the_conversation_goes_on(
     assert got["ok"] is False
     assert got["error"]["code"] == code
     assert got["error"]["message"].endswith(".")
-    assert conversation.watching == set()
+    assert conversation.subscribed_runs == set()
     assert reply(received(conversation, type="ping"))["ok"] is True
 
 

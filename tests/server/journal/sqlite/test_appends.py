@@ -1,4 +1,4 @@
-"""Many runs' appends at once: what they cost, counted, and what one refusal does to the others."""
+"""Many runs' appends at once: their counted cost, and the effect of one refusal on the others."""
 
 import asyncio
 import sqlite3
@@ -21,7 +21,7 @@ RUNS = 200
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """The tables, with RUNS runs that have no events yet; what a test writes is rolled back."""
+    """The tables, with RUNS runs that have no events yet; a test's writes are rolled back."""
     opened = connect_writer(tmp_path / "a.db", "normal")
     opened.execute("BEGIN IMMEDIATE")
     for number in range(RUNS):
@@ -35,8 +35,8 @@ def _append(number: int, event_id: int, *, attempt: int = 1) -> Append:
     return Append(to.update, entries(event_id, event_id), None)
 
 
-def test_an_append_moves_a_head_and_adds_its_events_and_does_nothing_else(db: sqlite3.Connection) -> None:
-    """Two statements for a run, prepared once for all of them; the run's own row, with its indexes, is not touched."""
+def test_an_append_updates_a_head_and_adds_its_events_and_does_nothing_else(db: sqlite3.Connection) -> None:
+    """Two statements for a run, prepared once for all runs. The run's own row, with its indexes, isn't touched."""
     statements: list[str] = []
     db.set_trace_callback(statements.append)
     write_appends(db, [_append(number, 1) for number in range(RUNS)])
@@ -48,7 +48,7 @@ def test_an_append_moves_a_head_and_adds_its_events_and_does_nothing_else(db: sq
 
 
 async def test_a_commit_of_many_runs_writes_few_pages(tmp_path: Path) -> None:
-    """Not one for each run: their events go to the end of one table, and their heads lie side by side."""
+    """Fewer than runs: their events go to the end of one table, and their heads lie side by side."""
     journal, wal = SqliteJournal(tmp_path / "j.db"), tmp_path / "j.db-wal"
     await asyncio.gather(*(journal.create(record(f"r{n}", last_id=1), entries(1, 1)) for n in range(RUNS)))
     before = 0
@@ -70,14 +70,14 @@ async def _write(journal: SqliteJournal, run_id: str, event_id: int) -> None:
 async def test_a_refused_append_leaves_nothing_and_harms_no_other(
     tmp_path: Path, bad: Append, refusal: type[Exception]
 ) -> None:
-    """In the middle of a group of good ones, each of which is there whole, once."""
+    """The good ones of its group are written once and whole."""
     journal = SqliteJournal(tmp_path / "j.db")
     await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(RUNS)))
     group = [_append(n, 1) for n in range(RUNS) if n != 7]
     group.insert(50, bad)
-    told = await asyncio.gather(*(journal.append(a.update, a.entries) for a in group), return_exceptions=True)
-    assert isinstance(told.pop(50), refusal)
-    assert told == [None] * (RUNS - 1)
+    results = await asyncio.gather(*(journal.append(a.update, a.entries) for a in group), return_exceptions=True)
+    assert isinstance(results.pop(50), refusal)
+    assert results == [None] * (RUNS - 1)
     for number in range(RUNS):
         there = entries(1, 1) if number != 7 else []
         assert await journal.read(f"r{number}", 0) == there
@@ -90,13 +90,13 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
     journal = SqliteJournal(tmp_path / "j.db")
     await asyncio.gather(*(journal.create(record(f"r{n}"), []) for n in range(3)))
     bad = [*entries(1, 1), entries(2, 2)[0]._replace(agent_name="\ud800")]
-    told = await asyncio.gather(
+    results = await asyncio.gather(
         _write(journal, "r0", 1),
         journal.append(update("r1", last_id=2), bad, checkpoint=b"c"),
         _write(journal, "r2", 1),
         return_exceptions=True,
     )
-    assert [type(each) for each in told] == [type(None), JournalError, type(None)]
+    assert [type(each) for each in results] == [type(None), JournalError, type(None)]
     assert await journal.record("r1") == record("r1")
     assert await journal.read("r1", 0) == []
     assert await journal.checkpoint("r1") is None
@@ -105,14 +105,14 @@ async def test_events_record_and_checkpoint_are_written_as_one(tmp_path: Path) -
 
 
 def test_one_refusal_among_several_is_found_by_writing_each_alone(db: sqlite3.Connection) -> None:
-    """Before a single event is written."""
+    """No event has been written before it."""
     with pytest.raises(GroupRefused):
         write_appends(db, [_append(1, 1), _append(2, 2)])
     assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
 
 def test_appends_of_one_run_in_one_group_follow_one_another(db: sqlite3.Connection) -> None:
-    """In their order, each of them after the one before."""
+    """Each must follow the one before it."""
     write_appends(db, [_append(3, 1), _append(4, 1), _append(3, 2)])
     assert db.execute("SELECT id FROM events ORDER BY place").fetchall() == [(1,), (1,), (2,)]
     with pytest.raises(GroupRefused):
@@ -120,7 +120,7 @@ def test_appends_of_one_run_in_one_group_follow_one_another(db: sqlite3.Connecti
 
 
 async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -> None:
-    """Nor does anything it left come back with a run of the same id."""
+    """A run with the same id gets nothing that the forgotten one left."""
     journal = SqliteJournal(tmp_path / "j.db")
     await journal.create(record("a"), [])
     await journal.append(_ended("a").update, entries(1, 1), checkpoint=b"c")

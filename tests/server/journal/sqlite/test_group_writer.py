@@ -1,4 +1,4 @@
-"""The one connection that writes: where it writes, what shares a transaction, and what one job can't do to others."""
+"""The one connection that writes: its thread, its transactions, and jobs that can't harm others."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ from tests.timing import MS, PATIENCE
 
 @pytest.fixture
 def connect(tmp_path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
-    """Opens connections to one file; all are closed after the test, also those that no writer has closed."""
+    """Open connections to one file. All are closed after the test, also those that no writer has closed."""
     opened: list[sqlite3.Connection] = []
 
     def connected() -> sqlite3.Connection:
@@ -61,7 +61,7 @@ def _thread(_: sqlite3.Connection) -> threading.Thread:
 @pytest.mark.parametrize("long", [False, True], ids=["at once", "on the thread"])
 @pytest.mark.parametrize("poison", [2**63, "\ud800", None, object()])
 async def test_a_job_that_cannot_be_written_fails_alone(writer: GroupWriter, poison: object, *, long: bool) -> None:
-    """Whatever SQLite raises about it: jobs of the same group are written, and so are those that follow."""
+    """Jobs of the same group are written, and so are later ones, whatever SQLite raises."""
     async with asyncio.timeout(PATIENCE):
         outcomes = await asyncio.gather(
             *(writer.submit(_add(poison if number == 5 else number), long=long) for number in range(10)),
@@ -73,8 +73,8 @@ async def test_a_job_that_cannot_be_written_fails_alone(writer: GroupWriter, poi
 
 
 @pytest.mark.serial
-async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Nothing comes while they wait, so that they share nothing; as soon as something does, waiting goes on."""
+async def test_jobs_that_come_one_by_one_seldom_wait(connect: Callable[[], sqlite3.Connection]) -> None:
+    """No other job comes while one waits, so waiting gains nothing. As soon as one comes, jobs wait again."""
     writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     async def waits(events: int = 1) -> bool:
@@ -82,7 +82,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         at_once = job.done()
-        with pytest.raises(JournalError):  # for want of tables
+        with pytest.raises(JournalError):  # there are no tables
             await job
         return not at_once
 
@@ -96,7 +96,7 @@ async def test_jobs_that_come_one_by_one_wait_once_in_a_while(connect: Callable[
 
 @pytest.mark.serial
 async def test_an_urgent_job_is_written_at_once(connect: Callable[[], sqlite3.Connection]) -> None:
-    """It takes along what waits already, and nothing is left to do when that would have been due."""
+    """Jobs that already wait share its transaction, and none follows at the time that was due."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     writer = GroupWriter(db, _nobody, commit_seconds=200 * MS)
@@ -117,12 +117,12 @@ async def test_an_urgent_job_is_written_at_once(connect: Callable[[], sqlite3.Co
         later = writer.submit(_add(1))
         for _ in range(2):
             await asyncio.sleep(0)
-        assert not later.done()  # nobody is in a hurry any more
+        assert not later.done()  # no job is urgent any more
         await writer.close()
 
 
 async def test_urgent_jobs_do_not_delay_each_other(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Somebody who comes in each turn of the loop, before the transaction of the turn before has begun."""
+    """One comes in each iteration of the loop, before the transaction of the last iteration has begun."""
     writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     loop, turns = asyncio.get_running_loop(), 0
 
@@ -145,7 +145,7 @@ async def test_urgent_jobs_do_not_delay_each_other(connect: Callable[[], sqlite3
 async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
-    """Though they bring no event."""
+    """They count although they have no event."""
     writer = GroupWriter(connect(), _nobody, commit_seconds=300 * MS)
 
     def save() -> "asyncio.Future[None]":
@@ -162,8 +162,8 @@ async def test_checkpoints_that_share_a_transaction_were_worth_the_wait(
 
 
 @pytest.mark.parametrize("before", ["nothing", "long work", "more than a group"])
-async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection], before: str) -> None:
-    """Nothing can join what is written last, whatever is written first."""
+async def test_closing_waits_for_no_more_jobs(connect: Callable[[], sqlite3.Connection], before: str) -> None:
+    """No job can join the last transaction, whatever came before it."""
     writer = GroupWriter(connect(), _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
@@ -185,17 +185,17 @@ async def test_closing_waits_for_nobody(connect: Callable[[], sqlite3.Connection
 @pytest.mark.parametrize(
     ("slow", "size"), [(3600, writers.QUICK_JOBS), (-1.0, writers.GROUP_JOBS)], ids=["quick disk", "slow"]
 )
-async def test_a_full_group_waits_for_nothing(
+async def test_a_full_group_does_not_wait(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, slow: float, size: int
 ) -> None:
-    """Nothing more can join it. The jobs that are left over are a group of their own. The disk's speed decides how
-    large a group is, so the test decides the disk's speed."""
+    """No job can join it. The remaining jobs are a group of their own. The disk's speed decides the size of a group,
+    so the test decides the disk's speed."""
     monkeypatch.setattr(writers, "STALL_SECONDS", slow)
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     writer = GroupWriter(db, _nobody, commit_seconds=3600)
     async with asyncio.timeout(PATIENCE):
-        for _ in range(2):  # two stalls in a row make a disk a slow one
+        for _ in range(2):  # after two stalls in a row the disk counts as slow
             await writer.submit(_add(1), urgent=True)
         begun.clear()
         jobs = [writer.submit(_add(1)) for _ in range(2 * size + 1)]
@@ -211,22 +211,22 @@ async def test_a_full_group_waits_for_nothing(
 async def test_jobs_that_come_soon_after_a_transaction_share_the_next(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
-    """A transaction for each of them would cost many times what they do."""
+    """A transaction for each of them would cost many times as much."""
     db, begun = connect(), list[str]()
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     writer = GroupWriter(db, _nobody, commit_seconds=500 * MS)
     async with asyncio.timeout(PATIENCE):
         await writer.submit(_add(1))
         jobs = [writer.submit(_add(1)) for _ in range(20)]
-        await asyncio.sleep(0)  # a moment in which a writer that didn't wait would begin
+        await asyncio.sleep(0)  # a writer that didn't wait would begin now
         jobs += [writer.submit(_add(1)) for _ in range(20)]
         await asyncio.gather(*jobs)
     assert len(begun) == 2
     await writer.close()
 
 
-async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> None:
-    """To wake a thread and to be woken by it costs many times what SQLite does."""
+async def test_the_event_loop_writes_a_small_group_itself(writer: GroupWriter) -> None:
+    """To wake a thread and to be woken by it costs many times SQLite's work."""
     assert await writer.submit(_thread) is threading.current_thread()
 
 
@@ -234,14 +234,14 @@ async def test_a_small_group_is_written_there_and_then(writer: GroupWriter) -> N
 async def test_long_jobs_delay_only_long_jobs(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch, *, waits: bool
 ) -> None:
-    """The event loop turns while a thread works over a log, or waits for the disk; what comes meanwhile is written."""
-    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
-    writer, let_go, begun = GroupWriter(connect(), _nobody, waits_for_disk=waits), threading.Event(), asyncio.Event()
+    """The event loop runs while the thread works over a log or waits for the disk; later jobs are written after it."""
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # however busy this machine is
+    writer, release, begun = GroupWriter(connect(), _nobody, waits_for_disk=waits), threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def work(_: sqlite3.Connection) -> bool:
         loop.call_soon_threadsafe(begun.set)
-        return let_go.wait(PATIENCE)
+        return release.wait(PATIENCE)
 
     async with asyncio.timeout(PATIENCE):
         toil = writer.submit(work, long=not waits)
@@ -250,7 +250,7 @@ async def test_long_jobs_delay_only_long_jobs(
         await asyncio.sleep(0)
         assert not toil.done()
         assert not meanwhile.done()
-        let_go.set()
+        release.set()
         assert await toil
         assert await meanwhile == 1
         assert (await writer.submit(_thread) is threading.current_thread()) is not waits
@@ -260,9 +260,9 @@ async def test_long_jobs_delay_only_long_jobs(
 async def test_many_jobs_at_once_are_written_in_small_groups(
     connect: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They come with a rush of questions, of which the loop is busy: a thread would wait for the interpreter at each
-    statement. Between the groups the loop turns."""
-    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
+    """They come with a rush of questions, with which the loop is busy: a thread would wait for the interpreter at each
+    statement. Between the groups the loop runs."""
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # however busy this machine is
     db, begun = connect(), list[int]()
     turns = 0
     db.set_trace_callback(lambda sql: begun.append(turns) if sql.startswith("BEGIN") else None)
@@ -276,10 +276,10 @@ async def test_many_jobs_at_once_are_written_in_small_groups(
     await writer.close()
 
 
-async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
+async def test_the_thread_writes_as_long_as_the_disk_is_slow(
     writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commits that stall must not stall the event loop a third time. Once may be the machine's fault."""
+    """After two stalls in a row the event loop no longer commits itself. A single one may be the machine's."""
     monkeypatch.setattr(writers, "STALL_SECONDS", -1.0)
     await writer.submit(_add(1))
     assert await writer.submit(_thread) is threading.current_thread()
@@ -288,10 +288,10 @@ async def test_a_slow_disk_is_waited_for_by_the_thread_until_it_is_quick_again(
     assert await writer.submit(_thread) is threading.current_thread()
 
 
-async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
+async def test_the_thread_and_not_the_event_loop_waits_for_another_programs_lock(
     connect: Callable[[], sqlite3.Connection],
 ) -> None:
-    """Somebody's tool locks the file: the loop turns, and the job is done when the lock is gone."""
+    """Another program locks the file: the loop runs, and the job is done when the lock is released."""
     db, other, loop = connect(), connect(), asyncio.get_running_loop()
     tried, waits = 0, asyncio.Event()
 
@@ -314,8 +314,8 @@ async def test_another_programs_lock_holds_up_the_thread_and_not_the_event_loop(
     await writer.close()
 
 
-async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A megabyte takes the disk milliseconds, whatever it is made of."""
+async def test_the_thread_writes_large_appends(writer: GroupWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte costs milliseconds, be it of one event, of many, or of a checkpoint."""
     threads: list[threading.Thread] = []
 
     def write(_db: sqlite3.Connection, _appends: Sequence[Append]) -> None:
@@ -332,7 +332,7 @@ async def test_large_appends_are_the_threads(writer: GroupWriter, monkeypatch: p
 async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
     writer: GroupWriter, connect: Callable[[], sqlite3.Connection], tmp_path: Path
 ) -> None:
-    """The event loop commits, so nobody else would; on the thread, since the disk is waited for."""
+    """The thread does it, since it waits for the disk. SQLite doesn't: autocheckpoint is off."""
     size = 4096 * writers.WAL_PAGES
     db = connect()
     async with asyncio.timeout(PATIENCE):
@@ -346,12 +346,12 @@ async def test_the_wal_is_carried_over_to_the_file_before_it_outgrows_its_bound(
 async def test_the_event_loop_writes_while_the_wal_is_carried_over(
     writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes two fsyncs, some 20 ms, ten times a second under load: viewers must not wait for that."""
-    let_go, begun, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+    """It costs two fsyncs, some 20 ms, ten times a second under load: viewers must not wait for that."""
+    release, begun, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
 
     def carry_over(_db: sqlite3.Connection) -> int:
         loop.call_soon_threadsafe(begun.set)
-        let_go.wait(PATIENCE)
+        release.wait(PATIENCE)
         return 0
 
     monkeypatch.setattr(writers, "WAL_PAGES", 1)
@@ -360,15 +360,35 @@ async def test_the_event_loop_writes_while_the_wal_is_carried_over(
         await writer.submit(_add(1))
         await begun.wait()
         assert await writer.submit(_add(2)) == 1
-    let_go.set()
+    release.set()
+
+
+async def test_the_wal_is_carried_over_only_after_a_commit(
+    writer: GroupWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice without one, while the event loop writes, could corrupt the file in SQLite before 3.51.3."""
+    carried: list[sqlite3.Connection] = []
+
+    def carry_over(db: sqlite3.Connection) -> int:
+        carried.append(db)
+        return 0
+
+    monkeypatch.setattr(writers, "WAL_PAGES", 1)
+    monkeypatch.setattr(writers, "_checkpoint_wal", carry_over)
+    for _ in range(3):
+        await writer.submit(lambda _: None)
+    assert not carried
+    await writer.submit(_add(1))
+    await writer.close()
+    assert len(carried) == 1
 
 
 @pytest.mark.parametrize("is_rushed", [False, True])
 async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_over(
     connect: Callable[[], sqlite3.Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_rushed: bool
 ) -> None:
-    """Each time something is written that the thread leaves behind. The WAL would grow for ever."""
-    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # whatever else this machine does
+    """Each time the thread leaves later pages behind. The WAL would otherwise grow for ever."""
+    monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # however busy this machine is
     monkeypatch.setattr(writers, "WAL_PAGES", 64)
     monkeypatch.setattr(writers, "MOST_PAGES", 128)
     first, other, reader = connect(), connect(), connect()
@@ -376,7 +396,7 @@ async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_o
     def carry_over(db: sqlite3.Connection) -> int:
         if db is not first:
             reader.execute("BEGIN")
-            reader.execute("SELECT n FROM t").fetchone()  # nothing is carried over that came later
+            reader.execute("SELECT n FROM t").fetchone()  # no later page is carried over
             other.execute("INSERT INTO t VALUES (0)")
         pages: int = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         if db is not first:
@@ -394,7 +414,7 @@ async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_o
 
 
 async def test_submitted_jobs_are_written_before_the_close(connect: Callable[[], sqlite3.Connection]) -> None:
-    """Long work, small work behind it, and a job whose caller has gone; afterwards everything is refused."""
+    """Long work, small work behind it, and a job whose caller was cancelled are done. Later jobs are refused."""
     writer = GroupWriter(connect(), _nobody)
     jobs = [writer.submit(_add(1), long=True), writer.submit(_add(2)), writer.submit(_add(4))]
     jobs[1].cancel()

@@ -1,4 +1,4 @@
-"""What only the SQLite journal promises."""
+"""Promises of the SQLite journal alone."""
 
 import asyncio
 import sqlite3
@@ -58,8 +58,8 @@ async def test_a_second_server_on_the_same_file_is_kept_out(journal: SqliteJourn
         SqliteJournal(path)
 
 
-def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
-    """Also for root, for whom a folder without rights is as good as any: here it is a file."""
+def test_a_folder_that_cannot_be_written_is_refused_with_advice(tmp_path: Path) -> None:
+    """The folder is a file here, since root could write to a folder without permissions."""
     (tmp_path / "data").touch()
     with pytest.raises(JournalError, match=r"can't write to the data folder '.*data': .*ASKSTREAM_DATA"):
         SqliteJournal(tmp_path / "data" / "askstream.db")
@@ -74,7 +74,7 @@ async def test_many_runs_share_a_commit(journal: SqliteJournal, path: Path) -> N
 
 
 def _commits(path: Path) -> int:
-    """How often the file was written to, as another connection sees it: WAL frames that end a transaction."""
+    """Count the commits to the file: WAL frames that end a transaction."""
     wal = path.with_name(path.name + "-wal").read_bytes()
     page = int.from_bytes(wal[8:12], "big")
     frames = range(32, len(wal), 24 + page)
@@ -82,7 +82,7 @@ def _commits(path: Path) -> int:
 
 
 async def test_one_bad_append_does_not_spoil_the_group(journal: SqliteJournal) -> None:
-    """Who is refused in a shared transaction takes nobody along."""
+    """A refusal in a shared transaction affects no other append."""
     await journal.create(record("good", last_id=1), entries(1, 1))
     results = await asyncio.gather(
         journal.append(update("unknown", last_id=2), entries(2, 2)),
@@ -105,7 +105,7 @@ async def test_readers_cannot_write(journal: SqliteJournal, path: Path) -> None:
 
 @pytest.mark.parametrize(("version", "age"), [(VERSION + 1, "later"), (VERSION - 1, "earlier")])
 async def test_a_file_of_another_version_is_refused(path: Path, version: int, age: str) -> None:
-    """Not guessed at, and not touched."""
+    """The file isn't changed."""
     await SqliteJournal(path).close()
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"PRAGMA user_version = {version}")
@@ -115,7 +115,7 @@ async def test_a_file_of_another_version_is_refused(path: Path, version: int, ag
 
 
 def test_a_file_that_is_no_database_is_refused_at_once(path: Path) -> None:
-    """At the start, not at the first question; and the lock is given back."""
+    """The refusal comes at the start, not at the first question, and releases the lock."""
     path.parent.mkdir()
     path.write_bytes(b"this is no database, but it is long enough to look like one" * 99)
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_database_is_refused_at_once(path: Path) -> None:
 
 
 async def test_a_failing_disk_is_reported_to_every_waiter_and_overcome(journal: SqliteJournal, path: Path) -> None:
-    """A lock that somebody else holds stands in for the disk: the group fails, the next one goes through."""
+    """A lock of another connection stands for the disk: one group fails, the next one succeeds."""
     await journal.create(record(last_id=1), entries(1, 1))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -137,7 +137,7 @@ async def test_a_failing_disk_is_reported_to_every_waiter_and_overcome(journal: 
 
 
 async def test_after_closing_a_write_is_refused(path: Path) -> None:
-    """And what was accepted before is there."""
+    """Writes that were accepted earlier are there."""
     journal = SqliteJournal(path)
     writing = asyncio.ensure_future(journal.create(record(last_id=1), entries(1, 1)))
     await asyncio.sleep(0)
@@ -149,21 +149,19 @@ async def test_after_closing_a_write_is_refused(path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["redis://x", "sqlite://", "nonsense", ""])
 def test_a_url_that_names_no_journal_is_an_error(url: str) -> None:
-    """Told with what was expected."""
+    """The error says what was expected."""
     with pytest.raises(ValueError, match="expected"):
         open_journal(url)
 
 
 def test_synchronous_is_one_of_sqlites(tmp_path: Path) -> None:
-    """Anything else would be put into SQL."""
+    """Any other text would become SQL."""
     with pytest.raises(ValueError, match="synchronous"):
         open_journal(f"sqlite:///{tmp_path}/x.db", synchronous="off; DROP TABLE runs")
 
 
-async def test_few_large_appends_are_carried_over_to_the_file_as_many_small_ones_are(
-    journal: SqliteJournal, path: Path
-) -> None:
-    """The bound is one of bytes, however they come."""
+async def test_few_large_appends_are_carried_over_like_many_small_ones(journal: SqliteJournal, path: Path) -> None:
+    """The bound counts bytes, not appends."""
     await journal.create(record(), [])
     for number in range(1, 41):
         await journal.append(update(last_id=number), [entry(number, size=2**20)])
