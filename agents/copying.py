@@ -4,7 +4,10 @@ import copy
 import gc
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autogen_core.models import ChatCompletionClient
 
 # A team has a few hundred objects. This bounds the search of one that holds a large structure of data.
 MOST_OBJECTS = 200_000
@@ -32,15 +35,20 @@ def copier(original: Any) -> Callable[[], Any]:
 
     Raises what `copy.deepcopy` raises if it can't be copied.
     """
-    from autogen_core.models import ChatCompletionClient
-
-    clients = reachable(original, (ChatCompletionClient,))
+    shared = clients(original)
 
     def copied() -> Any:
-        return copy.deepcopy(original, {id(client): client for client in clients})
+        return copy.deepcopy(original, {id(client): client for client in shared})
 
     copied()
     return copied
+
+
+def clients(team: Any) -> "list[ChatCompletionClient]":
+    """The model clients of a team or agent."""
+    from autogen_core.models import ChatCompletionClient
+
+    return reachable(team, (ChatCompletionClient,))
 
 
 def stateful(team: Any) -> list[Any]:

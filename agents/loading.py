@@ -56,7 +56,8 @@ def _advice(spec: str, cause: BaseException | None) -> str:
 def _named(spec: str) -> TeamFactory:
     label = Path(spec).name  # viewers see it, and must not see a path
     if spec.endswith(".json"):
-        return _factory(label, label, component.load(Path(spec)))
+        found = component.load(Path(spec))
+        return TeamFactory(label, _copier(label, found), copying.clients(found))
     if spec.endswith(".ipynb"):
         raise ValueError(_NOTEBOOK)
     if file := _FILE.fullmatch(spec):

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from askstream.server.events.errors import AskstreamError, RunFailed
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
+    from autogen_core.models import ChatCompletionClient
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +24,17 @@ log = logging.getLogger(__name__)
 class TeamFactory:
     """Makes a team for each run. `make` is a function, a class, an async function, or one that returns a generator or
     a context manager, which owns the run's resources. Raises RunFailed `team_unavailable` for parameters that have no
-    value."""
+    value.
 
-    def __init__(self, spec: str, make: Callable[..., Any]) -> None:
+    It closes `own_clients`, model clients that nobody else uses, at its end.
+    """
+
+    def __init__(self, spec: str, make: Callable[..., Any], own_clients: "Sequence[ChatCompletionClient]" = ()) -> None:
         try:
             self._parameters = arguments.parameters(make)
         except ValueError as problem:
             raise unavailable(spec, str(problem)) from problem
-        self.spec, self._make = spec, make
+        self.spec, self._make, self._own_clients = spec, make, own_clients
         self._on_loop = _is_async(make)
         self._holders: set[asyncio.Task[None]] = set()
 
@@ -58,9 +62,12 @@ class TeamFactory:
             await own.close()
 
     async def close(self) -> None:
-        """Wait for resources that are still being closed, CLOSE_SECONDS at most. No run may be active."""
+        """Wait for resources that are still being closed, CLOSE_SECONDS at most, and close the clients. No run may be
+        active."""
         if self._holders:
             await asyncio.wait(self._holders, timeout=resources.CLOSE_SECONDS)
+        for client in self._own_clients:
+            await client.close()
 
     def _held(self, own: Resources) -> Resources:
         self._holders.add(own.holder)

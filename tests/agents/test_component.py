@@ -199,3 +199,13 @@ async def test_a_refused_file_is_named_at_the_start(tmp_path: Path, monkeypatch:
     path = saved(tmp_path, dumped())
     with pytest.raises(RunFailed, match=r"team.json' can't be loaded: it needs the variable OPENAI_API_KEY"):
         await loading.load(str(path))
+
+
+async def test_its_model_clients_are_closed_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else has them."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    factory = await loading.load(str(saved(tmp_path, dumped())))
+    client: Any = vars(members(await made(factory))[0])["_model_client"]
+    assert not client._client.is_closed()
+    await factory.close()
+    assert client._client.is_closed()

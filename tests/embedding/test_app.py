@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 import askstream
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal.memory import MemoryJournal
+from askstream.server.requests import EVERYBODY
 from tests.e2e.teams import Flooder
 from tests.embedding.counting import Counting
 
@@ -186,6 +187,19 @@ async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstr
             assert answer.json()["message"]["content"] == "x" * 100_000
             assert "chosen by" in (await client.get("/runs")).json()["runs"][0]["model"]
     assert len(made) == 3
+
+
+async def test_a_factory_learns_who_asks_in_which_session(settings: askstream.Settings) -> None:
+    given: list[tuple[str, str]] = []
+
+    def make(session_id: str, principal: str) -> Any:
+        given.append((session_id, principal))
+        return RoundRobinGroupChat([Flooder("Flooder")], max_turns=1)
+
+    app = askstream.create_app(settings, team=make)
+    async with app.lifespan(), client_of(app) as client:
+        await client.post("/ask", json={"question": "?", "session_id": "monday"})
+    assert given[2:] == [("monday", EVERYBODY)]
 
 
 async def test_a_team_itself_is_copied_for_each_run(settings: askstream.Settings) -> None:
