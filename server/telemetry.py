@@ -1,4 +1,4 @@
-"""Logging as the API's document promises it. Questions, keys and tracebacks stay out of INFO and above."""
+"""Logging, and the log of streamed events. Questions, keys and tracebacks stay out of INFO and above."""
 
 import asyncio
 import logging

@@ -1,6 +1,7 @@
 """The protocol of a transport, the context that it works with, and the table of transports.
 
-A new one is a new file and one row in the table. It can also be loaded as `package.module:attribute`.
+A new one is a new file, a row in the table, and its name in the setting `transports`. That also takes
+`package.module:attribute`.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
-"""One viewer on one connection. The run's broadcast writes to a viewer that is caught up; a task pulls for one behind.
+"""One viewer on one connection. A broadcast writes to a viewer that is caught up; a task pulls for one behind.
 
 A viewer's way between pulling and being written to
 ===================================================
 
 A viewer (server/bus/viewer.py) is a cursor, and there are two ways to move it. A task can pull with `step`, which may
-read the journal. Or the viewer can subscribe to the run's broadcast, which writes to all of its viewers in one pass and
+read the journal. Or the viewer can subscribe to a broadcast, which writes to all of its viewers in one pass and
 needs no task. `Delivery` switches between the two. Its states differ in what exists:
 
     state      task   broadcast   who has the cursor
@@ -29,9 +29,9 @@ A connection is paused while its client has enough to read. A paused delivery is
                           or that the server drains
     any        done       the client disconnected or unsubscribed                 transport: `stop`
 
-`subscribe` fails if the viewer lacks more than one read of the channel's memory, the log has ended, or the server
-drains. In a drain the task's next batch is the notice. A log that can't be read ends the task with an exception; the
-transport then closes the connection, and calls `stop`.
+`subscribe` fails if one read from the channel's memory doesn't bring the viewer up to date, the log has ended, or the
+server drains. In a drain the task's next batch is the notice. A log that can't be read ends the task with an exception;
+the transport then closes the connection, and calls `stop`.
 
 No event is lost or repeated, for four reasons. All of this runs in one event loop, so code without `await` is one step.
 

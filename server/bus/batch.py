@@ -11,9 +11,9 @@ from askstream.server.journal import Entry
 class Batch(NamedTuple):
     """The items that a viewer gets at once, in order. `cursor` is the last id passed, hidden events included.
 
-    A `Gap` stands for events that this viewer asked for and that the journal no longer has. `hidden`: the newest event
-    is hidden from this viewer. `ended`: the log is complete, and the viewer has passed all of it. `drained`: this
-    server is going away; ask another for what comes next.
+    A `Gap` stands for events that this viewer asked for and that the journal no longer has. `hidden`: the newest event,
+    no chunk, is hidden from this viewer: send it the cursor. `ended`: the log is complete, and the viewer has passed
+    all of it. `drained`: this server is going away; ask another for what comes next.
     """
 
     items: Sequence[Entry | Gap]

@@ -1,4 +1,4 @@
-"""All channels of this server, with their writers and viewers, and runs that other servers write."""
+"""All channels of this server, with their writers and viewers, and runs that no writer here writes."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """Fans out the events of runs; follows runs that other servers write through the journal."""
+    """Fans out the events of runs. Runs without a writer here are followed in the journal."""
 
     def __init__(self, journal: Journal, group: asyncio.TaskGroup) -> None:
         self._journal, self._group = journal, group

@@ -1,7 +1,7 @@
 """One run's recent events, the viewers who wait for the next one, and broadcasts to those who are caught up.
 
-A broadcast is one pass over the viewers who want the same events in the same encoding. They share one cursor, so each
-batch is encoded once and the same bytes are written to all of them. A viewer that falls behind is detached with the
+A broadcast has the viewers who want the same events in the same encoding. They share one cursor, so each batch is
+encoded once and the same bytes are written to all of them, in one pass. A viewer that falls behind is detached with the
 broadcast's cursor and pulls what it lacks.
 """
 
@@ -19,7 +19,8 @@ from askstream.server.scheduling import FEW_VIEWERS, FanoutScheduler
 
 log = logging.getLogger(__name__)
 
-# Recent events kept for each channel. Four reads' worth: a viewer that is less than that behind never touches the disk.
+# Recent events kept for each channel, at most: a full memory drops its older half. Viewers that are less behind than
+# what is kept don't touch the disk.
 RECENT_BYTES = 4 * READ_BYTES
 
 Write: TypeAlias = Callable[[Any], None]

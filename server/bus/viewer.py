@@ -1,7 +1,7 @@
 """One subscription of one client to one run: a cursor that pulls, or that a broadcast moves.
 
 behind:     `next` or `step` pulls from the channel's memory, or older events from the journal
-caught up:  `subscribe` succeeds; the run's broadcast moves the cursor and writes to the client
+caught up:  `subscribe` succeeds; a broadcast moves the cursor and writes to the client
 detached:   the client is slow, or the broadcast ends: behind again, from the last event that was written
 
 transports/delivery.py explains who switches, and why no event is lost or repeated.
@@ -96,9 +96,9 @@ class Viewer:
         """`write` what the viewer lacks, and have the run's broadcast write what follows, until `unsubscribe` or a call
         to `handler`.
 
-        Returns False without effect if the viewer must pull: it lacks more than one read of the channel's memory, the
-        log has ended, or the server drains. Nothing is published between looking and subscribing, because there is no
-        `await`. `write` comes last, since it may unsubscribe the viewer.
+        Returns False without effect if the viewer must pull: one read from the channel's memory doesn't bring it up to
+        date, the log has ended, or the server drains. Nothing is published between looking and subscribing, because
+        there is no `await`. `write` comes last, since it may unsubscribe the viewer.
         """
         channel = self._channel
         found = channel.read_after(self._cursor)

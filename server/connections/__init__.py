@@ -1,6 +1,6 @@
 """A client's connection: one protocol that transports write to, in two implementations.
 
-The choice is made here, below the transports, once: direct under our server, plain under any other.
+The choice is made here, below the transports: direct if our server can hand the connection over, else plain.
 """
 
 from askstream.server.connections.base import (

@@ -1,12 +1,12 @@
 """A client's connection as a transport sees it.
 
-A transport writes at any time and never waits for a write. A client that reads too slowly pauses the connection: the
-transport then writes no more until `writable` returns. There are two implementations of each kind:
+A write never waits. A client that reads too slowly pauses the connection: the transport (SSE, WebSocket) then writes
+no more until `writable` returns. There are two implementations of each kind:
 
-    direct.py   uvicorn's transport, taken over: no task and no request for each viewer
-    plain.py    ASGI messages, under any server: one task for each connection does the sending
+    direct.py   uvicorn's asyncio transport, taken over: no task and no ASGI request for each viewer
+    plain.py    ASGI messages, under any server: a task for each connection sends them
 
-Order of calls to the handler. `lost` comes once, also when the transport itself closes, but not after `finish`:
+Order of calls to the handler. `lost` comes once, also when the handler itself closes it, but not after `finish`:
 
     opened -> (paused)* -> stalled? -> lost
 """
@@ -28,7 +28,7 @@ class ConnectionHandler(Protocol):
         ...
 
     def stalled(self) -> None:
-        """The client has read nothing for the connection's `send_seconds`: close or abort the connection."""
+        """Data has waited for `send_seconds`, and the client has read none of it: close or abort the connection."""
         ...
 
     def lost(self) -> None:

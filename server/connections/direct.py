@@ -82,7 +82,7 @@ class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
         self._set_lost()
 
     def _progress(self) -> int | None:
-        """Return the bytes that the client has yet to read. They only get fewer: nothing is written while paused."""
+        """Return the bytes that the client has yet to read. They get fewer: only closing bytes are added."""
         return unread(self._transport) if self.is_paused else None
 
 

@@ -1,4 +1,4 @@
-"""One tree of errors. Each has a stable code, and says where it goes: an HTTP status, a close code, an event.
+"""One tree of errors. A refusal has a stable code and an HTTP status; a failed run has a code for its event.
 
 AskstreamError
 ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
@@ -22,7 +22,7 @@ AskstreamError
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
 │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
-│   ├── RateLimited             429 rate_limited
+│   ├── RateLimited             429 rate_limited           (WebSocket only)
 │   ├── TooManyRuns             503 too_many_runs
 │   ├── Draining                503 draining
 │   └── NotStarted              503 not_started
@@ -131,7 +131,7 @@ class LogExpired(Refused):
     code, status, title = "log_expired", 410, "The log is no longer kept"
 
     def __init__(self) -> None:
-        super().__init__("The run's log has been dropped to make room; its record is all that is left.")
+        super().__init__("The run's log is no longer kept; its record is all that is left.")
 
 
 class BodyTooLarge(Refused):

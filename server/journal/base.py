@@ -1,4 +1,4 @@
-"""The journal's protocol: the append-only log of runs' events, the only source that any viewer reads from.
+"""The journal's protocol: the append-only log of runs' events, and no viewer sees an event that isn't in it.
 
 Nothing here assumes one process. Redis Streams can implement it: a stream a run with the event's id as entry id,
 a hash for the record, a Lua script for the conditions of `append`, pub/sub as the notification of `watch`.

@@ -1,4 +1,4 @@
-"""The limits of a run, and the deadlines of its team. Each limit is a setting."""
+"""The limits of runs, and the deadlines of a team. Most limits are settings."""
 
 from dataclasses import dataclass
 

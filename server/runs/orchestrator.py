@@ -78,7 +78,7 @@ class Sink(Protocol):
     async def emit(self, draft: Draft) -> None:
         """Add an event to the log. Return at once while the log keeps up, else wait until it does.
 
-        The sink ensures durability and order. A `progress` lower than before is raised.
+        Order is kept. It is durable later; `checkpoint` waits for that. A `progress` lower than before is raised.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Reads from the journal from where a run resumes after its server died."""
+"""Finds in the journal where a run resumes after its server died."""
 
 from dataclasses import dataclass, replace
 

@@ -136,7 +136,7 @@ class Run:
             log.error("run=%s ends without a terminal event: %s", self.run_id, problem)
         finally:
             self.writer.close()
-            if self.pending is not None:  # a request whose log can't be written: its answer must not wait for ever
+            if self.pending is not None:  # the log can't be written: `submit_input` must not wait for ever
                 self.pending.settled.set()
             ended(self)
 

@@ -85,7 +85,8 @@ class Runs:
     async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
         """Start a run, or join the holder of the question's idempotency key. Return its record, and whether it is new.
 
-        Its first event is durable by then. Raises Draining, TooManyRuns, SessionBusy and IdempotencyConflict.
+        Its first event is durable by then. Raises Draining, TooManyRuns, SessionBusy, IdempotencyConflict,
+        LogExpired.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:

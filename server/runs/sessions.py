@@ -26,7 +26,7 @@ class Sessions:
         self._queues: dict[tuple[str, str], deque[SessionSlot]] = {}
 
     def join(self, principal: str, session_id: str, if_busy: IfBusy | Literal["resume"]) -> SessionSlot:
-        """Return the last slot of the session's queue; the only one may start at once. Raises SessionBusy.
+        """Return the last slot of the session's queue; the first one may start at once. Raises SessionBusy.
 
         A run that is resumed after a crash joins with `resume`: it is never refused, however long the queue.
         """

@@ -129,8 +129,9 @@ class Stamping:
 
     def _refuse(self, *, is_chunk: bool) -> None:
         if not is_chunk:
-            most = self._limits.log_events
-            raise RunFailed("log_full", f"The run's log has outgrown the {most:,} events allowed.")
+            most = self._limits
+            limit = f"{most.log_events:,} events or {most.log_bytes:,} bytes"
+            raise RunFailed("log_full", f"The run's log has outgrown the {limit} allowed.")
 
     def _shorter_line(self, draft: Draft, moment: datetime, size: int) -> bytes:
         """Return the line of a shortened draft; its whole line, of `size` bytes, is longer than allowed."""

@@ -295,7 +295,8 @@ class SocketProtocol:
             return [CloseSocket(RATE_CLOSE, "too many messages")]
         return [
             self.refused(
-                _ref(_object(text)), RateLimited("Slow down: 20 messages a second are allowed.", retry_after=1)
+                _ref(_object(text)),
+                RateLimited(f"Slow down: {MESSAGES_A_SECOND:g} messages a second are allowed.", retry_after=1),
             )
         ]
 
