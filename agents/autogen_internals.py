@@ -40,6 +40,7 @@ _MAX_TURNS = "_max_turns"
 _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
+_HAS_RUN = "_initialized"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
@@ -50,7 +51,7 @@ _TOOLS = "_tools"
 _TASK_RUNNER = "_task_runner"
 _ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
-    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _HAS_RUN),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
@@ -76,6 +77,12 @@ _TOOL_END = "askstream.one_end"
 # The default input function of `UserProxyAgent`. It reads the server's console.
 _DEFAULT_INPUT = UserProxyAgent("nobody").input_func
 
+
+async def ask_person(prompt: str, _token: CancellationToken | None = None) -> str:
+    """The input function that factories get. As a `UserProxyAgent`'s own it is replaced; inside another one it asks."""
+    return await console.ask(prompt)
+
+
 TurnBegins = Callable[[str, str], Awaitable[None]]
 AgentFails = Callable[[str, Exception], None]
 ToolFails = Callable[[str, str, Exception], None]
@@ -99,6 +106,11 @@ def members(team: Team) -> list[ChatAgent]:
     for member in cast("list[ChatAgent | Team]", getattr(team, _PARTICIPANTS, [])):
         found.extend(members(member) if isinstance(member, Team) else [member])
     return found
+
+
+def has_run(team: Team | ChatAgent) -> bool:
+    """Whether a team has run. A copy of it would share its agents, which its runtime's functions hold."""
+    return bool(getattr(team, _HAS_RUN, False))
 
 
 def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
@@ -145,7 +157,7 @@ def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
     for agent in reachable(team):
         if isinstance(agent, UserProxyAgent):
             own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
-            if own is _DEFAULT_INPUT or console.reads_console(own):
+            if own in (_DEFAULT_INPUT, ask_person) or console.reads_console(own):
                 stands_for_person.add(agent.name)
                 agent.input_func = _asking(ask)
             else:
