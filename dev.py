@@ -2,6 +2,7 @@
 """The one task runner, for people and CI alike. It needs Python 3.11 or newer and pip, and nothing else.
 
     python3 dev.py run   [options of `askstream serve`]   sets up what serving needs, then serves
+    python3 dev.py run   --with PACKAGE …                 the same, with a package that your team imports
     python3 dev.py test                                   sets up everything, a browser included, then tests
     python3 dev.py test  [options of pytest]              the same, of the tests that you name
     python3 dev.py test  --all | --rest                   everything, with coverage; or what `test` leaves out
@@ -25,6 +26,7 @@ from __future__ import annotations  # so that older Pythons read on to the error
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -43,6 +45,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "askstream.stamp"
+ADDED = VENV / "askstream.added"
 
 Profile = Literal["run", "dev"]
 """What .venv is made for: serving only, or developing as well, which includes serving."""
@@ -290,9 +293,41 @@ def complaint(output: str) -> str:
 
 
 def run(arguments: list[str]) -> NoReturn:
+    packages, arguments = split_packages(arguments)
     set_up("run")
+    add(packages)
     # The folder stays the caller's, since options may name files in it.
     become(str(VENV / "bin" / "askstream"), "serve", *arguments)
+
+
+def split_packages(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the packages of all `--with PACKAGE` and `--with=PACKAGE`, and the other arguments."""
+    packages: list[str] = []
+    others: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if name != "--with":
+            others.append(argument)
+            continue
+        packages.append(value if equals else next(left, ""))
+        if not packages[-1]:
+            raise TaskError("--with needs the name of a package, such as --with pandas")
+    return packages, others
+
+
+def add(packages: list[str]) -> None:
+    """Install packages beside the locked ones, whose versions stay. ADDED records them, and goes with its .venv."""
+    present = ADDED.read_text().splitlines() if ADDED.exists() else []
+    missing = [package for package in packages if package not in present]
+    if not missing:
+        return
+    with alone():
+        say(f"installing {shlex.join(missing)} into {VENV}")
+        locked = VENV / "askstream.constraints"
+        locked.write_text(re.sub(r"\s*\\?\n?\s*--hash=\S+", "", LOCKS["run"].read_text()))
+        install("--constraint", str(locked), *missing)
+        ADDED.write_text("\n".join([*present, *missing]))
 
 
 def test(arguments: list[str]) -> int:

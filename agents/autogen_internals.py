@@ -54,6 +54,7 @@ _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
 _QUEUE = "_output_message_queue"
+_HAS_RUN = "_initialized"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
@@ -63,7 +64,7 @@ _MENTIONED = "_termination_text"
 _CONDITIONS = "_conditions"
 _ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
-    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _QUEUE),
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _QUEUE, _HAS_RUN),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
@@ -90,6 +91,12 @@ _FILTERED = " (with message filtering)"  # MessageFilterAgent's suffix of the in
 
 # The default input function of `UserProxyAgent`. It reads the server's console.
 _DEFAULT_INPUT = UserProxyAgent("nobody").input_func
+
+
+async def ask_person(prompt: str, _token: CancellationToken | None = None) -> str:
+    """The input function that factories get. As a `UserProxyAgent`'s own it is replaced; inside another one it asks."""
+    return await console.ask(prompt)
+
 
 TurnBegins = Callable[[str, str, Sequence[BaseChatMessage]], Awaitable[None]]
 """Awaited with the agent's name, its description and what it hears."""
@@ -122,6 +129,11 @@ def members(team: Team) -> list[ChatAgent]:
 def output_queue(team: BaseGroupChat) -> "asyncio.Queue[object]":
     """The queue that the team's stream reads from."""
     return getattr(team, _QUEUE)
+
+
+def has_run(team: Team | ChatAgent) -> bool:
+    """Whether a team has run. A copy of it would share its agents, which its runtime's functions hold."""
+    return bool(getattr(team, _HAS_RUN, False))
 
 
 def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
@@ -232,7 +244,7 @@ def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
     for agent in nesting.agents(team):
         if isinstance(agent, UserProxyAgent):
             own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
-            if own is _DEFAULT_INPUT or console.reads_console(own):
+            if own in (_DEFAULT_INPUT, ask_person) or console.reads_console(own):
                 stands_for_person.add(agent.name)
                 agent.input_func = _asking(ask)
             else:

@@ -73,6 +73,14 @@ def serve_input(ask: AskPerson) -> None:
     _asker.set(Asker(asyncio.get_running_loop(), ask))
 
 
+async def ask(prompt: str) -> str:
+    """Ask the person of the run that awaits this. Raises RuntimeError outside of runs."""
+    asker = _asker.get()
+    if asker is None:
+        raise RuntimeError("no run is active here: nobody can be asked")
+    return await asker.ask(prompt)
+
+
 def reads_console(function: InputFunction) -> bool:
     """Whether it is `input` itself."""
     return function is _ORIGINAL or isinstance(function, _ServedInput)

@@ -4,17 +4,19 @@ import asyncio
 import importlib
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from askstream.agents import console, loading, models
+from askstream.agents.arguments import RunArguments
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings
-from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
+from askstream.agents.orchestrator import AutoGenOrchestrator, ClientSource, TeamSource
+from askstream.agents.team_factory import TeamFactory
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -36,37 +38,37 @@ async def open_orchestrator(
     model: ModelSettings,
     data: Path,
     warehouse: Path | None = None,
-    team: str | Callable[..., Any] | None = None,
+    team: object = None,
     max_messages: int = 40,
     conversation_messages: int = 400,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """A server's orchestrator, closed at the end of the block. No run may be active then.
 
     `data` is the folder where the bundled team's database is made on first use, unless `warehouse` names one.
-    `team` is a factory or its `package.module:factory`; the default is the bundled team. `warm` or the first run
+    `team` is a factory, a team, or the text of `--team`; the default is the bundled team. `warm` or the first run
     imports AutoGen; with a `team` it is imported at once, to check the team. Raises BadModelSettings, or RunFailed
     `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
     console.replace_input()  # before a team's module can keep the original
-    source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
-        name, connect = model.name, models.connect
-        if isinstance(source, CustomTeam) and source.factory.client == "none":
-            name = f"chosen by {source.factory.spec}"
-        elif model.kind == "offline":
-            model, name = await _offline(model, stack)
-            connect = _connect_offline
+        source: TeamSource
+        if team is None:
+            source = BundledTeam(data, warehouse, max_messages)
+            name, connect = await _model_of_bundled_team(model, stack)
+        else:
+            source = CustomTeam(await loading.load(team))
+            name, connect = _model_of(source.factory, model)
         orchestrator = AutoGenOrchestrator(
             model=name,
-            client=lambda: connect(model),
+            client=connect,
             source=source,
             max_messages=max_messages,
             conversation_messages=conversation_messages,
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, CustomTeam):
-            await orchestrator.try_team()
+            await orchestrator.try_team(source.factory.spec)
         yield orchestrator
 
 
@@ -82,6 +84,8 @@ def _needs_database() -> Generator[None]:
 
 class BundledTeam:
     """The Business Insights team over a SQLite file."""
+
+    makes_in_thread = False
 
     def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
         if warehouse is not None and not warehouse.is_file():
@@ -116,30 +120,58 @@ class BundledTeam:
                 finish()
             self._kit = insights.kit(toolbox(self._path))
 
-    async def team(self, client: "ChatCompletionClient") -> "Team":
+    @asynccontextmanager
+    async def team(self, values: RunArguments) -> AsyncGenerator["Team"]:
         from askstream.agents.insights import team as insights
 
-        return insights.team(client, self._kit, max_messages=self._max_messages)
+        yield insights.team(values.model_client, self._kit, max_messages=self._max_messages)
+
+    async def close(self) -> None:
+        """Do nothing: its tools open the database for each call."""
 
 
 class CustomTeam:
     """The teams of a factory that the operator names."""
 
-    def __init__(self, factory: LoadedFactory) -> None:
+    makes_in_thread = True
+
+    def __init__(self, factory: TeamFactory) -> None:
         self.factory = factory
-        self.profile = TeamProfile(author=getattr(factory.make, "answered_by", None))
+        self.profile = TeamProfile(author=factory.author)
 
     async def prepare(self) -> None:
         """Do nothing: the factory's module is imported."""
 
-    async def team(self, client: "ChatCompletionClient") -> "Team":
-        return await self.factory.team(client)
+    def team(self, values: RunArguments) -> AbstractAsyncContextManager["Team"]:
+        return self.factory.team(values)
+
+    async def close(self) -> None:
+        await self.factory.close()
 
 
-async def _custom_team(team: str | Callable[..., Any]) -> CustomTeam:
-    if isinstance(team, str):
-        return CustomTeam(await asyncio.to_thread(loading.load, team))
-    return CustomTeam(loading.from_callable(team))
+def _model_of(factory: TeamFactory, model: ModelSettings) -> tuple[str, ClientSource]:
+    """The name of a custom team's model, and its client. The offline analyst can't play other agents."""
+    if model.kind == "offline":
+        factory.keep_default_client()
+    if factory.client is None:
+        return f"chosen by {factory.spec}", _connect_none
+    if model.kind == "offline":
+        log.warning("the team %s: %s", factory.spec, models.MODEL_MISSING)
+        return models.NO_MODEL, _connect_none
+    return model.name, partial(models.connect, model)
+
+
+def _connect_none() -> "ChatCompletionClient":
+    from askstream.agents.no_model import NoModel
+
+    return NoModel()
+
+
+async def _model_of_bundled_team(model: ModelSettings, stack: AsyncExitStack) -> tuple[str, ClientSource]:
+    if model.kind != "offline":
+        return model.name, partial(models.connect, model)
+    model, name = await _offline(model, stack)
+    return name, partial(_connect_offline, model)
 
 
 async def _offline(model: ModelSettings, stack: AsyncExitStack) -> tuple[ModelSettings, str]:

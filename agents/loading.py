@@ -1,107 +1,98 @@
-"""Custom teams: `package.module:factory` names a function that makes a new AutoGen team for each run."""
+"""Turns the text of `--team` into a factory. It names one of:
 
-import inspect
+    package.module:name    a factory, or a team or agent that exists once
+    path/to/file.py:name   the same, in a file
+    path/to/file.py        `make`, `team`, or the file's only team or factory
+    path/to/team.json      a team that AutoGen or AutoGen Studio has written
+
+A factory is called for each run. A team or agent that exists once is copied for each run.
+"""
+
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from askstream.agents import failures
+from askstream.agents import component, copying, failures, team_file
+from askstream.agents.team_factory import TeamFactory, is_team, unavailable
+from askstream.agents.threads import in_thread
 from askstream.server import plugins
-from askstream.server.events.errors import RunFailed
-from askstream.server.foreign import Contained
+from askstream.server.events.errors import AskstreamError
 
-if TYPE_CHECKING:
-    from autogen_agentchat.base import Team
-    from autogen_core.models import ChatCompletionClient
-
-_CLIENT = "model_client"
+_FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[\w.]+))?")
+_FORMS = "it must read package.module:name, path/to/file.py, file.py:name or team.json"
+_NOTEBOOK = "a notebook can't be loaded. Copy the cells that make the team into a file team.py, and name that file"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedFactory:
-    """A team's factory, sync or async. `client` says how it accepts the configured model client, if it does."""
+async def load(team: object) -> TeamFactory:
+    """The factory for a `--team` text, or for a factory, a team or an agent itself.
 
-    spec: str
-    make: Callable[..., Any]
-    client: Literal["keyword", "first", "none"]
-
-    async def team(self, client: "ChatCompletionClient | None") -> "Team":
-        """Make a fresh team. Raises RunFailed `team_unavailable` if the factory fails or returns anything else."""
-        try:
-            with Contained():
-                made = self._call(client)
-                if inspect.isawaitable(made):
-                    made = await made
-        except Exception as problem:
-            failures.report(f"the team's factory {self.spec}", problem)
-            why = f"its factory raised {failures.kind(problem)}; the server's log has the traceback"
-            raise _unavailable(self.spec, why) from problem
-        return _as_team(made, self.spec)
-
-    def _call(self, client: "ChatCompletionClient | None") -> Any:
-        match self.client:
-            case "keyword":
-                return self.make(**{_CLIENT: client})
-            case "first":
-                return self.make(client)
-            case "none":
-                return self.make()
-
-
-def load(spec: str) -> LoadedFactory:
-    """Import the factory that `spec` names, from the current folder too. This runs the module's code.
-
-    Raises RunFailed `team_unavailable`, with what was expected and what was found.
+    Runs the code that the text names, in a thread. Raises RunFailed `team_unavailable`, with what was expected and
+    what was found.
     """
+    if not isinstance(team, str):
+        name = getattr(team, "__qualname__", type(team).__qualname__)
+        return await in_thread(partial(_factory, name, name, team))
+    try:
+        return await in_thread(partial(_named, team))
+    except AskstreamError:
+        raise
+    except ValueError as problem:
+        raise unavailable(team, f"{problem}{_advice(team, problem.__cause__)}") from problem
+    except BaseException as problem:  # its code may raise SystemExit, which would end the server
+        failures.report(f"the team {team}", problem)
+        raise unavailable(team, f"importing it raised {failures.kind(problem)}: {problem}") from problem
+
+
+def _advice(spec: str, cause: BaseException | None) -> str:
+    """A hint on how to install a module that the team's own code imports."""
+    if not isinstance(cause, ModuleNotFoundError) or cause.name is None or spec.startswith(cause.name):
+        return ""
+    return (
+        f". Install it where askstream is installed, or start with `dev.py run --with {cause.name.partition('.')[0]}`"
+    )
+
+
+def _named(spec: str) -> TeamFactory:
+    label = Path(spec).name  # viewers see it, and must not see a path
+    if spec.endswith(".json"):
+        found = component.load(Path(spec))
+        return TeamFactory(label, _copier(label, found), copying.clients(found))
+    if spec.endswith(".ipynb"):
+        raise ValueError(_NOTEBOOK)
+    if file := _FILE.fullmatch(spec):
+        module = team_file.import_file(Path(file["file"]))
+        name = file["name"] or team_file.only_team(module)
+        return _factory(label, name, team_file.attribute(module, name))
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
-        raise _unavailable(spec, "it must read package.module:factory")
-    make = _load_attribute(spec)
-    if not callable(make):
-        raise _unavailable(spec, f"{name} is a {type(make).__name__} and can't be called")
-    return LoadedFactory(spec, make, _client_parameter(spec, make))
+        raise ValueError(_FORMS)
+    return _factory(spec, name, plugins.load(spec))
 
 
-def from_callable(make: Callable[..., Any]) -> LoadedFactory:
-    """Wrap a factory. Raises RunFailed `team_unavailable` if it needs more than the model client."""
-    name = getattr(make, "__qualname__", type(make).__qualname__)
-    return LoadedFactory(name, make, _client_parameter(name, make))
+def _factory(spec: str, name: str, found: Any) -> TeamFactory:
+    if callable(found):
+        return TeamFactory(spec, found)
+    if not is_team(found):
+        raise unavailable(spec, f"{name} is a {type(found).__name__}: neither a factory, nor a team or agent")
+    return TeamFactory(spec, _copier(spec, found))
 
 
-def _load_attribute(spec: str) -> Any:
+def _copier(spec: str, found: Any) -> Callable[[], Any]:
+    from askstream.agents.autogen_internals import has_run
+
+    if any(has_run(part) for part in copying.stateful(found)):
+        why = "it has run already, and only an unused one can be copied. Leave out the code that runs it, such as"
+        raise unavailable(spec, f"{why} Console(team.run_stream(…))")
     try:
-        return plugins.load(spec)
-    except ValueError as problem:
-        raise _unavailable(spec, str(problem)) from problem
-
-
-def _client_parameter(spec: str, make: Callable[..., Any]) -> Literal["keyword", "first", "none"]:
-    try:
-        parameters = inspect.signature(make).parameters.values()
-    except ValueError:  # a builtin without a signature
-        return "none"
-    if any(p.name == _CLIENT and p.kind is not p.POSITIONAL_ONLY for p in parameters):
-        return "keyword"
-    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
-        names = ", ".join(p.name for p in required)
-        raise _unavailable(spec, f"its factory needs {names}, and is given at most the model client")
-    return "first" if required else "none"
-
-
-def _as_team(made: object, spec: str) -> "Team":
-    from autogen_agentchat.base import ChatAgent, Team
-
-    from askstream.agents.autogen_internals import single_agent_team
-
-    match made:
-        case Team():
-            return made
-        case ChatAgent():
-            return single_agent_team(made)
-        case _:
-            raise _unavailable(spec, f"its factory made a {type(made).__name__}, not an AutoGen team or agent")
-
-
-def _unavailable(spec: str, why: str) -> RunFailed:
-    return RunFailed("team_unavailable", f"The team {spec!r} can't be loaded: {why}.")
+        return copying.copier(found)
+    except Exception as problem:
+        kind = type(found).__name__
+        why = (
+            f"each run needs its own copy of this {kind}, and it can't be copied ({type(problem).__name__}: {problem})"
+            ". Make it in a function, which is called for each run, and name that function:\n\n"
+            f"    def make():\n        return {kind}(…)\n\n"
+            "with all that it is made of inside of the function"
+        )
+        raise unavailable(spec, why) from problem

@@ -15,6 +15,12 @@ DEFAULT_MODEL = "gpt-4.1-mini"
 # Most servers behind a base_url need no key, but the client library does.
 NO_KEY = "no-key"
 
+NO_MODEL = "no model configured"
+MODEL_MISSING = (
+    "The team needs a model, and none is configured. Set OPENAI_API_KEY on the server, or OPENAI_BASE_URL for a model "
+    "server of your own."
+)
+
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 Names: TypeAlias = Literal["field", "prefix", "none"]

@@ -7,11 +7,15 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from askstream.agents import checkpoint, failures, memory
+from askstream.agents.arguments import RunArguments
+from askstream.agents.checkpoint import TeamCheckpoint
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
 from askstream.agents.models import BadModelSettings
@@ -39,6 +43,9 @@ _PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 class TeamSource(Protocol):
     """Makes teams."""
 
+    makes_in_thread: bool
+    """Whether making a team is no work for the event loop."""
+
     @property
     def profile(self) -> TeamProfile:
         """The profile of its teams. Call `prepare` first."""
@@ -48,8 +55,12 @@ class TeamSource(Protocol):
         """Do once what the first team needs. May take seconds; calling it again is allowed."""
         ...
 
-    async def team(self, client: "ChatCompletionClient") -> "Team":
-        """A fresh team. Raises RunFailed."""
+    def team(self, values: RunArguments) -> AbstractAsyncContextManager["Team"]:
+        """A fresh team, with what it needs open until the end of the block. Entering raises RunFailed."""
+        ...
+
+    async def close(self) -> None:
+        """Close what is left of all teams."""
         ...
 
 
@@ -86,11 +97,14 @@ class AutoGenOrchestrator:
         """Import AutoGen and make the model client before the first run. Runs that start meanwhile wait for it."""
         await self._client()
 
-    async def try_team(self) -> None:
-        """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
+    async def try_team(self, spec: str) -> None:
+        """Make two teams and discard them. Raises RunFailed `team_unavailable` if runs of the team would fail."""
+        client = await self._client()
+        from askstream.agents import trial
         from askstream.agents.tap import ModelCalls, Tap
 
-        await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls()))
+        values = _arguments(Tap(client, ChunkBuffer(_NULL_SINK), ModelCalls()), _TRIAL)
+        await trial.make_twice(spec, partial(self._source.team, values))
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -105,16 +119,18 @@ class AutoGenOrchestrator:
         except Exception as problem:
             log.exception("run=%s: the team can't be made ready", task.run_id)
             raise RunFailed("team_unavailable", _NOT_READY) from problem
-        from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
-
         try:
-            return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(self._answer(task, sink, client))
+            return await self._with_team(task, sink, client)
+        except memory.StateRefused as problem:
+            log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
+            return await self._with_team(replace(task, session_state=None), sink, client)
         except ForeignExit as problem:
             failures.report(f"run={task.run_id}: the team", problem)
             raise failures.of_team() from problem
 
     async def close(self) -> None:
-        """Close the model client."""
+        """Close the model client, and wait until ended runs have closed their resources."""
+        await self._source.close()
         warming = self._warming
         if warming is None:
             return
@@ -141,26 +157,36 @@ class AutoGenOrchestrator:
             versions.warn({name: metadata.version(name) for name in _PACKAGES})
             return self._connect()
 
-    async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
-        """Run a team. If it can't load the session's state, run a fresh one with the earlier answers as text."""
-        try:
-            return await self._answer_once(task, sink, client)
-        except memory.StateRefused as problem:
-            log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
-            return await self._answer_once(replace(task, session_state=None), sink, client)
-
-    async def _answer_once(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
-        from askstream.agents.autogen_internals import members
-        from askstream.agents.runner import TeamRunner
+    async def _with_team(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
+        """Open the team's resources outside of the run's scope, whose end cancels every task in it."""
+        from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
         from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         buffer = ChunkBuffer(sink)
         model_calls = ModelCalls(start.usage if start else None)
-        try:
+        if not self._source.makes_in_thread:
             await self._start_gate.enter()
+        async with self._source.team(_arguments(Tap(client, buffer, model_calls), task)) as team:
+            if self._source.makes_in_thread:
+                await self._start_gate.enter()
+            answer = self._answer(team, task, start, sink, buffer, model_calls)
+            return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(answer)
+
+    async def _answer(
+        self,
+        team: "Team",
+        task: Task,
+        start: TeamCheckpoint | None,
+        sink: Sink,
+        buffer: ChunkBuffer,
+        model_calls: "ModelCalls",
+    ) -> Answer | Inquiry:
+        from askstream.agents.autogen_internals import members
+        from askstream.agents.runner import TeamRunner
+
+        try:
             with Contained():
-                team = await self._source.team(Tap(client, buffer, model_calls))
                 names = [agent.name for agent in members(team)]
                 profile = self._source.profile
                 progress = _progress(profile, names, start.progress if start else 0)
@@ -172,6 +198,14 @@ class AutoGenOrchestrator:
             raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
         finally:
             buffer.close()
+
+
+def _arguments(client: "ChatCompletionClient", task: Task) -> RunArguments:
+    from askstream.agents.autogen_internals import ask_person
+
+    return RunArguments(
+        model_client=client, input_func=ask_person, session_id=task.session_id, principal=task.principal
+    )
 
 
 def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
@@ -216,3 +250,4 @@ class _NullSink:
 
 
 _NULL_SINK = _NullSink()
+_TRIAL = Task(run_id="trial", session_id="trial", question="")

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -39,14 +39,20 @@ log = logging.getLogger("__main__")
 WARM_SECONDS = 5.0
 
 TeamFactory: TypeAlias = Callable[..., Any]
-"""Makes an AutoGen team for one run, from the model client or from nothing; may be async."""
+"""Makes an AutoGen team for one run; docs/teams.md has its forms and parameters."""
+
+
+class SupportsRunStream(Protocol):
+    """AutoGen's teams and agents. Each run gets a copy."""
+
+    def run_stream(self, *, task: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The parts that the caller gave, in place of what the settings name. The caller closes those that it made."""
 
-    team: str | TeamFactory | None = None
+    team: str | TeamFactory | SupportsRunStream | None = None
     orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
     transports: Sequence[base.TransportFactory]
@@ -135,15 +141,15 @@ class App:
 def create_app(
     settings: Settings | None = None,
     *,
-    team: str | TeamFactory | None = None,
+    team: str | TeamFactory | SupportsRunStream | None = None,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | base.TransportFactory] | None = None,
 ) -> App:
     """Return an ASGI application with its own lifespan, for an ASGI server or for mounting in another application.
 
-    The arguments override the settings, which are read from the environment unless they are given. `team` is a
-    function that makes an AutoGen team, or its name as `package.module:function`. `orchestrator`, an object or a name,
+    The arguments override the settings, which are read from the environment unless they are given. `team` is an
+    AutoGen team or agent, a function that makes one, or the text of `--team`. `orchestrator`, an object or a name,
     replaces any team. `journal` is a journal or its URL. `transports` are names or factories.
     Opens nothing and imports no AutoGen yet. Raises ValueError for an invalid team or transport.
     """
@@ -160,8 +166,8 @@ def create_app(
 def _check_team_or_orchestrator(team: object, orchestrator: object) -> None:
     if team is not None and orchestrator is not None:
         raise ValueError(f"expected a team or an orchestrator, got both: {team!r} and {orchestrator!r}")
-    if team is not None and not isinstance(team, str) and not callable(team):
-        raise ValueError(f"expected team to be a function that makes one, since each run needs its own, got {team!r}")
+    if not (team is None or isinstance(team, str) or callable(team) or hasattr(team, "run_stream")):
+        raise ValueError(f"expected a team, a function that makes one, or its name, got {team!r}")
 
 
 def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
@@ -223,7 +229,7 @@ def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManag
             return nullcontext(given)
 
 
-def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncContextManager[Orchestrator]:
+def _team(settings: Settings, team: object) -> AbstractAsyncContextManager[Orchestrator]:
     return open_orchestrator(
         model=model(settings),
         data=settings.data,

@@ -30,7 +30,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [ASKSTREAM_HOST; 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [ASKSTREAM_PORT; 8000].")] = None,
     team: Annotated[
-        str | None, typer.Option(help="Your own AutoGen team: package.module:factory [ASKSTREAM_TEAM].")
+        str | None,
+        typer.Option(
+            help="Your own AutoGen team: package.module:name, file.py, file.py:name or team.json [ASKSTREAM_TEAM]."
+        ),
     ] = None,
     orchestrator: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from askstream.server import process
-from askstream.server.app import App, TeamFactory, create_app
+from askstream.server.app import App, SupportsRunStream, TeamFactory, create_app
 from askstream.server.events.errors import AskstreamError
 from askstream.server.journal import Journal
 from askstream.server.runs import Orchestrator
@@ -24,7 +24,7 @@ log = logging.getLogger("__main__")
 
 
 def serve(
-    team: str | TeamFactory | None = None,
+    team: str | TeamFactory | SupportsRunStream | None = None,
     *,
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,

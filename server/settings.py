@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     synchronous: Literal["off", "normal", "full", "extra"] = Field(
         default="normal", description="SQLite's: normal survives a killed server, full a power cut as well"
     )
-    team: str | None = Field(default=None, description="package.module:factory of your own AutoGen team")
+    team: str | None = Field(
+        default=None, description="your own AutoGen team: package.module:name, file.py, file.py:name or team.json"
+    )
     orchestrator: str | None = Field(default=None, description="package.module:attribute, instead of an AutoGen team")
     warehouse: Path | None = Field(default=None, description="your own SQLite file for the bundled team's questions")
     transports: tuple[str, ...] = Field(default=("sse", "websocket"), description="names, or package.module:attribute")

@@ -124,6 +124,41 @@ def test_the_program_gets_options_folder_and_exit_code(checkout: Checkout, tmp_p
     assert (code, out) == (7, f"{elsewhere}|serve|--port|0\n")
 
 
+def test_a_teams_packages_are_installed_once(checkout: Checkout) -> None:
+    """Beside the locked ones, whose versions stay as they are; the program doesn't get the option."""
+    (checkout.folder / "requirements.lock").write_text(
+        f"kept==1 ; os_name == 'x' \\\n    --hash=sha256:{'0' * 64}\nb==2\n"
+    )
+    code, out, _ = checkout.call("run", "--with", "pandas", "--port", "0", "--with=numpy<3")
+    assert (code, out) == (7, f"{checkout.folder}|serve|--port|0\n")
+    *_, call = Path(checkout.environment["UV_RECORD"]).read_text().splitlines()
+    assert call.endswith("pandas numpy<3")
+    (constraints,) = re.findall(r"--constraint (.*) pandas", call)
+    assert Path(constraints).read_text() == "kept==1 ; os_name == 'x'\nb==2\n"
+    checkout.installs()
+    checkout.call("run", "--with", "pandas")
+    assert checkout.installs() == []
+    checkout.call("run", "--with", "pandas", "--with", "polars")
+    assert checkout.installs() == ["polars"]
+
+
+def test_a_failed_package_is_tried_again(checkout: Checkout) -> None:
+    checkout.call("run")
+    code, _, err = checkout.call("run", "--with", "pandas", UV_FIRST="exit 1", PATH=f"{checkout.environment['PATH']}")
+    assert code == 1
+    assert "could not install the packages" in err
+    checkout.installs()
+    checkout.call("run", "--with", "pandas")
+    assert checkout.installs() == ["pandas"]
+
+
+@pytest.mark.parametrize("arguments", [("--with",), ("--with=",)])
+def test_a_package_without_a_name_is_refused(checkout: Checkout, arguments: tuple[str, ...]) -> None:
+    code, _, err = checkout.call("run", *arguments)
+    assert code == 1
+    assert "--with needs the name of a package" in err
+
+
 def test_signals_reach_the_program(checkout: Checkout) -> None:
     """The program replaces dev.py, so it receives dev.py's signals."""
     process = checkout.start("run", PROGRAM="import signal; print('up', flush=True); signal.pause()")

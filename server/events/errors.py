@@ -35,6 +35,7 @@ AskstreamError
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 FailureCode: TypeAlias = Literal[
+    "model_missing",
     "model_auth",
     "model_rate_limited",
     "model_unavailable",

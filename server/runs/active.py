@@ -266,6 +266,7 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         question=record.question,
         review=options["review"],
         attempt=record.attempt,
+        principal=record.principal,
     )
     return task, options["by"]
 

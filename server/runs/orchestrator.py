@@ -35,7 +35,7 @@ class Task:
     last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
-    resume raises `RunFailed("interrupted", ...)`.
+    resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
     """
 
     run_id: str
@@ -47,6 +47,7 @@ class Task:
     attempt: int = 1
     checkpoint: bytes | None = None
     reply: Reply | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

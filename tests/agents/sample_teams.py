@@ -13,9 +13,9 @@ from autogen_core.models import ChatCompletionClient
 
 from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
-from askstream.agents.loading import LoadedFactory
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.agents.team_factory import TeamFactory
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
 from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
 from tests.agents import fake_provider
@@ -89,7 +89,7 @@ async def orchestrator(
         timeout_seconds=patience,
         info={"structured_output": True},
     )
-    source = CustomTeam(LoadedFactory("tests:make", make, "first"))
+    source = CustomTeam(factory(make))
     source.profile = profile or source.profile
     made = AutoGenOrchestrator(
         model="fake",
@@ -102,6 +102,15 @@ async def orchestrator(
         yield made
     finally:
         await made.close()
+
+
+def factory(make: Callable[..., Any]) -> TeamFactory:
+    """A factory of the teams that `make` returns for a model client."""
+
+    def made(model_client: ChatCompletionClient) -> Any:
+        return make(model_client)
+
+    return TeamFactory("tests:make", made)
 
 
 def answered(outcome: Answer | Inquiry) -> Answer:

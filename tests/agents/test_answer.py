@@ -135,14 +135,14 @@ async def test_the_reason_of_the_end_is_the_same_after_a_crash() -> None:
 
 async def test_a_factory_names_the_agent_whose_word_counts() -> None:
     """By its attribute `answered_by`."""
-    from askstream.agents import loading
     from askstream.agents.factory import CustomTeam
+    from askstream.agents.team_factory import TeamFactory
 
     def make(client: ChatCompletionClient) -> BaseGroupChat:
         return pair(client, MaxMessageTermination(3))
 
     make.answered_by = "writer"  # type: ignore[attr-defined]
-    profile = CustomTeam(loading.from_callable(make)).profile
+    profile = CustomTeam(TeamFactory("tests:make", make)).profile
     async with provider(script(POEM, "Make it longer.")) as fake, orchestrator(fake, make, profile=profile) as team:
         answer = answered(await team.run(task(), Recorder()))
     assert (answer.agent_name, answer.final_response) == ("writer", POEM)

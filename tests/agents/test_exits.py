@@ -186,7 +186,7 @@ async def test_a_factory_that_exits_makes_its_team_unavailable(kind: type[BaseEx
         raise kind("now")
 
     failed = await failure(make_later if is_async else make)
-    assert failed.code == ("team_failed" if kind is GeneratorExit else "team_unavailable")
+    assert failed.code == "team_unavailable"
 
 
 @exits

@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from autogen_agentchat.agents import UserProxyAgent
+from autogen_agentchat.base import ChatAgent, Team
+from autogen_agentchat.teams import RoundRobinGroupChat, SelectorGroupChat
+from autogen_core.models import ChatCompletionClient
 
 from askstream.agents.factory import WAREHOUSE, open_orchestrator
 from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.server.events.errors import RunFailed
 from tests.agents.fake_provider import Reply, provider
-from tests.agents.sample_teams import Recorder, answered, task
+from tests.agents.sample_teams import Recorder, agent, answered, look, task
 from tests.timing import PATIENCE
 
 KEY = ModelSettings(api_key="x", model="gpt-4o")
@@ -111,6 +115,51 @@ async def test_a_custom_team_is_made_once_when_the_server_starts(tmp_path: Path)
         async with open_orchestrator(model=KEY, data=tmp_path, team="builtins:dict"):
             pass
     assert caught.value.code == "team_unavailable"
+
+
+async def test_a_team_that_needs_a_model_says_so_without_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, and at the end of each run that calls it. The offline analyst plays only its own team."""
+
+    def make(model_client: ChatCompletionClient) -> Team:
+        agents: list[ChatAgent | Team] = [agent(model_client, "A", tools=[look]), agent(model_client, "B")]
+        return SelectorGroupChat(agents, model_client, max_turns=1)
+
+    sink = Recorder()
+    async with open_orchestrator(model=ModelSettings(), data=tmp_path, team=make) as orchestrator:
+        assert "OPENAI_API_KEY" in caplog.text
+        assert "OPENAI_BASE_URL" in caplog.text
+        assert orchestrator.model == "no model configured"
+        with pytest.raises(RunFailed, match=r"OPENAI_API_KEY.* OPENAI_BASE_URL") as caught:
+            await orchestrator.run(task(), sink)
+    assert caught.value.code == "model_missing"
+    assert sink.said() == []
+
+
+async def test_an_agent_that_needs_a_model_ends_its_run_without_one(tmp_path: Path) -> None:
+    """With the same code, though AutoGen passes on only the error's text."""
+
+    def make(model_client: ChatCompletionClient) -> ChatAgent:
+        return agent(model_client, "A")
+
+    async with open_orchestrator(model=ModelSettings(), data=tmp_path, team=make) as orchestrator:
+        with pytest.raises(RunFailed) as caught:
+            await orchestrator.run(task(), Recorder())
+    assert caught.value.code == "model_missing"
+
+
+async def test_a_default_instead_of_a_model_is_used_without_one(tmp_path: Path) -> None:
+    """With a model the factory gets its client."""
+    given: list[ChatCompletionClient | None] = []
+
+    def make(model_client: ChatCompletionClient | None = None) -> Team:
+        given.append(model_client)
+        return RoundRobinGroupChat([UserProxyAgent("U")])
+
+    for model in (ModelSettings(), KEY):
+        async with open_orchestrator(model=model, data=tmp_path, team=make):
+            pass
+    assert given[:2] == [None, None]
+    assert None not in given[2:]
 
 
 async def test_runs_that_start_while_it_warms_wait_for_it(tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
 """The orchestrator makes its one client early, and once."""
 
 import asyncio
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core.models import ChatCompletionClient
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
 from askstream.agents.factory import CustomTeam
-from askstream.agents.loading import LoadedFactory
 from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.agents.team_factory import TeamFactory
 from askstream.server.events import AgentThinking, Draft
 from askstream.server.runs.orchestrator import Answer
-from tests.agents.sample_teams import Recorder, task
+from tests.agents.sample_teams import Recorder, factory, task
 
 
 class Clients:
@@ -33,7 +35,7 @@ def orchestrator(clients: Clients) -> AutoGenOrchestrator:
     def make(client: ChatCompletionClient) -> object:
         return AssistantAgent("A", client)
 
-    return AutoGenOrchestrator(model="m", client=clients, source=CustomTeam(LoadedFactory("tests:make", make, "first")))
+    return AutoGenOrchestrator(model="m", client=clients, source=CustomTeam(factory(make)))
 
 
 async def test_runs_that_start_during_the_warm_up_wait_for_it() -> None:
@@ -75,36 +77,39 @@ class Diary(Recorder):
         await super().emit(draft)
 
 
+def noted(notes: list[str], client: ChatCompletionClient) -> RoundRobinGroupChat:
+    """A team that notes when it is set up to run."""
+    team = RoundRobinGroupChat([AssistantAgent("A", client)], max_turns=1)
+    run_stream = team.run_stream
+
+    def noting(**options: Any) -> object:
+        notes.append("set up")
+        return run_stream(**options)
+
+    cast(Any, team).run_stream = noting
+    return team
+
+
 async def test_runs_that_start_together_are_set_up_one_at_a_time() -> None:
     """Otherwise the first run's events would wait for all set-ups. Each set-up lasts as many loop iterations as AutoGen
-    needs until an agent's turn begins."""
+    needs until an agent's turn begins. The factory itself works in threads."""
     notes: list[str] = []
-
-    def make(client: ChatCompletionClient) -> object:
-        notes.append("made")
-        return AssistantAgent("A", client)
-
-    one = AutoGenOrchestrator(
-        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
-    )
+    source = CustomTeam(factory(partial(noted, notes)))
+    one = AutoGenOrchestrator(model="m", client=Clients(), source=source)
     await asyncio.gather(*(one.run(task(), Diary(notes)) for _ in range(5)))
-    assert notes == ["made", "begun"] * 5
+    assert notes == ["set up", "begun"] * 5
     await one.close()
 
 
 async def test_a_run_that_waits_for_its_set_up_can_be_cancelled() -> None:
-    teams = 0
+    notes: list[str] = []
     made = asyncio.Event()
 
-    def make(client: ChatCompletionClient) -> object:
-        nonlocal teams
-        teams += 1
+    async def make(model_client: ChatCompletionClient) -> object:
         made.set()
-        return AssistantAgent("A", client)
+        return noted(notes, model_client)
 
-    one = AutoGenOrchestrator(
-        model="m", client=Clients(), source=CustomTeam(LoadedFactory("tests:make", make, "first"))
-    )
+    one = AutoGenOrchestrator(model="m", client=Clients(), source=CustomTeam(TeamFactory("tests:make", make)))
     await one.warm()
     first, second, third = [asyncio.ensure_future(one.run(task(), Recorder())) for _ in range(3)]
     await made.wait()
@@ -112,5 +117,5 @@ async def test_a_run_that_waits_for_its_set_up_can_be_cancelled() -> None:
     await asyncio.wait({first, second, third})
     assert second.cancelled()
     assert cast(Answer, third.result()).final_response == "42"
-    assert teams == 2
+    assert notes == ["set up"] * 2
     await one.close()

@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 import askstream
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal.memory import MemoryJournal
+from askstream.server.requests import EVERYBODY
 from tests.e2e.teams import Flooder
 from tests.embedding.counting import Counting
 
@@ -172,7 +173,7 @@ async def test_a_second_drain_waits_for_the_first_and_adds_nothing(settings: ask
 
 
 async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstream.Settings) -> None:
-    """It is called for each run, and once as a check."""
+    """It is called for each run, and twice as a check."""
     made: list[Any] = []
 
     def make() -> Any:
@@ -185,7 +186,31 @@ async def test_a_team_is_a_function_or_its_name(tmp_path: Path, settings: askstr
             answer = await client.post("/ask", json={"question": "?"})
             assert answer.json()["message"]["content"] == "x" * 100_000
             assert "chosen by" in (await client.get("/runs")).json()["runs"][0]["model"]
-    assert len(made) == 2
+    assert len(made) == 3
+
+
+async def test_a_factory_learns_who_asks_in_which_session(settings: askstream.Settings) -> None:
+    given: list[tuple[str, str]] = []
+
+    def make(session_id: str, principal: str) -> Any:
+        given.append((session_id, principal))
+        return RoundRobinGroupChat([Flooder("Flooder")], max_turns=1)
+
+    app = askstream.create_app(settings, team=make)
+    async with app.lifespan(), client_of(app) as client:
+        await client.post("/ask", json={"question": "?", "session_id": "monday"})
+    assert given[2:] == [("monday", EVERYBODY)]
+
+
+async def test_a_team_itself_is_copied_for_each_run(settings: askstream.Settings) -> None:
+    """The original never runs: agents remember."""
+    team = RoundRobinGroupChat([Flooder("Flooder")], max_turns=1)
+    app = askstream.create_app(settings, team=team)
+    async with app.lifespan(), client_of(app) as client:
+        for _ in range(2):
+            answer = await client.post("/ask", json={"question": "?"})
+            assert answer.json()["message"]["content"] == "x" * 100_000
+    assert not vars(team)["_initialized"]
 
 
 async def test_an_orchestrator_is_an_object_or_its_name(settings: askstream.Settings) -> None:
@@ -207,8 +232,7 @@ async def test_a_team_that_cannot_be_made_is_refused_at_the_start(settings: asks
 
 
 def test_a_value_that_is_no_team_is_refused_at_once(settings: askstream.Settings) -> None:
-    """A team itself above all: agents remember, so each run needs a new one."""
-    with pytest.raises(ValueError, match="a function that makes one"):
+    with pytest.raises(ValueError, match="expected a team, a function that makes one, or its name"):
         askstream.create_app(settings, team=object())  # pyright: ignore[reportArgumentType] - that is the mistake
     with pytest.raises(ValueError, match="got both"):
         askstream.create_app(settings, team="a:b", orchestrator=Counting())

@@ -2,9 +2,11 @@
 
 import ast
 import asyncio
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import httpx2
 import pytest
 
 from dev import ROOT
+from tests.agents.fake_provider import Reply, provider
 from tests.e2e.viewers import ask, client_of, is_terminal, watch_sse
 from tests.embedding.conftest import COMMANDS, Process, Start
 
@@ -54,10 +57,26 @@ def test_the_readme_shows_the_same() -> None:
     assert set(shown.splitlines()) <= set(BLOCKS["host.py"].splitlines())
 
 
+@pytest.fixture(scope="module")
+def model() -> Iterator[dict[str, str]]:
+    """The variables that name a model. Its server has a thread and a loop of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    serving = provider([Reply(text=["Fine."])])
+    fake = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result(10)
+    yield {"OPENAI_BASE_URL": fake.base_url, "ASKSTREAM_MODEL": "fake"}
+    asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 @pytest.mark.parametrize(("app", "prefix"), [("host:app", "/ai"), ("host_with_lifespan:app", "/ai"), ("alone:app", "")])
-async def test_the_applications_answer(folder: Path, start: Start, app: str, prefix: str) -> None:
-    """With the bundled offline analyst as the model."""
-    url = start("uvicorn", app, cwd=folder).url
+async def test_the_applications_answer(
+    folder: Path, model: dict[str, str], start: Start, app: str, prefix: str
+) -> None:
+    url = start("uvicorn", app, cwd=folder, **model).url
     run_id = await ask(url + prefix, "How are you?")
     lines = await watch_sse(url + prefix, run_id)
     assert is_terminal(lines[-1])
@@ -75,8 +94,8 @@ def test_the_servers_commands_are_those_that_are_tested() -> None:
         assert set(rest) <= set(COMMANDS[kind]("alone:app", 0))
 
 
-async def test_the_script_serves_until_it_is_stopped(folder: Path) -> None:
-    script = Process([sys.executable, "script.py"], cwd=folder)
+async def test_the_script_serves_until_it_is_stopped(folder: Path, model: dict[str, str]) -> None:
+    script = Process([sys.executable, "script.py"], cwd=folder, **model)
     try:
         await asyncio.to_thread(script.wait_for, lambda: "serves on" in script.output)
         url = script.lines[0].split()[-1]
@@ -88,7 +107,9 @@ async def test_the_script_serves_until_it_is_stopped(folder: Path) -> None:
 
 
 @pytest.fixture
-def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_folder(folder: Path, model: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, value in model.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     yield folder
@@ -113,10 +134,11 @@ async def _run_cell(name: str, names: dict[str, Any]) -> None:
         await waiting
 
 
-def test_the_test_passes(folder: Path) -> None:
+def test_the_test_passes(folder: Path, model: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_host.py"],
         cwd=folder,
+        env={**os.environ, **model},
         capture_output=True,
         text=True,
         check=False,

@@ -8,10 +8,12 @@ import pytest
 from askstream.agents.factory import open_orchestrator
 from askstream.agents.models import ModelSettings
 from askstream.server.events import ToolExecution
+from examples.own_team import days_between, today
 from tests.agents.fake_provider import Body, Reply, provider
 from tests.agents.sample_teams import Recorder, answered, task
 
 ROOT = Path(__file__).parents[2]
+UNTIL = days_between(today(), "2999-12-24")
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +47,21 @@ async def test_the_example_counts_days_with_its_tool(tmp_path: Path) -> None:
     assert len(sink.checkpoints) == 2
 
 
-async def test_the_example_answers_without_a_key_too(tmp_path: Path) -> None:
-    """The offline analyst doesn't know this team, but its run completes."""
+@pytest.mark.parametrize("spec", ["examples/own_team.py", "examples.own_team:team"])
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("How long is it from 2026-11-22 until 2026-12-24?", "From 2026-11-22 to 2026-12-24 it is 32 days."),
+        ("How long is it until 2999-12-24?", f"From {today()} to 2999-12-24 it is {UNTIL} days."),
+        ("How long until Christmas Eve?", "This server has no model, so I only understand dates"),
+        ("And until 2026-02-30?", "This server has no model, so I only understand dates"),
+    ],
+)
+async def test_the_example_answers_without_a_key_too(tmp_path: Path, spec: str, question: str, words: str) -> None:
+    """By an agent that needs no model and says so. The offline analyst plays no part: it doesn't know this team."""
     sink = Recorder()
-    async with open_orchestrator(model=ModelSettings(), data=tmp_path, team="examples.own_team:team") as orchestrator:
-        answer = await orchestrator.run(task("How long until Christmas Eve?"), sink)
-    assert answered(answer).final_response
-    assert answered(answer).total_messages == len(sink.said())
+    async with open_orchestrator(model=ModelSettings(), data=tmp_path, team=spec) as orchestrator:
+        assert orchestrator.model == f"chosen by {Path(spec).name}"
+        answer = answered(await orchestrator.run(task(question), sink))
+    assert answer.final_response.startswith(words)
+    assert sink.said() == [("DateReader", answer.final_response)]

@@ -85,6 +85,7 @@ async def test_an_autogen_outside_of_the_tested_versions_is_logged_once(
 
     class Source:
         async def prepare(self) -> None: ...
+        async def close(self) -> None: ...
 
     settings = ModelSettings(model="gpt-4o", api_key="x")
     orchestrator = AutoGenOrchestrator(model="m", client=lambda: connect(settings), source=cast(Any, Source()))
