@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -84,8 +85,10 @@ class Host:
 
     @property
     def complaints(self) -> list[str]:
-        """Texts in the servers' output that must never appear."""
-        return [line for line in self.output.splitlines() if any(word in line for word in UNHEARD_OF)]
+        """Records in the servers' output with a text that must never appear. What a team raised is reported."""
+        records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", self.output)
+        ours = [record for record in records if "this turn fails" not in record]
+        return [record for record in ours if any(word in record for word in UNHEARD_OF)]
 
     async def url(self) -> str:
         """Wait until a server is up."""
