@@ -46,8 +46,8 @@ class ModelSettings:
 
     `info` overrides what AutoGen knows or assumes about the model (`vision`, `function_calling`, `json_output`,
     `family`, `structured_output`, `multiple_system_messages`). `names` says how a message names its speaker to the
-    model: in the API's `name` field, which some servers reject, as a prefix of the text, or not at all; None means
-    the field for OpenAI and Azure and the prefix for others.
+    model: in the API's `name` field, as AutoGen does by default and a few servers reject, as a prefix of the text, or
+    not at all. `stream_usage` asks a stream for its usage, which is 0 otherwise; a few servers reject the question.
     """
 
     model: str | None = None
@@ -58,7 +58,8 @@ class ModelSettings:
     azure_api_version: str | None = None
     azure_deployment: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    names: Names | None = None
+    names: Names = "field"
+    stream_usage: bool = True
     # A reasoning model may be silent for long. Keep this below a run's own limit on silence (120 s).
     timeout_seconds: float = 100.0
     # For requests that the provider asks to repeat (429, 5xx) or that don't reach it; waits follow Retry-After.
@@ -100,7 +101,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
 
     from askstream.agents.provider import OpenAIClient
 
-    arguments = _common(settings, names="prefix" if settings.base_url else "field")
+    arguments = _common(settings)
     arguments["api_key"] = settings.api_key or NO_KEY
     if settings.base_url:
         arguments["base_url"] = settings.base_url
@@ -112,7 +113,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
 def _azure(settings: ModelSettings) -> "AzureClient":
     from askstream.agents.provider import AzureClient
 
-    arguments = _common(settings, names="field")
+    arguments = _common(settings)
     arguments["api_key"] = settings.azure_api_key or settings.api_key
     arguments["azure_endpoint"] = settings.azure_endpoint
     arguments["api_version"] = settings.azure_api_version
@@ -120,16 +121,16 @@ def _azure(settings: ModelSettings) -> "AzureClient":
     return _known(AzureClient, arguments, settings.info)
 
 
-def _common(settings: ModelSettings, *, names: Names) -> dict[str, Any]:
-    names = settings.names or names
+def _common(settings: ModelSettings) -> dict[str, Any]:
+    # The client's own `include_usage` is ignored by AutoGen 0.7.5.
+    usage: dict[str, Any] = {"stream_options": {"include_usage": True}} if settings.stream_usage else {}
     return {
         "model": settings.name,
         "timeout": settings.timeout_seconds,
         "max_retries": settings.max_retries,
-        "include_name_in_message": names == "field",
-        "add_name_prefixes": names == "prefix",
-        # Without it a stream's usage is 0; the client's own `include_usage` is ignored by AutoGen 0.7.5.
-        "stream_options": {"include_usage": True},
+        "include_name_in_message": settings.names == "field",
+        "add_name_prefixes": settings.names == "prefix",
+        **usage,
     }
 
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import (
     ChatCompletionClient,
@@ -27,7 +28,9 @@ from pydantic import BaseModel
 
 from askstream.agents import failures
 from askstream.agents.chunk_buffer import ChunkBuffer
+from askstream.agents.thoughts import Part, ThoughtSplitter
 from askstream.server.events import Usage
+from askstream.server.events.unicode import mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class ModelCalls:
     """Records a run's model calls: their usage, their agents, and each agent's error if its last call failed."""
 
     def __init__(self, spent: Usage | None = None) -> None:
+        # By the id of the usage object, which AutoGen passes on from the model's result to the agent's message. The
+        # object is kept, so that no other one gets its id.
+        self._results: dict[int, tuple[RequestUsage, str]] = {}
         self.usage = spent or Usage()
         self.callers: set[str] = set()
         self.problems: dict[str, Exception] = {}  # of agents whose last call failed
@@ -58,15 +64,22 @@ class ModelCalls:
         name = speaker.name if speaker else ""
         self.callers.add(name)
         self.problems.pop(name, None)
+        self._results[id(result.usage)] = (result.usage, message_id)
         if isinstance(result.content, str):
             self._texts[name] = (message_id, result.content)
 
     def failed(self, speaker: Speaker | None, problem: Exception) -> None:
         self.problems[speaker.name if speaker else ""] = problem
 
-    def message_id(self, agent_name: str, text: str) -> str | None:
-        """The id of the chunks that were sent of `text`, None if the agent's last text was another one."""
-        message_id, written = self._texts.get(agent_name, (None, None))
+    def has_counted(self, usage: RequestUsage, agent_name: str) -> bool:
+        """Whether `usage`, which a message of that agent has, is a part of the run's usage already."""
+        return id(usage) in self._results or agent_name in self.callers
+
+    def message_id(self, message: BaseAgentEvent | BaseChatMessage, text: str) -> str | None:
+        """The id of the chunks that were sent of the message's `text`, None if there were none."""
+        if message.models_usage is not None and id(message.models_usage) in self._results:
+            return self._results[id(message.models_usage)][1] or None
+        message_id, written = self._texts.get(message.source, (None, None))
         return message_id if written == text else None
 
 
@@ -102,7 +115,7 @@ class Tap(ChatCompletionClient):
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
+                        self._model_calls.answered(speaker, "", _mended(piece))
                     yield piece
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
@@ -112,14 +125,20 @@ class Tap(ChatCompletionClient):
         """Send the pieces to viewers as they come, and return the whole."""
         speaker = speaking.get()
         text = _Text(self._buffer, speaker.name) if speaker else None
+        split = ThoughtSplitter()
         whole: CreateResult | None = None
         try:
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, CreateResult):
-                        whole = _with_valid_arguments(piece)
-                    elif text is not None:
-                        await text.add(piece)
+                        whole = piece
+                        continue
+                    for part in split.add(piece):
+                        if text is not None:
+                            await text.add(*part)
+            for part in split.end():
+                if text is not None:
+                    await text.add(*part)
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise
@@ -128,8 +147,7 @@ class Tap(ChatCompletionClient):
                 await text.end()
         if whole is None:
             raise failures.cut_short()
-        if text is not None and text.thought and isinstance(whole.content, str):
-            whole.thought = text.thought  # AutoGen's strips letters of "<think>" off both ends
+        whole = _mended(_with_thought(whole, split))
         self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
 
@@ -158,44 +176,48 @@ class Tap(ChatCompletionClient):
 
 
 class _Text:
-    """The text of one model call. Its thoughts before the answer are another text, with their own id."""
+    """Sends the text of one model call. Its thoughts before the answer are another text, with their own id."""
 
     def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
         self._buffer, self._agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
-        self._thought_id = str(uuid.uuid4())
-        self._thoughts: list[str] = []
-        self._place: Literal["start", "thought", "text"] = "start"
+        self._ids: dict[Part, str] = {"thought": str(uuid.uuid4()), "text": self.message_id}
+        self._last: Part | None = None
 
-    @property
-    def thought(self) -> str:
-        return "".join(self._thoughts)
-
-    async def add(self, piece: str) -> None:
-        match self._place:
-            case "text":
-                await self._buffer.write(self._agent_name, self.message_id, piece)
-            case "start":
-                self._place = "thought" if piece.startswith(_THINK) else "text"
-                await self.add(piece.removeprefix(_THINK))
-            case "thought":
-                head, done, tail = piece.partition(_THOUGHT)
-                if head:
-                    self._thoughts.append(head)
-                    await self._buffer.write(self._agent_name, self._thought_id, head)
-                if done:
-                    self._place = "text"
-                    await self._buffer.end(self._thought_id)
-                if tail:
-                    await self.add(tail)
+    async def add(self, part: Part, piece: str) -> None:
+        if self._last is None:
+            await self._buffer.order.caught_up()
+        elif part != self._last:
+            await self._buffer.end(self._ids[self._last])
+        self._last = part
+        await self._buffer.write(self._agent_name, self._ids[part], piece)
 
     async def end(self) -> None:
-        await self._buffer.end(self._thought_id)
-        await self._buffer.end(self.message_id)
+        if self._last is not None:
+            await self._buffer.end(self._ids[self._last])
 
 
-# AutoGen's clients mark a reasoning model's thoughts with these among the pieces of a stream.
-_THINK, _THOUGHT = "<think>", "</think>"
+def _with_thought(result: CreateResult, split: ThoughtSplitter) -> CreateResult:
+    """Give the result the thoughts that were in its text, or that AutoGen has changed: it strips letters of "<think>"
+    off both ends, and drops those beside tool calls."""
+    if not split.thought:
+        return result
+    if isinstance(result.content, str):
+        result.content, result.thought = split.text, split.thought
+    else:
+        result.thought = "\n\n".join(part for part in (split.thought, split.text) if part)
+    return result
+
+
+def _mended(result: CreateResult) -> CreateResult:
+    """Make the result's texts valid Unicode: they go into the team's state, and back to the model."""
+    if isinstance(result.content, str):
+        result.content = mended(result.content)
+    else:
+        for call in result.content:
+            call.name, call.arguments = mended(call.name), mended(call.arguments)
+    result.thought = mended(result.thought) if result.thought else result.thought
+    return _with_valid_arguments(result)
 
 
 def _with_valid_arguments(result: CreateResult) -> CreateResult:

@@ -181,7 +181,7 @@ async def test_a_team_as_studio_keeps_it_answers_with_its_tool(tmp_path: Path, m
                 sink = Recorder()
                 answer = answered(await team.run(task("2 + 3?", run_id=f"r{number}"), sink))
                 assert answer.final_response == "It is 5."
-                assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == [5]
+                assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == ["5"]
         assert [len(request["messages"]) for request in fake.requests] == [2, 4, 2, 4]
 
 
