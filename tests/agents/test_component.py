@@ -150,7 +150,7 @@ def test_a_component_that_is_no_team_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_list_has_all_teams_agents_and_conditions_of_autogen() -> None:
-    """Those that can be loaded at all; an upgrade may bring others."""
+    """Only providers that can be loaded are listed; an upgrade may bring others."""
     modules: Any = (autogen_agentchat.teams, autogen_agentchat.agents, autogen_agentchat.conditions)
     for module in modules:
         for name in module.__all__:

@@ -337,7 +337,7 @@ def test_usage_is_summed_over_a_turn() -> None:
 
 
 def test_a_response_has_the_id_of_its_pieces() -> None:
-    """That of the streamed events or of the tap; after a thought it is another text."""
+    """The id comes from the streamed events or the tap; after a thought it is another text's."""
     follow = Translator(
         Progress({}), lambda message, text: "tap" if (message.source, text) == ("T", "tapped") else None
     )
