@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +83,15 @@ class Sink(Protocol):
 
     async def checkpoint(self, state: bytes) -> None:
         """Save `state` together with everything emitted before it: after a crash the run resumes from here."""
+        ...
+
+
+@runtime_checkable
+class SupportsWatched(Protocol):
+    """A sink of a run with a limit on silence."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Suspends that limit within the block: whatever works there has a limit of its own."""
         ...
 
 
