@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from askstream.agents import loading, models
 from askstream.agents.human import TeamProfile
 from askstream.agents.loading import LoadedFactory
-from askstream.agents.models import ModelSettings
+from askstream.agents.memory import ContextWindow
+from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, TeamSource
+from askstream.agents.waits import WaitPolicy
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ log = logging.getLogger(__name__)
 
 WAREHOUSE = "warehouse.db"
 _NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
+
+_NEEDS_TOOLS = (
+    "The bundled team needs a model that can call tools: it would make up its figures. ASKSTREAM_MODEL_INFO says "
+    '"function_calling": false. Choose another model with ASKSTREAM_MODEL, or a team of your own with ASKSTREAM_TEAM.'
+)
 
 
 @asynccontextmanager
@@ -47,6 +54,8 @@ async def open_orchestrator(
     `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
+    if team is None and model.info.get("function_calling") is False:
+        raise BadModelSettings(_NEEDS_TOOLS)
     source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
         name, connect = model.name, models.connect
@@ -56,7 +65,12 @@ async def open_orchestrator(
             model, name = await _offline(model, stack)
             connect = _connect_offline
         orchestrator = AutoGenOrchestrator(
-            model=name, client=lambda: connect(model), source=source, max_messages=max_messages
+            model=name,
+            client=lambda: connect(model),
+            source=source,
+            max_messages=max_messages,
+            waits=WaitPolicy(seconds=model.wait_seconds, retries=model.retries),
+            window=ContextWindow(model.context_window),
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, CustomTeam):

@@ -6,20 +6,23 @@ Don't import AutoGen here before `warm`: it takes seconds, and a starting server
 import asyncio
 import importlib
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from askstream.agents import checkpoint, failures
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
+from askstream.agents.memory import ContextWindow
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import TaskScope
+from askstream.agents.waits import WaitPolicy
 from askstream.server import versions
 from askstream.server.events import Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
-from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, Task
+from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, SupportsWatched, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
@@ -59,8 +62,18 @@ class ClientSource(Protocol):
 class AutoGenOrchestrator:
     """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
-    def __init__(self, *, model: str, client: ClientSource, source: TeamSource, max_messages: int = 40) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        client: ClientSource,
+        source: TeamSource,
+        max_messages: int = 40,
+        waits: WaitPolicy | None = None,
+        window: ContextWindow | None = None,
+    ) -> None:
         self._model = model
+        self._waits, self._window = waits or WaitPolicy(), window or ContextWindow()
         self._connect = client
         self._source = source
         self._max_messages = max_messages
@@ -120,20 +133,25 @@ class AutoGenOrchestrator:
         return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
-        from askstream.agents.autogen_internals import members
+        from askstream.agents.autogen_internals import members, wrap_own_clients
+        from askstream.agents.calls import ModelCaller
+        from askstream.agents.context import RunMemory
         from askstream.agents.runner import TeamRunner
         from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         buffer = ChunkBuffer(sink)
         model_calls = ModelCalls(start.usage if start else None)
+        caller = ModelCaller(buffer, self._waits, RunMemory(task.question, self._window))
         try:
             await self._start_gate.enter()
-            team = await self._source.team(Tap(client, buffer, model_calls))
+            team = await self._source.team(Tap(client, buffer, model_calls, caller, _watched(client, sink)))
+            wrap_own_clients(team, caller, model_calls)
             names = [agent.name for agent in members(team)]
             profile = self._source.profile
             progress = _progress(profile, names, start.progress if start else 0)
-            runner = TeamRunner(buffer, model_calls, progress, profile, max_messages=self._max_messages)
+            limits = {"max_messages": self._max_messages, "memory_characters": self._window.characters}
+            runner = TeamRunner(buffer, model_calls, progress, profile, **limits)
             return await runner.run(team, task, start, sink.checkpoint)
         except AskstreamError:
             raise
@@ -141,6 +159,13 @@ class AutoGenOrchestrator:
             raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
         finally:
             buffer.close()
+
+
+def _watched(client: object, sink: Sink) -> Callable[[], AbstractContextManager[None]]:
+    """Suspend the run's limit on silence during a call of a client that has limits of its own."""
+    if isinstance(sink, SupportsWatched) and getattr(client, "limits_silence", False):
+        return sink.watched
+    return nullcontext
 
 
 def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:

@@ -22,14 +22,14 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, human, memory
+from askstream.agents import answers, autogen_internals, checkpoint, human, memory
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import TeamProfile
 from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
-from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
+from askstream.server.events import AgentChunk, AgentResponse, Draft
 from askstream.server.events.errors import RunFailed
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 
@@ -52,10 +52,11 @@ class TeamRunner:
         profile: TeamProfile,
         *,
         max_messages: int,
+        memory_characters: int = memory.MEMORY_CHARACTERS,
     ) -> None:
         self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
-        self._translator = Translator(progress, model_calls.message_id)
-        self._limit = max_messages
+        self._translator = Translator(progress, model_calls.message_id, model_calls.thought_id)
+        self._limit, self._memory_characters = max_messages, memory_characters
         self._checkpoint = TeamCheckpoint()
         self._stepping = False
         self._held_response: Draft | None = None
@@ -65,7 +66,7 @@ class TeamRunner:
 
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Run the team. Raises RunFailed, or any error that AutoGen raises."""
-        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer)
+        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer, self._memory_characters)
         self._inputs = autogen_internals.intercept_inputs(team, self._ask)
         for agent in autogen_internals.members(team):
             autogen_internals.report_turns(agent, self._turn_begins)
@@ -168,8 +169,7 @@ class TeamRunner:
         if isinstance(message, BaseChatMessage):
             self._count(message)
         if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
-            spent = message.models_usage
-            self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
+            self._model_calls.usage += answers.counted(message.models_usage)
         for draft in self._translator.drafts(message):
             await self._emit(draft)
         if self._checkpoint.messages > self._limit:
@@ -256,10 +256,11 @@ class TeamRunner:
         return human.inquiry(self._checkpoint)
 
     def _answer(self) -> Answer:
-        if self._checkpoint.final_response is None:
+        final_response = self._checkpoint.final_response or ""
+        if not final_response.strip():
             raise RunFailed("team_failed", "The team ended without an answer. Put the question another way.")
         return Answer(
-            final_response=self._checkpoint.final_response,
+            final_response=final_response,
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
