@@ -14,8 +14,10 @@ from autogen_core.models import ChatCompletionClient
 from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
 from askstream.agents.loading import LoadedFactory
+from askstream.agents.memory import ContextWindow
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
+from askstream.agents.waits import WaitPolicy
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
 from tests.agents.fake_provider import Body, Provider, Reply
@@ -66,8 +68,9 @@ async def orchestrator(
     make: Callable[..., Any],
     *,
     max_messages: int = 40,
-    max_retries: int = 0,
+    wait_seconds: float = 0.0,
     patience: float = 10.0,
+    window: int | None = None,
     profile: TeamProfile | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """An orchestrator of the team that `make` returns for a model client."""
@@ -75,13 +78,19 @@ async def orchestrator(
         model="fake",
         base_url=fake.base_url,
         names="field",
-        max_retries=max_retries,
-        timeout_seconds=patience,
+        options={"timeout": patience},
         info={"structured_output": True},
     )
     source = CustomTeam(LoadedFactory("tests:make", make, "first"))
     source.profile = profile or source.profile
-    made = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
+    made = AutoGenOrchestrator(
+        model="fake",
+        client=lambda: connect(settings),
+        source=source,
+        max_messages=max_messages,
+        waits=WaitPolicy(seconds=wait_seconds),
+        window=ContextWindow(window),
+    )
     try:
         yield made
     finally:
