@@ -4,12 +4,14 @@ AutoGen has no public way to drive a team turn by turn with its own termination 
 to read its messages back from a saved state. A test fails if an upgrade moves a name of PRIVATE or VITAL_COROUTINES.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
-from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
 from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -19,15 +21,20 @@ from autogen_agentchat.messages import (
     ToolCallExecutionEvent,
 )
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
+from autogen_agentchat.tools import AgentTool, TeamTool
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
+from askstream.agents import console
 from askstream.agents.calls import ModelCaller
 from askstream.agents.own_client import OwnClient
 from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
+
+T = TypeVar("T")
 
 _PARTICIPANTS = "_participants"
 _TERMINATION = "_termination_condition"
@@ -39,33 +46,48 @@ _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
+# The attributes in which an agent, or a tool, keeps the agent or the team that it runs.
+_INNER = ("_team", "_wrapped_agent")
+_TOOLS = "_tools"
+_TASK_RUNNER = "_task_runner"
+_ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
     BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
+    SocietyOfMindAgent: (_INNER[0],),
+    MessageFilterAgent: (_INNER[1],),
+    AgentTool: (_TASK_RUNNER,),
+    StaticStreamWorkbench: (_TOOLS, _ERROR_TEXT),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
 # CancelledError or a handoff's arguments are no JSON object, its agent waits on a queue for ever.
 VITAL_COROUTINES = frozenset({"_execute_tool_calls"})
+# The coroutine in which the runtime handles a message. Teams report an Exception in it, and end with it. They wait for
+# ever if it dies of anything else.
+MESSAGE_HANDLERS = frozenset({"_on_message"})
 
 # A team's stop reason when only a step's limit of one turn stopped it.
 ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
 
-# Input functions that read the server's console: the default of `UserProxyAgent`, and the one in AutoGen's tutorials.
-_CONSOLE = (UserProxyAgent("nobody").input_func, input)
-_NO_WAY_TO_WAIT = (
-    "{} asks a person for input, and this kind of team can't be stopped and resumed while it waits. Put it directly "
-    "into a round robin, a selector team, a swarm or a straight graph, or give it an input_func that answers by itself."
-)
+# The default input function of `UserProxyAgent`. It reads the server's console.
+_DEFAULT_INPUT = UserProxyAgent("nobody").input_func
 
 TurnBegins = Callable[[str, str], Awaitable[None]]
+AgentFails = Callable[[str, Exception], None]
+ToolFails = Callable[[str, str, Exception], None]
+"""Called with the agent's name, the tool's, and what the tool raised."""
+
+# The report and the tool of the present call. A workbench may be shared by runs, so it can't have them itself.
+_tool_fails: ContextVar[ToolFails | None] = ContextVar("tool_fails", default=None)
+_calling: ContextVar[str] = ContextVar("calling", default="")
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""From the name of an agent that stands for a person, and its prompt, to the person's input."""
+"""From the name of an agent that needs a person's input, and its prompt, to the input."""
 
 
 def names(team: Team) -> frozenset[str]:
@@ -88,9 +110,9 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
+def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_fails: ToolFails) -> None:
     """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
-    during the turn.
+    during the turn. Call `fails` with the agent's name and what its turn raised, and `tool_fails` for its tools.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -105,8 +127,10 @@ def report_turns(agent: ChatAgent, begins: TurnBegins) -> None:
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         speaking.set(speaker)
+        _tool_fails.set(tool_fails)
         await begins(agent.name, agent.description)
-        async for message in takes_turn(messages, cancellation_token):
+        turn = takes_turn(messages, cancellation_token)
+        while (message := await _next_of(turn, partial(fails, agent.name))) is not None:
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
@@ -120,27 +144,74 @@ def wrap_own_clients(team: Team, caller: ModelCaller, model_calls: ModelCalls) -
                 setattr(agent, name, OwnClient(value, caller, model_calls))
 
 
-def intercept_inputs(team: Team, ask: Ask) -> frozenset[str]:
-    """Await `ask` where a `UserProxyAgent` would read the server's console. Return the names of those agents.
+def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
+    """Await one of two functions where a `UserProxyAgent` would read the server's console, or its own input function
+    calls `input`. Return the names of the agents that stand for a person.
 
-    An agent with another input function keeps it. Raises RunFailed `team_unavailable` if the team can't be resumed at
-    the agent's turn.
+    `suspend` may stop the team: it is for an agent in whose turn the team can be resumed. `wait` is for the others.
     """
-    inputs = [agent for agent in members(team) if isinstance(agent, UserProxyAgent) and agent.input_func in _CONSOLE]
-    resumable = getattr(team, _PARTICIPANTS) if can_step(team) else ()
-    for agent in inputs:
-        if not any(agent is member for member in resumable):
-            raise RunFailed("team_unavailable", _NO_WAY_TO_WAIT.format(agent.name))
-        agent.input_func = _asking(agent.name, ask)
-        setattr(agent, _INPUT_IS_ASYNC, True)
-    return frozenset(agent.name for agent in inputs)
+    stands_for_person: set[str] = set()
+    resumable = {id(member) for member in getattr(team, _PARTICIPANTS)} if can_step(team) else set[int]()
+    for agent in reachable(team):
+        if isinstance(agent, UserProxyAgent):
+            own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
+            if own is _DEFAULT_INPUT or console.reads_console(own):
+                stands_for_person.add(agent.name)
+                agent.input_func = _asking(ask)
+            else:
+                agent.input_func = console.served(own, ask, is_async=getattr(agent, _INPUT_IS_ASYNC))
+            setattr(agent, _INPUT_IS_ASYNC, True)
+    return frozenset(stands_for_person)
 
 
-def _asking(name: str, ask: Ask) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
+def reachable(node: Any) -> Iterator[ChatAgent]:
+    """The agents of a team, and those that its agents and their tools run."""
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        found = left.pop()
+        if id(found) not in seen:
+            seen.add(id(found))
+            left.extend(_inner(found))
+            if isinstance(found, ChatAgent):
+                yield found
+
+
+def _inner(node: Any) -> list[Any]:
+    tools = [tool for bench in _listed(node, _WORKBENCHES) for tool in _listed(bench, _TOOLS)]
+    held = [getattr(node, name, None) for name in _INNER]
+    return [
+        *_listed(node, _PARTICIPANTS),
+        *(each for each in held if isinstance(each, ChatAgent | Team)),
+        *(getattr(tool, _TASK_RUNNER) for tool in tools if isinstance(tool, AgentTool | TeamTool)),
+    ]
+
+
+def _listed(node: Any, name: str) -> list[Any]:
+    found = getattr(node, name, None)
+    return cast("list[Any]", found) if isinstance(found, list) else []
+
+
+def _bound(ask: Ask, name: str) -> console.AskPerson:
+    async def bound(prompt: str) -> str:
+        return await ask(name, prompt)
+
+    return bound
+
+
+def _asking(ask: console.AskPerson) -> Callable[[str, CancellationToken | None], Awaitable[str]]:
     async def answer(prompt: str, _token: CancellationToken | None) -> str:
-        return await ask(name, prompt.strip())
+        return await ask(prompt)
 
     return answer
+
+
+def input_request() -> str | None:
+    """The id of the event that announces the current call of an input function, None outside of one."""
+    try:
+        return UserProxyAgent.InputRequestContext.request_id()
+    except RuntimeError:
+        return None
 
 
 def force_first_speaker(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -171,13 +242,35 @@ def _with_previous(team: BaseGroupChat, state: Mapping[str, Any], name: str) -> 
 
 
 def report_tool_ends(agent: ChatAgent) -> None:
-    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true.
+    """Report the end of each of an agent's tool calls at once, by an event for which `is_tool_end` is true, and what
+    a tool raises to the turn's `tool_fails`.
 
-    AutoGen reports the calls of one round together, after the last has ended.
+    AutoGen reports the calls of one round together, after the last has ended, and keeps only an error's text.
     """
     for bench in cast("list[Workbench]", getattr(agent, _WORKBENCHES, None) or []):
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
+            setattr(bench, _ERROR_TEXT, _with_report(getattr(bench, _ERROR_TEXT)))
+
+
+def _with_report(text_of: Callable[[Exception], str]) -> Callable[[Exception], str]:
+    def reporting(error: Exception) -> str:
+        fails, speaker = _tool_fails.get(), speaking.get()
+        if fails is not None and speaker is not None:
+            fails(speaker.name, _calling.get(), error)
+        return text_of(error)
+
+    return reporting
+
+
+async def _next_of(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> T | None:
+    """The turn's next message, None after the last. Contains what the agent raises, so that its team reports it."""
+    try:
+        with Contained():
+            return await anext(turn, None)
+    except Exception as problem:
+        fails(problem)
+        raise
 
 
 def is_tool_end(message: object) -> bool:
@@ -192,6 +285,7 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
+        _calling.set(name)
         async for item in calls(name, arguments, cancellation_token, call_id):
             speaker = speaking.get()
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:

@@ -54,6 +54,7 @@ class TeamCheckpoint:
     introduced: bool = False
     turns: int = 0
     messages: int = 0
+    alone: int = 0  # messages since a person answered
     usage: Usage = field(default_factory=Usage)
     progress: int = 0
     final_response: str | None = None

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from askstream.server.events import AgentChunk, Draft
-from askstream.server.runs.orchestrator import Sink
+from askstream.server.runs.orchestrator import Inquiry, Reply, Sink
 
 MERGE_SECONDS = 0.025
 # Characters. Model text is mostly ASCII, where one is one byte.
@@ -46,6 +46,15 @@ class ChunkBuffer:
             for text in [text for text in self._texts.values() if text.agent_name == draft.agent_name]:
                 await self._flush_locked(text)
             await self._send(draft)
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Ask a person, after the agent's pending text."""
+        async with self._order:
+            for text in [text for text in self._texts.values() if text.agent_name == inquiry.agent_name]:
+                await self._flush_locked(text)
+        if self._closed:
+            raise asyncio.CancelledError
+        return await self._sink.ask(inquiry)
 
     async def write(self, agent_name: str, message_id: str, piece: str, *, thought: bool = False) -> None:
         """Add a piece to the text `message_id`. Call `end` after the last one. `thought`: it isn't a response's."""

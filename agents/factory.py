@@ -4,13 +4,13 @@ import asyncio
 import importlib
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from askstream.agents import loading, models
+from askstream.agents import console, loading, models
 from askstream.agents.human import TeamProfile
 from askstream.agents.loading import LoadedFactory
 from askstream.agents.memory import ContextWindow
@@ -45,6 +45,7 @@ async def open_orchestrator(
     warehouse: Path | None = None,
     team: str | Callable[..., Any] | None = None,
     max_messages: int = 40,
+    conversation_messages: int = 400,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
     """A server's orchestrator, closed at the end of the block. No run may be active then.
 
@@ -56,6 +57,7 @@ async def open_orchestrator(
     model.check()
     if team is None and model.info.get("function_calling") is False:
         raise BadModelSettings(_NEEDS_TOOLS)
+    console.replace_input()  # before a team's module can keep the original
     source: TeamSource = BundledTeam(data, warehouse, max_messages) if team is None else await _custom_team(team)
     async with AsyncExitStack() as stack:
         name, connect = model.name, models.connect
@@ -69,6 +71,7 @@ async def open_orchestrator(
             client=lambda: connect(model),
             source=source,
             max_messages=max_messages,
+            conversation_messages=conversation_messages,
             waits=WaitPolicy(seconds=model.wait_seconds, retries=model.retries),
             window=ContextWindow(model.context_window),
         )
@@ -76,6 +79,16 @@ async def open_orchestrator(
         if isinstance(source, CustomTeam):
             await orchestrator.try_team()
         yield orchestrator
+
+
+@contextmanager
+def _needs_database() -> Generator[None]:
+    """Raises RunFailed `team_unavailable` where the database can't be made or read."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as problem:
+        log.error("the database can't be made: %s", problem)
+        raise RunFailed("team_unavailable", _NO_DATABASE) from problem
 
 
 class BundledTeam:
@@ -103,18 +116,16 @@ class BundledTeam:
         """Make the database in another process while this one imports AutoGen: each needs a core for a second."""
         from askstream.agents.insights import warehouse
 
-        try:
+        with _needs_database():
             finish = None if self._path.exists() else warehouse.build_in_child(self._path)
-            importlib.import_module("askstream.agents.provider")  # and what a model's client needs
-            from askstream.agents.insights import team as insights
-            from askstream.agents.insights.tools import toolbox
+        importlib.import_module("askstream.agents.provider")  # and what a model's client needs
+        from askstream.agents.insights import team as insights
+        from askstream.agents.insights.tools import toolbox
 
+        with _needs_database():
             if finish is not None:
                 finish()
-        except (OSError, sqlite3.Error) as problem:
-            log.error("the database can't be made: %s", problem)
-            raise RunFailed("team_unavailable", _NO_DATABASE) from problem
-        self._kit = insights.kit(toolbox(self._path))
+            self._kit = insights.kit(toolbox(self._path))
 
     async def team(self, client: "ChatCompletionClient") -> "Team":
         from askstream.agents.insights import team as insights

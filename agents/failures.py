@@ -1,15 +1,20 @@
 """Failures of a run: a stable code, and a sentence that says what to do.
 
 A provider's own words are never shown, and logged at DEBUG only: they may repeat a part of the key or of the question.
+Errors of a team's own code are logged whole, and never shown.
 Errors are recognised by class name: AutoGen passes on nothing else, and the OpenAI library need not be imported.
 """
 
+import logging
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from askstream.agents import model_errors
 from askstream.server.events.errors import FailureCode, RunFailed
+from askstream.server.foreign import ForeignExit
+
+log = logging.getLogger(__name__)
 
 REFUSED = "The model refused to answer. Put the question another way."
 FILTERED = "The provider's content filter stopped the answer. Put the question another way."
@@ -83,10 +88,7 @@ _BY_PROVIDER_CODE: Mapping[str, tuple[FailureCode, str]] = {
     ),
 }
 _BAD_RESPONSE = "The model's provider sent something that can't be read. Ask again; if it stays, check OPENAI_BASE_URL."
-_TEAM_FAILED = (
-    "The team failed while it was working on this question. The server's log says where; "
-    "with LOG_LEVEL=DEBUG it has the traceback."
-)
+_TEAM_FAILED = "The team failed while it was working on this question. The server's log has the traceback."
 
 
 def of_model(problem: Exception) -> RunFailed:
@@ -120,8 +122,28 @@ _FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+), in ', re.MULTILINE)
 _PASSED_ON = "\nTraceback:\n"
 
 
+def report(where: str, problem: BaseException, *, hidden: Collection[BaseException] = ()) -> None:
+    """Log what foreign code raised, with its text and traceback. `where` says whose code it was.
+
+    An error with one of `hidden` in its chain, those of model calls, is logged without words: they are a provider's.
+    """
+    if any(cause is each for cause in _chain(problem) for each in hidden):
+        log.warning("%s raised %s", where, origin(problem))
+        log.debug("%s failed", where, exc_info=problem)
+    else:
+        log.error("%s raised %s: %s", where, origin(problem), problem, exc_info=problem)
+
+
+def _chain(problem: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while problem is not None and id(problem) not in seen:
+        seen.add(id(problem))
+        yield problem
+        problem = problem.__cause__ or problem.__context__
+
+
 def origin(problem: BaseException) -> str:
-    """The error's type, and the file and line that raised it, for the log. Its words may be secret and stay out.
+    """The error's type, and the file and line that raised it, for the log.
 
     AutoGen turns an agent's error into a RuntimeError whose text is `Type: message` and a traceback.
     """
@@ -129,8 +151,15 @@ def origin(problem: BaseException) -> str:
     if passed_on and (frames := _FRAME.findall(trace)):
         name = re.match(r"[\w.]*", head)
         return _place(name[0] if name else "", *frames[-1])
+    if isinstance(problem, ForeignExit) and problem.__cause__ is not None:
+        problem = problem.__cause__
     raised = traceback.extract_tb(problem.__traceback__)
     return _place(type(problem).__name__, raised[-1].filename, raised[-1].lineno) if raised else type(problem).__name__
+
+
+def kind(problem: BaseException) -> str:
+    """The name of the error's type, or of what a ForeignExit stands for."""
+    return type(problem.__cause__ if isinstance(problem, ForeignExit) else problem).__name__
 
 
 def _place(name: str, file: str, line: object) -> str:

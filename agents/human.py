@@ -26,6 +26,7 @@ ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
 )
+NO_PROMPT = "The team needs your input."
 NO_REPLY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
 _NO_REMARK = "it was sent back without a remark. Check it again, and correct what is wrong or unclear."
@@ -54,11 +55,32 @@ class TeamProfile:
 
     `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
     answers. `asks` returns the question to a person that an agent's message holds, given its name and text, or None.
+    `keeps_state`: a follow-up goes on from the team's state, else it gets the earlier answers as text.
     """
 
     steps: Mapping[str, int] | None = None
     answerer: str = "assistant"
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
+    keeps_state: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """The most messages of a run without a person's answer in between, and of one in which a person has answered."""
+
+    alone: int
+    conversation: int
+
+    def passed(self, at: TeamCheckpoint) -> int | None:
+        """The limit that a run has passed, None if it has passed none."""
+        if at.alone > self.alone:
+            return self.alone
+        most = max(self.conversation, self.alone)
+        return most if at.alone < at.messages and at.messages > most else None
+
+    def reached(self, at: TeamCheckpoint) -> int | None:
+        """The limit that one more message would pass."""
+        return self.passed(replace(at, messages=at.messages + 1, alone=at.alone + 1))
 
 
 def inquiry(at: TeamCheckpoint) -> Inquiry:
@@ -72,12 +94,12 @@ def inquiry(at: TeamCheckpoint) -> Inquiry:
     )
 
 
-def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, review: bool) -> TeamCheckpoint:
-    """Return `at`, the end of a turn, with what the run waits for there, if anything. `handed_over`: the turn was
-    handed to a name that isn't in the team. `review`: the answer needs approval."""
+def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: str | None, review: bool) -> TeamCheckpoint:
+    """Return `at`, the end of a turn, with what the run waits for there, if anything. `handed_over`: the question with
+    which the turn was handed to a name that isn't in the team. `review`: the answer needs approval."""
     said = at.final_response or ""
-    if at.ended and handed_over and not at.unanswered:
-        return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=said))
+    if at.ended and handed_over is not None and not at.unanswered:
+        return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=handed_over))
     if at.ended:
         return _reviewed(at) if review else at
     prompt = profile.asks(at.agent_name, said)
@@ -90,8 +112,11 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: bool, r
 
 def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCheckpoint:
     """Return `at` with a `UserProxyAgent`'s question from the turn that follows it."""
-    if not at.unanswered:
-        return replace(at, waiting=waiting)
+    return given_up(at, review=review) if at.unanswered else replace(at, waiting=waiting)
+
+
+def given_up(at: TeamCheckpoint, *, review: bool) -> TeamCheckpoint:
+    """Return `at` as the end of a team that asks again although nobody answers."""
     ended = replace(at, ended=True)
     return _reviewed(ended) if review else ended
 
@@ -99,7 +124,7 @@ def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCh
 def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
     """The checkpoint from which a run continues after `reply`."""
     assert at.waiting is not None
-    waiting, going_on = at.waiting, replace(at, waiting=None, unanswered=not reply.answered)
+    waiting, going_on = at.waiting, heard(replace(at, waiting=None), reply)
     text = str(reply.value) if reply.answered else NO_REPLY
     match waiting.kind:
         case "question":
@@ -113,6 +138,16 @@ def after_reply(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
         case "review":
             remark = _remark(reply.value)
             return going_on if remark is None else _restart(going_on, _user(f"{REVIEW_PREFIX} {remark}"))
+
+
+def heard(at: TeamCheckpoint, reply: Reply) -> TeamCheckpoint:
+    """Return `at` with the fact that a person has answered, or hasn't. An answer shows that the team is no runaway."""
+    return replace(at, unanswered=not reply.answered, alone=0 if reply.answered else at.alone)
+
+
+def in_memory(agent_name: str, prompt: str) -> Inquiry:
+    """The inquiry of a team that waits in memory."""
+    return Inquiry(agent_name=agent_name, prompt=prompt, schema=dict(_SENTENCE))
 
 
 def _reviewed(at: TeamCheckpoint) -> TeamCheckpoint:

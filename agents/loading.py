@@ -1,7 +1,6 @@
 """Custom teams: `package.module:factory` names a function that makes a new AutoGen team for each run."""
 
 import inspect
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from askstream.agents import failures
 from askstream.server import plugins
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import Contained
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
-
-log = logging.getLogger(__name__)
 
 _CLIENT = "model_client"
 
@@ -30,13 +28,13 @@ class LoadedFactory:
     async def team(self, client: "ChatCompletionClient | None") -> "Team":
         """Make a fresh team. Raises RunFailed `team_unavailable` if the factory fails or returns anything else."""
         try:
-            made = self._call(client)
-            if inspect.isawaitable(made):
-                made = await made
+            with Contained():
+                made = self._call(client)
+                if inspect.isawaitable(made):
+                    made = await made
         except Exception as problem:
-            log.warning("the team's factory %s failed: %s", self.spec, failures.origin(problem))
-            log.debug("the team's factory %s failed", self.spec, exc_info=problem)
-            why = f"its factory raised {type(problem).__name__}; with LOG_LEVEL=DEBUG the log has the traceback"
+            failures.report(f"the team's factory {self.spec}", problem)
+            why = f"its factory raised {failures.kind(problem)}; the server's log has the traceback"
             raise _unavailable(self.spec, why) from problem
         return _as_team(made, self.spec)
 

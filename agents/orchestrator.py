@@ -8,21 +8,23 @@ import importlib
 import logging
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
-from askstream.agents import checkpoint, failures
+from askstream.agents import checkpoint, failures, memory
 from askstream.agents.chunk_buffer import ChunkBuffer
-from askstream.agents.human import TeamProfile
+from askstream.agents.human import MessageLimits, TeamProfile
 from askstream.agents.memory import ContextWindow
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import TaskScope
 from askstream.agents.waits import WaitPolicy
 from askstream.server import versions
-from askstream.server.events import Draft
+from askstream.server.events import Draft, Usage
 from askstream.server.events.errors import AskstreamError, RunFailed
-from askstream.server.runs.orchestrator import Answer, Inquiry, Sink, SupportsWatched, Task
+from askstream.server.foreign import Contained, ForeignExit
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, SupportsWatched, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NOT_READY = "The team can't be made ready; the server's log says why. Ask again later."
 _PACKAGES = ("autogen-agentchat", "autogen-core", "autogen-ext")
 
 
@@ -69,6 +72,7 @@ class AutoGenOrchestrator:
         client: ClientSource,
         source: TeamSource,
         max_messages: int = 40,
+        conversation_messages: int = 400,
         waits: WaitPolicy | None = None,
         window: ContextWindow | None = None,
     ) -> None:
@@ -76,7 +80,7 @@ class AutoGenOrchestrator:
         self._waits, self._window = waits or WaitPolicy(), window or ContextWindow()
         self._connect = client
         self._source = source
-        self._max_messages = max_messages
+        self._limits = MessageLimits(max_messages, conversation_messages)
         self._start_gate = StartGate()
         self._warming: asyncio.Task[ChatCompletionClient] | None = None
 
@@ -90,12 +94,9 @@ class AutoGenOrchestrator:
 
     async def try_team(self) -> None:
         """Make a team and discard it. Raises RunFailed `team_unavailable` if it can't be made."""
-        from askstream.agents.autogen_internals import intercept_inputs
         from askstream.agents.tap import ModelCalls, Tap
 
-        intercept_inputs(
-            await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls())), _never_asked
-        )
+        await self._source.team(Tap(await self._client(), ChunkBuffer(_NULL_SINK), ModelCalls()))
 
     async def run(self, task: Task, sink: Sink) -> Answer | Inquiry:
         try:
@@ -105,9 +106,18 @@ class AutoGenOrchestrator:
             raise RunFailed(
                 "team_unavailable", "The server's settings for the model are wrong: see its log."
             ) from problem
-        from askstream.agents.autogen_internals import VITAL_COROUTINES
+        except AskstreamError:
+            raise
+        except Exception as problem:
+            log.exception("run=%s: the team can't be made ready", task.run_id)
+            raise RunFailed("team_unavailable", _NOT_READY) from problem
+        from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
 
-        return await TaskScope(VITAL_COROUTINES).run(self._answer(task, sink, client))
+        try:
+            return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(self._answer(task, sink, client))
+        except ForeignExit as problem:
+            failures.report(f"run={task.run_id}: the team", problem)
+            raise failures.of_team() from problem
 
     async def close(self) -> None:
         """Close the model client."""
@@ -116,7 +126,11 @@ class AutoGenOrchestrator:
             return
         await asyncio.wait({warming})
         if not warming.cancelled() and warming.exception() is None:
-            await warming.result().close()
+            try:
+                with Contained():
+                    await warming.result().close()
+            except Exception:
+                log.exception("the model client can't be closed")
 
     async def _client(self) -> "ChatCompletionClient":
         if self._warming is None or _failed(self._warming):  # a failure may have been temporary
@@ -128,11 +142,22 @@ class AutoGenOrchestrator:
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> "ChatCompletionClient":
-        importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
-        versions.warn({name: metadata.version(name) for name in _PACKAGES})
-        return self._connect()
+        with Contained():
+            importlib.import_module("askstream.agents.runner")  # imports AutoGen in this thread, not in the loop's
+            versions.warn({name: metadata.version(name) for name in _PACKAGES})
+            return self._connect()
 
     async def _answer(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
+        """Run a team. If it can't go on from the session's state, run a fresh one with the earlier answers as text."""
+        try:
+            return await self._answer_once(task, sink, client)
+        except memory.StateRefused as problem:
+            log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
+            return await self._answer_once(replace(task, session_state=None), sink, client, problem.spent)
+
+    async def _answer_once(
+        self, task: Task, sink: Sink, client: "ChatCompletionClient", spent: Usage | None = None
+    ) -> Answer | Inquiry:
         from askstream.agents.autogen_internals import members, wrap_own_clients
         from askstream.agents.calls import ModelCaller
         from askstream.agents.context import RunMemory
@@ -141,22 +166,26 @@ class AutoGenOrchestrator:
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         buffer = ChunkBuffer(sink)
-        model_calls = ModelCalls(start.usage if start else None)
+        model_calls = ModelCalls(start.usage if start else spent)
+        runner: TeamRunner | None = None
         caller = ModelCaller(buffer, self._waits, RunMemory(task.question, self._window))
         try:
             await self._start_gate.enter()
-            team = await self._source.team(Tap(client, buffer, model_calls, caller, _watched(client, sink)))
-            wrap_own_clients(team, caller, model_calls)
-            names = [agent.name for agent in members(team)]
-            profile = self._source.profile
-            progress = _progress(profile, names, start.progress if start else 0)
-            limits = {"max_messages": self._max_messages, "memory_characters": self._window.characters}
-            runner = TeamRunner(buffer, model_calls, progress, profile, **limits)
-            return await runner.run(team, task, start, sink.checkpoint)
-        except AskstreamError:
+            with Contained():
+                team = await self._source.team(Tap(client, buffer, model_calls, caller, _watched(client, sink)))
+                wrap_own_clients(team, caller, model_calls)
+                names = [agent.name for agent in members(team)]
+                profile = self._source.profile
+                progress = _progress(profile, names, start.progress if start else 0)
+                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits, window=self._window)
+                return await runner.run(team, task, start, sink.checkpoint)
+        except (AskstreamError, memory.StateRefused):
             raise
         except Exception as problem:
-            raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
+            cause = _cause_of(problem, buffer, model_calls, task.run_id)
+            if _is_context_full(cause) and runner is not None and runner.in_first_turn_of_session_state:
+                raise memory.StateRefused("the model can't read all of its state", model_calls.usage) from problem
+            raise cause from problem
         finally:
             buffer.close()
 
@@ -181,12 +210,21 @@ def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls"
     for cause in model_calls.problems.values():
         if type(cause).__name__ in head or cause is problem:
             failure = failures.of_model(cause)
+            log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
+            log.debug("run=%s: the model call failed", run_id, exc_info=problem)
+            return failure
+    hidden = model_calls.problems.values()
+    for agent_name, cause in model_calls.agent_problems.items():
+        if type(cause).__name__ in head or cause is problem:
+            failures.report(f"run={run_id} agent={agent_name}", cause, hidden=hidden)
             break
     else:
-        cause, failure = problem, failures.of_text(head)
-    log.warning("run=%s: %s, from a %s", run_id, failure.code, failures.origin(cause))
-    log.debug("run=%s: the team failed", run_id, exc_info=problem)
-    return failure
+        failures.report(f"run={run_id}: the team", problem, hidden=hidden)
+    return failures.of_text(head)
+
+
+def _is_context_full(problem: Exception) -> bool:
+    return isinstance(problem, RunFailed) and problem.code == "model_context_full"
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:
@@ -200,9 +238,8 @@ class _NullSink:
 
     async def checkpoint(self, state: bytes) -> None: ...
 
-
-async def _never_asked(_agent_name: str, _prompt: str) -> str:
-    raise AssertionError("a team that never runs asks for nothing")
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        raise AssertionError("a team that never runs asks for nothing")
 
 
 _NULL_SINK = _NullSink()

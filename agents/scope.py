@@ -3,7 +3,7 @@
 AutoGen's own ways to cancel don't: a token cancelled during a tool call leaves the team waiting for ever, and
 closing `run_stream` waits until the rest of the run has been paid for. So a context variable names the run's scope,
 and the loop's task factory adds each task that is created under it. Ending a run cancels these tasks, including those
-of nested teams and tools.
+of nested teams and tools. The factory also contains what these tasks raise: see `server/foreign.py`.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from askstream.server.events.errors import RunFailed
+from askstream.server.foreign import ContainedCoroutine
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,15 @@ _ANYIO = "TaskHandle._run_coro"
 
 
 class TaskScope:
-    """The tasks of one run. `vital` names coroutines on which others wait for ever if they die: that ends the run."""
+    """The tasks of one run. `vital` names coroutines on which others wait for ever if they die: that ends the run.
 
-    def __init__(self, vital: frozenset[str] = frozenset()) -> None:
+    `handlers` names coroutines that report their own exceptions, but neither SystemExit nor any other BaseException:
+    that ends the run, too.
+    """
+
+    def __init__(self, vital: frozenset[str] = frozenset(), handlers: frozenset[str] = frozenset()) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._vital = vital
+        self._vital, self._handlers = vital, handlers
         self._ended = False
         self._vital_task_died = asyncio.get_running_loop().create_future()
 
@@ -66,13 +71,18 @@ class TaskScope:
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
         # Never cancel an async generator's `aclose`, which the loop runs as a task when it collects one.
-        if self._ended and isinstance(task.get_coro(), CoroutineType):
+        if self._ended and isinstance(_coroutine(task), CoroutineType):
             _stop(task)
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if _died(task) and not self._ended and _name(task) in self._vital and not self._vital_task_died.done():
+        if _died(task) and not self._ended and self._is_vital(task) and not self._vital_task_died.done():
             self._vital_task_died.set_result(None)
+
+    def _is_vital(self, task: asyncio.Task[Any]) -> bool:
+        name, contained = _name(task), task.get_coro()
+        exited = isinstance(contained, ContainedCoroutine) and contained.exited
+        return name in self._vital or (exited and name in self._handlers)
 
     async def _end(self) -> None:
         self._ended = True
@@ -116,10 +126,11 @@ class _ScopeTaskFactory:
     ) -> Any:
         if context is not None:
             options["context"] = context
-        task = self._make(loop, coro, **options)
         scope = _current.get() if context is None else context.get(_current)
-        if scope is not None:
-            scope.add(task)
+        if scope is None:
+            return self._make(loop, coro, **options)
+        task = self._make(loop, ContainedCoroutine(coro), **options)
+        scope.add(task)
         return task
 
 
@@ -130,11 +141,20 @@ def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> a
 def _stop(task: asyncio.Task[Any]) -> None:
     """Cancel `task`. One of anyio's that has not begun is cancelled after its first step, which awaits the coroutine
     that it wraps: otherwise Python warns that it was never awaited."""
-    coro = task.get_coro()
-    if isinstance(coro, CoroutineType) and coro.__qualname__ == _ANYIO and getcoroutinestate(coro) == CORO_CREATED:
+    coro: Any = _coroutine(task)
+    if (
+        isinstance(coro, CoroutineType)
+        and coro.__qualname__ == _ANYIO
+        and getcoroutinestate(cast(Any, coro)) == CORO_CREATED
+    ):
         task.get_loop().call_soon(task.cancel)
     else:
         task.cancel()
+
+
+def _coroutine(task: asyncio.Task[Any]) -> Any:
+    coro = task.get_coro()
+    return coro.coroutine if isinstance(coro, ContainedCoroutine) else coro
 
 
 def _died(task: asyncio.Task[Any]) -> bool:
@@ -143,4 +163,4 @@ def _died(task: asyncio.Task[Any]) -> bool:
 
 
 def _name(task: asyncio.Task[Any]) -> str:
-    return getattr(task.get_coro(), "__qualname__", task.get_name()).rpartition(".")[2]
+    return getattr(_coroutine(task), "__qualname__", task.get_name()).rpartition(".")[2]

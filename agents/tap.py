@@ -51,6 +51,7 @@ class ModelCalls:
         self.usage = spent or Usage()
         self.callers: set[str] = set()
         self.problems: dict[str, Exception] = {}  # of agents whose last call failed
+        self.agent_problems: dict[str, Exception] = {}  # errors that agents' own code raised in their turns
         self._texts: dict[str, tuple[str, str]] = {}
         self._thoughts: dict[str, tuple[str, str]] = {}
 

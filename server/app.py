@@ -23,17 +23,20 @@ from askstream.agents.factory import open_orchestrator
 from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
-from askstream.server.events.errors import AskstreamError, NotStarted
+from askstream.server.events.errors import NotStarted
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import SupportsWarm, open_named
-from askstream.server.runs.retention import expire_periodically, recover_periodically
+from askstream.server.runs.retention import attempt, expire_periodically, recover_periodically
 from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
+
+# Between two attempts to make the team ready, in seconds.
+WARM_SECONDS = 5.0
 
 TeamFactory: TypeAlias = Callable[..., Any]
 """Makes an AutoGen team for one run, from the model client or from nothing; may be async."""
@@ -82,7 +85,7 @@ class Service:
     socket_routes: Mapping[bytes, SocketRoute]
     runs: Runs
     model: str
-    warmed: asyncio.Future[None]
+    warmed: asyncio.Future[bool]
     drain: Drainer
 
 
@@ -176,11 +179,12 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         closing.callback(bus.close)
         runs = Runs(journal, bus, orchestrator, limits(settings), group=group, others={"mock": Mock()})
         closing.push_async_callback(runs.close)
-        await runs.recover()
         warmed = group.create_task(_warm(orchestrator))
+        closing.callback(warmed.cancel)
+        await runs.recover(warmed)
         expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for background in (warmed, group.create_task(expiring), group.create_task(recover_periodically(runs.recover))):
-            closing.callback(background.cancel)
+        for job in (expiring, recover_periodically(runs.recover), _warm_again(orchestrator, warmed)):
+            closing.callback(group.create_task(job).cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)
         yield _service(settings, parts, context, orchestrator.model, warmed)
@@ -226,22 +230,28 @@ def _team(settings: Settings, team: str | TeamFactory | None) -> AbstractAsyncCo
         warehouse=settings.warehouse,
         team=team,
         max_messages=settings.messages,
+        conversation_messages=settings.conversation_messages,
     )
 
 
-async def _warm(orchestrator: Orchestrator) -> None:
-    """Import AutoGen before the first question needs it. Requests are answered meanwhile."""
-    if isinstance(orchestrator, SupportsWarm):
-        try:
-            await orchestrator.warm()
-        except AskstreamError:
-            log.debug("the team can't be made ready", exc_info=True)  # the first question's run fails with it
-        except Exception:  # code that isn't ours must not end the server
-            log.exception("%s can't be made ready", orchestrator.model)
+async def _warm(orchestrator: Orchestrator) -> bool:
+    """Import AutoGen before the first question needs it, and return whether that succeeded. Requests are answered
+    meanwhile."""
+    if not isinstance(orchestrator, SupportsWarm):
+        return True
+    return await attempt(f"{orchestrator.model} can't be made ready", orchestrator.warm)
+
+
+async def _warm_again(orchestrator: Orchestrator, warmed: asyncio.Task[bool]) -> None:
+    """Try again after a failure, such as a lack of file descriptors, until it succeeds."""
+    succeeded = await warmed
+    while not succeeded:
+        await asyncio.sleep(WARM_SECONDS)
+        succeeded = await _warm(orchestrator)
 
 
 def _service(
-    settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[None]
+    settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[bool]
 ) -> Service:
     drain = Drainer(context.bus, context.runs, settings.drain_seconds)
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]

@@ -62,7 +62,6 @@ def serve(
 
 
 def _serve(settings: Any) -> None:
-    import asyncio
     import gc
 
     gc.disable()  # until the server listens: imported objects stay, so a collection would find nothing
@@ -71,12 +70,9 @@ def _serve(settings: Any) -> None:
     from askstream.server.events.errors import AskstreamError
 
     try:
-        telemetry.configure(settings.log_level, settings.log_file)
+        telemetry.configure(settings.log_level, settings.log_file, libraries=settings.log_libraries)
         listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
-        with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-            runner.run(
-                process.serve(settings, listening, lambda app: typer.echo(process.greeting(listening, app.model)))
-            )
+        process.run(process.serve(settings, listening, lambda app: typer.echo(process.greeting(listening, app.model))))
     except (process.AddressInUse, AskstreamError, ValueError) as problem:
         _fail(str(problem))
 

@@ -43,8 +43,7 @@ def serve(
     listening = process.listen(chosen.host, chosen.port, stalled_seconds=chosen.send_seconds)
     if _has_running_loop():
         return Handle(app, listening, direct=chosen.direct)
-    with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-        return runner.run(_until_stopped(app, listening, direct=chosen.direct))
+    return process.run(_until_stopped(app, listening, direct=chosen.direct))
 
 
 class Handle:

@@ -6,12 +6,17 @@ another distribution has installed.
 """
 
 import importlib
+import logging
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
+
+from askstream.server.foreign import Contained, ForeignExit
+
+log = logging.getLogger(__name__)
 
 
 def load(spec: str) -> Any:
@@ -85,11 +90,16 @@ def _is_found_in(folder: Path, package: str) -> bool:
 
 def _imported(module: str) -> Any:
     try:
-        return importlib.import_module(module)
+        with Contained():
+            return importlib.import_module(module)
     except ModuleNotFoundError as problem:
+        if problem.name is None or not f"{module}.".startswith(f"{problem.name}."):  # one that the module imports
+            log.error("importing %s failed", module, exc_info=problem)
         raise ValueError(f"there is no module {problem.name}") from problem
     except Exception as problem:
-        raise ValueError(f"importing {module} raised {type(problem).__name__}: {problem}") from problem
+        log.error("importing %s failed", module, exc_info=problem)
+        what = problem if isinstance(problem, ForeignExit) else f"{type(problem).__name__}: {problem}"
+        raise ValueError(f"importing {module} raised {what}") from problem
 
 
 def _attribute(found: Any, module: str, path: str) -> Any:

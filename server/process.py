@@ -12,19 +12,21 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
-from askstream.server import versions
+from askstream.server import stalls, versions
 from askstream.server.app import Service, create_app
 from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
+
+T = TypeVar("T")
 
 # For each inbound message. uvicorn's default is 16 MiB.
 MESSAGE_BYTES = 64 * 1024
@@ -130,23 +132,47 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     return {"http": partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
 
 
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run an event loop until `main` has ended, and return its result.
+
+    Foreign code may exit where nothing contains it, such as in a callback of its own. The loop then goes on. Ctrl-C
+    ends it as long as no handler of ours is set.
+    """
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        loop = runner.get_loop()
+        serving = loop.create_task(main)
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except (SystemExit, KeyboardInterrupt) as problem:
+                if serving.done() or _is_ctrl_c(problem):
+                    raise
+                log.exception("code of a team or a plug-in tried to end the server, which goes on")
+        return serving.result()
+
+
+def _is_ctrl_c(problem: BaseException) -> bool:
+    return isinstance(problem, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 async def serve(settings: Settings, listening: socket.socket, ready: Callable[[Service], None]) -> None:
     """Serve until a signal has been handled. Call `ready` once requests will be answered.
 
     Ends the process instead of returning if a thread or task that can't be stopped would keep it from ending.
     """
     workers = _tune()
-    async with create_app(settings).open() as app:
-        server = Server(config(app, direct=settings.direct))
-        gc.freeze()  # all objects so far live as long as the server: they are never searched again
-        gc.enable()
-        app.warmed.add_done_callback(lambda _: gc.freeze())
-        stop = GracefulShutdown(app, server)
-        stop.on_signals()
-        listening.listen(BACKLOG)
-        ready(app)
-        await server.serve(sockets=[listening])
-        await stop.finished()
+    with stalls.reported():
+        async with create_app(settings).open() as app:
+            server = Server(config(app, direct=settings.direct))
+            gc.freeze()  # all objects so far live as long as the server: they are never searched again
+            gc.enable()
+            app.warmed.add_done_callback(lambda _: gc.freeze())
+            stop = GracefulShutdown(app, server)
+            stop.on_signals()
+            listening.listen(BACKLOG)
+            ready(app)
+            await server.serve(sockets=[listening])
+            await stop.finished()
     if not await _all_ended(workers):
         log.warning("tools that can't be stopped still run; exiting without them")
         logging.shutdown()
@@ -155,11 +181,19 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 def _tune() -> ThreadPoolExecutor:
     """Tune the whole process for serving, and return the loop's threads. Not for a process that isn't ours."""
+    _ignore_console()
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     return workers
+
+
+def _ignore_console() -> None:
+    """Give code that reads standard input its end: nobody sits at a server's console. Child processes inherit it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:

@@ -66,10 +66,16 @@ class Settings(BaseSettings):
     token_silence_seconds: float = Field(default=60, gt=0, description="how long a model may pause in its answer")
 
     log_level: str = Field(default="INFO", validation_alias=_env("LOG_LEVEL", "ASKSTREAM_LOG_LEVEL"))
+    log_libraries: bool = Field(
+        default=False, description="AutoGen and the model's library log at LOG_LEVEL, too: prompts and answers"
+    )
     log_file: Path | None = Field(default=None, description="also log there, so that `tail -f` and grep work")
 
     question_characters: int = Field(default=QUESTION_CHARACTERS, gt=0)
-    messages: int = Field(default=40, gt=0, description="agents' messages in one run")
+    messages: int = Field(default=40, gt=0, description="agents' messages in one run, anew after a person's answer")
+    conversation_messages: int = Field(
+        default=400, gt=0, description="agents' messages in one run in which a person has answered"
+    )
     active_runs: int = Field(default=64, gt=0)
     run_seconds: float = Field(default=900, gt=0)
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
@@ -114,6 +120,7 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         active_runs=settings.active_runs,
         messages=settings.messages,
+        conversation_messages=settings.conversation_messages,
         run_seconds=settings.run_seconds,
         silence_seconds=settings.silence_seconds,
         log_events=settings.log_events,

@@ -1,4 +1,4 @@
-"""Logging, and the log of streamed events. Questions, keys and tracebacks stay out of INFO and above."""
+"""Logging, and the log of streamed events. Questions and keys stay out; what foreign code raises is logged whole."""
 
 import asyncio
 import logging
@@ -9,15 +9,18 @@ from time import monotonic
 STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
-# Libraries that log whole prompts, or a line for every request. They log at DEBUG only.
+# Libraries that log whole prompts, or a line for every request. They log warnings only, unless they are asked for, and
+# an error's type only: a provider's words may repeat a part of a key or of a question.
 QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
 # Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
 BATCH_SECONDS = 0.01
 
 
-def configure(level: str, file: Path | None = None) -> None:
+def configure(level: str, file: Path | None = None, *, libraries: bool = False) -> None:
     """Set up the loggers `stream_events` and `__main__`, and all others, on standard error and in `file`.
+
+    `libraries`: those in QUIETED_LOGGERS log at `level`, too: prompts and answers.
 
     Raises ValueError for a level that logging doesn't know, and for a file that can't be written.
     """
@@ -26,12 +29,12 @@ def configure(level: str, file: Path | None = None) -> None:
         raise ValueError(f"expected LOG_LEVEL to be DEBUG, INFO, WARNING or ERROR, got {level!r}")
     if file is not None:
         _check_writable(file)
-    _set_up_logger(logging.getLogger(), FORMAT, number, file)
+    _set_up_logger(logging.getLogger(), FORMAT, number, file, [] if libraries else [NoErrorText()])
     stream = logging.getLogger("stream_events")
     _set_up_logger(stream, STREAM_FORMAT, number, file)
     stream.propagate = False
     for name in QUIETED_LOGGERS:
-        logging.getLogger(name).setLevel(logging.DEBUG if number <= logging.DEBUG else logging.CRITICAL + 1)
+        logging.getLogger(name).setLevel(number if libraries else max(number, logging.WARNING))
     # We log our server's start and stop. uvicorn would repeat that, and log the offline analyst's server as well.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
 
@@ -93,23 +96,24 @@ class PerLine(logging.Formatter):
         return text.replace("\n", "\n" + text.removesuffix(record.message))
 
 
-class NoTraceback(logging.Filter):
-    """Reduces an error to its type: its text and traceback may hold texts of a client or a model."""
+class NoErrorText(logging.Filter):
+    """Reduces an error in a record of a quieted library to its type."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[0]:
+        if record.exc_info and record.exc_info[0] and record.name.partition(".")[0] in QUIETED_LOGGERS:
             record.msg = f"{record.getMessage().strip()}: {record.exc_info[0].__name__}"
             record.args, record.exc_info, record.exc_text = None, None, None
         return True
 
 
-def _set_up_logger(logger: logging.Logger, form: str, level: int, file: Path | None) -> None:
+def _set_up_logger(
+    logger: logging.Logger, form: str, level: int, file: Path | None, filters: Sequence[logging.Filter] = ()
+) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(PerLine(form))
-        if level > logging.DEBUG:
-            handler.addFilter(NoTraceback())
+        handler.filters = list(filters)
     logger.handlers = handlers
     logger.setLevel(level)

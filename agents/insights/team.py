@@ -169,7 +169,9 @@ def _wants_more(text: str) -> bool:
 # Models often write a prescribed phrase in bold.
 _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTALL)
 
-PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in)
+# A follow-up gets the earlier reports as text: they have the findings, the figures and the SQL. The state has all that
+# the tools returned, and each of some twenty model calls would read it.
+PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in, keeps_state=False)
 
 
 class _Reporter(AssistantAgent):

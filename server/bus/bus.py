@@ -7,6 +7,7 @@ from time import monotonic
 from askstream.server.bus.channel import Channel
 from askstream.server.bus.viewer import Viewer
 from askstream.server.events import EVERYTHING, Filter
+from askstream.server.foreign import Contained
 from askstream.server.journal import Journal
 from askstream.server.scheduling import ReplayGate
 
@@ -93,8 +94,9 @@ class Bus:
 
     async def _follow_journal(self, channel: Channel) -> None:
         try:
-            async for entries in self._journal.watch(channel.run_id, channel.last_id):
-                channel.extend(entries)
+            with Contained():
+                async for entries in self._journal.watch(channel.run_id, channel.last_id):
+                    channel.extend(entries)
         except Exception:
             log.exception("run=%s can't be followed", channel.run_id)
             if self._followers.get(channel.run_id) is asyncio.current_task():

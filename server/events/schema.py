@@ -139,10 +139,14 @@ class InputResolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """The run goes on from a checkpoint: what came after `from_id` belongs to a turn that is done again."""
+    """The run goes on from a checkpoint: what came after `from_id` belongs to a turn that is done again.
+
+    `charges`: how often the server died in this turn while no other run was at work. None for never.
+    """
 
     attempt: int
     from_id: int
+    charges: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

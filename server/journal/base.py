@@ -181,8 +181,10 @@ class Journal(Protocol):
     ) -> Awaitable[None]:
         """Add `entries`, update the record, and save the checkpoint if one is given: all of it or nothing.
 
-        The checkpoint belongs after the last of `entries`. Done when all is durable. Raises Fenced if the log has a
-        later attempt than `update.attempt`, and OutOfOrder if the first id doesn't follow the log's last.
+        The checkpoint belongs after the last of `entries`. An append that ends the run drops the checkpoint unless it
+        brings one. That one stays until the log expires, or until a later run of its session ends with one.
+        Done when all is durable. Raises Fenced if the log has a later attempt than `update.attempt`, and OutOfOrder if
+        the first id doesn't follow the log's last.
         """
         ...
 
@@ -201,7 +203,7 @@ class Journal(Protocol):
     async def record(self, run_id: str) -> RunRecord | None: ...
 
     async def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """Return the newest checkpoint; None if there is none."""
+        """Return the newest checkpoint; None if there is none, or the run's end has dropped it."""
         ...
 
     async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:

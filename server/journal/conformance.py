@@ -170,6 +170,39 @@ class JournalConformance:
         _expect(await journal.checkpoint("r"), Checkpoint(4, b"second"))
 
     @_promise
+    async def test_the_end_of_a_run_drops_its_checkpoint_unless_it_brings_one(self, journal: Journal) -> None:
+        """The session's next run begins with that one. A run that is still active keeps its own."""
+        for run_id, session_id in (("a", "s"), ("b", "s"), ("c", "other"), ("active", "s")):
+            await journal.create(record(run_id, session_id=session_id, last_id=1), entries(1, 1))
+            await journal.append(
+                update(run_id, session_id=session_id, last_id=2), entries(2, 2), checkpoint=run_id.encode()
+            )
+        for run_id, left in (("c", b"of c"), ("b", b"of b"), ("a", None)):
+            done = update(run_id, last_id=3, ended_at=5.0, state="completed")
+            await journal.append(done, [entry(3, "completed")], checkpoint=left)
+        found = {run_id: await journal.checkpoint(run_id) for run_id in ("a", "b", "c", "active")}
+        _expect(
+            found,
+            {
+                "a": None,
+                "b": Checkpoint(3, b"of b"),
+                "c": Checkpoint(3, b"of c"),
+                "active": Checkpoint(2, b"active"),
+            },
+        )
+
+    @_promise
+    async def test_a_checkpoint_goes_with_its_log(self, journal: Journal) -> None:
+        """When that expires or is forgotten."""
+        for number, run_id in enumerate("ab"):
+            await journal.create(record(run_id, session_id=run_id, last_id=1), entries(1, 1))
+            done = update(run_id, last_id=2, ended_at=float(number), state="completed")
+            await journal.append(done, [entry(2, "completed")], checkpoint=b"left")
+        _expect(await journal.expire(now=50.0, ended_before=0.5, most_bytes=10_000), 1)
+        await journal.forget("b")
+        _expect([await journal.checkpoint(run_id) for run_id in "ab"], [None, None])
+
+    @_promise
     async def test_one_key_starts_one_run(self, journal: Journal) -> None:
         """Of a hundred equal requests at once one starts a run, and all get that run."""
         asked = [record(f"r{n}", idempotency_key="k") for n in range(100)]

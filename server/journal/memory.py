@@ -58,9 +58,18 @@ class MemoryJournal:
             raise OutOfOrder(f"expected id {log.record.last_id + 1}, got {entries[0].id}")
         log.entries.extend(entries)
         log.record = log.record.updated(update)
+        if update.ended_at is not None:
+            self._drop_checkpoints(log, all_ended=checkpoint is not None)
         if checkpoint is not None:
             log.checkpoint = Checkpoint(update.last_id, checkpoint)
         self._notifier.notify(update.run_id)
+
+    def _drop_checkpoints(self, log: _Log, *, all_ended: bool) -> None:
+        """Drop that of `log`; with `all_ended` also those of its session's other ended runs."""
+        session = log.record.principal, log.record.session_id
+        for each in self._logs.values() if all_ended else (log,):
+            if each.record.ended and (each.record.principal, each.record.session_id) == session:
+                each.checkpoint = None
 
     async def claim(self, run_id: str) -> RunRecord | None:
         log = self._logs.get(run_id)
@@ -123,7 +132,7 @@ class MemoryJournal:
             if (log.record.ended_at or 0) >= ended_before and held <= most_bytes:
                 break
             held -= log.record.log_bytes
-            log.entries = []
+            log.entries, log.checkpoint = [], None
             log.record = replace(log.record, expired_at=now, log_events=0, log_bytes=0)
             dropped += 1
         return dropped

@@ -1,7 +1,10 @@
 """The runs that are active in this process: starts them, resumes them after a crash, and stops them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -9,20 +12,26 @@ from typing import Any
 import orjson
 
 from askstream.server.bus import Bus
-from askstream.server.events import Draft, Started
-from askstream.server.events.errors import Draining, TooManyRuns
+from askstream.server.events import Draft, Resumed, Started
+from askstream.server.events.errors import Draining, JournalError, TooManyRuns
+from askstream.server.foreign import Contained
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
-from askstream.server.runs.history import earlier_exchanges
+from askstream.server.runs.history import earlier
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
+from askstream.server.runs.recovery import Recovered, Work
 from askstream.server.runs.run import SYSTEM, Run
 from askstream.server.runs.sessions import IfBusy, Sessions, SessionSlot
 from askstream.server.telemetry import StreamLog
 
+log = logging.getLogger("__main__")
+
 # Seconds after which a refused client should retry. A run takes from a few seconds to minutes.
 BUSY_RETRY = 5
+# In the place of an orchestrator's name: the record's options can't be read.
+_DAMAGED = ""
 
 
 class ActiveRuns:
@@ -48,6 +57,9 @@ class ActiveRuns:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions = Sessions(limits.queued)
         self._resuming = asyncio.Lock()
+        self._has_recovered = False
+        self._may_start = asyncio.Event()  # new runs wait while a run is tried alone that may have ended the server
+        self._may_start.set()
         self.closed = False
 
     @property
@@ -100,16 +112,50 @@ class ActiveRuns:
         if holder.run_id != run.run_id:  # another server was first
             self._remove(run)
             return holder, False
+        run.may_begin = self._may_start
         self._spawn(run, is_first=is_first)
         return holder, True
 
     async def resume(self, run_id: str) -> None:
         """Resume a run that no server works on. No effect if it is active here, has ended, or this server drains."""
         async with self._resuming:  # the second of two calls at once finds the run active
-            if run_id not in self._runs and not self.closed:
-                record = await self._journal.claim(run_id)
-                if record is not None:
-                    await self._resume(record)
+            found = await self._recovered(run_id)
+            if found is not None:
+                await self._resume(*found)
+
+    async def recover(self, ready: asyncio.Future[Any] | None = None) -> None:
+        """Goes on with all runs that nobody works on. The first call finds those of a server that died, and decides in
+        which order they begin; `ready` is done when their teams can begin. A run that can't be read is tried again.
+
+        Raises JournalError.
+        """
+        async with self._resuming:
+            unfinished = [record.run_id for record in await self._journal.unfinished()]
+            found: list[tuple[RunRecord, Recovered]] = []
+            for run_id in unfinished:
+                with _logged(run_id):
+                    found += filter(None, [await self._recovered(run_id)])
+            plan = recovery.Plan(found, one_by_one=False) if self._has_recovered else recovery.plan(found)
+            self._has_recovered = True
+            runs: list[tuple[Run, Work]] = []
+            for record, run in plan.runs:
+                with _logged(record.run_id):
+                    resumed = await self._resume(record, run, ready=ready, waits=plan.one_by_one)
+                    runs.append((resumed, run.work))
+            if plan.one_by_one:
+                self._group.create_task(self._begin_one_by_one(runs))
+
+    async def _recovered(self, run_id: str) -> tuple[RunRecord, Recovered] | None:
+        """Claims a run, and reads where it goes on. None if it is active here, has ended, or this server goes away."""
+        if run_id in self._runs or self.closed:
+            return None
+        record = await self._journal.claim(run_id)
+        if record is None:
+            return None
+        name = _task(record)[1]
+        if name == _DAMAGED:
+            return record, recovery.damaged()
+        return record, await recovery.recover(self._journal, record, self._orchestrators.get(name))
 
     async def drain(self, seconds: float) -> None:
         """Admit no more runs, give the working ones so many seconds to end, then close."""
@@ -134,18 +180,51 @@ class ActiveRuns:
             await asyncio.wait(self._tasks)
         self._log.close()
 
-    async def _resume(self, record: RunRecord) -> None:
-        task, name = _task(record)
-        found = await recovery.recover(self._journal, record, self._orchestrators.get(name))
+    async def _resume(
+        self,
+        record: RunRecord,
+        found: Recovered,
+        *,
+        ready: asyncio.Future[Any] | None = None,
+        waits: bool = False,
+    ) -> Run:
+        if found.pending is None:
+            record = replace(record, state="running")  # a wait in memory is over
         slot = self._sessions.join(record.principal, record.session_id, "resume")
-        run = self._add(record, found.resumed(task), found.orchestrator, slot)
+        run = self._add(record, found.resumed(_task(record)[0]), found.orchestrator, slot)
         try:
             await run.writer.count_earlier()
         except BaseException:
             self._remove(run)
             raise
-        run.pending, run.resumed_from = found.pending, found.from_id if found.pending is None else None
+        run.pending = found.pending
+        if found.pending is None:
+            run.ready = ready
+            charges = found.work.charges or None
+            run.resumed = Resumed(attempt=record.attempt, from_id=found.from_id, charges=charges)
+            if waits:
+                run.may_begin.clear()
         self._spawn(run, is_first=False)
+        return run
+
+    async def _begin_one_by_one(self, runs: Sequence[tuple[Run, Work]]) -> None:
+        """Lets each run begin when the one before has finished a turn, or has had its time."""
+        try:
+            for run, work in runs:
+                if work.is_held_alone:
+                    self._may_start.clear()
+                run.may_begin.set()
+                if run.pending is None and run.slot.may_start.is_set():
+                    await run.begun.wait()
+                    await self._until_turn_finished(run, work.probe_seconds)
+                self._may_start.set()
+        finally:
+            self._may_start.set()
+
+    async def _until_turn_finished(self, run: Run, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await run.writer.turn_finished.wait()
 
     def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
@@ -155,7 +234,7 @@ class ActiveRuns:
         return run
 
     def _spawn(self, run: Run, *, is_first: bool) -> None:
-        history = None if is_first else partial(earlier_exchanges, self._journal, run.writer.created)
+        history = None if is_first else partial(earlier, self._journal, run.writer.created)
         task = self._group.create_task(run.run(history, self._remove), name=run.run_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -175,7 +254,12 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False, **orjson.loads(record.options)}
+    options: dict[str, Any] = {"by": "team", "review": False}
+    try:
+        options.update(orjson.loads(record.options))
+    except (ValueError, TypeError):
+        log.exception("run=%s has damaged options", record.run_id)
+        options["by"] = _DAMAGED
     task = Task(
         run_id=record.run_id,
         session_id=record.session_id,
@@ -184,3 +268,15 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         attempt=record.attempt,
     )
     return task, options["by"]
+
+
+@contextlib.contextmanager
+def _logged(run_id: str) -> Generator[None]:
+    """Log a failure that must not keep other runs from going on. The next `recover` tries again."""
+    try:
+        with Contained():
+            yield
+    except JournalError as problem:
+        log.error("run=%s can't be resumed: %s", run_id, problem)
+    except Exception:
+        log.exception("run=%s can't be resumed", run_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -118,10 +119,39 @@ def check_late_input(events: Iterable[Event], request_id: str, value: Json) -> N
     raise InputExpired("Nobody answered in time, or the run has ended: the team has gone on.")
 
 
-def last_reply(events: Iterable[Event]) -> Reply | None:
-    """Return the newest reply in these events, also that nobody answered; None if there is none."""
-    reply: Reply | None = None
+def reply_to(request_id: str, events: Iterable[Event]) -> Reply | None:
+    """Return the reply to this request in these events, also that nobody answered; None if there is none."""
     for event in events:
-        if isinstance(event.body, InputResolved):
-            reply = Reply(value=event.body.value, answered=event.body.outcome == "answered")
-    return reply
+        match event.body:
+            case InputResolved(request_id=found) if found == request_id:
+                return Reply(value=event.body.value, answered=event.body.outcome == "answered")
+            case _:
+                pass
+    return None
+
+
+@dataclass(slots=True)
+class Questions:
+    """The questions of a team that waits in memory, first come, first served. `asked` is done while there is one."""
+
+    asked: asyncio.Future[None]
+    _waiting: deque[tuple[Inquiry, asyncio.Future[Reply]]] = field(
+        default_factory=deque[tuple[Inquiry, asyncio.Future[Reply]]]
+    )
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Return the reply. Safe to cancel."""
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((inquiry, reply))
+        if not self.asked.done():
+            self.asked.set_result(None)
+        return await reply
+
+    def next(self) -> tuple[Inquiry, asyncio.Future[Reply]] | None:
+        """Return the next question, and the future for its reply. None if nobody waits for a reply."""
+        while self._waiting:
+            inquiry, reply = self._waiting.popleft()
+            if not reply.done():
+                return inquiry, reply
+        self.asked = asyncio.get_running_loop().create_future()
+        return None

@@ -10,7 +10,10 @@ class Limits:
     """Times in seconds, sizes in bytes."""
 
     active_runs: int = 64
+    # Agents' messages without a human's answer in between: it stops a runaway.
     messages: int = 40
+    # Agents' messages in a run in which a human has answered.
+    conversation_messages: int = 400
     run_seconds: float = 900
     silence_seconds: float = 120
     event_bytes: int = 256 * 1024
@@ -37,6 +40,19 @@ class RunDeadlines:
     began: float
     earlier_seconds: float
     silent: bool = False
+
+    def seconds(self, now: float) -> float:
+        """The time that the team has been at work."""
+        return self.earlier_seconds + now - self.began
+
+    def pause(self, now: float) -> None:
+        """The team waits for a human, in memory. Call `resume` before the next `check`."""
+        self.earlier_seconds = self.seconds(now)
+        self.began = now
+
+    def resume(self, now: float) -> None:
+        """The wait is over. It counts for nothing."""
+        self.began = now
 
     def check(
         self, now: float, *, last_sign: float, watched: bool, viewers: int, unwatched_since: float

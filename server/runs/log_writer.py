@@ -18,6 +18,7 @@ from typing import Any
 from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
+from askstream.server.foreign import contained
 from askstream.server.journal import Entry, Journal, RunRecord, RunState, RunUpdate, Size
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
@@ -64,6 +65,7 @@ class LogWriter:
         self.last_sign = monotonic()  # of the team's last event, or of the end of its last watched call
         self.last_draft: Draft | None = None
         self.watched_calls = 0  # calls in progress that limit their silence themselves
+        self.turn_finished = asyncio.Event()  # set by the first checkpoint that is durable
 
     @property
     def record(self) -> RunRecord:
@@ -123,13 +125,19 @@ class LogWriter:
             self._refuse()
         self._save(state)
         await self.flush()
+        self.turn_finished.set()
 
-    async def wait_for_human(self, draft: Draft, state: bytes) -> None:
-        """Ask for input. The event, the checkpoint and the state `waiting` become durable together."""
+    async def wait_for_human(self, draft: Draft, state: bytes | None) -> None:
+        """Ask for input. The event, the checkpoint and the state `waiting` become durable together.
+
+        `state`, the checkpoint, is None for a team that waits in memory.
+        """
         await self.emit(draft)
         self._stamping.state = "waiting"
-        self._save(state)
+        if state is not None:
+            self._save(state)
         await self.flush()
+        self.turn_finished.set()
 
     async def end_wait(self, draft: Draft) -> None:
         """Log the end of the wait. Return once it is durable."""
@@ -143,17 +151,25 @@ class LogWriter:
         while self._durable.last_id < last or self._checkpoints_saved < asked:
             await self._next_append()
 
-    async def end(self, draft: Draft, state: RunState) -> None:
+    async def end(self, draft: Draft, state: RunState, *, session_state: bytes | None = None) -> None:
         """Write the terminal event, and refuse later ones. Return once it is durable.
 
-        Raises JournalError if it can't be written, and RunFailed, with nothing written, if it is too large.
+        `session_state` replaces the run's checkpoint, for the session's next run. Raises JournalError if the event
+        can't be written, and RunFailed, with nothing written, if it is too large.
         """
         entry = self._stamping.end(draft, state, self.now())
         self._ending = True
+        self._state = session_state
         self._pending.append(entry)
         self._schedule_append()
         while self._durable.ended_at is None:
             await self._next_append()
+
+    async def release(self) -> None:
+        """Leaves the run to the next server. Its log says then that nobody was at work on it: see `recovery.py`."""
+        await self.flush()
+        if self._stamping.state != "waiting":
+            await self._journal.claim(self.created.run_id)
 
     def close(self) -> None:
         """Refuse later events and drop the pending ones. An append that has begun is finished."""
@@ -187,8 +203,8 @@ class LogWriter:
         update = self._stamping.snapshot()
         try:
             work = self._journal.append(update, entries, checkpoint=state)
-            self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
-        except Exception as problem:  # noqa: BLE001 - a journal may raise at once; waiters must get the error
+            self._journal_call = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(contained(work))
+        except BaseException as problem:  # noqa: BLE001 - a journal may raise at once; waiters must get the error
             self._fail(problem)
             self._append_ended()
         else:
@@ -207,19 +223,19 @@ class LogWriter:
             # This keeps a log within its bound, as far as chunks of whole messages make it large.
             if self._stamping.chunks >= COMPACT_CHUNKS and self._stamping.is_too_large(update):
                 self._compact(update)
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - waiters must get the error
+        except BaseException as problem:  # noqa: BLE001 - waiters must get the error
             self._fail(problem)
         self._append_ended()
 
     def _compact(self, written: RunUpdate) -> None:
-        self._journal_call = asyncio.ensure_future(self._journal.compact(written.run_id))
+        self._journal_call = asyncio.ensure_future(contained(self._journal.compact(written.run_id)))
         self._journal_call.add_done_callback(partial(self._compacted, written), context=self._context)
 
     def _compacted(self, written: RunUpdate, work: asyncio.Future[Size]) -> None:
         self._journal_call = None
         try:
             self._stamping.compacted(written, work.result())
-        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - waiters must get the error
+        except BaseException as problem:  # noqa: BLE001 - waiters must get the error
             self._fail(problem)
         self._append_ended()
 

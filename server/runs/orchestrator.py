@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from askstream.server import plugins
 from askstream.server.events import Draft, Json, Usage
+from askstream.server.foreign import Contained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +31,18 @@ class Reply:
 class Task:
     """One question for a team, or the rest of one.
 
-    `history` are the session's earlier exchanges, oldest first. `review` asks for a human's approval of the answer
-    before it is final. `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there
-    is none; `reply` is the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a
-    team that can't resume raises `RunFailed("interrupted", ...)`.
+    `history` are the session's earlier exchanges, oldest first. `session_state` comes from the answer of the session's
+    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
+    `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
+    the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
+    resume raises `RunFailed("interrupted", ...)`.
     """
 
     run_id: str
     session_id: str
     question: str
     history: tuple[Exchange, ...] = ()
+    session_state: bytes | None = None
     review: bool = False
     attempt: int = 1
     checkpoint: bytes | None = None
@@ -48,17 +51,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run."""
+    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run.
+
+    `session_state` is kept for the session's next run, in the orchestrator's own form.
+    """
 
     final_response: str
     total_messages: int
     usage: Usage
     agent_name: str
+    session_state: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """The team needs a human before it can go on. Only `state` is kept of it.
+    """The team needs a human before it can go on. If `run` returns it, only `state` is kept of the team.
 
     `schema` is a JSON Schema of the value that is expected. `seconds` is the time to wait, None for the server's
     limit. If nobody answers in time, the run goes on with a `Reply` that says so, and the team decides.
@@ -66,7 +73,7 @@ class Inquiry:
 
     agent_name: str
     prompt: str
-    state: bytes
+    state: bytes = b""
     schema: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
     seconds: float | None = None
 
@@ -83,6 +90,15 @@ class Sink(Protocol):
 
     async def checkpoint(self, state: bytes) -> None:
         """Save `state` together with everything emitted before it: after a crash the run resumes from here."""
+        ...
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Ask a human while the team waits in memory, and return the reply. `inquiry.state` isn't used.
+
+        For a team that can't be saved where it asks; any other returns the inquiry from `run`, which survives a crash.
+        After a crash the run resumes from its last checkpoint, and the reply is lost. Calls of one run are served in
+        order. The wait doesn't count for the run's limits. Safe to cancel: the question is withdrawn.
+        """
         ...
 
 
@@ -118,7 +134,7 @@ class SupportsWarm(Protocol):
     """An orchestrator with work that its first question would have to wait for."""
 
     async def warm(self) -> None:
-        """Called once, when the server accepts requests. An error is logged."""
+        """Called when the server accepts requests. An error is logged, and it is called again after some seconds."""
         ...
 
 
@@ -130,8 +146,9 @@ async def open_named(spec: str) -> AsyncGenerator[Orchestrator]:
     Raises ValueError if the name leads to no orchestrator. The module is imported in a thread.
     """
     found: Any = await asyncio.to_thread(plugins.named, spec, {}, "an orchestrator")
-    made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
     async with AsyncExitStack() as stack:
-        if hasattr(made, "__aenter__"):
-            made = await stack.enter_async_context(made)
+        with Contained():
+            made: Any = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "run")) else found
+            if hasattr(made, "__aenter__"):
+                made = await stack.enter_async_context(made)
         yield plugins.checked(made, Orchestrator, spec)

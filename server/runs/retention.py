@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from askstream.server.events.errors import JournalError
+from askstream.server.events.errors import AskstreamError
+from askstream.server.foreign import Contained
 from askstream.server.journal import Journal
 
 log = logging.getLogger("__main__")
@@ -19,14 +20,15 @@ RECOVER_SECONDS = 15
 async def expire_periodically(
     journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = EXPIRE_SECONDS
 ) -> None:
-    """Run until cancelled. A JournalError is logged, and the job tried again."""
+    """Run until cancelled. A failure is logged, and the job tried again."""
+
+    async def expire() -> None:
+        now = time.time()
+        while dropped := await journal.expire(now=now, ended_before=now - keep_seconds, most_bytes=most_bytes):
+            log.info("dropped the logs of %d runs", dropped)
+
     while True:
-        try:
-            now = time.time()
-            while dropped := await journal.expire(now=now, ended_before=now - keep_seconds, most_bytes=most_bytes):
-                log.info("dropped the logs of %d runs", dropped)
-        except JournalError as problem:
-            log.error("old logs can't be dropped: %s", problem)
+        await attempt("old logs can't be dropped", expire)
         await asyncio.sleep(pause)
 
 
@@ -34,7 +36,19 @@ async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause:
     """Call `Runs.recover` until cancelled: it resumes a run whose log could not be written for a while."""
     while True:
         await asyncio.sleep(pause)
-        try:
-            await recover()
-        except JournalError as problem:
-            log.error("unfinished runs can't be resumed: %s", problem)
+        await attempt("unfinished runs can't be resumed", recover)
+
+
+async def attempt(what: str, job: Callable[[], Awaitable[None]]) -> bool:
+    """Run a part of a background job, and return whether it succeeded. A failure is logged as `what`: it must not end
+    the job, and with it the server. AskstreamErrors have a sentence that says it all."""
+    try:
+        with Contained():
+            await job()
+    except AskstreamError as problem:
+        log.error("%s: %s", what, problem)
+        return False
+    except Exception:
+        log.exception("%s", what)
+        return False
+    return True

@@ -70,7 +70,7 @@ class Runs:
         self._journal, self._bus, self._clock, self._new_id = journal, bus, clock, new_id
         self._orchestrators = {"team": orchestrator, **(others or {})}
         self._active = ActiveRuns(journal, bus, self._orchestrators, limits, group=group, clock=clock)
-        self.drain, self.close = self._active.drain, self._active.close
+        self.drain, self.close, self.recover = self._active.drain, self._active.close, self._active.recover
         self._key_locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def add_orchestrator(self, name: str, orchestrator: Orchestrator) -> None:
@@ -201,14 +201,6 @@ class Runs:
             raise SessionBusy("A run of this session is active; cancel it first.")
         for record in found:
             await self._journal.forget(record.run_id)
-
-    async def recover(self) -> None:
-        """Resume runs that nobody works on: those that an earlier process left, and those whose log failed.
-
-        Call it periodically: then every run gets its terminal event.
-        """
-        for record in await self._journal.unfinished():
-            await self._active.resume(record.run_id)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """Return the run that holds an idempotency key: an active one, else the journal's."""

@@ -14,8 +14,10 @@ from askstream.server.events import (
     Completed,
     Draft,
     EventBody,
+    InputResolved,
     ToolExecution,
     codec,
+    decode,
     with_progress,
 )
 from askstream.server.events.errors import RunFailed
@@ -39,7 +41,8 @@ class Stamping:
         self._ended_at, self._final_digest = record.ended_at, record.digest
         self._digest = hashlib.sha256()
         self._kept_events = self._kept_bytes = 0  # the log without its chunks
-        self._messages = 0
+        self._messages = self._messages_alone = 0  # alone: since a human answered
+        self._most_messages: float = float("inf")  # in all; a limit once a human has answered
         self.chunks = 0  # since the log was compacted last
 
     def snapshot(self) -> RunUpdate:
@@ -60,6 +63,8 @@ class Stamping:
             events, size = self._log_events, self._log_bytes
         elif isinstance(draft.body, AgentResponse):
             self._count_message()
+        elif isinstance(draft.body, InputResolved):
+            self._count_reply(draft.body)
         if events > self._limits.log_events or size > self._limits.log_bytes:
             return self._refuse(is_chunk=is_chunk)
         self.chunks += is_chunk
@@ -85,7 +90,10 @@ class Stamping:
 
     def add_earlier(self, entry: Entry) -> None:
         """Add an event that an earlier attempt wrote. The record counts it already, the digest doesn't."""
-        self._messages += entry.event_type == "agent_response"
+        if entry.event_type == "agent_response":
+            self._messages, self._messages_alone = self._messages + 1, self._messages_alone + 1
+        elif entry.event_type == "input_resolved":
+            self._count_reply(decode(entry.line).body)
         if entry.event_type != "agent_chunk":
             self._digest.update(entry.line + b"\n")
             self._kept_events += 1
@@ -125,11 +133,18 @@ class Stamping:
             self._prompt_tokens, self._completion_tokens = tokens_of(body.usage)
 
     def _count_message(self) -> None:
-        """Enforce the message limit for every orchestrator."""
-        self._messages += 1
-        if self._messages > self._limits.messages:
-            most = self._limits.messages
+        """Enforce the message limits for every orchestrator."""
+        self._messages, self._messages_alone = self._messages + 1, self._messages_alone + 1
+        if self._messages_alone > self._limits.messages or self._messages > self._most_messages:
+            alone = self._messages_alone > self._limits.messages
+            most = self._limits.messages if alone else self._most_messages
             raise RunFailed("message_limit", f"The team did not finish within the {most} messages allowed.")
+
+    def _count_reply(self, body: EventBody) -> None:
+        """Count from a human's answer: a team that talks with a human isn't a runaway."""
+        if isinstance(body, InputResolved) and body.outcome == "answered":
+            self._messages_alone = 0
+            self._most_messages = max(self._limits.conversation_messages, self._limits.messages)
 
     def _refuse(self, *, is_chunk: bool) -> None:
         if not is_chunk:

@@ -29,15 +29,15 @@ class HumanRun:
     """A run that continues in a new orchestrator after each inquiry, with nothing but the checkpoint's bytes, as if in
     another process."""
 
-    def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None) -> None:
-        self.fake, self._make, self._profile = fake, make, profile
+    def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None, **limits: int) -> None:
+        self.fake, self._make, self._profile, self._limits = fake, make, profile, limits
         self.sink = Recorder()
         self.inquiries: list[Inquiry] = []
 
     async def run(self, first: Task, replies: Sequence[Reply] = ()) -> Answer:
         """Ask `first` and give the replies in order; the team must ask for all of them."""
         left, now = list(replies), first
-        async with orchestrator(self.fake, self._make, profile=self._profile) as team:
+        async with orchestrator(self.fake, self._make, profile=self._profile, **self._limits) as team:
             while isinstance(outcome := await team.run(now, self.sink), Inquiry):
                 self.inquiries.append(outcome)
                 reply = left.pop(0)
@@ -48,7 +48,7 @@ class HumanRun:
         return outcome
 
     async def stretch(self, now: Task) -> Answer | Inquiry:
-        async with orchestrator(self.fake, self._make, profile=self._profile) as team:
+        async with orchestrator(self.fake, self._make, profile=self._profile, **self._limits) as team:
             return await team.run(now, self.sink)
 
 

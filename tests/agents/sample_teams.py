@@ -19,8 +19,9 @@ from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.agents.waits import WaitPolicy
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
-from askstream.server.runs.orchestrator import Answer, Inquiry, Task
-from tests.agents.fake_provider import Body, Provider, Reply
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
+from tests.agents import fake_provider
+from tests.agents.fake_provider import Body, Provider
 
 Make = Callable[[ChatCompletionClient], BaseGroupChat]
 B = TypeVar("B", AgentChunk, AgentResponse, AgentThinking, ToolExecution)
@@ -32,6 +33,8 @@ class Recorder:
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.checkpoints: list[bytes] = []
+        self.asked: list[Inquiry] = []  # in memory
+        self.replies: list[Reply] = []
         self._emitted = asyncio.Event()
 
     async def emit(self, draft: Draft) -> None:
@@ -40,6 +43,11 @@ class Recorder:
 
     async def checkpoint(self, state: bytes) -> None:
         self.checkpoints.append(state)
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Reply with the next of `replies`."""
+        self.asked.append(inquiry)
+        return self.replies.pop(0)
 
     async def until(self, wanted: Callable[[Draft], bool]) -> Draft:
         """Wait for the first such draft."""
@@ -68,6 +76,7 @@ async def orchestrator(
     make: Callable[..., Any],
     *,
     max_messages: int = 40,
+    conversation_messages: int = 400,
     wait_seconds: float = 0.0,
     patience: float = 10.0,
     window: int | None = None,
@@ -88,6 +97,7 @@ async def orchestrator(
         client=lambda: connect(settings),
         source=source,
         max_messages=max_messages,
+        conversation_messages=conversation_messages,
         waits=WaitPolicy(seconds=wait_seconds),
         window=ContextWindow(window),
     )
@@ -143,21 +153,21 @@ def graph(client: ChatCompletionClient) -> BaseGroupChat:
     return GraphFlow(members, built.build())
 
 
-def model(body: Body, _: int) -> Reply:
+def model(body: Body, _: int) -> fake_provider.Reply:
     """A model without memory: its text and usage follow from the request alone."""
     system, messages = str(body["messages"][0]["content"]), body["messages"]
     size = (len(messages), 1)
     if not system.startswith("You are "):
         speakers = [m["name"] for m in messages if "name" in m]
-        return Reply(text=["ABC"[(len(str(messages)) + len(speakers)) % 3]], usage=size)
+        return fake_provider.Reply(text=["ABC"[(len(str(messages)) + len(speakers)) % 3]], usage=size)
     name = system[8]
     own = sum(m["role"] == "assistant" and "tool_calls" not in m for m in messages)
     tools = [tool["function"]["name"] for tool in body.get("tools", [])]
     if "look" in tools and messages[-1]["role"] != "tool":
-        return Reply(calls=[("look", f'{{"at": "{own}"}}')], usage=size)
+        return fake_provider.Reply(calls=[("look", f'{{"at": "{own}"}}')], usage=size)
     if handoffs := [tool for tool in tools if tool.startswith("transfer")]:
-        return Reply(calls=[(handoffs[0], "{}")], usage=size)
-    return Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
+        return fake_provider.Reply(calls=[(handoffs[0], "{}")], usage=size)
+    return fake_provider.Reply(text=[f"{name} has ", f"spoken {own + 1}", f" of {len(messages)}"], usage=size)
 
 
 async def uninterrupted(fake: Provider, make: Make) -> tuple[Answer, Recorder]:

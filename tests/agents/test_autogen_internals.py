@@ -3,10 +3,14 @@
 import inspect
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
+from autogen_agentchat.agents._message_filter_agent import MessageFilterConfig
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
+from autogen_agentchat.tools import AgentTool
+from autogen_core import SingleThreadedAgentRuntime
+from autogen_core.tools import StaticStreamWorkbench
 
-from askstream.agents.autogen_internals import ONE_TURN, PRIVATE, VITAL_COROUTINES, members
+from askstream.agents.autogen_internals import MESSAGE_HANDLERS, ONE_TURN, PRIVATE, VITAL_COROUTINES, members
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.provider import AzureClient, OpenAIClient
 from tests.agents.fake_provider import Reply, provider
@@ -23,6 +27,10 @@ def examples() -> dict[type, object]:
         SelectorGroupChat: SelectorGroupChat([agent, UserProxyAgent("U")], CLIENT),
         BaseGroupChat: RoundRobinGroupChat([agent]),
         GraphFlow: GraphFlow([agent], DiGraphBuilder().add_node(agent).build()),
+        SocietyOfMindAgent: SocietyOfMindAgent("S", RoundRobinGroupChat([agent]), CLIENT),
+        MessageFilterAgent: MessageFilterAgent("M", agent, MessageFilterConfig(per_source=[])),
+        AgentTool: AgentTool(agent),
+        StaticStreamWorkbench: StaticStreamWorkbench([]),
     }
 
 
@@ -36,6 +44,8 @@ def test_each_private_name_is_there(kind: type, names: tuple[str, ...]) -> None:
 def test_the_coroutine_that_runs_tools_still_exists() -> None:
     source = inspect.getsource(AssistantAgent)
     assert all(f"async def {name}(" in source for name in VITAL_COROUTINES)
+    handling = inspect.getsource(SingleThreadedAgentRuntime)
+    assert all(f"async def {name}(" in handling for name in MESSAGE_HANDLERS)
 
 
 @pytest.mark.parametrize("client", [OpenAIClient, AzureClient])

@@ -175,11 +175,13 @@ class Careless(AssistantAgent):
 
 
 async def test_the_log_names_the_line_of_an_agents_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    """AutoGen keeps only a text of an agent's error. Type, file and line are logged, and none of its words."""
+    """AutoGen keeps only a text of an agent's error. All of it is logged, once, with its traceback and the agent."""
     async with provider([]) as fake:
         problem = await failure(fake, lambda client: Careless("Solo", client))
     assert problem.code == "team_failed"
     lines, first = inspect.getsourcelines(Careless.on_messages_stream)
     line = first + next(at for at, text in enumerate(lines) if "raise" in text)
-    (logged,) = (record.getMessage() for record in caplog.records if record.name == "askstream.agents.orchestrator")
-    assert re.search(rf"team_failed, from a KeyError at .*test_failures\.py:{line}$", logged)
+    (logged,) = (record for record in caplog.records if record.name == "askstream.agents.failures")
+    assert re.search(rf"run=r agent=Solo raised KeyError at .*test_failures\.py:{line}: ", logged.getMessage())
+    assert logged.exc_info is not None
+    assert isinstance(logged.exc_info[1], KeyError)

@@ -10,7 +10,7 @@ import pytest
 
 from askstream.agents.scope import TaskScope, install_task_factory
 from askstream.server.events.errors import RunFailed
-from tests.timing import PATIENCE
+from tests.timing import GLANCE, PATIENCE
 
 
 async def sleep_forever() -> None:
@@ -105,6 +105,25 @@ async def test_the_death_of_a_vital_task_ends_the_scope() -> None:
 
     with pytest.raises(RunFailed):
         await asyncio.wait_for(TaskScope(frozenset({"vital"})).run(work()), 2)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, ValueError])
+async def test_a_handler_that_exits_ends_the_scope(kind: type[BaseException]) -> None:
+    """It reports exceptions itself, and nothing else. Others would wait for its report for ever."""
+
+    async def handler() -> None:
+        raise kind
+
+    async def work() -> None:
+        asyncio.ensure_future(handler())  # noqa: RUF006
+        await asyncio.sleep(10 * GLANCE)
+
+    running = TaskScope(handlers=frozenset({"handler"})).run(work())
+    if kind is ValueError:
+        await running
+    else:
+        with pytest.raises(RunFailed):
+            await running
 
 
 async def test_an_earlier_task_factory_stays_in_use() -> None:

@@ -72,6 +72,23 @@ class Forgetful(MemoryJournal):
             self._logs[update.run_id].checkpoint = None
 
 
+class Tidy(MemoryJournal):
+    """Drops every checkpoint of a run that has ended."""
+
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        await super().append(update, entries, checkpoint=None if update.ended_at else checkpoint)
+
+
+class Untidy(MemoryJournal):
+    """Keeps the checkpoint of a run that has ended without one."""
+
+    async def append(self, update: RunUpdate, entries: Sequence[Entry], *, checkpoint: bytes | None = None) -> None:
+        last = await self.checkpoint(update.run_id)
+        await super().append(update, entries, checkpoint=checkpoint)
+        if update.ended_at and checkpoint is None:
+            self._logs[update.run_id].checkpoint = last
+
+
 class Generous(MemoryJournal):
     async def claim(self, run_id: str) -> RunRecord | None:
         return await super().claim(run_id) or await self.record(run_id)
@@ -136,7 +153,7 @@ class Finished(MemoryJournal):
 
 BROKEN = [
     Unfenced, Patient, Halfway, Forgetful, Generous, Unbounded, Repeating, EverybodysKeys, Indiscreet, OldestFirst,
-    Careless, Greedy, Hoarding, Mortal, Finished,
+    Careless, Greedy, Hoarding, Mortal, Finished, Tidy, Untidy,
 ]  # fmt: skip
 
 

@@ -33,14 +33,16 @@ BRIEF = {"ASKSTREAM_DRAIN_SECONDS": "0.2"}
 class ServerProcess:
     """A server that answers at `url`. `output`: its output so far."""
 
-    def __init__(self, data: Path, *options: str, cwd: str = str(ROOT), **environment: str) -> None:
+    def __init__(
+        self, data: Path, *options: str, cwd: str = str(ROOT), console: Any = subprocess.DEVNULL, **environment: str
+    ) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OUTSIDE)}
         self.data = data
         self.process = subprocess.Popen(
             [sys.executable, "-m", "askstream.server", "serve", "--port", "0", "--data", str(data), *options],
             cwd=cwd,
             env={**kept, "PYTHONUNBUFFERED": "1", **BRIEF, **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=console,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

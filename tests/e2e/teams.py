@@ -1,10 +1,12 @@
 """Teams of the tests' own, served with `--team tests.e2e.teams:NAME`: AutoGen's."""
 
 import asyncio
+import sys
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent, UserProxyAgent
 from autogen_agentchat.base import Response, TaskResult, Team
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -12,7 +14,7 @@ from autogen_agentchat.messages import (
     ModelClientStreamingChunkEvent,
     TextMessage,
 )
-from autogen_agentchat.teams import RoundRobinGroupChat
+from autogen_agentchat.teams import DiGraphBuilder, GraphFlow, RoundRobinGroupChat
 from autogen_core import CancellationToken
 
 Said = BaseAgentEvent | BaseChatMessage | Response
@@ -88,3 +90,37 @@ class Unresumable(RoundRobinGroupChat):
 
 def unresumable() -> Team:
     return Unresumable([Silent("Waiter")], max_turns=1)
+
+
+class Writer(Silent):
+    """Says that it has written."""
+
+    async def turn(self) -> AsyncGenerator[Said, None]:
+        yield Response(chat_message=TextMessage(source=self.name, content=f"{self.name} has written"))
+
+
+def asking() -> Team:
+    """A team that can't be stopped and resumed where it asks a person. They see it again until they approve."""
+    writer, person, last = members = Writer("Writer"), UserProxyAgent("Person", input_func=_asks), Writer("Publisher")
+    built = DiGraphBuilder().add_node(writer).add_node(person).add_node(last)
+    built.add_edge(writer, person).add_edge(person, writer, "again").add_edge(person, last, "approved")
+    built.set_entry_point(writer)
+    return GraphFlow(list(members), built.build(), max_turns=200)
+
+
+def _asks(prompt: str) -> str:
+    return input("Is it good? ")
+
+
+class Reader(Silent):
+    """Reads the server's console in a thread that no run knows of."""
+
+    async def turn(self) -> AsyncGenerator[Said, None]:
+        loop = asyncio.get_running_loop()
+        line = loop.create_future()
+        threading.Thread(target=lambda: loop.call_soon_threadsafe(line.set_result, sys.stdin.readline())).start()
+        yield Response(chat_message=TextMessage(source=self.name, content=repr(await line)))
+
+
+def reading() -> Team:
+    return RoundRobinGroupChat([Reader("Reader")], max_turns=1)

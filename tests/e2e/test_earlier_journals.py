@@ -96,7 +96,7 @@ async def test_a_run_that_was_at_work_goes_on_from_its_checkpoint(server: Server
     assert after[: len(before)] == before
     (resumed,) = [event for event in events(after) if event["event_type"] == "resumed"]
     last_turn = [event["id"] for event in events(before) if event["event_type"] == "agent_response"][-1]
-    assert resumed["data"] == {"attempt": 2, "from_id": last_turn}
+    assert resumed["data"] == {"attempt": 2, "from_id": last_turn, "charges": 1}
     assert resumed["id"] == len(before) + 1
     both = [f"{name} turn {turn}" for turn in (1, 2, 3) for name in ("Alpha", "Omega")]
     assert turns(after) == both

@@ -16,7 +16,8 @@ from tests.timing import GLANCE, MS, PATIENCE
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
     """A log file; the loggers are restored at the end."""
-    before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in ("", "stream_events")}
+    names = ("", "stream_events", *telemetry.QUIETED_LOGGERS)
+    before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in names}
     yield tmp_path / "new folder" / "server.log"
     for name, (handlers, level) in before.items():
         for handler in logging.getLogger(name).handlers:
@@ -35,17 +36,43 @@ def test_both_loggers_have_the_documents_formats(log: Path) -> None:
     assert application.endswith(" - __main__ - INFO - hello")
 
 
-@pytest.mark.parametrize(("level", "shown"), [("INFO", False), ("DEBUG", True)])
-def test_an_errors_text_is_logged_at_debug_only(log: Path, level: str, shown: bool) -> None:
-    """Its text may hold a question or a key; its type is always logged."""
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_an_error_is_logged_with_its_text_and_traceback(log: Path, level: str) -> None:
+    """At every level: that is how the developer of a team finds it."""
     telemetry.configure(level, log)
-    try:
-        raise ValueError("the secret question")
-    except ValueError:
-        logging.getLogger("anything").exception("it %s", "failed")
+    _raise_in("askstream.agents.failures")
     assert "it failed" in log.read_text()
-    assert "ValueError" in log.read_text()
-    assert ("the secret question" in log.read_text()) is shown
+    assert "ValueError: the text" in log.read_text()
+    assert f'File "{__file__}"' in log.read_text()
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+@pytest.mark.parametrize("name", ["autogen_core", "autogen_core.events", "openai._base_client", "httpx"])
+def test_libraries_log_warnings_only_and_no_error_text(log: Path, level: str, name: str) -> None:
+    """They log prompts, and words of a provider that may hold a key. Also at DEBUG, unless they are asked for."""
+    telemetry.configure(level, log)
+    logging.getLogger(name).info("the prompt")
+    logging.getLogger(name).debug("the prompt")
+    _raise_in(name)
+    assert "the prompt" not in log.read_text()
+    assert "the text" not in log.read_text()
+    assert "it failed: ValueError" in log.read_text()
+
+
+@pytest.mark.parametrize("name", ["autogen_core", "openai._base_client"])
+def test_libraries_log_all_if_they_are_asked_for(log: Path, name: str) -> None:
+    telemetry.configure("DEBUG", log, libraries=True)
+    logging.getLogger(name).debug("the prompt")
+    _raise_in(name)
+    assert "the prompt" in log.read_text()
+    assert "ValueError: the text" in log.read_text()
+
+
+def _raise_in(name: str) -> None:
+    try:
+        raise ValueError("the text")
+    except ValueError:
+        logging.getLogger(name).exception("it %s", "failed")
 
 
 def test_a_level_that_is_none_is_refused(log: Path) -> None:

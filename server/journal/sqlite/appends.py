@@ -22,6 +22,13 @@ _SAVE = f"""
 INSERT INTO checkpoints (number, last_id, state) VALUES ({NUMBER}, ?, ?)
 ON CONFLICT DO UPDATE SET last_id = excluded.last_id, state = excluded.state
 """
+_DROP = f"DELETE FROM checkpoints WHERE number = {NUMBER}"
+_DROP_OF_SESSION = """
+DELETE FROM checkpoints WHERE number IN (
+    SELECT other.number FROM runs AS this JOIN runs AS other USING (principal, session_id)
+    WHERE this.run_id = ? AND other.ended_at IS NOT NULL
+)
+"""
 _END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
 
 
@@ -50,10 +57,10 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Append]) -> None:
     if events:
         db.executemany(INSERT_EVENT, events)
     for update, _, checkpoint in appends:
+        if update.ended_at is not None:
+            _end(db, update, keeps=checkpoint is not None)
         if checkpoint is not None:
             db.execute(_SAVE, (update.run_id, update.last_id, checkpoint))
-        if update.ended_at is not None:
-            _end(db, update)
 
 
 def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
@@ -64,7 +71,8 @@ def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
     return OutOfOrder(f"expected id {found[1] + 1}, got {append.entries[0].id}")
 
 
-def _end(db: sqlite3.Connection, update: RunUpdate) -> None:
-    """End a run, and delete the checkpoint that it no longer needs."""
+def _end(db: sqlite3.Connection, update: RunUpdate, *, keeps: bool) -> None:
+    """End a run, and delete the checkpoint that it no longer needs; with `keeps` those of its session's other ended
+    runs too: the append brings a newer one."""
     db.execute(_END, (update.ended_at, update.digest, update.run_id))
-    db.execute(f"DELETE FROM checkpoints WHERE number = {NUMBER}", (update.run_id,))
+    db.execute(_DROP_OF_SESSION if keeps else _DROP, (update.run_id,))

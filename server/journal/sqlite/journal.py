@@ -35,6 +35,7 @@ from askstream.server.journal.sqlite.tables import (
     Synchronous,
     connect_reader,
     connect_writer,
+    decode_text,
     insert_record,
     records,
 )
@@ -53,6 +54,10 @@ DELETE FROM events WHERE place IN (
     ) AS whole ON whole.agent_name = chunk.agent_name AND whole.last > chunk.id
     WHERE chunk.number = {NUMBER} AND chunk.event_type = 'agent_chunk'
 )
+"""
+# Logs, and the checkpoints beside them.
+_HELD = """
+SELECT (SELECT coalesce(sum(log_bytes), 0) FROM heads) + (SELECT coalesce(sum(length(state)), 0) FROM checkpoints)
 """
 
 
@@ -151,7 +156,13 @@ class SqliteJournal:
         if not hasattr(self._local, "connection"):
             self._local.connection = connect_reader(self._path)
             self._connections.append(self._local.connection)
-        return query(self._local.connection)
+        try:
+            return query(self._local.connection)
+        except sqlite3.OperationalError as problem:
+            if "decode to UTF-8" not in str(problem):
+                raise
+            self._local.connection.text_factory = decode_text  # costs a call for each text, so only after damage
+            return query(self._local.connection)
 
 
 def open_url(url: str, *, synchronous: str) -> SqliteJournal:
@@ -223,7 +234,7 @@ def _read(db: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[E
 
 def _forget(db: sqlite3.Connection, run_id: str) -> bool:
     ended = db.execute("SELECT number FROM runs WHERE run_id = ? AND ended_at IS NOT NULL", (run_id,)).fetchone()
-    for table in ("events", "heads", "runs") if ended else ():
+    for table in ("events", "heads", "checkpoints", "runs") if ended else ():
         db.execute(f"DELETE FROM {table} WHERE number = ?", ended)
     return ended is not None
 
@@ -236,9 +247,10 @@ def _compact(db: sqlite3.Connection, run_id: str) -> Size:
 
 def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes: int) -> int:
     _drop_records(db, now - RECORD_SECONDS)
-    held: int = db.execute("SELECT coalesce(sum(log_bytes), 0) FROM heads").fetchone()[0]
+    held: int = db.execute(_HELD).fetchone()[0]
     ended = db.execute(
-        """SELECT number, ended_at, log_bytes FROM runs JOIN heads USING (number)
+        """SELECT number, ended_at, log_bytes + coalesce(length(checkpoints.state), 0)
+           FROM runs JOIN heads USING (number) LEFT JOIN checkpoints USING (number)
            WHERE expired_at IS NULL AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?""",
         (_EXPIRED_AT_ONCE,),
     ).fetchall()
@@ -248,6 +260,7 @@ def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes:
             break
         held -= size
         db.execute("DELETE FROM events WHERE number = ?", (number,))
+        db.execute("DELETE FROM checkpoints WHERE number = ?", (number,))
         db.execute("UPDATE heads SET log_events = 0, log_bytes = 0 WHERE number = ?", (number,))
         db.execute("UPDATE runs SET expired_at = ? WHERE number = ?", (now, number))
         dropped += 1

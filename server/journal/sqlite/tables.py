@@ -64,6 +64,7 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with ExitStack() as undo:
         undo.callback(db.close)
+        db.text_factory = decode_text
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -75,6 +76,11 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         undo.pop_all()
     return db
+
+
+def decode_text(data: bytes) -> str:
+    """Decode a text of the file. One damaged text must not make all records unreadable."""
+    return data.decode("utf-8", "replace")
 
 
 def connect_beside(db: sqlite3.Connection) -> sqlite3.Connection:

@@ -91,6 +91,7 @@ async def test_a_run_is_resumed_once_by_many_calls(group: asyncio.TaskGroup) -> 
     first = server(journal, group, Works())
     record, _ = await first.start(QUESTION)
     await first.close()
+    journal.asked.clear()
     team = Works()
     second = server(journal, group, team)
     await asyncio.gather(second.recover(), second.cancel(record.run_id, "p"), second.recover())

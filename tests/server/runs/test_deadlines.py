@@ -65,3 +65,19 @@ def test_an_orphan_may_go_on_if_the_operator_sets_no_limit() -> None:
     """Then only the other two limits are checked."""
     deadlines = begun(limits=Limits(run_seconds=100, silence_seconds=30, orphan_seconds=None))
     assert check(deadlines, 1000, 1000, viewers=0) == 30
+
+
+def test_a_wait_for_a_human_counts_for_nothing() -> None:
+    """The work before it counts, and silence begins anew after it."""
+    deadlines = begun(limits=Limits(run_seconds=100, silence_seconds=30, orphan_seconds=20))
+    assert check(deadlines, 1015, 1000) == 15
+    deadlines.pause(1015)
+    assert deadlines.seconds(1015) == 15
+    deadlines.resume(5000)
+    assert deadlines.seconds(5000) == 15
+    assert check(deadlines, 5000, 1000) == 20
+    assert check(deadlines, 5010, 1000, viewers=0, unwatched_since=1000) == 10
+    assert check(deadlines, 5020, 1000, viewers=0, unwatched_since=1000) == "orphaned"
+    assert check(deadlines, 5030, 1000) == "timeout"
+    assert check(deadlines, 5084, 5060) == 1
+    assert check(deadlines, 5085, 5085) == "timeout"

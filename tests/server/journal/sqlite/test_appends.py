@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,15 +125,31 @@ async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -
     journal = SqliteJournal(tmp_path / "j.db")
     await journal.create(record("a"), [])
     await journal.append(_ended("a").update, entries(1, 1), checkpoint=b"c")
-    assert await journal.checkpoint("a") is None
+    assert await journal.checkpoint("a") is not None
     assert await journal.forget("a")
     await journal.create(record("a"), [])
     assert await journal.read("a", 0) == []
+    assert await journal.checkpoint("a") is None
     await journal.close()
     with closing(sqlite3.connect(tmp_path / "j.db")) as db, db:
         assert db.execute("SELECT number FROM runs").fetchall() == [(2,)]
         assert db.execute("SELECT count(*) FROM heads").fetchone() == (1,)
     db.close()
+
+
+async def test_a_session_has_one_state_and_it_counts_as_held(tmp_path: Path) -> None:
+    """That of its last run. Else a long conversation would hold one state for each question, beside all limits."""
+    journal = SqliteJournal(tmp_path / "j.db")
+    for number, run_id in enumerate("abc"):
+        await journal.create(record(run_id, session_id="s" if run_id != "c" else "t"), [])
+        done = replace(_ended(run_id), ended_at=float(number))
+        await journal.append(done.update, entries(1, 1), checkpoint=bytes(1000))
+    found = [await journal.checkpoint(run_id) is not None for run_id in "abc"]
+    assert found == [False, True, True]
+    assert await journal.expire(now=9.0, ended_before=0.0, most_bytes=2000) == 0
+    assert await journal.expire(now=9.0, ended_before=0.0, most_bytes=1999) == 2
+    assert [await journal.checkpoint(run_id) is not None for run_id in "abc"] == [False, False, True]
+    await journal.close()
 
 
 def _ended(run_id: str) -> RunRecord:

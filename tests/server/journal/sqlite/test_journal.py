@@ -166,3 +166,22 @@ async def test_few_large_appends_are_carried_over_like_many_small_ones(journal: 
     for number in range(1, 41):
         await journal.append(update(last_id=number), [entry(number, size=2**20)])
     assert path.with_name(f"{path.name}-wal").stat().st_size <= WAL_PAGES * 4096 * 1.2
+
+
+async def test_a_damaged_text_does_not_hide_other_runs(tmp_path: Path) -> None:
+    """Text that isn't UTF-8 is read with replacement characters, and its run can be claimed."""
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path)
+    for name in ("whole", "broken"):
+        await journal.create(record(name, last_id=1), entries(1, 1))
+    await journal.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE runs SET question = CAST(x'41ff' AS TEXT) WHERE run_id = 'broken'")
+        db.execute("UPDATE events SET agent_name = CAST(x'ff' AS TEXT) WHERE number = 2")
+    journal = SqliteJournal(path)
+    assert {each.run_id: each.question for each in await journal.unfinished()} == {"whole": "q", "broken": "A\ufffd"}
+    claimed = await journal.claim("broken")
+    assert claimed is not None
+    assert claimed.attempt == 2
+    assert {entry.agent_name for entry in await journal.read("broken", 0)} == {"\ufffd"}
+    await journal.close()
