@@ -23,12 +23,14 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_agentchat.tools import AgentTool, TeamTool
 from autogen_core import CancellationToken
-from autogen_core.models import FunctionExecutionResult
+from autogen_core.models import ChatCompletionClient, FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
 from askstream.agents import console
-from askstream.agents.tap import Speaker, speaking
+from askstream.agents.calls import ModelCaller
+from askstream.agents.own_client import OwnClient
+from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
 from askstream.server.events.errors import RunFailed
 from askstream.server.foreign import Contained
 
@@ -144,6 +146,14 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_f
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
+
+
+def wrap_own_clients(team: Team, caller: ModelCaller, model_calls: ModelCalls) -> None:
+    """Give the model clients that agents brought along the run's rules. The agents must be fresh."""
+    for agent in members(team):
+        for name, value in list(vars(agent).items()):
+            if isinstance(value, ChatCompletionClient) and not isinstance(value, Tap):
+                setattr(agent, name, OwnClient(value, caller, model_calls))
 
 
 def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:

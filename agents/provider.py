@@ -1,4 +1,4 @@
-"""AutoGen's model clients, with two more errors: for an answer that broke off, and for a refusal.
+"""AutoGen's model clients, with three more errors: for an answer that broke off, for a refusal, and for silence.
 
 AutoGen takes a stream that ends cleanly but early for a whole answer, and a refusal for an empty one. Only the chunks
 show the difference, so two private methods that yield chunks are overridden. Tests fail if an upgrade moves them.
@@ -20,6 +20,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, C
 from pydantic import ValidationError
 
 from askstream.agents import failures
+from askstream.agents.silence import LastHeard, SilenceLimits, SilenceWatch
 from askstream.server.events.errors import RunFailed
 
 
@@ -52,19 +53,22 @@ class _StreamCheck:
                 raise failures.cut_short()
             case "content_filter":
                 raise RunFailed("model_refused", failures.FILTERED)
-            case "length":
-                raise RunFailed("model_cut_short", failures.AT_LIMIT)
-            case _:
+            case _:  # "length" too: the text is kept, see answers.py
                 return
 
 
-async def _checked(chunks: AsyncGenerator[ChatCompletionChunk]) -> AsyncGenerator[ChatCompletionChunk]:
+async def _checked(
+    chunks: AsyncGenerator[ChatCompletionChunk], watch: SilenceWatch
+) -> AsyncGenerator[ChatCompletionChunk]:
     check = _StreamCheck()
     try:
         async with aclosing(chunks):
-            async for chunk in chunks:
-                check.add(chunk)
-                yield chunk
+            with watch:
+                async for chunk in chunks:
+                    watch.heard()
+                    check.add(chunk)
+                    yield chunk
+                    watch.waits()
     except APITimeoutError:
         raise
     except APIConnectionError as problem:
@@ -132,7 +136,16 @@ async def _chunks(
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
-    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients."""
+    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients.
+
+    `silence` limits the silence of each call, for its first token and later.
+    """
+
+    limits_silence = True
+
+    def __init__(self, *, silence: SilenceLimits | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._silence, self._heard = silence or SilenceLimits(), LastHeard()
 
     def _create_stream_chunks(
         self,
@@ -144,12 +157,14 @@ class _Streams(BaseOpenAIChatCompletionClient):
         conversation: dict[str, Any] = {"messages": oai_messages}
         if tool_params:
             conversation["tools"] = tool_params
-        return _checked(_chunks(self._client, conversation, create_args, cancellation_token))
+        chunks = _chunks(self._client, conversation, create_args, cancellation_token)
+        return _checked(chunks, SilenceWatch(self._silence, self._heard, oai_messages))
 
     def _create_stream_chunks_beta_client(
         self, *args: Any, **options: Any
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        return _checked(super()._create_stream_chunks_beta_client(*args, **options))
+        watch = SilenceWatch(self._silence, self._heard, options.get("oai_messages", ()))
+        return _checked(super()._create_stream_chunks_beta_client(*args, **options), watch)
 
 
 class OpenAIClient(_Streams, OpenAIChatCompletionClient):

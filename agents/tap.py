@@ -7,8 +7,8 @@ errors before AutoGen turns them into text.
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
@@ -25,9 +25,10 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from askstream.agents import failures
+from askstream.agents import answers, failures
+from askstream.agents.calls import ModelCaller
 from askstream.agents.chunk_buffer import ChunkBuffer
-from askstream.server.events import Usage
+from askstream.server.events import AgentThinking, Draft, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,37 @@ class ModelCalls:
         self.problems: dict[str, Exception] = {}  # of agents whose last call failed
         self.agent_problems: dict[str, Exception] = {}  # errors that agents' own code raised in their turns
         self._texts: dict[str, tuple[str, str]] = {}
+        self._thoughts: dict[str, tuple[str, str]] = {}
 
     def answered(self, speaker: Speaker | None, message_id: str, result: CreateResult) -> None:
-        self.usage += Usage(result.usage.prompt_tokens, result.usage.completion_tokens)
+        self.usage += answers.usage(result)
         name = speaker.name if speaker else ""
         self.callers.add(name)
-        self.problems.pop(name, None)
+        self.succeeded(speaker)
         if isinstance(result.content, str):
             self._texts[name] = (message_id, result.content)
+
+    def succeeded(self, speaker: Speaker | None) -> None:
+        self.problems.pop(speaker.name if speaker else "", None)
 
     def failed(self, speaker: Speaker | None, problem: Exception) -> None:
         self.problems[speaker.name if speaker else ""] = problem
 
     def message_id(self, agent_name: str, text: str) -> str | None:
-        """The id of the chunks that were sent of `text`, None if the agent's last text was another one."""
+        """The id of the chunks that were sent of `text`, None if the agent's last text was another one.
+
+        An agent may put a note before what its model wrote.
+        """
         message_id, written = self._texts.get(agent_name, (None, None))
+        return message_id if written is not None and text.endswith(written) else None
+
+    def thought(self, agent_name: str, message_id: str, text: str) -> None:
+        """Record the text of a thought's chunks."""
+        self._thoughts[agent_name] = (message_id, text)
+
+    def thought_id(self, agent_name: str, text: str) -> str | None:
+        """The id of the chunks that were sent of the thought `text`."""
+        message_id, written = self._thoughts.get(agent_name, (None, None))
         return message_id if written == text else None
 
 
@@ -81,63 +98,111 @@ class Options(TypedDict, total=False):
 
 
 class Tap(ChatCompletionClient):
-    """A model client for one run, around the client that all runs share. Closing it has no effect."""
+    """A model client for one run, around the client that all runs share. Closing it has no effect.
 
-    def __init__(self, client: ChatCompletionClient, buffer: ChunkBuffer, model_calls: ModelCalls) -> None:
+    `watched` is entered during each call if the client itself ends a call that is silent for too long.
+    """
+
+    def __init__(
+        self,
+        client: ChatCompletionClient,
+        buffer: ChunkBuffer,
+        model_calls: ModelCalls,
+        caller: ModelCaller | None = None,
+        watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._client, self._buffer, self._model_calls = client, buffer, model_calls
+        self._caller, self._watched = caller or ModelCaller(buffer), watched
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
-        return await self._forward(self._client.create_stream(messages, **options))
+        return await self._forward(messages, options)
 
     async def create_stream(
         self, messages: Sequence[LLMMessage], **options: Unpack[Options]
     ) -> AsyncGenerator[str | CreateResult, None]:
-        stream = self._client.create_stream(messages, **options)
         speaker = speaking.get()
         if speaker is None or speaker.needs_whole_only:
-            yield await self._forward(stream)
+            yield await self._forward(messages, options)
             return
         # A custom agent may need the pieces. It gets them, and its own events have them.
         try:
+            with self._watched():
+                piece, stream = await self._begin(messages, options, speaker)
             async with aclosing(stream):
+                yield self._passed_on(piece, speaker)
                 async for piece in stream:
-                    if isinstance(piece, CreateResult):
-                        self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
-                    yield piece
+                    yield self._passed_on(piece, speaker)
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise
 
-    async def _forward(self, stream: AsyncGenerator[str | CreateResult, None]) -> CreateResult:
+    async def _begin(
+        self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None
+    ) -> tuple[str | CreateResult, AsyncGenerator[str | CreateResult, None]]:
+        return await self._caller.stream(
+            lambda fitting: self._client.create_stream(fitting, **options),
+            messages,
+            agent_name=speaker.name if speaker else None,
+            token=options.get("cancellation_token"),
+        )
+
+    def _passed_on(self, piece: str | CreateResult, speaker: Speaker) -> str | CreateResult:
+        if isinstance(piece, CreateResult):
+            self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
+        return piece
+
+    async def _forward(self, messages: Sequence[LLMMessage], options: Options) -> CreateResult:
         """Send the pieces to viewers as they come, and return the whole."""
         speaker = speaking.get()
         text = _Text(self._buffer, speaker.name) if speaker else None
-        whole: CreateResult | None = None
         try:
-            async with aclosing(stream):
-                async for piece in stream:
-                    if isinstance(piece, CreateResult):
-                        whole = _with_valid_arguments(piece)
-                    elif text is not None:
-                        await text.add(piece)
+            with self._watched():
+                whole = _with_valid_arguments(await self._read(messages, options, speaker, text))
+            if text is not None and speaker is not None and speaker.needs_whole_only:
+                await text.finish(whole, answers.mark(whole, options))
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise
         finally:
             if text is not None:
                 await text.end()
-        if whole is None:
-            raise failures.cut_short()
-        if text is not None and text.thought and isinstance(whole.content, str):
-            whole.thought = text.thought  # AutoGen's strips letters of "<think>" off both ends
+        if text is not None:
+            await self._think(text, whole)
         self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
+
+    async def _read(
+        self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None, text: "_Text | None"
+    ) -> CreateResult:
+        piece, stream = await self._begin(messages, options, speaker)
+        async with aclosing(stream):
+            if isinstance(piece, str):
+                if text is not None:
+                    await text.add(piece)
+                async for piece in stream:
+                    if text is not None and isinstance(piece, str):
+                        await text.add(piece)
+        if isinstance(piece, str):
+            raise failures.cut_short()
+        return piece
+
+    async def _think(self, text: "_Text", whole: CreateResult) -> None:
+        """Give the whole its thought. AutoGen drops one before tool calls: viewers get it from here."""
+        if isinstance(whole.content, str):
+            whole.thought = text.thought or whole.thought  # AutoGen's strips letters of "<think>" off both ends
+            self._model_calls.thought(text.agent_name, text.thought_id, text.thought)
+            return
+        self._model_calls.thought(text.agent_name, text.message_id, whole.thought or "")
+        if text.thought:
+            body = AgentThinking(message_id=text.thought_id)
+            await self._buffer.emit(Draft(text.agent_name, text.thought, body))
 
     async def close(self) -> None:
         """Do nothing: the server owns the client and closes it."""
 
     def actual_usage(self) -> RequestUsage:
-        return RequestUsage(self._model_calls.usage.prompt_tokens, self._model_calls.usage.completion_tokens)
+        usage = self._model_calls.usage  # AutoGen knows no unknown usage
+        return RequestUsage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
 
     def total_usage(self) -> RequestUsage:
         return self.actual_usage()
@@ -161,9 +226,9 @@ class _Text:
     """The text of one model call. Its thoughts before the answer are another text, with their own id."""
 
     def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
-        self._buffer, self._agent_name = buffer, agent_name
+        self._buffer, self.agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
-        self._thought_id = str(uuid.uuid4())
+        self.thought_id = str(uuid.uuid4())
         self._thoughts: list[str] = []
         self._place: Literal["start", "thought", "text"] = "start"
 
@@ -174,7 +239,7 @@ class _Text:
     async def add(self, piece: str) -> None:
         match self._place:
             case "text":
-                await self._buffer.write(self._agent_name, self.message_id, piece)
+                await self._buffer.write(self.agent_name, self.message_id, piece)
             case "start":
                 self._place = "thought" if piece.startswith(_THINK) else "text"
                 await self.add(piece.removeprefix(_THINK))
@@ -182,15 +247,21 @@ class _Text:
                 head, done, tail = piece.partition(_THOUGHT)
                 if head:
                     self._thoughts.append(head)
-                    await self._buffer.write(self._agent_name, self._thought_id, head)
+                    await self._buffer.write(self.agent_name, self.thought_id, head, thought=True)
                 if done:
                     self._place = "text"
-                    await self._buffer.end(self._thought_id)
+                    await self._buffer.end(self.thought_id)
                 if tail:
                     await self.add(tail)
 
+    async def finish(self, whole: CreateResult, mark: str) -> None:
+        """Add `mark` to the whole, and send it."""
+        if mark and isinstance(whole.content, str):
+            whole.content += mark
+            await self._buffer.write(self.agent_name, self.message_id, mark)
+
     async def end(self) -> None:
-        await self._buffer.end(self._thought_id)
+        await self._buffer.end(self.thought_id)
         await self._buffer.end(self.message_id)
 
 
