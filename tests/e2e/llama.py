@@ -21,7 +21,8 @@ def main(model: str, port: str, context: str) -> None:
     # Its threads wait for one another busily: two of them on two busy cores need twenty times as long as one.
     options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1
     server = library.Server(options)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)  # not at the end of an answer, for which the library would wait
 

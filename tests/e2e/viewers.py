@@ -78,9 +78,7 @@ async def watch_ws(url: str, run_id: str, *, after: int = 0, filters: dict[str, 
 async def watch_both(url: str, run_id: str) -> list[dict[str, Any]]:
     """Return all events of a run, chunks included, to its end. They must be the same over both transports."""
     tokens = {"tokens": True}
-    lines, others = await asyncio.gather(
-        watch_sse(url, run_id, filters=tokens), watch_ws(url, run_id, filters=tokens)
-    )
+    lines, others = await asyncio.gather(watch_sse(url, run_id, filters=tokens), watch_ws(url, run_id, filters=tokens))
     assert lines == others
     return [json.loads(line)["event"] for line in lines]
 
