@@ -17,7 +17,7 @@ from autogen_core.models import (
 )
 from autogen_core.tools import Tool, ToolSchema
 
-from askstream.agents import answers
+from askstream.agents import answers, calls
 from askstream.agents.calls import ModelCaller
 from askstream.agents.tap import ModelCalls, Options, speaking
 
@@ -34,6 +34,7 @@ class OwnClient(ChatCompletionClient):
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         speaker = speaking.get()
         try:
+            await calls.prepare(options.get("json_output"))
             result = await self._caller.call(
                 lambda fitting: self._client.create(fitting, **options),
                 messages,
@@ -52,6 +53,7 @@ class OwnClient(ChatCompletionClient):
     ) -> AsyncGenerator[str | CreateResult, None]:
         speaker = speaking.get()
         try:
+            await calls.prepare(options.get("json_output"))
             piece, stream = await self._caller.stream(
                 lambda fitting: self._client.create_stream(fitting, **options),
                 messages,

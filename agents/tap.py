@@ -25,7 +25,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from askstream.agents import answers, failures
+from askstream.agents import answers, calls, failures
 from askstream.agents.calls import ModelCaller
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.server.events import AgentThinking, Draft, Usage
@@ -139,6 +139,7 @@ class Tap(ChatCompletionClient):
     async def _begin(
         self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None
     ) -> tuple[str | CreateResult, AsyncGenerator[str | CreateResult, None]]:
+        await calls.prepare(options.get("json_output"))
         return await self._caller.stream(
             lambda fitting: self._client.create_stream(fitting, **options),
             messages,

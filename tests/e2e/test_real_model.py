@@ -154,14 +154,20 @@ async def test_a_run_waits_for_a_model_that_is_killed_and_restarted(model: Path,
     assert len(of_kind(events, "agent_response")) == 1
 
 
-async def test_a_model_that_is_killed_in_its_answer_ends_the_run(model: Path, serve: Serve) -> None:
-    """Two halves of two answers would be a text that no model wrote."""
+async def test_a_model_that_is_killed_at_work_ends_the_run_that_had_begun(model: Path, serve: Serve) -> None:
+    """Two halves of two answers would be a text that no model wrote. A run in the model's queue has lost nothing."""
     with model_server(model, 1024) as llama:
-        server = serve(llama, LONG)
-        run_id = await begun(server)
+        server = serve(llama, 150)
+        working = await begun(server)
+        waiting = await ask(server.url, "And another one.")
+        await until(lambda: _is(llama.queued, 1))
         llama.kill()
-        end = (await watch_both(server.url, run_id))[-1]
-    assert (end["event_type"], end["data"]["error"]) == ("error", "model_cut_short")
+        cut = (await watch_both(server.url, working))[-1]
+        llama.start()
+        events = await watch_both(server.url, waiting)
+    assert (cut["event_type"], cut["data"]["error"]) == ("error", "model_cut_short")
+    assert any(is_wait(event) for event in events)
+    assert events[-1]["event_type"] == "completed"
 
 
 async def test_two_runs_share_one_slot(model: Path, serve: Serve) -> None:
