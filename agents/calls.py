@@ -36,7 +36,7 @@ _FOR_STRUCTURE = "openai.resources.beta.beta"
 
 
 async def prepare(json_output: object) -> None:
-    """Import in a thread what a call with this `json_output` needs. In the loop it would block all runs for a second."""
+    """Import in a thread what a call with this `json_output` needs. In the loop it would block all runs for long."""
     if isinstance(json_output, type) and "openai" in sys.modules and _FOR_STRUCTURE not in sys.modules:
         with suppress(ImportError):  # the client may need none of it
             await asyncio.to_thread(import_module, _FOR_STRUCTURE)
