@@ -3,8 +3,10 @@
 from askstream.server.journal.backends import open_journal
 from askstream.server.journal.base import (
     READ_BYTES,
+    Append,
     Checkpoint,
     Entry,
+    ImmediateJournal,
     Journal,
     ListPosition,
     RunRecord,
@@ -17,8 +19,10 @@ from askstream.server.journal.base import (
 
 __all__ = [
     "READ_BYTES",
+    "Append",
     "Checkpoint",
     "Entry",
+    "ImmediateJournal",
     "Journal",
     "ListPosition",
     "RunRecord",
