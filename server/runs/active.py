@@ -228,7 +228,9 @@ class ActiveRuns:
 
     def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
-        writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log, burst=self._burst)
+        writer = LogWriter(
+            record, self._journal, channel, self._limits, clock=self._clock, log=self._log, burst=self._burst
+        )
         run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, slot)
         self._by_key[record.principal, record.idempotency_key] = run
         return run

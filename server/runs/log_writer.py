@@ -9,7 +9,7 @@ Many runs may emit in one iteration. The first of them don't wait for the last: 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime
 from functools import partial
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 # Bytes that may wait for the disk before `emit` makes the team wait: a second of a very fast run.
 PENDING_BYTES = 1024 * 1024
-# Runs in one part of a burst: few enough that the first events leave early, and enough that the parts' transactions cost
-# little beside their events.
-PART_RUNS = int(__import__("os").environ.get("BURST", 24))
+# Runs in one part of a burst: few enough that its first events leave early, and enough that a transaction costs little
+# beside its events.
+PART_RUNS = 24
 # Chunks between two compactions: each of them reads the whole log.
 COMPACT_CHUNKS = 500
 
@@ -201,18 +201,17 @@ class LogWriter:
             self._fail(problem)
             self._append_ended()
         else:
-            self._journal_call.add_done_callback(self._appended, context=self._burst.context)
+            self._journal_call.add_done_callback(self.written, context=self._burst.context)
 
-    def _appended(self, work: asyncio.Future[None]) -> None:
+    def written(self, outcome: "asyncio.Future[Any] | BaseException | None") -> None:
+        """Show what was taken. `outcome` is the journal's call, or its error; None if all went well."""
         self._journal_call = None
-        self.written(asyncio.CancelledError() if work.cancelled() else work.exception())
-
-    def written(self, error: BaseException | None) -> None:
-        """Show what was taken, unless the journal has failed with `error`."""
         update, entries, _ = self.taken
         try:
-            if error is not None:
-                raise error
+            if isinstance(outcome, asyncio.Future):
+                outcome.result()
+            elif outcome is not None:
+                raise outcome
             self._checkpoints_saved = max(self._checkpoints_saved, self._checkpoints_taken)
             self._durable = update
             self.channel.extend(entries)
@@ -249,7 +248,7 @@ class LogWriter:
         settled, self._append_waiter = self._append_waiter, None
         if settled is not None:
             settled.set_result(None)
-        if self.take():
+        if (self._pending or self._checkpoints_saved < self._checkpoints_asked) and self.take():
             self.append()
 
     async def _next_append(self) -> None:

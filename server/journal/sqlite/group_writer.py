@@ -51,8 +51,8 @@ _LOCK_MS = 5000
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """`events` is the number that it writes; other work counts as one. `size` is in bytes. `future` is None for an append
-    whose caller doesn't wait."""
+    """`events` is the number that it writes; other work counts as one. `size` is in bytes. `future` is None for an
+    append whose caller doesn't wait."""
 
     work: Work | Append
     future: "asyncio.Future[Any] | None" = None
@@ -119,9 +119,9 @@ class GroupWriter:
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        job = _Job(Append(update, entries, checkpoint), self._loop.create_future(), len(entries) or 1, size)
-        self._add(job)
-        return job.future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._add(_Job(Append(update, entries, checkpoint), future, len(entries) or 1, size), future)
+        return future
 
     def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
         """As `ImmediateJournal.write_now`. Jobs that are pending stay pending."""
@@ -143,14 +143,14 @@ class GroupWriter:
 
         `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction.
         """
-        job = _Job(work, self._loop.create_future(), is_long=long)
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._is_urgent |= urgent
-        self._add(job)
-        return job.future
+        self._add(_Job(work, future, is_long=long), future)
+        return future
 
-    def _add(self, job: _Job) -> None:
+    def _add(self, job: _Job, future: "asyncio.Future[Any]") -> None:
         if self._closed:
-            job.future.set_exception(JournalError("the journal is closed"))
+            future.set_exception(JournalError("the journal is closed"))
             return
         self._jobs.append(job)
         self._events += job.events
