@@ -14,13 +14,11 @@ import uvloop
 
 from askstream.server.journal import Entry, Journal, RunRecord, open_journal
 from bench import machine, servers
-from bench.build import Unmeasurable
 from bench.events import AGENT, envelope
-from bench.fanout import Seen, paced_rate, watching
-from bench.goals import SQLITE, UNDISTURBED
-from bench.report import Row, Table
-from bench.servers import FLOOR, OURS, Running, Transport, Watching
-from bench.suite import TITLES, Scope, say
+from bench.fanout import Scope, Seen, paced_rate, watching
+from bench.machine import Unmeasurable, say
+from bench.report import SQLITE, UNDISTURBED, Row, Table
+from bench.servers import FLOOR, OURS, TITLES, Running, Transport, Watching
 
 RUNS = 500
 REPLAYED = 10_000
