@@ -83,7 +83,8 @@ def waiting(scope: Scope) -> Iterator[Table]:
 
 def stalled(scope: Scope) -> Iterator[Table]:
     title = f"One of {FEW} viewers stops reading"
-    rate = Table(f"{title}: deliveries a second to the others", "Share of what they got before", better="")
+    unit = "Deliveries a second, and the share of what they were before"
+    rate = Table(f"{title}: deliveries a second to the others", unit, better="")
     memory = Table(f"{title}: the server's memory", "KB that it grows by")
     lost = Table(f"{title}: what it lost without a notice", "Percent of the events", better="")
     # A short run ends before the database has filled its cache, which is not the viewer's memory.

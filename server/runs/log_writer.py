@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PENDING_BYTES = 1024 * 1024
 # Runs in one part of a burst: few enough that its first events leave early, and enough that a transaction costs little
 # beside its events.
-PART_RUNS = 24
+PART_RUNS = 32
 # Chunks between two compactions: each of them reads the whole log.
 COMPACT_CHUNKS = 500
 

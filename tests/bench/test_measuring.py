@@ -73,7 +73,7 @@ def test_our_plain_connections_are_measured_too() -> None:
 
 def test_late_viewers_read_all_of_a_run_while_others_watch() -> None:
     """Each of them gets every event once, in order, or the generator ends with an error."""
-    alone, quiet, beside = journal.replays("sse", "sqlite", 3, 0.5)
+    alone, quiet, beside, _noise = journal.replays("sse", "sqlite", 3, 0.5)
     assert min(alone, quiet.p99_ms, beside.p99_ms, beside.replay_mb_s) > 0
 
 
