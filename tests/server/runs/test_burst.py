@@ -83,7 +83,7 @@ async def test_the_first_events_are_shown_before_the_last_are_emitted(runs: Runs
 
 
 async def test_every_event_of_a_burst_becomes_durable_in_order(runs: Runs) -> None:
-    """Also where the journal can't write at once."""
+    """A journal that can't write at once appends them as usual."""
     for _ in range(3):
         await _emit(runs)
     async with asyncio.timeout(30):
@@ -109,7 +109,7 @@ class Unwatched:
 
 
 async def test_an_event_is_durable_before_it_is_shown_and_shown_outside_the_team(runs: Runs) -> None:
-    """What a viewer's write starts must outlive the team in whose `emit` it happens."""
+    """A task that a viewer's write starts must outlive the team in whose `emit` it happens."""
     team, seen = ContextVar("team", default=""), list[tuple[str, bool, str]]()
 
     def look(run_id: str) -> None:
