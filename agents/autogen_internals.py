@@ -4,33 +4,44 @@ AutoGen has no public way to drive a team turn by turn with its own termination 
 to read its messages back from a saved state. A test fails if an upgrade moves a name of PRIVATE or VITAL_COROUTINES.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from inspect import isawaitable
+from inspect import isawaitable, signature
 from typing import Any, TypeAlias, TypeVar, cast
 
-from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
-from autogen_agentchat.base import ChatAgent, Response, Team, TerminationCondition
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.base import (
+    AndTerminationCondition,
+    ChatAgent,
+    OrTerminationCondition,
+    Response,
+    TaskResult,
+    Team,
+    TerminationCondition,
+)
+from autogen_agentchat.conditions import FunctionalTermination, TextMentionTermination
 from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     MessageFactory,
+    ModelClientStreamingChunkEvent,
     StructuredMessage,
     ToolCallExecutionEvent,
 )
 from autogen_agentchat.teams import BaseGroupChat, DiGraph, GraphFlow, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_agentchat.tools import AgentTool, TeamTool
 from autogen_core import CancellationToken
-from autogen_core.models import ChatCompletionClient, FunctionExecutionResult
+from autogen_core.models import FunctionExecutionResult
 from autogen_core.tools import StaticStreamWorkbench, ToolResult, Workbench
 from pydantic import BaseModel
 
-from askstream.agents import console
-from askstream.agents.calls import ModelCaller
-from askstream.agents.own_client import OwnClient
-from askstream.agents.tap import ModelCalls, Speaker, Tap, speaking
+from askstream.agents import console, nesting
+from askstream.agents.answer import USUAL_WORDS, AnswerRule
+from askstream.agents.mending import mend
+from askstream.agents.tap import Speaker, speaking
 from askstream.server.events.errors import RunFailed
 from askstream.server.foreign import Contained
 
@@ -42,26 +53,26 @@ _MAX_TURNS = "_max_turns"
 _FACTORY = "_message_factory"
 _GRAPH = "_graph"
 _MANAGER = "_group_chat_manager_name"
+_QUEUE = "_output_message_queue"
 _HAS_RUN = "_initialized"
 _OUTPUT_TYPE = "_output_content_type"
 _WORKBENCHES = "_workbench"
 _SELECTOR = "_selector_func"
 _INPUT_IS_ASYNC = "_is_async"
-# The attributes in which an agent, or a tool, keeps the agent or the team that it runs.
-_INNER = ("_team", "_wrapped_agent")
 _TOOLS = "_tools"
-_TASK_RUNNER = "_task_runner"
+_MENTIONED = "_termination_text"
+_CONDITIONS = "_conditions"
 _ERROR_TEXT = "_format_errors"
 PRIVATE: Mapping[type[Any], tuple[str, ...]] = {
-    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _HAS_RUN),
+    BaseGroupChat: (_PARTICIPANTS, _TERMINATION, _MAX_TURNS, _FACTORY, _MANAGER, _QUEUE, _HAS_RUN),
     GraphFlow: (_GRAPH,),
     SelectorGroupChat: (_SELECTOR,),
     AssistantAgent: (_OUTPUT_TYPE, _WORKBENCHES),
     UserProxyAgent: (_INPUT_IS_ASYNC,),
-    SocietyOfMindAgent: (_INNER[0],),
-    MessageFilterAgent: (_INNER[1],),
-    AgentTool: (_TASK_RUNNER,),
     StaticStreamWorkbench: (_TOOLS, _ERROR_TEXT),
+    TextMentionTermination: (_MENTIONED,),
+    AndTerminationCondition: (_CONDITIONS,),
+    OrTerminationCondition: (_CONDITIONS,),
 }
 
 # The coroutine in which an agent runs its tools. AutoGen never checks how it ends: if it dies, because a tool raised
@@ -75,6 +86,8 @@ MESSAGE_HANDLERS = frozenset({"_on_message"})
 ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
+_NEXT = object()
+_FILTERED = " (with message filtering)"  # MessageFilterAgent's suffix of the inner agent's description
 
 # The default input function of `UserProxyAgent`. It reads the server's console.
 _DEFAULT_INPUT = UserProxyAgent("nobody").input_func
@@ -85,14 +98,17 @@ async def ask_person(prompt: str, _token: CancellationToken | None = None) -> st
     return await console.ask(prompt)
 
 
-TurnBegins = Callable[[str, str], Awaitable[None]]
+TurnBegins = Callable[[str, str, Sequence[BaseChatMessage]], Awaitable[None]]
+"""Awaited with the agent's name, its description and what it hears."""
+Yields = Callable[[BaseAgentEvent | BaseChatMessage], None]
 AgentFails = Callable[[str, Exception], None]
 ToolFails = Callable[[str, str, Exception], None]
 """Called with the agent's name, the tool's, and what the tool raised."""
 
-# The report and the tool of the present call. A workbench may be shared by runs, so it can't have them itself.
+# The report, and the agent and the tool of the present call. A workbench may be shared by runs, so it can't have them
+# itself.
 _tool_fails: ContextVar[ToolFails | None] = ContextVar("tool_fails", default=None)
-_calling: ContextVar[str] = ContextVar("calling", default="")
+_calling: ContextVar[tuple[str, str] | None] = ContextVar("calling", default=None)
 Ask: TypeAlias = Callable[[str, str], Awaitable[str]]
 """From the name of an agent that needs a person's input, and its prompt, to the input."""
 
@@ -110,6 +126,11 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
+def output_queue(team: BaseGroupChat) -> "asyncio.Queue[object]":
+    """The queue that the team's stream reads from."""
+    return getattr(team, _QUEUE)
+
+
 def has_run(team: Team | ChatAgent) -> bool:
     """Whether a team has run. A copy of it would share its agents, which its runtime's functions hold."""
     return bool(getattr(team, _HAS_RUN, False))
@@ -122,9 +143,12 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
 
 
-def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_fails: ToolFails) -> None:
-    """Await `begins` with the agent's name and description before each of its turns, and set the tap's speaker
-    during the turn. Call `fails` with the agent's name and what its turn raised, and `tool_fails` for its tools.
+def report_turns(
+    agent: ChatAgent, begins: TurnBegins, yields: Yields, fails: AgentFails, tool_fails: ToolFails
+) -> None:
+    """Await `begins` before each of the agent's turns, and set the tap's speaker during the turn. Call `yields` with
+    each of its messages before the team gets it, `fails` with its name and what its turn raised, and `tool_fails` for
+    its tools.
 
     Raises RunFailed for an agent that another run has used: it would mix the two runs' texts.
     """
@@ -134,26 +158,79 @@ def report_turns(agent: ChatAgent, begins: TurnBegins, fails: AgentFails, tool_f
         )
     takes_turn = agent.on_messages_stream
     speaker = Speaker(agent.name, needs_whole_only=isinstance(agent, AssistantAgent))
+    description = own_description(agent)
 
     async def reported(
         messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
-        speaking.set(speaker)
         _tool_fails.set(tool_fails)
-        await begins(agent.name, agent.description)
-        turn = takes_turn(messages, cancellation_token)
-        while (message := await _next_of(turn, partial(fails, agent.name))) is not None:
+        await begins(agent.name, description, messages)
+        turn = _contained(takes_turn(messages, cancellation_token), partial(fails, agent.name))
+        async for message in _as_speaker(speaker, turn):
+            said = message.chat_message if isinstance(message, Response) else message
+            if not isinstance(said, ModelClientStreamingChunkEvent):  # halves in two pieces are joined later
+                mend(said)
+                yields(said)
             yield _without_tool_ends(message) if isinstance(message, Response) else message
 
     cast(Any, agent).on_messages_stream = reported
 
 
-def wrap_own_clients(team: Team, caller: ModelCaller, model_calls: ModelCalls) -> None:
-    """Give the model clients that agents brought along the run's rules. The agents must be fresh."""
-    for agent in members(team):
-        for name, value in list(vars(agent).items()):
-            if isinstance(value, ChatCompletionClient) and not isinstance(value, Tap):
-                setattr(agent, name, OwnClient(value, caller, model_calls))
+def own_description(agent: ChatAgent) -> str:
+    """The agent's description, empty if it is the default of its class, which says nothing about the agent."""
+    text = agent.description.removesuffix(_FILTERED)
+    return "" if text in _defaults(type(agent)) | _defaults(AssistantAgent) else text
+
+
+def _defaults(kind: type[ChatAgent]) -> set[str]:
+    """The descriptions that the classes of an agent give it by default."""
+    makers = [vars(ancestor)["__init__"] for ancestor in kind.__mro__ if "__init__" in vars(ancestor)]
+    found = [signature(make).parameters.get("description") for make in makers]
+    return {parameter.default for parameter in found if parameter and isinstance(parameter.default, str)}
+
+
+async def _as_speaker(speaker: Speaker | None, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items of `stream`, which is at work as `speaker`. Between two items the turn is its caller's again."""
+    while True:
+        caller = speaking.get()
+        speaking.set(speaker)
+        try:
+            item = await anext(stream)
+        except StopAsyncIteration:
+            return
+        finally:
+            speaking.set(caller)
+        yield item
+
+
+def silence_manager(team: Team) -> None:
+    """Make the model calls of an inner team's manager, such as a selector's choice, nobody's text."""
+    runs = team.run_stream
+
+    def run_stream(**options: Any) -> AsyncGenerator[Any, None]:
+        return _as_speaker(None, runs(**options))
+
+    cast(Any, team).run_stream = run_stream
+
+
+def answer_rule(team: Team, author: str | None) -> AnswerRule:
+    """The rule for the team's answer: the words that end it or a team inside it, and who stands for a person."""
+    inner = nesting.teams(team)
+    words = {word for one in inner for word in _ending_words(getattr(one, _TERMINATION, None))}
+    people = frozenset(agent.name for agent in nesting.agents(team) if isinstance(agent, UserProxyAgent))
+    return AnswerRule(tuple(sorted(words, key=len, reverse=True)), author, people)
+
+
+def _ending_words(condition: TerminationCondition | None) -> Iterator[str]:
+    if condition is None:
+        return
+    if isinstance(condition, TextMentionTermination):
+        yield getattr(condition, _MENTIONED)
+    elif isinstance(condition, AndTerminationCondition | OrTerminationCondition):
+        for part in getattr(condition, _CONDITIONS):
+            yield from _ending_words(part)
+    elif isinstance(condition, FunctionalTermination) or not type(condition).__module__.startswith("autogen_"):
+        yield from USUAL_WORDS
 
 
 def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
@@ -164,7 +241,7 @@ def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
     """
     stands_for_person: set[str] = set()
     resumable = {id(member) for member in getattr(team, _PARTICIPANTS)} if can_step(team) else set[int]()
-    for agent in reachable(team):
+    for agent in nesting.agents(team):
         if isinstance(agent, UserProxyAgent):
             own, ask = agent.input_func, _bound(suspend if id(agent) in resumable else wait, agent.name)
             if own in (_DEFAULT_INPUT, ask_person) or console.reads_console(own):
@@ -174,34 +251,6 @@ def serve_inputs(team: Team, *, suspend: Ask, wait: Ask) -> frozenset[str]:
                 agent.input_func = console.served(own, ask, is_async=getattr(agent, _INPUT_IS_ASYNC))
             setattr(agent, _INPUT_IS_ASYNC, True)
     return frozenset(stands_for_person)
-
-
-def reachable(node: Any) -> Iterator[ChatAgent]:
-    """The agents of a team, and those that its agents and their tools run."""
-    seen: set[int] = set()
-    left = [node]
-    while left:
-        found = left.pop()
-        if id(found) not in seen:
-            seen.add(id(found))
-            left.extend(_inner(found))
-            if isinstance(found, ChatAgent):
-                yield found
-
-
-def _inner(node: Any) -> list[Any]:
-    tools = [tool for bench in _listed(node, _WORKBENCHES) for tool in _listed(bench, _TOOLS)]
-    held = [getattr(node, name, None) for name in _INNER]
-    return [
-        *_listed(node, _PARTICIPANTS),
-        *(each for each in held if isinstance(each, ChatAgent | Team)),
-        *(getattr(tool, _TASK_RUNNER) for tool in tools if isinstance(tool, AgentTool | TeamTool)),
-    ]
-
-
-def _listed(node: Any, name: str) -> list[Any]:
-    found = getattr(node, name, None)
-    return cast("list[Any]", found) if isinstance(found, list) else []
 
 
 def _bound(ask: Ask, name: str) -> console.AskPerson:
@@ -263,16 +312,45 @@ def report_tool_ends(agent: ChatAgent) -> None:
         if isinstance(bench, StaticStreamWorkbench) and "call_tool_stream" not in vars(bench):
             cast(Any, bench).call_tool_stream = _with_tool_ends(bench.call_tool_stream)
             setattr(bench, _ERROR_TEXT, _with_report(getattr(bench, _ERROR_TEXT)))
+            for tool in cast("list[object]", getattr(bench, _TOOLS)):
+                if isinstance(tool, AgentTool | TeamTool):
+                    cast(Any, tool).run_json_stream = _at_once(tool.run_json_stream)
+
+
+def _at_once(runs: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    """Let each message of an agent or team that is run as a tool pass at once: the workbench keeps every item until
+    the next one comes, since the last is the result. `_with_tool_ends` drops the items in between."""
+
+    async def run_json_stream(*args: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        async for item in runs(*args, **options):
+            yield item
+            if not isinstance(item, TaskResult):
+                yield _NEXT
+
+    return run_json_stream
 
 
 def _with_report(text_of: Callable[[Exception], str]) -> Callable[[Exception], str]:
     def reporting(error: Exception) -> str:
-        fails, speaker = _tool_fails.get(), speaking.get()
-        if fails is not None and speaker is not None:
-            fails(speaker.name, _calling.get(), error)
+        fails, calling = _tool_fails.get(), _calling.get()
+        if fails is not None and calling is not None:
+            fails(*calling, error)
         return text_of(error)
 
     return reporting
+
+
+def at_work() -> str | None:
+    """The name of the agent that is at work here, itself or in one of its tools; None outside of a turn."""
+    speaker, calling = speaking.get(), _calling.get()
+    if speaker is not None:
+        return speaker.name
+    return calling[0] if calling is not None else None
+
+
+async def _contained(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> AsyncGenerator[T, None]:
+    while (message := await _next_of(turn, fails)) is not None:
+        yield message
 
 
 async def _next_of(turn: AsyncGenerator[T, None], fails: Callable[[Exception], None]) -> T | None:
@@ -297,9 +375,12 @@ def _with_tool_ends(calls: Callable[..., AsyncGenerator[Any, None]]) -> Callable
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> AsyncGenerator[Any, None]:
-        _calling.set(name)
-        async for item in calls(name, arguments, cancellation_token, call_id):
-            speaker = speaking.get()
+        speaker = speaking.get()
+        _calling.set((speaker.name, name) if speaker is not None else None)
+        # A tool that asks a model by itself writes no text of the agent's.
+        async for item in _as_speaker(None, calls(name, arguments, cancellation_token, call_id)):
+            if item is _NEXT:
+                continue
             if isinstance(item, ToolResult) and call_id is not None and speaker is not None:
                 result = FunctionExecutionResult(
                     content=item.to_text(), name=name, call_id=call_id, is_error=item.is_error
@@ -350,9 +431,14 @@ class Termination:
         setattr(team, _MAX_TURNS, 1)
         return termination
 
-    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
-        """Whether the team has ended with `messages`, which are all since the last call."""
-        return self._condition is not None and bool(messages) and await self._condition(messages) is not None
+    async def ends(self, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> str | None:
+        """The reason if the team has ended with `messages`, which are all since the last call; else None."""
+        stop = await self._condition(messages) if self._condition is not None and messages else None
+        return None if stop is None else stop.content
+
+    def out_of_turns(self, turns: int) -> str | None:
+        """The reason if the team has ended after so many turns, in AutoGen's words; else None."""
+        return f"Maximum number of turns {turns} reached." if turns == self.max_turns else None
 
     async def replay(self, messages: Sequence[BaseAgentEvent | BaseChatMessage], portions: Sequence[int]) -> None:
         """Show the condition the same messages as before the team was saved: no state has its counters."""

@@ -1,14 +1,16 @@
 """The state from which another process resumes a run: all of its finished turns, nothing of the next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter
 
+from askstream.agents.answer import Said
 from askstream.server.events import Usage
 from askstream.server.events.errors import RunFailed
+from askstream.server.events.unicode import mended_json
 
 # Increase it when a run that was saved before can't be read any more.
 VERSION = 2
@@ -57,8 +59,10 @@ class TeamCheckpoint:
     alone: int = 0  # messages since a person answered
     usage: Usage = field(default_factory=Usage)
     progress: int = 0
-    final_response: str | None = None
+    final_response: str | None = None  # the last text, and after the end the answer
     agent_name: str = ""
+    answer: Said | None = None
+    stop_reason: str | None = None
     ended: bool = False  # only the answer is left, unless `waiting` is set
     waiting: Waiting | None = None
     asked: int = 0  # agents' questions, without inputs and handoffs
@@ -66,11 +70,19 @@ class TeamCheckpoint:
     unanswered: bool = False  # the last question got no reply
 
 
+def concluded(at: TeamCheckpoint) -> TeamCheckpoint:
+    """The checkpoint of a team that has ended, with its answer in place of its last text."""
+    return replace(at, final_response=at.answer.text, agent_name=at.answer.agent_name) if at.answer else at
+
+
 _ADAPTER: Final = TypeAdapter(TeamCheckpoint)
 
 
 def dump(checkpoint: TeamCheckpoint) -> bytes:
-    return orjson.dumps({"version": VERSION, "checkpoint": checkpoint})
+    try:
+        return orjson.dumps({"version": VERSION, "checkpoint": checkpoint})
+    except TypeError:  # of a lone surrogate; deeper nesting than JSON allows fails again
+        return orjson.dumps({"version": VERSION, "checkpoint": mended_json(asdict(checkpoint))})
 
 
 def load(saved: bytes) -> TeamCheckpoint:

@@ -148,7 +148,7 @@ class CustomTeam:
 
     def __init__(self, factory: TeamFactory) -> None:
         self.factory = factory
-        self.profile = TeamProfile()
+        self.profile = TeamProfile(author=factory.author)
 
     async def prepare(self) -> None:
         """Do nothing: the factory's module is imported."""

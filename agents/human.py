@@ -54,12 +54,14 @@ class TeamProfile:
     """Facts about a team beyond those that AutoGen has. The defaults fit any team.
 
     `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
-    answers. `asks` returns the question to a person that an agent's message holds, given its name and text, or None.
-    `keeps_state`: a follow-up goes on from the team's state, else it gets the earlier answers as text.
+    answers. `author` is the agent whose word is the answer, None if anybody's may be. `asks` returns the question to a
+    person that an agent's message holds, given its name and text, or None. `keeps_state`: a follow-up goes on from the
+    team's state, else it gets the earlier answers as text.
     """
 
     steps: Mapping[str, int] | None = None
     answerer: str = "assistant"
+    author: str | None = None
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
     keeps_state: bool = True
 
@@ -101,6 +103,7 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: str | N
     if at.ended and handed_over is not None and not at.unanswered:
         return replace(at, waiting=Waiting(kind="handoff", agent_name=at.agent_name, prompt=handed_over))
     if at.ended:
+        at = checkpoint.concluded(at)
         return _reviewed(at) if review else at
     prompt = profile.asks(at.agent_name, said)
     if prompt is None or at.asked > MOST_QUESTIONS:
@@ -117,7 +120,7 @@ def during_turn(at: TeamCheckpoint, waiting: Waiting, *, review: bool) -> TeamCh
 
 def given_up(at: TeamCheckpoint, *, review: bool) -> TeamCheckpoint:
     """Return `at` as the end of a team that asks again although nobody answers."""
-    ended = replace(at, ended=True)
+    ended = checkpoint.concluded(replace(at, ended=True))
     return _reviewed(ended) if review else ended
 
 

@@ -99,8 +99,8 @@ class ModelSettings:
 
     `info` overrides what AutoGen knows or assumes about the model (`vision`, `function_calling`, `json_output`,
     `family`, `structured_output`, `multiple_system_messages`). `names` says how a message names its speaker to the
-    model: in the API's `name` field, which some servers reject, as a prefix of the text, or not at all; None means
-    the field for OpenAI and Azure and the prefix for others.
+    model: in the API's `name` field, as AutoGen does by default and a few servers reject, as a prefix of the text, or
+    not at all. `stream_usage` asks a stream for its usage, which is 0 otherwise; a few servers reject the question.
     """
 
     model: str | None = None
@@ -111,7 +111,8 @@ class ModelSettings:
     azure_api_version: str | None = None
     azure_deployment: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    names: Names | None = None
+    names: Names = "field"
+    stream_usage: bool = True
     # Of each request, by the API's names, and `timeout` and `retries`. An option of None is left out of requests.
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     # While the model's server is away, a call is tried again for so long.
@@ -202,7 +203,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
 
     from askstream.agents.provider import OpenAIClient
 
-    arguments = _common(settings, names="prefix" if settings.base_url else "field")
+    arguments = _common(settings)
     arguments["api_key"] = settings.api_key or NO_KEY
     if settings.base_url:
         arguments["base_url"] = settings.base_url
@@ -214,7 +215,7 @@ def _openai(settings: ModelSettings) -> "OpenAIClient":
 def _azure(settings: ModelSettings) -> "AzureClient":
     from askstream.agents.provider import AzureClient
 
-    arguments = _common(settings, names="field")
+    arguments = _common(settings)
     arguments["api_key"] = settings.azure_api_key or settings.api_key
     arguments["azure_endpoint"] = settings.azure_endpoint
     arguments["api_version"] = settings.azure_api_version
@@ -222,24 +223,24 @@ def _azure(settings: ModelSettings) -> "AzureClient":
     return _known(AzureClient, arguments, settings.info)
 
 
-def _common(settings: ModelSettings, *, names: Names) -> dict[str, Any]:
+def _common(settings: ModelSettings) -> dict[str, Any]:
     from openai import Timeout
 
     from askstream.agents.silence import SilenceLimits
 
-    names = settings.names or names
     first, later = settings.silence
+    # The client's own `include_usage` is ignored by AutoGen 0.7.5.
+    usage: dict[str, Any] = {"stream_options": {"include_usage": True}} if settings.stream_usage else {}
     arguments = {
-        # Without it a stream's usage is 0; the client's own `include_usage` is ignored by AutoGen 0.7.5.
-        "stream_options": {"include_usage": True},
+        **usage,
         **{name: value for name, value in settings.options.items() if name in REQUEST_OPTIONS},
         "model": settings.name,
         "silence": SilenceLimits(first_token=first, later=later),
         # The limits on silence act first, and say what it was.
         "timeout": Timeout(max(first, later) + 10, connect=_CONNECT_SECONDS),
         "max_retries": 0,  # calls.py waits for a server that is away, and tells viewers
-        "include_name_in_message": names == "field",
-        "add_name_prefixes": names == "prefix",
+        "include_name_in_message": settings.names == "field",
+        "add_name_prefixes": settings.names == "prefix",
     }
     return {name: value for name, value in arguments.items() if value is not None}
 

@@ -195,13 +195,14 @@ class AutoGenOrchestrator:
         model_calls: "ModelCalls",
         caller: "ModelCaller",
     ) -> Answer | Inquiry:
-        from askstream.agents.autogen_internals import members, wrap_own_clients
+        from askstream.agents import own_client
+        from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
 
         runner: TeamRunner | None = None
         try:
             with Contained():
-                wrap_own_clients(team, caller, model_calls)
+                own_client.wrap(team, caller, model_calls)
                 names = [agent.name for agent in members(team)]
                 profile = self._source.profile
                 progress = _progress(profile, names, start.progress if start else 0)

@@ -1,12 +1,13 @@
 """A model client that an agent brought along: it keeps its ways, and gets the run's rules for models that stumble.
 
-It streams only where its agent does, since a stream's usage may not be counted. Its agent's messages carry the usage.
+It streams only where its agent does, since a stream's usage may not be counted.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Unpack
 
+from autogen_agentchat.base import Team
 from autogen_core.models import (
     ChatCompletionClient,
     CreateResult,
@@ -17,9 +18,17 @@ from autogen_core.models import (
 )
 from autogen_core.tools import Tool, ToolSchema
 
-from askstream.agents import answers, calls
-from askstream.agents.calls import ModelCaller
-from askstream.agents.tap import ModelCalls, Options, speaking
+from askstream.agents import answers, nesting
+from askstream.agents.calls import ModelCaller, prepare
+from askstream.agents.tap import ModelCalls, Options, Tap, speaking
+
+
+def wrap(team: Team, caller: ModelCaller, model_calls: ModelCalls) -> None:
+    """Give the clients that agents and inner teams brought along the run's rules. They must be fresh."""
+    for part in (*nesting.agents(team), *nesting.teams(team)):
+        for name, value in list(vars(part).items()):
+            if isinstance(value, ChatCompletionClient) and not isinstance(value, Tap | OwnClient):
+                setattr(part, name, OwnClient(value, caller, model_calls))
 
 
 class OwnClient(ChatCompletionClient):
@@ -34,7 +43,7 @@ class OwnClient(ChatCompletionClient):
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         speaker = speaking.get()
         try:
-            await calls.prepare(options.get("json_output"))
+            await prepare(options.get("json_output"))
             result = await self._caller.call(
                 lambda fitting: self._client.create(fitting, **options),
                 messages,
@@ -42,10 +51,10 @@ class OwnClient(ChatCompletionClient):
                 token=options.get("cancellation_token"),
             )
             self._finish(result, options)
+            self._model_calls.answered(speaker, "", result)
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise
-        self._model_calls.succeeded(speaker)
         return result
 
     async def create_stream(
@@ -53,7 +62,7 @@ class OwnClient(ChatCompletionClient):
     ) -> AsyncGenerator[str | CreateResult, None]:
         speaker = speaking.get()
         try:
-            await calls.prepare(options.get("json_output"))
+            await prepare(options.get("json_output"))
             piece, stream = await self._caller.stream(
                 lambda fitting: self._client.create_stream(fitting, **options),
                 messages,
@@ -62,14 +71,15 @@ class OwnClient(ChatCompletionClient):
             )
             async with aclosing(stream):
                 while piece is not None:
-                    if isinstance(piece, CreateResult) and (mark := self._finish(piece, options)):
-                        yield mark
+                    if isinstance(piece, CreateResult):
+                        if mark := self._finish(piece, options):
+                            yield mark
+                        self._model_calls.answered(speaker, "", piece)
                     yield piece
                     piece = await anext(stream, None)
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise
-        self._model_calls.succeeded(speaker)
 
     def _finish(self, result: CreateResult, options: Options) -> str:
         """Add the mark of a cut answer to `result`. Return it."""

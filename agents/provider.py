@@ -5,10 +5,11 @@ show the difference, so two private methods that yield chunks are overridden. Te
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
+import orjson
 from autogen_core import CancellationToken
 from autogen_ext.models.openai import (
     AzureOpenAIChatCompletionClient,
@@ -16,18 +17,23 @@ from autogen_ext.models.openai import (
     OpenAIChatCompletionClient,
 )
 from openai import APIConnectionError, APITimeoutError, AsyncOpenAI, AsyncStream
+from openai._streaming import ServerSentEvent
+from openai.lib._parsing import type_to_response_format_param
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from askstream.agents import failures
+from askstream.agents.quirks import AnswerRepair
 from askstream.agents.silence import LastHeard, SilenceLimits, SilenceWatch
 from askstream.server.events.errors import RunFailed
+from askstream.server.events.unicode import mended_json
 
 
 class _StreamCheck:
     """Checks, from the chunks of one answer, that it is whole."""
 
     def __init__(self) -> None:
+        self.done = False  # the server has sent its mark of the end
         self._chunks = 0
         self._finish: str | None = None
         self._refused = False
@@ -49,7 +55,7 @@ class _StreamCheck:
         if self._refused:
             raise RunFailed("model_refused", failures.REFUSED)
         match self._finish:
-            case None:
+            case None if not self.done:  # some servers send the mark and no reason
                 raise failures.cut_short()
             case "content_filter":
                 raise RunFailed("model_refused", failures.FILTERED)
@@ -58,9 +64,8 @@ class _StreamCheck:
 
 
 async def _checked(
-    chunks: AsyncGenerator[ChatCompletionChunk], watch: SilenceWatch
+    chunks: AsyncGenerator[ChatCompletionChunk], check: _StreamCheck, watch: SilenceWatch
 ) -> AsyncGenerator[ChatCompletionChunk]:
-    check = _StreamCheck()
     try:
         async with aclosing(chunks):
             with watch:
@@ -78,7 +83,7 @@ async def _checked(
     check.check()
 
 
-def _chunk(value: object) -> ChatCompletionChunk:
+def _chunk(value: object, repair: AnswerRepair) -> ChatCompletionChunk:
     """Parse one item of a stream. Raises RunFailed if it is no JSON object.
 
     The library's own `construct` costs twenty times as much and accepts everything: it is only for servers that
@@ -86,27 +91,49 @@ def _chunk(value: object) -> ChatCompletionChunk:
     """
     if not isinstance(value, dict):
         raise RunFailed("model_bad_response", failures.NO_STREAM)
+    return _parsed(repair.chunk(cast("dict[str, Any]", value)))
+
+
+def _parsed(value: dict[str, Any]) -> ChatCompletionChunk:
     try:
         return ChatCompletionChunk.model_validate(value)
     except ValidationError:
-        return ChatCompletionChunk.construct(**cast("dict[str, Any]", value))
+        return ChatCompletionChunk.construct(**value)
 
 
-async def _open_stream(
-    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any]
-) -> AsyncStream[object]:
+class _MarkedStream(AsyncStream[object]):
+    """A stream of JSON values. `done`: the server's mark of the end has come."""
+
+    done = False
+
+    async def _iter_events(self) -> AsyncIterator[ServerSentEvent]:
+        async for event in super()._iter_events():
+            self.done = self.done or event.data.startswith("[DONE]")
+            yield event
+
+
+def _sendable(conversation: dict[str, Any]) -> dict[str, Any]:
+    """The conversation with all texts mended: a lone surrogate from a tool or an agent can't be sent."""
+    try:
+        orjson.dumps(conversation)
+    except TypeError:
+        return mended_json(conversation)
+    return conversation
+
+
+async def _open_stream(client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any]) -> _MarkedStream:
     """Send a request and return the answer's stream of JSON values.
 
     The conversation and its tools go into the body directly. As arguments, the library would search them for keys to
     rename, of which there are none, at more cost than all the rest.
     """
-    body: dict[str, Any] = {**conversation, **(options.get("extra_body") or {})}
+    body: dict[str, Any] = {**_sendable(conversation), **(options.get("extra_body") or {})}
     arguments: dict[str, Any] = {**options, "messages": (), "extra_body": body}
     answer: Any = await client.chat.completions.with_raw_response.create(stream=True, **arguments)
-    return answer.parse(to=AsyncStream[object])
+    return answer.parse(to=_MarkedStream)
 
 
-async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> AsyncStream[object]:
+async def _await_stream(opening: "asyncio.Future[_MarkedStream]") -> _MarkedStream:
     """Return the stream of `opening`. A cancel just as it opens closes it."""
     try:
         return await opening
@@ -118,7 +145,11 @@ async def _await_stream(opening: "asyncio.Future[AsyncStream[object]]") -> Async
 
 
 async def _chunks(
-    client: AsyncOpenAI, conversation: dict[str, Any], options: dict[str, Any], token: CancellationToken | None
+    client: AsyncOpenAI,
+    conversation: dict[str, Any],
+    options: dict[str, Any],
+    token: CancellationToken | None,
+    check: _StreamCheck,
 ) -> AsyncGenerator[ChatCompletionChunk]:
     """One answer's chunks. Its connection is released as soon as reading stops.
 
@@ -128,11 +159,15 @@ async def _chunks(
     opening = asyncio.ensure_future(_open_stream(client, conversation, options))
     if token is not None:
         token.link_future(opening)
+    repair = AnswerRepair()
     async with await _await_stream(opening) as stream:
         async for value in stream:
             if token is not None and token.is_cancelled():
                 raise asyncio.CancelledError
-            yield _chunk(value)
+            yield _chunk(value, repair)
+        check.done = stream.done
+    for added in repair.end():
+        yield _parsed(added)
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
@@ -157,14 +192,23 @@ class _Streams(BaseOpenAIChatCompletionClient):
         conversation: dict[str, Any] = {"messages": oai_messages}
         if tool_params:
             conversation["tools"] = tool_params
-        chunks = _chunks(self._client, conversation, create_args, cancellation_token)
-        return _checked(chunks, SilenceWatch(self._silence, self._heard, oai_messages))
+        check = _StreamCheck()
+        chunks = _chunks(self._client, conversation, create_args, cancellation_token, check)
+        return _checked(chunks, check, SilenceWatch(self._silence, self._heard, oai_messages))
 
     def _create_stream_chunks_beta_client(
-        self, *args: Any, **options: Any
+        self,
+        tool_params: list[ChatCompletionToolParam],
+        oai_messages: list[ChatCompletionMessageParam],
+        create_args_no_response_format: dict[str, Any],
+        response_format: type[BaseModel] | None,
+        cancellation_token: CancellationToken | None,
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        watch = SilenceWatch(self._silence, self._heard, options.get("oai_messages", ()))
-        return _checked(super()._create_stream_chunks_beta_client(*args, **options), watch)
+        """As above. AutoGen parses the whole answer by itself, so the library need not parse each piece as well."""
+        options = dict(create_args_no_response_format)
+        if response_format is not None:
+            options["response_format"] = type_to_response_format_param(response_format)
+        return self._create_stream_chunks(tool_params, oai_messages, options, cancellation_token)
 
 
 class OpenAIClient(_Streams, OpenAIChatCompletionClient):

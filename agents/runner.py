@@ -28,13 +28,14 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import answers, autogen_internals, checkpoint, console, failures, human, memory
+from askstream.agents import answers, autogen_internals, checkpoint, console, failures, human, media, memory, nesting
+from askstream.agents.answer import AnswerRule, Said
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
 from askstream.agents.memory import ContextWindow, SessionState, TeamShape
 from askstream.agents.progress import Progress
-from askstream.agents.tap import ModelCalls, speaking
+from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
@@ -70,7 +71,8 @@ class TeamRunner:
         self._limits, self._window = limits, window or ContextWindow()
         self._checkpoint = TeamCheckpoint()
         self._stepping = self._resumed = False
-        self._held_response: Draft | None = None
+        self._answer_rule = AnswerRule()
+        self._members: frozenset[str] = frozenset()
         self._people: set[str] = set()  # agents that stand for a person
         self._announced: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._replies: list[str] = []
@@ -90,13 +92,10 @@ class TeamRunner:
         self._checkpoint = start or memory.first_checkpoint(
             task, self._profile.answerer, _shape(team), self._window.characters
         )
+        self._answer_rule = autogen_internals.answer_rule(team, self._profile.author)
         self._people.update(autogen_internals.serve_inputs(team, suspend=self._suspend, wait=self._wait))
         console.serve_input(self._input)
-        for agent in autogen_internals.members(team):
-            autogen_internals.report_turns(
-                agent, self._turn_begins, self._agent_failed, partial(self._tool_failed, task)
-            )
-            autogen_internals.report_tool_ends(agent)
+        self._observe(team, task)
         if isinstance(team, BaseGroupChat) and autogen_internals.can_step(team):
             return await self._run_by_turns(team, task, save)
         if task.attempt > 1 or start is not None:
@@ -109,13 +108,28 @@ class TeamRunner:
             turn = asyncio.ensure_future(self._turn(team, _messages(team, self._checkpoint.unheard)))
             await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if not turn.done():
+                self._checkpoint = checkpoint.concluded(self._checkpoint)
                 return self._answer()
-            at, said = replace(self._checkpoint, ended=True, unheard=()), turn.result().messages
-            self._checkpoint = human.after_turn(at, self._profile, handed_over=_handed_over(team, said), review=review)
+            result = turn.result()
+            at = replace(self._checkpoint, ended=True, unheard=(), stop_reason=result.stop_reason)
+            handed_over = _handed_over(team, result.messages)
+            self._checkpoint = human.after_turn(at, self._profile, handed_over=handed_over, review=review)
             if self._checkpoint.waiting is not None:
                 reply = await self._buffer.ask(human.inquiry(self._checkpoint))
                 self._checkpoint = human.after_reply(self._checkpoint, reply)
         return self._answer()
+
+    def _observe(self, team: Team, task: Task) -> None:
+        self._members = autogen_internals.names(team)
+        for agent in nesting.agents(team):
+            autogen_internals.report_turns(
+                agent, self._turn_begins, self._yields, self._agent_failed, partial(self._tool_failed, task)
+            )
+            autogen_internals.report_tool_ends(agent)
+        for inner in nesting.teams(team)[1:]:
+            autogen_internals.silence_manager(inner)
+        if isinstance(team, BaseGroupChat):
+            self._buffer.order.watch(autogen_internals.output_queue(team))
 
     async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
@@ -129,7 +143,7 @@ class TeamRunner:
         await self._restore(team, termination)
         while not self._checkpoint.ended:
             await self._step(team, termination, review=task.review)
-            await self._emit_held()
+            await self._buffer.emit_held()
             await save(checkpoint.dump(self._checkpoint))
             if self._checkpoint.waiting is not None:
                 return self._inquiry()
@@ -165,10 +179,9 @@ class TeamRunner:
         before = self._checkpoint
         new_messages = _messages(team, before.unheard)
         counted = new_messages if before.state else new_messages[before.skipped :]
-        if counted and await termination.ends(counted):
-            self._checkpoint = human.after_turn(
-                replace(before, ended=True), self._profile, handed_over=None, review=review
-            )
+        if counted and (reason := await termination.ends(counted)) is not None:
+            ended = replace(before, ended=True, stop_reason=reason)
+            self._checkpoint = human.after_turn(ended, self._profile, handed_over=None, review=review)
             return
         turn = asyncio.ensure_future(self._turn(team, new_messages))
         await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -176,11 +189,9 @@ class TeamRunner:
             self._checkpoint = self._stopped_checkpoint(before, self._stopped.result(), review=review)
             return
         result = turn.result()
-        ended = (
-            result.stop_reason != autogen_internals.ONE_TURN
-            or await termination.ends(_of_thread(result.messages))
-            or before.turns + 1 == termination.max_turns
-        )
+        reason = await _stop_reason(result, termination, before.turns + 1)
+        self._checkpoint = replace(self._checkpoint, stop_reason=reason)
+        ended = reason is not None
         final = ended and _handed_over(team, result.messages) is None and not review
         at = await self._checkpoint_after(team, new_count=len(counted), ended=ended, final=final)
         said = autogen_internals.thread(team, at.state) if at.state else result.messages
@@ -198,13 +209,17 @@ class TeamRunner:
         result = TaskResult(messages=[])
         token = CancellationToken()
         sent_ids = {message.id for message in new_messages}  # MagenticOne repeats the question despite the option below
+        for message_id in sent_ids:
+            self._buffer.order.skips(message_id)
         stream = team.run_stream(task=new_messages or None, cancellation_token=token, output_task_messages=False)
         try:
             async for message in stream:
                 if isinstance(message, TaskResult):
                     result = message
-                elif message.id not in sent_ids:
-                    await self._handle(message)
+                    continue
+                with self._buffer.order.handling(message.id):
+                    if message.id not in sent_ids:
+                        await self._handle(message)
         finally:
             _cancel(token)  # a tool's thread can't be cancelled, but may check the token
         return result
@@ -214,12 +229,18 @@ class TeamRunner:
             return
         if isinstance(message, BaseChatMessage):
             self._count(message)
-        if message.models_usage and message.source not in self._model_calls.callers:  # an agent's own client
-            self._model_calls.usage += answers.counted(message.models_usage)
-        for draft in self._translator.drafts(message):
+        spent = message.models_usage
+        if spent and not self._model_calls.has_counted(spent, message.source):  # a client that isn't the run's
+            self._model_calls.usage += answers.counted(spent)
+        for draft in await self._drafts(message):
             await self._emit(draft)
         if (most := self._limits.passed(self._checkpoint)) is not None:
             raise _limit_exceeded(most)
+
+    async def _drafts(self, message: TeamMessage) -> list[Draft]:
+        if media.has_images(message):  # to encode them takes too long for the loop
+            return await asyncio.to_thread(self._translator.drafts, message)
+        return self._translator.drafts(message)
 
     def _is_repeated(self, message: TeamMessage) -> bool:
         """Whether viewers get `message` otherwise: as a choice emitted before the inquiry, or as the inquiry itself."""
@@ -235,28 +256,27 @@ class TeamRunner:
 
     def _count(self, message: BaseChatMessage) -> None:
         at = self._checkpoint
-        self._checkpoint = at = replace(at, messages=at.messages + 1, alone=at.alone + 1)
+        at = replace(at, messages=at.messages + 1, alone=at.alone + 1)
         if message.source not in self._people:  # a person's text can't be the answer
-            self._checkpoint = replace(at, final_response=message.to_text(), agent_name=message.source)
+            at = replace(at, final_response=message.to_text(), agent_name=message.source)
+            if not isinstance(message, HandoffMessage):
+                said = Said(message.source, message.to_text())
+                at = replace(at, answer=self._answer_rule.after(at.answer, said))
+        self._checkpoint = at
 
     async def _emit(self, draft: Draft) -> None:
-        await self._emit_held()
         match draft.body:
             case AgentChunk(delta=delta, message_id=message_id):
                 await self._buffer.write(draft.agent_name, message_id, delta)
             case AgentResponse() if self._stepping:
-                self._held_response = draft
+                # A turn's last response is emitted together with the turn's checkpoint. If it were emitted earlier and
+                # the server died in between, a turn whose result viewers have seen would repeat.
+                await self._buffer.hold(draft)
             case _:
                 await self._buffer.emit(draft)
 
-    async def _emit_held(self) -> None:
-        """Emit the held response: a turn's last one is emitted together with the turn's checkpoint.
-
-        If it were emitted earlier and the server died in between, a turn whose result viewers have seen would repeat.
-        """
-        held, self._held_response = self._held_response, None
-        if held is not None:
-            await self._buffer.emit(held)
+    def _yields(self, message: TeamMessage) -> None:
+        self._buffer.order.yielded(message.id, message.source)
 
     def _agent_failed(self, agent_name: str, problem: Exception) -> None:
         """Keep the error itself: AutoGen passes on its text alone."""
@@ -267,7 +287,11 @@ class TeamRunner:
         where = f"run={task.run_id} agent={agent_name} tool={tool}"
         failures.report(where, problem, hidden=self._model_calls.problems.values())
 
-    async def _turn_begins(self, agent_name: str, description: str) -> None:
+    async def _turn_begins(self, agent_name: str, description: str, heard: Sequence[BaseChatMessage]) -> None:
+        for message in heard:
+            if agent_name not in self._members and message.source == memory.USER:
+                self._buffer.order.heard(message.id, message.source)
+        await self._buffer.order.settled()
         if agent_name != self._checkpoint.speaker:
             await self._buffer.emit(self._translator.turn(agent_name, description))
 
@@ -290,13 +314,12 @@ class TeamRunner:
 
     async def _input(self, prompt: str) -> str:
         """Return the person's answer where anything else in the team calls `input`."""
-        speaker = speaking.get()
-        return await self._ask(speaker.name if speaker else self._checkpoint.agent_name or "System", prompt)
+        agent_name = autogen_internals.at_work() or self._checkpoint.agent_name or "System"
+        return await self._ask(agent_name, prompt)
 
     async def _ask(self, agent_name: str, prompt: str) -> str:
         if self._checkpoint.unanswered:
             return await self._stop(None)
-        await self._emit_held()
         reply = await self._buffer.ask(human.in_memory(agent_name, prompt.strip() or human.NO_PROMPT))
         self._checkpoint = human.heard(self._checkpoint, reply)
         return str(reply.value) if reply.answered else human.NO_REPLY
@@ -354,6 +377,7 @@ class TeamRunner:
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
+            stop_reason=self._checkpoint.stop_reason,
             session_state=self._session_state(team) if team else None,
         )
 
@@ -401,6 +425,14 @@ def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:
     if by_handoff and said.target:
         return HandoffMessage(source=said.source, target=said.target, content=said.text)
     return TextMessage(source=said.source, content=said.text)
+
+
+async def _stop_reason(result: TaskResult, termination: autogen_internals.Termination, turns: int) -> str | None:
+    """The reason why the team has ended with this turn, or None if it goes on."""
+    if result.stop_reason != autogen_internals.ONE_TURN:
+        return result.stop_reason or "The team stopped."
+    reason = await termination.ends(_of_thread(result.messages))
+    return termination.out_of_turns(turns) if reason is None else reason
 
 
 def _handed_over(team: Team, messages: Sequence[TeamMessage]) -> str | None:

@@ -7,12 +7,13 @@ errors before AutoGen turns them into text.
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import (
     ChatCompletionClient,
@@ -25,10 +26,12 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from askstream.agents import answers, calls, failures
-from askstream.agents.calls import ModelCaller
+from askstream.agents import answers, failures
+from askstream.agents.calls import ModelCaller, prepare
 from askstream.agents.chunk_buffer import ChunkBuffer
+from askstream.agents.thoughts import Part, ThoughtSplitter
 from askstream.server.events import AgentThinking, Draft, Usage
+from askstream.server.events.unicode import mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class ModelCalls:
     """Records a run's model calls: their usage, their agents, and each agent's error if its last call failed."""
 
     def __init__(self, spent: Usage | None = None) -> None:
+        # By the id of the usage object, which AutoGen passes on from the model's result to the agent's message. The
+        # object is kept, so that no other one gets its id.
+        self._results: dict[int, tuple[RequestUsage, str]] = {}
         self.usage = spent or Usage()
         self.callers: set[str] = set()
         self.problems: dict[str, Exception] = {}  # of agents whose last call failed
@@ -59,31 +65,35 @@ class ModelCalls:
         self.usage += answers.usage(result)
         name = speaker.name if speaker else ""
         self.callers.add(name)
-        self.succeeded(speaker)
+        self.problems.pop(name, None)
+        self._results[id(result.usage)] = (result.usage, message_id)
         if isinstance(result.content, str):
             self._texts[name] = (message_id, result.content)
-
-    def succeeded(self, speaker: Speaker | None) -> None:
-        self.problems.pop(speaker.name if speaker else "", None)
 
     def failed(self, speaker: Speaker | None, problem: Exception) -> None:
         self.problems[speaker.name if speaker else ""] = problem
 
-    def message_id(self, agent_name: str, text: str) -> str | None:
-        """The id of the chunks that were sent of `text`, None if the agent's last text was another one.
+    def has_counted(self, usage: RequestUsage, agent_name: str) -> bool:
+        """Whether `usage`, which a message of that agent has, is a part of the run's usage already."""
+        return id(usage) in self._results or agent_name in self.callers
+
+    def message_id(self, message: BaseAgentEvent | BaseChatMessage, text: str) -> str | None:
+        """The id of the chunks that were sent of the message's `text`, None if there were none.
 
         An agent may put a note before what its model wrote.
         """
-        message_id, written = self._texts.get(agent_name, (None, None))
-        return message_id if written is not None and text.endswith(written) else None
+        if message.models_usage is not None and id(message.models_usage) in self._results:
+            return self._results[id(message.models_usage)][1] or None
+        message_id, written = self._texts.get(message.source, ("", ""))
+        return message_id if written and text.endswith(written) else None
 
     def thought(self, agent_name: str, message_id: str, text: str) -> None:
         """Record the text of a thought's chunks."""
         self._thoughts[agent_name] = (message_id, text)
 
-    def thought_id(self, agent_name: str, text: str) -> str | None:
-        """The id of the chunks that were sent of the thought `text`."""
-        message_id, written = self._thoughts.get(agent_name, (None, None))
+    def thought_id(self, message: BaseAgentEvent | BaseChatMessage, text: str) -> str | None:
+        """The id of the chunks that were sent of the message's thought `text`."""
+        message_id, written = self._thoughts.get(message.source, (None, None))
         return message_id if written == text else None
 
 
@@ -139,7 +149,7 @@ class Tap(ChatCompletionClient):
     async def _begin(
         self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None
     ) -> tuple[str | CreateResult, AsyncGenerator[str | CreateResult, None]]:
-        await calls.prepare(options.get("json_output"))
+        await prepare(options.get("json_output"))
         return await self._caller.stream(
             lambda fitting: self._client.create_stream(fitting, **options),
             messages,
@@ -149,16 +159,18 @@ class Tap(ChatCompletionClient):
 
     def _passed_on(self, piece: str | CreateResult, speaker: Speaker) -> str | CreateResult:
         if isinstance(piece, CreateResult):
-            self._model_calls.answered(speaker, "", _with_valid_arguments(piece))
+            self._model_calls.answered(speaker, "", _mended(piece))
         return piece
 
     async def _forward(self, messages: Sequence[LLMMessage], options: Options) -> CreateResult:
         """Send the pieces to viewers as they come, and return the whole."""
         speaker = speaking.get()
         text = _Text(self._buffer, speaker.name) if speaker else None
+        split = ThoughtSplitter()
         try:
             with self._watched():
-                whole = _with_valid_arguments(await self._read(messages, options, speaker, text))
+                whole = await self._read(messages, options, speaker, split, text)
+            whole = _mended(_without_thoughts(whole, split))
             if text is not None and speaker is not None and speaker.needs_whole_only:
                 await text.finish(whole, answers.mark(whole, options))
         except Exception as problem:
@@ -168,35 +180,36 @@ class Tap(ChatCompletionClient):
             if text is not None:
                 await text.end()
         if text is not None:
-            await self._think(text, whole)
+            await self._think(text, whole, mended(split.thought))
         self._model_calls.answered(speaker, text.message_id if text else "", whole)
         return whole
 
     async def _read(
-        self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None, text: "_Text | None"
+        self,
+        messages: Sequence[LLMMessage],
+        options: Options,
+        speaker: Speaker | None,
+        split: ThoughtSplitter,
+        text: "_Text | None",
     ) -> CreateResult:
         piece, stream = await self._begin(messages, options, speaker)
         async with aclosing(stream):
-            if isinstance(piece, str):
-                if text is not None:
-                    await text.add(piece)
-                async for piece in stream:
-                    if text is not None and isinstance(piece, str):
-                        await text.add(piece)
-        if isinstance(piece, str):
+            while isinstance(piece, str):
+                await _add(text, split.add(piece))
+                piece = await anext(stream, None)
+        if piece is None:
             raise failures.cut_short()
+        await _add(text, split.end())
         return piece
 
-    async def _think(self, text: "_Text", whole: CreateResult) -> None:
-        """Give the whole its thought. AutoGen drops one before tool calls: viewers get it from here."""
+    async def _think(self, text: "_Text", whole: CreateResult, thought: str) -> None:
+        """Record the thought's chunks. AutoGen drops a thought before tool calls: viewers get it from here."""
         if isinstance(whole.content, str):
-            whole.thought = text.thought or whole.thought  # AutoGen's strips letters of "<think>" off both ends
-            self._model_calls.thought(text.agent_name, text.thought_id, text.thought)
+            self._model_calls.thought(text.agent_name, text.thought_id, thought)
             return
         self._model_calls.thought(text.agent_name, text.message_id, whole.thought or "")
-        if text.thought:
-            body = AgentThinking(message_id=text.thought_id)
-            await self._buffer.emit(Draft(text.agent_name, text.thought, body))
+        if thought:
+            await self._buffer.emit(Draft(text.agent_name, thought, AgentThinking(message_id=text.thought_id)))
 
     async def close(self) -> None:
         """Do nothing: the server owns the client and closes it."""
@@ -223,37 +236,32 @@ class Tap(ChatCompletionClient):
         return self._client.model_info
 
 
+async def _add(text: "_Text | None", parts: Iterable[tuple[Part, str]]) -> None:
+    for part in parts:  # the splitter keeps what nobody reads, too
+        if text is not None:
+            await text.add(*part)
+
+
 class _Text:
-    """The text of one model call. Its thoughts before the answer are another text, with their own id."""
+    """Sends the text of one model call. Its thoughts before the answer are another text, with their own id."""
 
     def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
         self._buffer, self.agent_name = buffer, agent_name
         self.message_id = str(uuid.uuid4())
-        self.thought_id = str(uuid.uuid4())
-        self._thoughts: list[str] = []
-        self._place: Literal["start", "thought", "text"] = "start"
+        self._ids: dict[Part, str] = {"thought": str(uuid.uuid4()), "text": self.message_id}
+        self._last: Part | None = None
 
     @property
-    def thought(self) -> str:
-        return "".join(self._thoughts)
+    def thought_id(self) -> str:
+        return self._ids["thought"]
 
-    async def add(self, piece: str) -> None:
-        match self._place:
-            case "text":
-                await self._buffer.write(self.agent_name, self.message_id, piece)
-            case "start":
-                self._place = "thought" if piece.startswith(_THINK) else "text"
-                await self.add(piece.removeprefix(_THINK))
-            case "thought":
-                head, done, tail = piece.partition(_THOUGHT)
-                if head:
-                    self._thoughts.append(head)
-                    await self._buffer.write(self.agent_name, self.thought_id, head, thought=True)
-                if done:
-                    self._place = "text"
-                    await self._buffer.end(self.thought_id)
-                if tail:
-                    await self.add(tail)
+    async def add(self, part: Part, piece: str) -> None:
+        if self._last is None:
+            await self._buffer.order.caught_up()
+        elif part != self._last:
+            await self._buffer.end(self._ids[self._last])
+        self._last = part
+        await self._buffer.write(self.agent_name, self._ids[part], piece, thought=part == "thought")
 
     async def finish(self, whole: CreateResult, mark: str) -> None:
         """Add `mark` to the whole, and send it."""
@@ -262,12 +270,30 @@ class _Text:
             await self._buffer.write(self.agent_name, self.message_id, mark)
 
     async def end(self) -> None:
-        await self._buffer.end(self.thought_id)
-        await self._buffer.end(self.message_id)
+        if self._last is not None:
+            await self._buffer.end(self._ids[self._last])
 
 
-# AutoGen's clients mark a reasoning model's thoughts with these among the pieces of a stream.
-_THINK, _THOUGHT = "<think>", "</think>"
+def _without_thoughts(result: CreateResult, split: ThoughtSplitter) -> CreateResult:
+    """Take the thoughts out of the result's text. AutoGen strips letters of "<think>" off both ends of a thought."""
+    if not split.thought:
+        return result
+    if isinstance(result.content, str):
+        result.content, result.thought = split.text, split.thought
+    else:
+        result.thought = split.text or None
+    return result
+
+
+def _mended(result: CreateResult) -> CreateResult:
+    """Make the result's texts valid Unicode: they go into the team's state, and back to the model."""
+    if isinstance(result.content, str):
+        result.content = mended(result.content)
+    else:
+        for call in result.content:
+            call.name, call.arguments = mended(call.name), mended(call.arguments)
+    result.thought = mended(result.thought) if result.thought else result.thought
+    return _with_valid_arguments(result)
 
 
 def _with_valid_arguments(result: CreateResult) -> CreateResult:

@@ -35,6 +35,7 @@ class TeamFactory:
         except ValueError as problem:
             raise unavailable(spec, str(problem)) from problem
         self.spec, self._make, self._own_clients = spec, make, own_clients
+        self.author: str | None = getattr(make, "answered_by", None)  # the agent whose word is the answer
         self._on_loop = _is_async(make)
         self._holders: set[asyncio.Task[None]] = set()
 

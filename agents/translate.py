@@ -3,12 +3,14 @@
 A type that isn't in the table, such as a custom one, is translated as its nearest ancestor that is.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
-import orjson
 from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
@@ -30,13 +32,13 @@ from autogen_agentchat.messages import (
     UserInputRequestedEvent,
 )
 
-from askstream.agents import answers
+from askstream.agents import answers, media
 from askstream.agents.progress import Progress
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
 TeamMessage: TypeAlias = BaseAgentEvent | BaseChatMessage
-MessageIds: TypeAlias = Callable[[str, str], str | None]
-"""From an agent's name and text to the id of the chunks that were sent of it, or None."""
+MessageIds: TypeAlias = Callable[[TeamMessage, str], str | None]
+"""From a message and its text to the id of the chunks that were sent of it, or None."""
 
 # AutoGen has no name and no id for the code that an agent runs. An agent runs one piece at a time: one key is enough.
 _CODE = "execute_code"
@@ -58,8 +60,8 @@ class Translator:
     def __init__(
         self,
         progress: Progress,
-        message_id: MessageIds = lambda _name, _text: None,
-        thought_id: MessageIds = lambda _name, _text: None,
+        message_id: MessageIds = lambda _message, _text: None,
+        thought_id: MessageIds = lambda _message, _text: None,
     ) -> None:
         self._progress, self._message_id, self._thought_id = progress, message_id, thought_id
         self._calls: dict[tuple[str, str], _Call] = {}
@@ -85,17 +87,20 @@ class Translator:
 
     def said(self, message: BaseChatMessage) -> Iterable[Draft]:
         text = message.to_text()
+        content_type, content = media.content(message)
         self._progress.finished(message.source)
         body = AgentResponse(
             progress=self._progress.now,
             usage=self._usage.pop(message.source, Usage()),
-            message_id=self._message_id(message.source, text) or self._pieces.pop(message.source, None),
+            message_id=self._message_id(message, text) or self._pieces.pop(message.source, None),
+            content_type=content_type,
+            content=content,
         )
         yield Draft(message.source, text, body)
 
     def thought(self, message: ThoughtEvent | SelectorEvent) -> Iterable[Draft]:
         pieces = self._pieces.pop(message.source, None)
-        sent = self._thought_id(message.source, message.content) or pieces
+        sent = self._thought_id(message, message.content) or pieces
         yield self._thinking(message.source, message.content, sent)
 
     def other_event(self, message: BaseAgentEvent) -> Iterable[Draft]:
@@ -118,14 +123,14 @@ class Translator:
 
     def calls(self, message: ToolCallRequestEvent) -> Iterable[Draft]:
         for call in message.content:
-            begun = _Call(call.id, call.name, _parsed(call.arguments), message.created_at)
+            begun = _Call(call.id, call.name, kept(call.arguments, exact=False), message.created_at)
             yield self._begins(message.source, call.id, begun)
 
     def called(self, message: ToolCallExecutionEvent) -> Iterable[Draft]:
         for result in message.content:
             # A call's end may be reported alone and again with its round: only the first is emitted.
             if begun := self._calls.pop((message.source, result.call_id), None):
-                yield self._ends(message, begun, _parsed(result.content), failed=bool(result.is_error))
+                yield self._ends(message, begun, kept(result.content), failed=bool(result.is_error))
 
     def codes(self, message: CodeGenerationEvent) -> Iterable[Draft]:
         if not message.code_blocks:  # the agent explains its correction; the code follows
@@ -192,9 +197,66 @@ def _translation(kind: type[TeamMessage]) -> Callable[[Translator, Any], Iterabl
     return next(TRANSLATIONS[ancestor] for ancestor in kind.__mro__ if ancestor in TRANSLATIONS)
 
 
-def _parsed(text: str) -> Json:
-    """The value of a JSON text, else the text itself."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+# Deeper than any tool's result that a person wants to read; JSON libraries refuse some hundreds.
+DEEPEST = 100
+
+
+def kept(text: str, *, exact: bool = True) -> Json:
+    """The object or array in a JSON text if it says exactly the same, else the text itself, as it is.
+
+    "3.10", "null", a number of thirty digits or a key that comes twice would lose something. Without `exact` a fraction
+    may lose zeros at its end: a tool gets its arguments parsed.
+    """
+    if not text.lstrip().startswith(("{", "[")) or _is_deep(text):
         return text
+    fraction = _exact_fraction if exact else float
+    try:
+        return json.loads(
+            text,
+            parse_int=_exact_integer,
+            parse_float=fraction,
+            parse_constant=_refuse,
+            object_pairs_hook=_exact_object,
+        )
+    except ValueError:
+        return text
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > DEEPEST:
+            return True
+    return False
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(r"[\[\]{}]")
+
+
+def _exact_integer(digits: str) -> int:
+    number = int(digits)
+    if str(number) != digits or not -(2**63) <= number < 2**64:
+        raise ValueError("not the same in JSON")
+    return number
+
+
+def _exact_fraction(digits: str) -> float:
+    number = float(digits)
+    if repr(number) != digits and Decimal(repr(number)).as_tuple() != Decimal(digits).as_tuple():
+        raise ValueError("not the same in JSON")
+    return number
+
+
+def _exact_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")

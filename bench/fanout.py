@@ -123,8 +123,8 @@ class Plan:
 @dataclass(slots=True)
 class Outcome:
     """`rush`, `single` and `paced` are the server's CPU in seconds for a million deliveries, `p50` and `p99` are in ms.
-    All viewers `connect` in so many seconds, at `connect CPU`. A viewer has so many KB of `memory`. `idle` is in
-    percent of a core.
+    `connect` is the seconds in which all viewers connect, `connect CPU` their cost, `memory` a viewer's KB. `idle` is
+    in percent of a core.
 
     `noise` is the share of the cores' time that other programs used in the worst of the runs that count. `failure`
     says why the rest is missing. `limit` names anything but the server that limited a figure.
@@ -215,7 +215,7 @@ def paced_rate(count: int) -> float:
 
 
 def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
-    """Return the number of events that last about so many seconds. Ever longer rushes find it: the full speed of a
+    """Return the number of events that last about `seconds`. Ever longer rushes find it: the full speed of a
     server that joins events shows late, and for one that doesn't, a few events to thousands of viewers are enough."""
     events = max(FEWEST_EVENTS, TRIAL_DELIVERIES // count)
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:

@@ -13,9 +13,9 @@ from time import monotonic
 SKIPPED_WRITES = 16
 # A pass over so few viewers is too cheap to make the next one wait, so its cost is not measured.
 FEW_VIEWERS = 32
-# AutoGen needs seven loop iterations until the first agent's turn begins. They are counted, not awaited: a team that
-# waits for something else, such as its factory's database, must not delay others.
-START_ITERATIONS = 8
+# AutoGen and the runner need ten loop iterations until the first agent's turn begins. They are counted, not awaited:
+# a team that waits for something else, such as its factory's database, must not delay others.
+START_ITERATIONS = 11
 # Iterations that a new run waits before its team is set up, which blocks the loop for milliseconds: its first event is
 # on its way to the viewer after two. Iterations, not time: on a busy loop the event needs longer as well.
 FIRST_EVENT_ITERATIONS = 4

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from askstream.agents.models import ModelSettings
+from askstream.agents.models import ModelSettings, Names
 from askstream.server.proxies import LOOPBACK, checked_prefix, networks
 from askstream.server.requests import QUESTION_CHARACTERS
 from askstream.server.runs import Limits
@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     azure_api_version: str | None = Field(default=None, validation_alias=_env("OPENAI_API_VERSION"))
     azure_deployment: str | None = Field(default=None, validation_alias=_env("AZURE_OPENAI_DEPLOYMENT"))
     model: str | None = Field(default=None, description="name of the model to ask")
+    model_names: Names = Field(
+        default="field", description="how messages name their speaker to the model: field, prefix or none"
+    )
+    model_stream_usage: bool = Field(default=True, description="ask the model's server for the usage of a stream")
     model_info: dict[str, Any] = Field(
         default={}, description="JSON: facts about an unknown model, such as function_calling and context_window"
     )
@@ -142,6 +146,8 @@ def model(settings: Settings) -> ModelSettings:
         azure_api_version=settings.azure_api_version or None,
         azure_deployment=settings.azure_deployment or None,
         info=settings.model_info,
+        names=settings.model_names,
+        stream_usage=settings.model_stream_usage,
         options=settings.model_options,
         wait_seconds=settings.model_wait_seconds,
         first_token_seconds=settings.first_token_seconds,

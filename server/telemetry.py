@@ -111,7 +111,7 @@ def _set_up_logger(
 ) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.setFormatter(PerLine(form))
         handler.filters = list(filters)

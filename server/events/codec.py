@@ -8,9 +8,13 @@ from typing import Any, cast
 import orjson
 
 from askstream.server.events.schema import EVENT_TYPES, TYPE_NAMES, Draft, Event, Json, Notice, Usage
+from askstream.server.events.unicode import mended
 
 # orjson's range: integers of 64 bits. A tool may be called with a larger one.
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+# Levels of an event. orjson writes 254 of them.
+DEEPEST = 200
+TOO_DEEP = "[Cut: nested too deeply.]"
 
 
 def rfc3339(moment: datetime) -> str:
@@ -115,21 +119,25 @@ def _dumps_any(envelope: dict[str, Any]) -> bytes:
         return orjson.dumps(_plain(envelope), option=orjson.OPT_NON_STR_KEYS)
 
 
-def _plain(value: Any) -> Json:
-    """Replace what JSON in UTF-8 can't hold: lone surrogates by U+FFFD, huge integers by their digits."""
+def _plain(value: Any, depth: int = 0) -> Json:
+    """`value` with what JSON in UTF-8 can't hold replaced: lone surrogates by U+FFFD, huge integers by their digits,
+    values that are nested too deeply by TOO_DEEP."""
     match value:
+        case dict() | list() | tuple() if depth > DEEPEST:
+            return TOO_DEEP
         case dict():
-            return {str(_plain(k)): _plain(v) for k, v in cast(dict[Any, Any], value).items()}
+            items = cast(dict[Any, Any], value).items()
+            return {str(_plain(key, depth)): _plain(item, depth + 1) for key, item in items}
         case list() | tuple():
-            return [_plain(item) for item in cast(list[Any], value)]
+            return [_plain(item, depth + 1) for item in cast(list[Any], value)]
         case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return mended(value)
         case bool() | float() | None:
             return value
         case int():
             return value if _INT_MIN <= value <= _INT_MAX else str(value)
         case _ if hasattr(value, "__dataclass_fields__"):
-            return _plain(data(value))
+            return _plain(data(value), depth)
         case _:
             return str(value)
 

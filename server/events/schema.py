@@ -69,12 +69,16 @@ class AgentThinking:
 class AgentResponse:
     """An agent finished its subtask; the event's message is its whole text.
 
-    `message_id` is that of the chunks which announced this text, where the model streamed it.
+    `message_id` is that of the chunks which announced this text, where the model streamed it. Content that isn't plain
+    text is also in `content`: an object if `content_type` is `application/json`, a list of texts and images if it is
+    `multipart/mixed`.
     """
 
     progress: int = 0
     usage: Usage = field(default_factory=Usage)
     message_id: str | None = None
+    content_type: str | None = None
+    content: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,10 @@ class ToolExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """Terminal: the team has answered. `response_length` counts characters, `total_messages` agents' messages."""
+    """Terminal: the team has answered. `response_length` counts characters, `total_messages` agents' messages.
+
+    `answered_by` is the agent that wrote the answer. `stop_reason` says in the team's own words why it stopped.
+    """
 
     final_response: str
     total_messages: int
@@ -100,6 +107,8 @@ class Completed:
     usage: Usage
     duration_ms: int
     progress: int = 100
+    answered_by: str | None = None
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

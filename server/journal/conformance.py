@@ -229,7 +229,7 @@ class JournalConformance:
 
     @_promise
     async def test_a_key_leads_to_the_run_that_holds_it(self, journal: Journal) -> None:
-        """It is the run that `create` returns."""
+        """The holder is the run that `create` returns."""
         await journal.create(record("a", idempotency_key="k"), [])
         _expect(await journal.by_idempotency_key("p", "k", now=1000.0), record("a", idempotency_key="k"))
         _expect(await journal.by_idempotency_key("p", "other", now=1000.0), None)

@@ -158,7 +158,7 @@ class ActiveRuns:
         return record, await recovery.recover(self._journal, record, self._orchestrators.get(name))
 
     async def drain(self, seconds: float) -> None:
-        """Admit no more runs, give the working ones so many seconds to end, then close."""
+        """Admit no more runs, give the working ones `seconds` to end, then close."""
         self.closed = True
         working = [task for task in self._tasks if self._is_working(task)]
         if working:

@@ -54,13 +54,15 @@ class Task:
 class Answer:
     """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run.
 
-    `session_state` is kept for the session's next run, in the orchestrator's own form.
+    `agent_name` wrote the answer. `stop_reason` says in the team's own words why it stopped. `session_state` is kept
+    for the session's next run, in the orchestrator's own form.
     """
 
     final_response: str
     total_messages: int
     usage: Usage
     agent_name: str
+    stop_reason: str | None = None
     session_state: bytes | None = None
 
 

@@ -347,4 +347,6 @@ class Run:
             response_length=len(answer.final_response),
             usage=answer.usage,
             duration_ms=round((monotonic() - self._began) * 1000),
+            answered_by=answer.agent_name,
+            stop_reason=answer.stop_reason,
         )

@@ -5,8 +5,9 @@ run's record, and the digest.
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any, cast
 
 from askstream.server.events import (
     AgentChunk,
@@ -15,6 +16,7 @@ from askstream.server.events import (
     Draft,
     EventBody,
     InputResolved,
+    Json,
     ToolExecution,
     codec,
     decode,
@@ -153,17 +155,57 @@ class Stamping:
             raise RunFailed("log_full", f"The run's log has outgrown the {limit} allowed.")
 
     def _shorter_line(self, draft: Draft, moment: datetime, size: int) -> bytes:
-        """Return the line of a shortened draft; its whole line, of `size` bytes, is longer than allowed."""
-        line = codec.encode_as(_shortened(draft, size), self.last_id + 1, self._run_id, moment)
-        if len(line) > self._limits.event_bytes:
-            kind, most = draft.event_type, self._limits.event_bytes
-            raise RunFailed("event_too_large", f"An event ({kind}) was larger than the {most} bytes allowed.")
-        return line
+        """The line of a draft after shortening; its own line, of `size` bytes, is longer than allowed."""
+        most = self._limits.event_bytes
+        for share in _SHARES:
+            shorter = _shortened(draft, size, most // share)
+            line = codec.encode_as(shorter, self.last_id + 1, self._run_id, moment)
+            if len(line) <= most:
+                return line
+        raise RunFailed("event_too_large", f"An event ({draft.event_type}) was larger than the {most} bytes allowed.")
 
 
-def _shortened(draft: Draft, size: int) -> Draft:
-    """Return the draft with a tool's result cut to an excerpt that is marked as one; other drafts stay whole."""
-    if not isinstance(draft.body, ToolExecution):
-        return draft
-    text = codec.text(draft.body.result)[:EXCERPT_CHARACTERS]
-    return draft._replace(body=replace(draft.body, result={"truncated": True, "event_bytes": size, "excerpt": text}))
+# The share of an event's bytes for each of its texts, as a divisor. A character takes up to six bytes, and an event has
+# up to three long texts.
+_SHARES = (2, 4, 8, 16, 32)
+
+
+def _shortened(draft: Draft, size: int, most: int) -> Draft:
+    """The same draft with its texts cut to `most` characters, with a mark, and with other long values cut down to an
+    excerpt that says so."""
+    cut = {name: _cut(value, size, most) for name, value in _values(draft.body) if name not in _NEVER_CUT}
+    if isinstance(draft.body, ToolExecution) and isinstance(draft.body.result, str):
+        cut["result"] = _excerpt(draft.body.result, size)
+    return draft._replace(message=cut_text(draft.message, most), body=replace(cast(Any, draft.body), **cut))
+
+
+# Clients look these up.
+_NEVER_CUT = frozenset({"usage", "call_id", "message_id", "request_id", "session_id", "status", "error", "reason"})
+
+
+def _values(body: EventBody) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(body, field.name)) for field in fields(body)]
+
+
+def _cut(value: Any, size: int, most: int) -> Any:
+    match value:
+        case str():
+            return cut_text(value, most)
+        case dict() | list():
+            given = cast(Json, value)
+            return _excerpt(codec.text(given), size, given)
+        case _:
+            return value
+
+
+def _excerpt(text: str, size: int, value: Json = None) -> Json:
+    if len(text) <= EXCERPT_CHARACTERS:
+        return text if value is None else value
+    return {"truncated": True, "event_bytes": size, "excerpt": text[:EXCERPT_CHARACTERS]}
+
+
+def cut_text(text: str, most: int) -> str:
+    """The first `most` characters of a longer text, and a mark that says so."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}\n\n[Cut: the first {most:,} of {len(text):,} characters.]"

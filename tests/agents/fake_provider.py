@@ -20,6 +20,7 @@ class Reply:
     text: Sequence[str] = ()
     calls: Sequence[tuple[str, str]] = ()  # name and arguments
     thoughts: Sequence[str] = ()
+    reasoning: str = "reasoning_content"  # the field of the thoughts
     refusal: str | None = None
     finish: str | None = "auto"  # None: the stream ends without a reason
     usage: tuple[int, int] | None = (10, 5)
@@ -174,7 +175,7 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def _pieces(reply: Reply) -> list[bytes]:
-    deltas: list[Body] = [{"reasoning_content": thought, "content": None} for thought in reply.thoughts]
+    deltas: list[Body] = [{reply.reasoning: thought, "content": None} for thought in reply.thoughts]
     deltas += [{"content": text} for text in reply.text]
     deltas += [
         {"tool_calls": [{"index": i, "id": f"call-{i}", "function": {"name": name, "arguments": arguments}}]}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 from autogen_agentchat.teams import BaseGroupChat
@@ -29,7 +30,7 @@ class HumanRun:
     """A run that continues in a new orchestrator after each inquiry, with nothing but the checkpoint's bytes, as if in
     another process."""
 
-    def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None, **limits: int) -> None:
+    def __init__(self, fake: Provider, make: Make, profile: TeamProfile | None = None, **limits: Any) -> None:
         self.fake, self._make, self._profile, self._limits = fake, make, profile, limits
         self.sink = Recorder()
         self.inquiries: list[Inquiry] = []

@@ -81,8 +81,9 @@ async def orchestrator(
     patience: float = 10.0,
     window: int | None = None,
     profile: TeamProfile | None = None,
+    client: ChatCompletionClient | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
-    """An orchestrator of the team that `make` returns for a model client."""
+    """An orchestrator of the team that `make` returns for a model client. It closes `client`."""
     settings = ModelSettings(
         model="fake",
         base_url=fake.base_url,
@@ -94,7 +95,7 @@ async def orchestrator(
     source.profile = profile or source.profile
     made = AutoGenOrchestrator(
         model="fake",
-        client=lambda: connect(settings),
+        client=lambda: client or connect(settings),
         source=source,
         max_messages=max_messages,
         conversation_messages=conversation_messages,

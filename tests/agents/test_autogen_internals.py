@@ -3,10 +3,10 @@
 import inspect
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent, MessageFilterAgent, SocietyOfMindAgent, UserProxyAgent
-from autogen_agentchat.agents._message_filter_agent import MessageFilterConfig
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.base import AndTerminationCondition, OrTerminationCondition
+from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat, SelectorGroupChat
-from autogen_agentchat.tools import AgentTool
 from autogen_core import SingleThreadedAgentRuntime
 from autogen_core.tools import StaticStreamWorkbench
 
@@ -27,10 +27,10 @@ def examples() -> dict[type, object]:
         SelectorGroupChat: SelectorGroupChat([agent, UserProxyAgent("U")], CLIENT),
         BaseGroupChat: RoundRobinGroupChat([agent]),
         GraphFlow: GraphFlow([agent], DiGraphBuilder().add_node(agent).build()),
-        SocietyOfMindAgent: SocietyOfMindAgent("S", RoundRobinGroupChat([agent]), CLIENT),
-        MessageFilterAgent: MessageFilterAgent("M", agent, MessageFilterConfig(per_source=[])),
-        AgentTool: AgentTool(agent),
         StaticStreamWorkbench: StaticStreamWorkbench([]),
+        TextMentionTermination: TextMentionTermination("x"),
+        AndTerminationCondition: TextMentionTermination("x") & TextMentionTermination("y"),
+        OrTerminationCondition: TextMentionTermination("x") | TextMentionTermination("y"),
     }
 
 

@@ -150,7 +150,7 @@ def test_a_component_that_is_no_team_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_list_has_all_teams_agents_and_conditions_of_autogen() -> None:
-    """Those that can be loaded at all; an upgrade may bring others."""
+    """Only providers that can be loaded are listed; an upgrade may bring others."""
     modules: Any = (autogen_agentchat.teams, autogen_agentchat.agents, autogen_agentchat.conditions)
     for module in modules:
         for name in module.__all__:
@@ -181,7 +181,7 @@ async def test_a_team_as_studio_keeps_it_answers_with_its_tool(tmp_path: Path, m
                 sink = Recorder()
                 answer = answered(await team.run(task("2 + 3?", run_id=f"r{number}"), sink))
                 assert answer.final_response == "It is 5."
-                assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == [5]
+                assert [body.result for body in sink.bodies(ToolExecution) if body.status == "finished"] == ["5"]
         assert [len(request["messages"]) for request in fake.requests] == [2, 4, 2, 4]
 
 

@@ -94,7 +94,6 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 STREAMS = {
     "text": [said(delta(content="a")), said(delta(content="b")), said(delta("stop")), said(usage=USAGE)],
     "a role each time": [said(delta(role="assistant", content=c)) for c in "abc"] + [said(delta("stop"))],
-    "the last text ends it": [said(delta(content="a")), said(delta("stop", content="b"), usage=USAGE)],
     "thoughts": [
         said(delta(reasoning_content="hm", content=None)),
         said(delta(reasoning_content=" ", content="")),
@@ -114,7 +113,6 @@ STREAMS = {
         {"choices": [delta("", role="", content=c)], "model": "m", "created": "now"} for c in "ab"
     ]
     + [said(delta("stop"))],
-    "usage with each": [said(delta(content=c), usage=USAGE) for c in "ab"] + [said(delta("stop"))],
 }
 
 

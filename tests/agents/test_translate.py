@@ -1,9 +1,13 @@
 """Each type of AutoGen's messages has a translation for viewers."""
 
+import base64
 import inspect
+import io
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import PIL.Image
 import pytest
 from autogen_agentchat import messages
 from autogen_agentchat.messages import (
@@ -27,12 +31,13 @@ from autogen_agentchat.messages import (
     ToolCallSummaryMessage,
     UserInputRequestedEvent,
 )
-from autogen_core import FunctionCall
+from autogen_core import FunctionCall, Image
 from autogen_core.code_executor import CodeBlock, CodeResult
 from autogen_core.memory import MemoryContent
 from autogen_core.models import FunctionExecutionResult, RequestUsage
 from pydantic import BaseModel
 
+from askstream.agents.media import IMAGE_CHARACTERS
 from askstream.agents.progress import Progress
 from askstream.agents.translate import TRANSLATIONS, TeamMessage, Translator
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
@@ -93,8 +98,71 @@ SPEECHES: list[tuple[BaseChatMessage, str]] = [
 def test_an_agents_message_is_a_response(message: BaseChatMessage, text: str) -> None:
     """Its whole text, and the progress reached with it."""
     draft = only(message)
-    assert (draft.agent_name, draft.body) == ("A", AgentResponse(progress=25))
+    assert isinstance(draft.body, AgentResponse)
+    assert (draft.agent_name, draft.body.progress, draft.body.usage) == ("A", 25, Usage())
     assert "".join(draft.message.split()) == "".join(text.split())
+
+
+def response(message: BaseChatMessage) -> AgentResponse:
+    body = only(message).body
+    assert isinstance(body, AgentResponse)
+    return body
+
+
+class Offer(BaseChatMessage):
+    """A custom message type that isn't text."""
+
+    price: str
+
+    def to_text(self) -> str:
+        return f"costs {self.price}"
+
+    to_model_text = to_text
+
+    def to_model_message(self) -> Any:
+        raise NotImplementedError
+
+
+def test_a_structured_message_keeps_its_object() -> None:
+    """With the type of its content; plain text has neither."""
+    assert response(TextMessage(content="x", source="A")).content_type is None
+    verdict = response(StructuredMessage[Verdict](content=Verdict(good=True), source="A", format_string="{good}"))
+    assert (verdict.content_type, verdict.content) == ("application/json", {"good": True})
+    offer = response(Offer(price="3.10", source="A"))
+    assert (offer.content_type, offer.content) == ("application/json", {"price": "3.10"})
+
+
+def picture(width: int, height: int) -> PIL.Image.Image:
+    """An image that hardly shrinks when it is compressed."""
+    return PIL.Image.frombytes("RGB", (width, height), random.Random(1).randbytes(width * height * 3))
+
+
+def pixels(part: Any) -> PIL.Image.Image:
+    return PIL.Image.open(io.BytesIO(base64.b64decode(part["url"].partition("base64,")[2])))
+
+
+def test_an_image_survives() -> None:
+    """In its place between the texts, with its size and all its pixels."""
+    image = Image(picture(20, 10))
+    body = response(MultiModalMessage(content=["Look:", image, "Nice."], source="A"))
+    assert body.content_type == "multipart/mixed"
+    assert isinstance(body.content, list)
+    text, part, last = body.content
+    assert (text, last) == ("Look:", "Nice.")
+    assert (part["type"], part["media_type"], part["width"], part["height"]) == ("image", "image/png", 20, 10)
+    assert "scaled" not in part
+    assert pixels(part).tobytes() == image.image.tobytes()
+
+
+def test_large_images_are_scaled_down_until_all_fit_into_an_event() -> None:
+    """And say so, with the size that they had."""
+    body = response(MultiModalMessage(content=[Image(picture(1200, 900)), Image(picture(900, 1200))], source="A"))
+    assert isinstance(body.content, list)
+    assert sum(len(part["url"]) for part in body.content) < IMAGE_CHARACTERS + 100
+    for part, size in zip(body.content, [(1200, 900), (900, 1200)], strict=True):
+        assert part["scaled"] is True
+        assert (part["width"], part["height"]) == size
+        assert max(pixels(part).size) >= 128
 
 
 def test_a_very_long_text_is_not_cut() -> None:
@@ -178,9 +246,23 @@ def test_tool_calls_end_with_result_duration_and_status() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "result"), [("5", 5), ('"a"', "a"), ("plain", "plain"), ("NaN", "NaN"), ("", "")])
-def test_results_are_parsed_only_where_they_are_json(text: str, result: Json) -> None:
-    """Anything else stays text."""
+DEEP = "[" * 101 + "]" * 101
+AS_TEXT = [
+    "5", '"a"', "plain", "NaN", "", "3.10", "1e3", "null", "true", "007", "123456789012345678901234567890", "10.500",
+    '{"id": 123456789012345678901234567890}', '{"price": 10.500}', '{"a": 1, "a": 2}', "[NaN]", "[-0]", "[1e3]", DEEP,
+]  # fmt: skip
+AS_VALUES = [
+    ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
+    (' ["3.10", "null"] ', ["3.10", "null"]),
+    ("[18446744073709551615]", [18446744073709551615]),
+    ("[1e+16, 1E-7, 10.0]", [1e16, 1e-7, 10.0]),
+    (f'{{"brackets": "{"[" * 101}"}}', {"brackets": "[" * 101}),
+]
+
+
+@pytest.mark.parametrize(("text", "result"), [(text, text) for text in AS_TEXT] + AS_VALUES)
+def test_results_are_parsed_only_where_nothing_is_lost(text: str, result: Json) -> None:
+    """An object or an array that says exactly the same; anything else stays the text that the tool returned."""
     follow = translator()
     follow.drafts(request(("1", "run", "{}")))
     (draft,) = follow.drafts(execution(("1", text, False)))
@@ -255,8 +337,10 @@ def test_usage_is_summed_over_a_turn() -> None:
 
 
 def test_a_response_has_the_id_of_its_pieces() -> None:
-    """That of the streamed events or of the tap; after a thought it is another text."""
-    follow = Translator(Progress({}), lambda name, text: "tap" if (name, text) == ("T", "tapped") else None)
+    """The id comes from the streamed events or the tap; after a thought it is another text's."""
+    follow = Translator(
+        Progress({}), lambda message, text: "tap" if (message.source, text) == ("T", "tapped") else None
+    )
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="m", source="A"))
     follow.drafts(ModelClientStreamingChunkEvent(content="x", full_message_id="n", source="B"))
     follow.drafts(ThoughtEvent(content="x", source="B"))

@@ -64,7 +64,7 @@ def test_peers_are_measured_in_the_same_way(server: Server, runs: int) -> None:
 
 
 def test_our_plain_connections_are_measured_too() -> None:
-    """It is the same server, without direct writes."""
+    """Plain ASGI is the same server, without direct writes."""
     plain = servers.ours("sse", plain=True)
     assert plain.name != servers.ours("sse").name
     assert not fanout.measure(plain, 2, Plan(seconds=0.01)).failure

@@ -85,7 +85,7 @@ class Host:
 
     @property
     def complaints(self) -> list[str]:
-        """Records in the servers' output with a text that must never appear. What a team raised is reported."""
+        """Records in the servers' output with a text that must never appear. A team's own failures may be reported."""
         records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", self.output)
         ours = [record for record in records if "this turn fails" not in record]
         return [record for record in ours if any(word in record for word in UNHEARD_OF)]

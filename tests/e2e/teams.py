@@ -8,6 +8,7 @@ from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent, UserProxyAgent
 from autogen_agentchat.base import Response, TaskResult, Team
+from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
@@ -90,6 +91,31 @@ class Unresumable(RoundRobinGroupChat):
 
 def unresumable() -> Team:
     return Unresumable([Silent("Waiter")], max_turns=1)
+
+
+class Reciter(Silent):
+    """Says each of its texts in turn."""
+
+    def __init__(self, name: str, *texts: str) -> None:
+        super().__init__(name)
+        self._texts = iter(texts)
+
+    async def turn(self) -> AsyncGenerator[Said, None]:
+        text = next(self._texts)
+        half = len(text) // 2
+        for piece in (text[:half], text[half:]):
+            yield ModelClientStreamingChunkEvent(source=self.name, content=piece)
+        yield Response(chat_message=TextMessage(source=self.name, content=text))
+
+
+# The halves of an emoji, a lone one, and more than an event holds.
+EMOJI, LONE, LONG = "\ud83d" + "\ude00", "a\ud83d", "x" * 300_000
+
+
+def approving() -> Team:
+    """A writer and a critic, whose texts are hard to send."""
+    members: list[Any] = [Reciter("Writer", EMOJI, LONG), Reciter("Critic", LONE, "**APPROVE**")]
+    return RoundRobinGroupChat(members, termination_condition=TextMentionTermination("APPROVE"))
 
 
 class Writer(Silent):

@@ -193,6 +193,9 @@ async def test_a_late_viewer_gets_no_more_than_it_reads(run: Run) -> None:
     late = run.client()
     late.full_after = 1000
     await run.view(late)
+    async with asyncio.timeout(20):
+        while not late.written:  # noqa: ASYNC110 - the client has no event for it
+            await asyncio.sleep(0)
     await asyncio.sleep(0.01)
     assert sum(map(len, late.written)) < 3 * READ_BYTES
     late.drain()

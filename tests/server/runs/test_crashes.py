@@ -119,15 +119,21 @@ async def test_the_run_that_ends_its_server_is_found_and_all_others_complete(
     assert [charges for run in asked for charges in await servers.charges(run) if charges] == []
 
 
-async def test_after_a_first_crash_all_runs_resume_at_once(open_servers: Open, harness: Harness) -> None:
-    """None of them waits for another one's turn."""
-    servers = open_servers(turn=100.0)
-    asked = [await servers.ask("go") for _ in range(3)]
+async def crashed_once(servers: Servers, count: int) -> list[RunRecord]:
+    """Return runs that were at work in a first server and are at work in the second one."""
+    asked = [await servers.ask("go") for _ in range(count)]
     for run in asked:
         await viewed(servers.runs, run, 2)
     await servers.next()
     for run in asked:
         await viewed(servers.runs, run, 4)
+    return asked
+
+
+async def test_after_a_first_crash_all_runs_resume_at_once(open_servers: Open, harness: Harness) -> None:
+    """None of them waits for another one's turn."""
+    servers = open_servers(turn=100.0)
+    for run in await crashed_once(servers, 3):
         assert await servers.kinds(run) == ["started", "agent_thinking", "resumed", "agent_thinking"]
         assert await servers.charges(run) == [None]
 
@@ -135,12 +141,7 @@ async def test_after_a_first_crash_all_runs_resume_at_once(open_servers: Open, h
 async def test_after_a_second_crash_runs_resume_one_by_one(open_servers: Open, harness: Harness) -> None:
     """The next one begins when the one before has had its time: it has `resumed` in its log then, and not earlier."""
     servers = open_servers(turn=100.0)
-    asked = [await servers.ask("go") for _ in range(2)]
-    for run in asked:
-        await viewed(servers.runs, run, 2)
-    await servers.next()
-    for run in asked:
-        await viewed(servers.runs, run, 4)
+    asked = await crashed_once(servers, 2)
     await servers.next()
     await until_any(servers, asked, 6)
     assert sorted([len(await servers.kinds(run)) for run in asked]) == [4, 6]
@@ -323,7 +324,7 @@ def left(run_id: str, **work: Any) -> tuple[RunRecord, recovery.Recovered]:
 
 
 def test_suspects_resume_first_and_of_these_the_one_that_began_last() -> None:
-    """It is the likeliest to have ended the server, and then the first to be alone. Others keep their order."""
+    """The suspect is the likeliest to have ended the server, so it is tried first. Others keep their order."""
     worked = {"was_active": True, "was_resumed": True}
     found = [
         left("idle 1"),

@@ -1,11 +1,23 @@
 """The limits of a run: time, messages, sizes, places; and the end of a run that exceeds one."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any, cast
 
+import pytest
+
 from askstream.server.bus import Bus
-from askstream.server.events import AgentResponse, AgentThinking, Cancelled, Draft, Failed, ToolExecution, Usage
+from askstream.server.events import (
+    AgentResponse,
+    AgentThinking,
+    Cancelled,
+    Completed,
+    Draft,
+    Failed,
+    ToolExecution,
+    Usage,
+)
 from askstream.server.events.errors import RunFailed, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import Answer, Inquiry, Limits, Runs, Sink, Task
@@ -128,15 +140,51 @@ async def test_a_large_tool_result_is_cut_and_marked(harness: Harness) -> None:
     assert set(result["excerpt"]) == {"x"}
 
 
-async def test_an_answer_too_large_for_an_event_ends_in_an_error(harness: Harness) -> None:
-    """An agent's text is never cut: it is whole, or the run ends with the reason."""
+MARK = re.compile(r"\n\n\[Cut: the first ([\d,]+) of ([\d,]+) characters.\]$")
+
+
+@pytest.mark.parametrize("character", ["x", "\u20ac", "\U0001f600", "\n"])
+async def test_a_long_text_is_cut_with_a_mark_and_the_run_goes_on(harness: Harness, character: str) -> None:
+    """Messages, thoughts and the answer, whatever a character takes in bytes. The answer's length is the whole's."""
+    text = character * 300_000
 
     async def writes(task: Task, sink: Sink) -> Answer:
-        return Answer(final_response="x" * 300_000, total_messages=1, usage=Usage(), agent_name="A")
+        await sink.emit(Draft("A", text, AgentThinking()))
+        await sink.emit(Draft("A", text, AgentResponse(content_type="application/json", content={"a": text})))
+        return Answer(final_response=text, total_messages=1, usage=Usage(), agent_name="A")
 
     log = await ended(harness, harness.open(writes))
-    assert isinstance(log[-1].body, Failed)
-    assert log[-1].body.error == "event_too_large"
+    assert isinstance(log[-1].body, Completed)
+    assert log[-1].body.response_length == 300_000
+    assert isinstance(log[2].body, AgentResponse)
+    assert cast(dict[str, Any], log[2].body.content)["truncated"] is True
+    for cut in (log[1].message, log[2].message, log[-1].body.final_response):
+        found = MARK.search(cut)
+        assert found is not None
+        assert found[2] == "300,000"
+        assert cut[: found.start()] == character * int(found[1].replace(",", ""))
+        assert int(found[1].replace(",", "")) >= 20_000
+
+
+async def test_large_parameters_and_a_deep_result_do_not_end_a_run(harness: Harness) -> None:
+    """Both are cut, and say so."""
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+
+    async def calls(task: Task, sink: Sink) -> Answer:
+        body = ToolExecution(tool_name="t", parameters={"x": "y" * 300_000}, call_id="c", status="started")
+        await sink.emit(Draft("A", "", body))
+        await sink.emit(Draft("A", "", replace(body, parameters={}, status="finished", result=deep)))
+        return ANSWER
+
+    log = await ended(harness, harness.open(calls))
+    assert log[-1].event_type == "completed"
+    begins, ends = log[1].body, log[2].body
+    assert isinstance(begins, ToolExecution)
+    assert isinstance(ends, ToolExecution)
+    assert cast(dict[str, Any], begins.parameters)["truncated"] is True
+    assert "[Cut: nested too deeply.]" in str(ends.result)
 
 
 async def test_places_for_active_runs_are_counted(harness: Harness) -> None:

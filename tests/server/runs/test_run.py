@@ -106,16 +106,11 @@ async def test_a_cancel_that_comes_while_a_run_is_suspended_ends_it(group: async
     assert record.state == "cancelled"
 
 
-def nested(depth: int) -> dict[str, Any]:
-    """Nest deeper than the encoder allows."""
-    return {"items": nested(depth - 1)} if depth else {}
-
-
 @pytest.mark.parametrize(
     ("inquiry", "code"),
     [
-        (Inquiry(agent_name="A", prompt="x" * 300_000, state=b""), "event_too_large"),
-        (Inquiry(agent_name="A", prompt="?", state=b"", schema=nested(300)), "internal"),
+        (Inquiry(agent_name="x" * 300_000, prompt="?", state=b""), "event_too_large"),
+        (Inquiry(agent_name="A", prompt="?", state=b"", seconds=cast(Any, "soon")), "internal"),
     ],
 )
 async def test_a_question_to_a_human_that_cannot_be_asked_ends_its_run_alone(

@@ -138,7 +138,7 @@ async def test_a_forgotten_runs_number_is_not_given_to_another(tmp_path: Path) -
 
 
 async def test_a_session_has_one_state_and_it_counts_as_held(tmp_path: Path) -> None:
-    """That of its last run. Else a long conversation would hold one state for each question, beside all limits."""
+    """Only its last run's state is kept. A long conversation would otherwise hold one for each question."""
     journal = SqliteJournal(tmp_path / "j.db")
     for number, run_id in enumerate("abc"):
         await journal.create(record(run_id, session_id="s" if run_id != "c" else "t"), [])
