@@ -18,7 +18,7 @@ from autogen_core.models import (
 )
 from autogen_core.tools import Tool, ToolSchema
 
-from askstream.agents import answers, nesting
+from askstream.agents import model_answer, nesting
 from askstream.agents.calls import ModelCaller, prepare
 from askstream.agents.tap import ModelCalls, Options, Tap, speaking
 
@@ -86,7 +86,7 @@ class OwnClient(ChatCompletionClient):
         speaker = speaking.get()
         if speaker is None or not speaker.needs_whole_only:
             return ""
-        mark = answers.mark(result, options)
+        mark = model_answer.mark(result, options)
         if mark and isinstance(result.content, str):
             result.content += mark
         return mark

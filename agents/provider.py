@@ -59,7 +59,7 @@ class _StreamCheck:
                 raise failures.cut_short()
             case "content_filter":
                 raise RunFailed("model_refused", failures.FILTERED)
-            case _:  # "length" too: the text is kept, see answers.py
+            case _:  # "length" too: the text is kept, see model_answer.py
                 return
 
 

@@ -28,7 +28,17 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import answers, autogen_internals, checkpoint, console, failures, human, media, memory, nesting
+from askstream.agents import (
+    autogen_internals,
+    checkpoint,
+    console,
+    failures,
+    human,
+    media,
+    memory,
+    model_answer,
+    nesting,
+)
 from askstream.agents.answer import AnswerRule, Said
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
@@ -231,7 +241,7 @@ class TeamRunner:
             self._count(message)
         spent = message.models_usage
         if spent and not self._model_calls.has_counted(spent, message.source):  # a client that isn't the run's
-            self._model_calls.usage += answers.counted(spent)
+            self._model_calls.usage += model_answer.counted(spent)
         for draft in await self._drafts(message):
             await self._emit(draft)
         if (most := self._limits.passed(self._checkpoint)) is not None:

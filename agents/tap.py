@@ -26,7 +26,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from askstream.agents import answers, failures
+from askstream.agents import failures, model_answer
 from askstream.agents.calls import ModelCaller, prepare
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.thoughts import Part, ThoughtSplitter
@@ -62,7 +62,7 @@ class ModelCalls:
         self._thoughts: dict[str, tuple[str, str]] = {}
 
     def answered(self, speaker: Speaker | None, message_id: str, result: CreateResult) -> None:
-        self.usage += answers.usage(result)
+        self.usage += model_answer.usage(result)
         name = speaker.name if speaker else ""
         self.callers.add(name)
         self.problems.pop(name, None)
@@ -172,7 +172,7 @@ class Tap(ChatCompletionClient):
                 whole = await self._read(messages, options, speaker, split, text)
             whole = _mended(_without_thoughts(whole, split))
             if text is not None and speaker is not None and speaker.needs_whole_only:
-                await text.finish(whole, answers.mark(whole, options))
+                await text.finish(whole, model_answer.mark(whole, options))
         except Exception as problem:
             self._model_calls.failed(speaker, problem)
             raise

@@ -32,7 +32,7 @@ from autogen_agentchat.messages import (
     UserInputRequestedEvent,
 )
 
-from askstream.agents import answers, media
+from askstream.agents import media, model_answer
 from askstream.agents.progress import Progress
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
@@ -79,7 +79,7 @@ class Translator:
 
     def _count(self, message: TeamMessage) -> None:
         if spent := message.models_usage:
-            usage = answers.counted(spent)
+            usage = model_answer.counted(spent)
             self._usage[message.source] = self._usage.get(message.source, Usage()) + usage
 
     def _thinking(self, agent_name: str, text: str, message_id: str | None = None) -> Draft:

@@ -12,8 +12,8 @@ from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from pydantic import BaseModel
 
-from askstream.agents import answers
-from askstream.agents.answers import CUT_MARK
+from askstream.agents import model_answer
+from askstream.agents.model_answer import CUT_MARK
 from askstream.agents.models import ModelSettings, connect
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Usage
 from askstream.server.events.errors import RunFailed
@@ -149,7 +149,7 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
 def test_a_cached_answer_costs_nothing() -> None:
     """There, 0 is a count."""
     result = CreateResult(content="x", finish_reason="stop", usage=RequestUsage(0, 0), cached=True)
-    assert answers.usage(result) == Usage(0, 0)
+    assert model_answer.usage(result) == Usage(0, 0)
 
 
 async def test_chunks_of_a_thought_say_so_and_its_event_has_their_id() -> None:
