@@ -367,7 +367,7 @@ class TeamRunner:
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
-            stop_reason=self._checkpoint.stop_reason,
+            stop_reason=None if team and autogen_internals.is_single_agent(team) else self._checkpoint.stop_reason,
             session_state=self._session_state(team) if team else None,
         )
 
@@ -375,7 +375,11 @@ class TeamRunner:
         state, shape = self._left_state or self._checkpoint.state, _shape(team)
         if not state or not self._profile.keeps_state or shape is None:
             return None
-        said = autogen_internals.thread(team, state)
+        try:
+            said = autogen_internals.thread(team, state)
+        except Exception as problem:  # such as a custom message without a `type`, which AutoGen can't load again
+            log.warning("the team's state can't be kept for its session", exc_info=problem)
+            return None
         left = SessionState(shape=shape, state=state, messages=len(said), target=_waits_for_person(said, shape.members))
         return memory.dump_state(left)
 

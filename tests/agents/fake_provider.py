@@ -30,7 +30,7 @@ class Reply:
     raw: bytes | None = None
     cut: bool = False  # the connection dies instead of the end
     pause: float = 0.0  # seconds between pieces
-    hang: bool = False  # it never ends
+    hang: bool = False  # it never ends by itself
     hold: asyncio.Event | None = None  # waits for it before the last piece
 
 
@@ -77,7 +77,7 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
                 fake.requests.append(body)
                 fake.asked.set()
                 with fake.busy():
-                    await _respond(answer(body, number), body, writer)
+                    await _respond(answer(body, number), body, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or the block ends
         finally:
@@ -106,7 +106,7 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
     return json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
-async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> None:
+async def _respond(reply: Reply, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if not body.get("stream"):
         _respond_whole(reply, str(body["model"]), writer)
         return
@@ -123,7 +123,8 @@ async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> No
         await writer.drain()
         await asyncio.sleep(reply.pause)
     if reply.hang:
-        await asyncio.Event().wait()
+        await reader.read()  # until the client has left
+        raise ConnectionResetError
     if reply.cut:
         writer.transport.abort()
         raise ConnectionResetError
