@@ -127,9 +127,17 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
-def output_queue(team: BaseGroupChat) -> "asyncio.Queue[object]":
-    """The queue that the team's stream reads from."""
-    return getattr(team, _QUEUE)
+def report_sent(team: BaseGroupChat, sent: Callable[[], None]) -> None:
+    """Call `sent` for each message that the team puts into the queue that its stream reads from."""
+    queue: asyncio.Queue[object] = getattr(team, _QUEUE)
+    put = queue.put
+
+    async def reporting(item: object) -> None:
+        if isinstance(item, BaseAgentEvent | BaseChatMessage):  # else it is the end of the stream
+            sent()
+        await put(item)
+
+    cast(Any, queue).put = reporting
 
 
 def has_run(team: Team | ChatAgent) -> bool:

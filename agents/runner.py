@@ -120,7 +120,7 @@ class TeamRunner:
         for inner in nesting.teams(team)[1:]:
             autogen_internals.silence_manager(inner)
         if isinstance(team, BaseGroupChat):
-            self._buffer.order.watch(autogen_internals.output_queue(team))
+            autogen_internals.report_sent(team, self._buffer.order.sent)
 
     async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True

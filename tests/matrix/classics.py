@@ -155,13 +155,13 @@ def graph_linear(cast: Cast) -> Team:
     return _graph(cast.agent("a", "First."), cast.agent("b", "Second."), cast.agent("c", "Third."), edges="a>b b>c")
 
 
-@kind("d", "Joined.", at_once=True, hangs_at=2)
+@kind("d", "Joined.", at_once=True, hangs_at=2, resumes=False)
 def graph_parallel(cast: Cast) -> Team:
     b, c = cast.agent("b", [["look", {"at": "b"}]], tools=[look]), cast.agent("c", "Right.")
     return _graph(cast.agent("a", "Split."), b, c, cast.agent("d", "Joined."), edges="a>b a>c b>d c>d")
 
 
-@kind("c", "Yes, it is.")
+@kind("c", "Yes, it is.", resumes=False)
 def graph_conditional(cast: Cast) -> Team:
     return _graph(
         cast.agent("a", "I say yes."),
@@ -171,13 +171,13 @@ def graph_conditional(cast: Cast) -> Team:
     )
 
 
-@kind("c", "Printed.", hangs_at=2)
+@kind("c", "Printed.", hangs_at=2, resumes=False)
 def graph_loop(cast: Cast) -> Team:
     a, b = cast.agent("a", "Once.", "Twice."), cast.agent("b", "again", "approved")
     return _graph(a, b, cast.agent("c", "Printed."), edges="a>b b>a:again b>c:approved", entry="a", max_turns=9)
 
 
-@kind("MagenticOneOrchestrator", "The final answer.", hangs_at=1)
+@kind("MagenticOneOrchestrator", "The final answer.", hangs_at=1, resumes=False)
 def magentic_one(cast: Cast) -> Team:
     return MagenticOneGroupChat(cast.pair("A draft.", "It is good."), cast.client)
 

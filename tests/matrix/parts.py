@@ -167,7 +167,7 @@ def custom_agent_and_message(cast: Cast) -> Team:
     return RoundRobinGroupChat([writer, scorer], max_turns=3, custom_message_types=[Score])
 
 
-@kind("writer", "Thanks for the score.")
+@kind("writer", "Thanks for the score.", resumes=False)
 def custom_message_without_type(cast: Cast) -> Team:
     scorer: Any = Custom("scorer", lambda name: Nameless(source=name, score=7))
     writer = cast.agent("writer", "A draft.", "Thanks for the score.")
