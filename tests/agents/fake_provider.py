@@ -108,6 +108,8 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
 
 async def _respond(reply: Reply, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if not body.get("stream"):
+        if reply.hang:
+            await _left(reader)
         _respond_whole(reply, str(body["model"]), writer)
         return
     if reply.status != 200:
@@ -123,13 +125,18 @@ async def _respond(reply: Reply, body: Body, reader: asyncio.StreamReader, write
         await writer.drain()
         await asyncio.sleep(reply.pause)
     if reply.hang:
-        await reader.read()  # until the client has left
-        raise ConnectionResetError
+        await _left(reader)
     if reply.cut:
         writer.transport.abort()
         raise ConnectionResetError
     writer.write(b"0\r\n\r\n")
     await writer.drain()
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Return never: the client leaves, or the block ends."""
+    await reader.read()
+    raise ConnectionResetError
 
 
 def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,7 @@
 """A table of kinds of teams, which `classics.py`, `parts.py` and `endings.py` fill."""
 
-import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -48,6 +47,16 @@ KINDS: dict[str, Kind] = {}
 """By name."""
 
 
+SLOW: dict[str, Kind] = {}
+"""Teams with a tool that runs longer than any test."""
+
+
+def slow(make: Callable[[Cast], Any]) -> Callable[[Cast], Any]:
+    """Add a slow team."""
+    SLOW[make.__name__] = Kind(make=make)
+    return make
+
+
 def kind(*answer: str, **facts: Any) -> Callable[[Callable[[Cast], Any]], Callable[[Cast], Any]]:
     """Add the team that a function makes. `answer` is the author and the text."""
 
@@ -61,9 +70,9 @@ def kind(*answer: str, **facts: Any) -> Callable[[Callable[[Cast], Any]], Callab
 @asynccontextmanager
 async def made(name: str, client: ChatCompletionClient, ask: Ask) -> AsyncGenerator[Team | ChatAgent]:
     """A team of this kind, with what it owns."""
-    built = KINDS[name].make(Cast(name, client, ask))
-    if inspect.isasyncgen(built):
-        async with asynccontextmanager(lambda: built)() as team:
+    built = {**KINDS, **SLOW}[name].make(Cast(name, client, ask))
+    if isinstance(built, AbstractAsyncContextManager):
+        async with built as team:
             yield team
     else:
         yield built

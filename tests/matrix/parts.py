@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from pydantic import BaseModel
 from askstream.agents import component
 from askstream.agents.autogen_internals import members
 from tests.matrix.classics import DRAFTS, writer_and_critic
-from tests.matrix.kinds import Cast, kind
+from tests.matrix.kinds import Cast, kind, slow
 from tests.matrix.script import scripted
 
 INFO = ModelInfo(vision=False, function_calling=True, json_output=False, family="unknown", structured_output=False)
@@ -73,24 +74,44 @@ def team_in_team(cast: Cast) -> Team:
     return RoundRobinGroupChat([_inner(cast), cast.agent("reader", "I have read it.")], max_turns=2)
 
 
-@kind("coder", "It printed 42.")
-async def code_executor(cast: Cast) -> AsyncGenerator[Team]:
-    """One agent runs another's code, one its own; each piece in a process."""
-    code = "Here:\n```python\nprint(6 * 7)\n```"
+@asynccontextmanager
+async def _runs_code(cast: Cast, code: str) -> AsyncGenerator[Team]:
+    """One agent runs its own code, one another's; each piece in a process."""
+    text = f"Here:\n```python\n{code}\n```"
     with tempfile.TemporaryDirectory() as folder:
         executor = LocalCommandLineCodeExecutor(work_dir=folder)
-        script = scripted(cast.kind, "coder", (code, "It printed 42."))
+        script = scripted(cast.kind, "coder", (text, "It printed 42."))
         coder = CodeExecutorAgent("coder", executor, model_client=cast.client, system_message=script)
         runner = CodeExecutorAgent("runner", executor, sources=["writer"])
-        yield RoundRobinGroupChat([cast.agent("writer", code), runner, coder], max_turns=3)
+        yield RoundRobinGroupChat([coder, cast.agent("writer", text), runner], max_turns=3)
+
+
+@kind("runner", "42\n")
+def code_executor(cast: Cast) -> Any:
+    return _runs_code(cast, "print(6 * 7)")
+
+
+@slow
+def slow_code(cast: Cast) -> Any:
+    return _runs_code(cast, "import time; time.sleep(600)")
+
+
+@asynccontextmanager
+async def _asks_mcp(cast: Cast, tool: str) -> AsyncGenerator[ChatAgent]:
+    """A real MCP server over stdio."""
+    async with McpWorkbench(StdioServerParams(command=sys.executable, args=[MCP_SERVER])) as bench:
+        calls = [[tool, {"at": "it"}]]
+        yield cast.agent("guide", calls, "I saw it.", workbench=bench, reflect_on_tool_use=True)
 
 
 @kind("guide", "I saw it.")
-async def mcp_workbench(cast: Cast) -> AsyncGenerator[ChatAgent]:
-    """A real MCP server over stdio."""
-    async with McpWorkbench(StdioServerParams(command=sys.executable, args=[MCP_SERVER])) as bench:
-        calls = [["look", {"at": "it"}]]
-        yield cast.agent("guide", calls, "I saw it.", workbench=bench, reflect_on_tool_use=True)
+def mcp_workbench(cast: Cast) -> Any:
+    return _asks_mcp(cast, "look")
+
+
+@slow
+def slow_mcp_tool(cast: Cast) -> Any:
+    return _asks_mcp(cast, "stare")
 
 
 class Verdict(BaseModel):
@@ -185,6 +206,7 @@ def images(cast: Cast) -> Team:
 
 
 @kind("writer", "In metres, then.", hangs_at=0)
+@asynccontextmanager
 async def memory(cast: Cast) -> AsyncGenerator[Team]:
     known = ListMemory()
     await known.add(MemoryContent(content="They want metres.", mime_type=MemoryMimeType.TEXT))
@@ -198,6 +220,7 @@ def thoughts(cast: Cast) -> Team:
 
 
 @kind("writer", "A draft.")
+@asynccontextmanager
 async def component_json(cast: Cast) -> AsyncGenerator[Team]:
     """A team as `dump_component` writes it, with the key and the address of the environment."""
     key = {"api_key": "sk-of-the-author", "base_url": os.environ["OPENAI_BASE_URL"]}
