@@ -19,6 +19,7 @@ from autogen_agentchat.base import Handoff, TaskResult, Team
 from autogen_agentchat.messages import (
     BaseChatMessage,
     HandoffMessage,
+    MultiModalMessage,
     SelectorEvent,
     SelectSpeakerEvent,
     TextMessage,
@@ -96,7 +97,7 @@ class TeamRunner:
     async def _run_whole(self, team: Team, *, review: bool) -> Answer:
         """Run the team in one go; and again, in the same place, with what a person says at its end."""
         while not self._checkpoint.ended:
-            turn = asyncio.ensure_future(self._turn(team, _messages(team, self._checkpoint.unheard)))
+            turn = asyncio.ensure_future(self._turn(team, await _messages(team, self._checkpoint.unheard)))
             await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if not turn.done():
                 self._checkpoint = checkpoint.concluded(self._checkpoint)
@@ -168,7 +169,7 @@ class TeamRunner:
     async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
         """Run one turn, or the part of it before it waits for a person."""
         before = self._checkpoint
-        new_messages = _messages(team, before.unheard)
+        new_messages = await _messages(team, before.unheard)
         counted = new_messages if before.state else new_messages[before.skipped :]
         if counted and (reason := await termination.ends(counted)) is not None:
             ended = replace(before, ended=True, stop_reason=reason)
@@ -411,8 +412,15 @@ def _interrupted(why: str) -> RunFailed:
     return RunFailed("interrupted", f"The run was interrupted, and {why}. Ask again.")
 
 
-def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
-    return [_message(one, by_handoff=isinstance(team, Swarm)) for one in said]
+async def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
+    found: list[BaseChatMessage] = []
+    for one in said:
+        if one.images:
+            pictures = await asyncio.to_thread(lambda urls: [media.read(url) for url in urls], one.images)
+            found.append(MultiModalMessage(source=one.source, content=[one.text, *pictures]))
+        if one.target or not one.images:
+            found.append(_message(one, by_handoff=isinstance(team, Swarm)))
+    return found
 
 
 def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:

@@ -40,12 +40,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """First event of every run, before any model call."""
+    """First event of every run, before any model call. `images` are those of the question, as `data:` addresses."""
 
     question: str
     session_id: str
     model: str
     progress: int = 0
+    images: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
