@@ -37,8 +37,12 @@ def content(message: BaseChatMessage) -> tuple[str | None, Json]:
             return OBJECT, message.model_dump(mode="json", exclude=set(BaseChatMessage.model_fields))
 
 
-def read(url: str) -> Image:
-    """The image of a `data:` address. Raises RunFailed `image_unreadable`. May take a tenth of a second."""
+def read(urls: Sequence[str]) -> list[Image]:
+    """The images of `data:` addresses. Raises RunFailed `image_unreadable`. May take tenths of a second."""
+    return [_read(url) for url in urls]
+
+
+def _read(url: str) -> Image:
     try:
         picture = Pictures.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
         if picture.width * picture.height > MOST_PIXELS:
@@ -46,7 +50,7 @@ def read(url: str) -> Image:
         picture.load()
         return Image(picture)
     except Exception as problem:  # decoders raise errors of many kinds
-        raise RunFailed("image_unreadable", "An image of the question can't be read. Send it as another file.") from problem
+        raise RunFailed("image_unreadable", "An image of the question can't be read. Send another file.") from problem
 
 
 def has_images(message: object) -> bool:

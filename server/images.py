@@ -1,6 +1,6 @@
 """Checks the images of a question: `data:` addresses, few and small. Pure.
 
-Only their form is checked, which is quick. Whether a picture can be decoded is found in a thread, when the team gets it.
+Only their form is checked, which is quick. Pictures are decoded in a thread, when the team gets them.
 """
 
 import binascii
@@ -27,7 +27,7 @@ def check(images: Sequence[str]) -> None:
     if len(images) > MOST_IMAGES:
         raise ImageTooLarge(f"images: {len(images)} images; at most {MOST_IMAGES} are allowed.")
     if size > IMAGE_CHARACTERS:
-        raise ImageTooLarge(f"images: {size:,} characters; at most {IMAGE_CHARACTERS:,} are allowed. Send smaller ones.")
+        raise ImageTooLarge(f"images: {size:,} characters; at most {IMAGE_CHARACTERS:,} are allowed.")
     for number, url in enumerate(images):
         if not _is_image(url):
             kinds = ", ".join(SIGNATURES)

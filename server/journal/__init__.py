@@ -3,6 +3,7 @@
 from askstream.server.journal.backends import open_journal
 from askstream.server.journal.base import (
     READ_BYTES,
+    UNKNOWN,
     Checkpoint,
     Entry,
     Journal,
@@ -13,10 +14,12 @@ from askstream.server.journal.base import (
     Size,
     first_bytes,
     holds_key,
+    tokens_of,
 )
 
 __all__ = [
     "READ_BYTES",
+    "UNKNOWN",
     "Checkpoint",
     "Entry",
     "Journal",
@@ -28,4 +31,5 @@ __all__ = [
     "first_bytes",
     "holds_key",
     "open_journal",
+    "tokens_of",
 ]

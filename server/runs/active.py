@@ -103,9 +103,7 @@ class ActiveRuns:
 
     async def _begin(self, run: Run, images: tuple[str, ...], *, is_first: bool) -> tuple[RunRecord, bool]:
         new = run.writer.created
-        started = Started(
-            question=new.question, session_id=new.session_id, model=new.model, images=images or None
-        )
+        started = Started(question=new.question, session_id=new.session_id, model=new.model, images=images or None)
         try:
             holder = await run.writer.begin(Draft(SYSTEM, "The run has started.", started))
         except BaseException:

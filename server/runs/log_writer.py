@@ -7,10 +7,12 @@ larger appends, not a longer queue.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import datetime
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from askstream.server.bus import Channel
@@ -60,8 +62,10 @@ class LogWriter:
         self._append_waiter: asyncio.Future[None] | None = None  # resolved when the journal's next call has ended
         self._failure: JournalError | None = None
         self._ending = False
+        self.last_sign = monotonic()  # of the team's last event, or of the end of its last watched call
+        self.last_draft: Draft | None = None
+        self.watched_calls = 0  # calls in progress that limit their silence themselves
         self.turn_finished = asyncio.Event()  # set by the first checkpoint that is durable
-        self.emitted = 0  # calls of `emit`; the deadline for silence reads it
 
     @property
     def record(self) -> RunRecord:
@@ -96,7 +100,7 @@ class LogWriter:
                 self._stamping.add_earlier(entry)
 
     async def emit(self, draft: Draft) -> None:
-        self.emitted += 1
+        self.last_sign, self.last_draft = monotonic(), draft
         while self._size > PENDING_BYTES:
             await self._next_append()
         if self._failure is not None or self._ending:
@@ -106,6 +110,15 @@ class LogWriter:
             self._pending.append(entry)
             self._size += len(entry.line)
             self._schedule_append()
+
+    @contextmanager
+    def watched(self) -> Generator[None]:
+        self.watched_calls += 1
+        try:
+            yield
+        finally:
+            self.watched_calls -= 1
+            self.last_sign = monotonic()
 
     async def checkpoint(self, state: bytes) -> None:
         if self._failure is not None or self._ending:

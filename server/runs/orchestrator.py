@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,8 +31,8 @@ class Reply:
 class Task:
     """One question for a team, or the rest of one.
 
-    `images` are those of the question, as `data:` addresses. `history` are the session's earlier exchanges, oldest first. `session_state` comes from the answer of the session's
-    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
+    `images` are those of the question, as `data:` addresses. `history` are the session's earlier exchanges, oldest
+    first. `session_state` comes from the answer of the session's last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
     resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
@@ -103,6 +103,15 @@ class Sink(Protocol):
         After a crash the run resumes from its last checkpoint, and the reply is lost. Calls of one run are served in
         order. The wait doesn't count for the run's limits. Safe to cancel: the question is withdrawn.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsWatched(Protocol):
+    """A sink of a run with a limit on silence."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Suspends that limit within the block: whatever works there has a limit of its own."""
         ...
 
 

@@ -212,7 +212,8 @@ class Runs:
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, orchestrator: str) -> RunRecord:
-        options: dict[str, Any] = {"by": orchestrator, "review": question.review, "on_disconnect": question.on_disconnect}
+        options: dict[str, Any] = {"by": orchestrator, "review": question.review}
+        options["on_disconnect"] = question.on_disconnect
         if question.images:
             options["images"] = question.images
         return RunRecord(

@@ -180,5 +180,3 @@ def graph_loop(cast: Cast) -> Team:
 @kind("MagenticOneOrchestrator", "The final answer.", hangs_at=1, resumes=False)
 def magentic_one(cast: Cast) -> Team:
     return MagenticOneGroupChat(cast.pair("A draft.", "It is good."), cast.client)
-
-

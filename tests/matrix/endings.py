@@ -32,7 +32,7 @@ MOST, PAUSE = 1_000 * MS, 1_200 * MS
 
 
 class Closer(BaseChatAgent):
-    """At its second turn it sets an external condition, or sends a StopMessage. Where time ends the team, it is slow."""
+    """At its second turn it sets an external condition or sends a StopMessage. Where time ends the team it is slow."""
 
     def __init__(self, ends: TerminationCondition) -> None:
         super().__init__("closer", "Is closer.")
@@ -103,6 +103,4 @@ def _ended_by(condition: Callable[[], TerminationCondition]) -> Callable[[Cast],
     return make
 
 
-KINDS.update(
-    {f"ended_by_{name}": Kind(make=_ended_by(made), hangs_at=0) for name, made in CONDITIONS.items()}
-)
+KINDS.update({f"ended_by_{name}": Kind(make=_ended_by(made), hangs_at=0) for name, made in CONDITIONS.items()})

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import ChatAgent, Team
@@ -72,7 +72,7 @@ async def made(name: str, client: ChatCompletionClient, ask: Ask) -> AsyncGenera
     """A team of this kind, with what it owns."""
     built = {**KINDS, **SLOW}[name].make(Cast(name, client, ask))
     if isinstance(built, AbstractAsyncContextManager):
-        async with built as team:
+        async with cast("AbstractAsyncContextManager[Team]", built) as team:
             yield team
     else:
         yield built

@@ -223,7 +223,7 @@ def thoughts(cast: Cast) -> Team:
 @asynccontextmanager
 async def component_json(cast: Cast) -> AsyncGenerator[Team]:
     """A team as `dump_component` writes it, with the key and the address of the environment."""
-    key = {"api_key": "sk-of-the-author", "base_url": os.environ["OPENAI_BASE_URL"]}
+    key: dict[str, Any] = {"api_key": "sk-of-the-author", "base_url": os.environ["OPENAI_BASE_URL"]}
     author: Any = OpenAIChatCompletionClient(model="fake", model_info=INFO, **key)
     described = writer_and_critic(replace(cast, client=author)).dump_component()
     with tempfile.TemporaryDirectory() as folder:

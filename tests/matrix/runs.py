@@ -34,7 +34,9 @@ from tests.matrix.script import Model
 
 QUESTION = "Write something."
 # Facts about the model for AutoGen, in process and served.
-INFO = {"structured_output": True, "multiple_system_messages": True, "vision": True, "function_calling": True, "json_output": True}
+INFO: dict[str, Any] = dict.fromkeys(
+    ("structured_output", "multiple_system_messages", "vision", "function_calling", "json_output"), True
+)
 
 Step = tuple[Any, ...]
 """What a viewer must see of one message or event, without ids and times."""

@@ -36,8 +36,9 @@ def chooses(kind: str, *names: str) -> str:
 class Model:
     """What the model's server has counted since `reset`, and the calls in which it hangs."""
 
-    def __init__(self, fake: Provider) -> None:
-        self.fake = fake
+    fake: Provider  # its server
+
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self, **hangs_at: int) -> None:
@@ -108,12 +109,10 @@ def _of_manager(messages: list[Body]) -> Reply:
 @contextmanager
 def served() -> Generator[Model]:
     """The model, behind a server in a thread: several tests, each with a loop of its own, use it."""
-    loop, ready, stop = new_event_loop(), threading.Event(), Event()
-    models: list[Model] = []
+    model, loop, ready, stop = Model(), new_event_loop(), threading.Event(), Event()
 
     async def serve() -> None:
-        async with provider(lambda body, number: models[0].answer(body, number)) as fake:
-            models.append(Model(fake))
+        async with provider(model.answer) as model.fake:
             ready.set()
             await stop.wait()
 
@@ -121,7 +120,7 @@ def served() -> Generator[Model]:
     thread.start()
     try:
         assert ready.wait(PATIENCE)
-        yield models[0]
+        yield model
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()

@@ -56,7 +56,9 @@ async def test_after_kill_9_a_run_is_what_it_would_have_been_or_is_interrupted(
         _check(kind, [*seen[kind], *rest[kind]], expected[kind])
 
 
-async def _follow(server: ServerProcess, run_id: str, replies: Iterator[str], *, after: int = 0) -> list[dict[str, Any]]:
+async def _follow(
+    server: ServerProcess, run_id: str, replies: Iterator[str], *, after: int = 0
+) -> list[dict[str, Any]]:
     """The run's events to its end, or to that of its server. The person's replies are sent."""
     found: list[dict[str, Any]] = []
 

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -51,11 +51,16 @@ async def test_the_model_gets_the_questions_images(
         events = await asked(transport, server, kind, images)
         assert events[0]["data"]["images"] == images
         assert events[-1]["event_type"] == "completed", events[-1]
-        contents = [message["content"] for message in model.fake.requests[before]["messages"]]
-        text, *pictures = [part for content in contents if isinstance(content, list) for part in content][-5:]
+        text, *pictures = parts(model.fake.requests[before])[-5:]
         assert text["text"] == runs.QUESTION
         sizes = [Image.open(io.BytesIO(content_of(part["image_url"]["url"]))).size for part in pictures]
         assert sizes == [(8, 4)] * 4
+
+
+def parts(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of all messages that have several."""
+    contents: list[Any] = [message["content"] for message in request["messages"]]
+    return [part for content in contents if isinstance(content, list) for part in cast("list[Any]", content)]
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
