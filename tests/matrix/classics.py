@@ -130,10 +130,10 @@ def swarm_with_person(cast: Cast) -> Team:
     """The question of the handoff is the thought beside it."""
     ends = HandoffTermination(target="user") | TextMentionTermination("TERMINATE")
     agent = cast.agent(
-        "agent", _to("desk"), [["look", {"at": "flight"}]], "Paid back. TERMINATE", tools=[look], handoffs=["desk"]
+        "agent", _to("clerk"), [["look", {"at": "flight"}]], "Paid back. TERMINATE", tools=[look], handoffs=["clerk"]
     )
-    desk = cast.agent("desk", _to("user"), _to("agent"), handoffs=["user", "agent"])
-    return Swarm([agent, desk], termination_condition=ends)
+    clerk = cast.agent("clerk", _to("user"), _to("agent"), handoffs=["user", "agent"])
+    return Swarm([agent, clerk], termination_condition=ends)
 
 
 def _graph(*members: Any, edges: str, entry: str | None = None, **options: Any) -> Team:

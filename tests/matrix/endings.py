@@ -32,7 +32,7 @@ MOST, PAUSE = 1_000 * MS, 1_200 * MS
 
 
 class Closer(BaseChatAgent):
-    """At its second turn it sets an external condition or sends a StopMessage. Where time ends the team it is slow."""
+    """At its second turn it sets an external condition or sends a StopMessage. It is slow if time ends the team."""
 
     def __init__(self, ends: TerminationCondition) -> None:
         super().__init__("closer", "Is closer.")

@@ -76,7 +76,7 @@ async def in_process(kind: str, model: Model) -> Seen:
 
 
 async def _said(team: Team | ChatAgent, task: BaseChatMessage, seen: Seen) -> list[BaseAgentEvent | BaseChatMessage]:
-    """What the team says to `task`, which some kinds repeat."""
+    """The team's messages after `task`, which some kinds repeat."""
     said: list[BaseAgentEvent | BaseChatMessage] = []
     async for message in team.run_stream(task=task):
         if isinstance(message, TaskResult):

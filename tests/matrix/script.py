@@ -34,7 +34,7 @@ def chooses(kind: str, *names: str) -> str:
 
 
 class Model:
-    """What the model's server has counted since `reset`, and the calls in which it hangs."""
+    """Counts the calls since `reset`, and hangs in some of them."""
 
     fake: Provider  # its server
 
