@@ -6,8 +6,11 @@ Nothing is repeated once a piece of the answer has come: two halves of two answe
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import TypeVar
 
 from autogen_core import CancellationToken
@@ -27,6 +30,16 @@ T = TypeVar("T")
 
 # The emitter of what no agent does, such as the choice of the next speaker.
 SYSTEM = "System"
+
+# OpenAI's library imports it, and hundreds of modules with it, at its first answer of a given structure.
+_FOR_STRUCTURE = "openai.resources.beta.beta"
+
+
+async def prepare(json_output: object) -> None:
+    """Import in a thread what a call with this `json_output` needs. In the loop it would block all runs for long."""
+    if isinstance(json_output, type) and "openai" in sys.modules and _FOR_STRUCTURE not in sys.modules:
+        with suppress(ImportError):  # the client may need none of it
+            await asyncio.to_thread(import_module, _FOR_STRUCTURE)
 
 
 class ModelCaller:

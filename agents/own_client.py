@@ -18,7 +18,7 @@ from autogen_core.models import (
 )
 from autogen_core.tools import Tool, ToolSchema
 
-from askstream.agents import model_answer, nesting
+from askstream.agents import calls, model_answer, nesting
 from askstream.agents.calls import ModelCaller
 from askstream.agents.tap import ModelCalls, Options, Tap, speaking
 
@@ -43,6 +43,7 @@ class OwnClient(ChatCompletionClient):
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
         speaker = speaking.get()
         try:
+            await calls.prepare(options.get("json_output"))
             result = await self._caller.call(
                 lambda fitting: self._client.create(fitting, **options),
                 messages,
@@ -61,6 +62,7 @@ class OwnClient(ChatCompletionClient):
     ) -> AsyncGenerator[str | CreateResult, None]:
         speaker = speaking.get()
         try:
+            await calls.prepare(options.get("json_output"))
             piece, stream = await self._caller.stream(
                 lambda fitting: self._client.create_stream(fitting, **options),
                 messages,

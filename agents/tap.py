@@ -26,7 +26,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from askstream.agents import failures, model_answer
+from askstream.agents import calls, failures, model_answer
 from askstream.agents.calls import ModelCaller
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.thoughts import Part, ThoughtSplitter
@@ -149,6 +149,7 @@ class Tap(ChatCompletionClient):
     async def _begin(
         self, messages: Sequence[LLMMessage], options: Options, speaker: Speaker | None
     ) -> tuple[str | CreateResult, AsyncGenerator[str | CreateResult, None]]:
+        await calls.prepare(options.get("json_output"))
         return await self._caller.stream(
             lambda fitting: self._client.create_stream(fitting, **options),
             messages,

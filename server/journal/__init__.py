@@ -4,8 +4,10 @@ from askstream.server.journal.backends import open_journal
 from askstream.server.journal.base import (
     READ_BYTES,
     UNKNOWN,
+    Append,
     Checkpoint,
     Entry,
+    ImmediateJournal,
     Journal,
     ListPosition,
     RunRecord,
@@ -20,8 +22,10 @@ from askstream.server.journal.base import (
 __all__ = [
     "READ_BYTES",
     "UNKNOWN",
+    "Append",
     "Checkpoint",
     "Entry",
+    "ImmediateJournal",
     "Journal",
     "ListPosition",
     "RunRecord",

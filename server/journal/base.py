@@ -8,6 +8,7 @@ Its run goes on elsewhere as attempt 2, which appends events 8 and 9. The first 
 8. Without the fence, viewers of the first 8 and of the second would have different logs for ever.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -64,6 +65,14 @@ class RunUpdate(NamedTuple):
     log_bytes: int
     ended_at: float | None
     digest: str | None
+
+
+class Append(NamedTuple):
+    """The arguments of `Journal.append`."""
+
+    update: RunUpdate
+    entries: Sequence[Entry]
+    checkpoint: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,3 +248,17 @@ class Journal(Protocol):
     async def close(self) -> None:
         """Finish what was accepted. No call may follow."""
         ...
+
+
+class ImmediateJournal(ABC):
+    """A base class for a `Journal` that can also make appends durable within one call, without suspending.
+
+    Optional: the first events of a burst become durable, and are shown, before the last ones are emitted.
+    """
+
+    @abstractmethod
+    def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
+        """Do as `append` does, with appends of different runs. Return the error of each, None for one that is durable.
+
+        Return None, with nothing done, if that could hold up the event loop. `append` must then do it.
+        """

@@ -1,12 +1,10 @@
 """Models that stumble, as clients see it over both transports, on a real server and a real socket to the model."""
 
-import asyncio
-import json
 from typing import Any
 
 from tests.agents.fake_provider import Body, Reply, provider
 from tests.e2e.conftest import ServerProcess, Start
-from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
+from tests.e2e.viewers import ask, client_of, watch_both
 
 FULL = {
     "code": 400,
@@ -34,12 +32,7 @@ def answer(body: Body, number: int) -> Reply:
 async def watched(server: ServerProcess, question: str) -> tuple[list[dict[str, Any]], str]:
     """The events of a run, the same over both transports, and its id."""
     run_id = await ask(server.url, question)
-    filters = {"tokens": True}
-    lines, others = await asyncio.gather(
-        watch_sse(server.url, run_id, filters=filters), watch_ws(server.url, run_id, filters=filters)
-    )
-    assert lines == others
-    return [json.loads(line)["event"] for line in lines], run_id
+    return await watch_both(server.url, run_id), run_id
 
 
 async def test_viewers_see_what_the_model_does(start: Start) -> None:
