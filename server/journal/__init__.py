@@ -11,6 +11,7 @@ from askstream.server.journal.base import (
     RunState,
     RunUpdate,
     Size,
+    SupportsCheck,
     first_bytes,
     holds_key,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RunState",
     "RunUpdate",
     "Size",
+    "SupportsCheck",
     "first_bytes",
     "holds_key",
     "open_journal",
