@@ -55,10 +55,14 @@ class Pruning:
         await self._tick(running)
         kept_since = self._running - keep_seconds
         drop = partial(_drop_logs, now, self._running, kept_since, most_bytes - reserve)
-        dropped = await self._repeat(drop, STEP_BYTES // 4)
-        await self._repeat(partial(_drop_records, self._running - RECORD_SECONDS), STEP_BYTES // 4)
-        await self._repeat(partial(_shrink, most_bytes - reserve), 3 * STEP_PAGES * 4096)
-        return dropped
+        shrink = partial(_shrink, most_bytes - reserve)
+        await self._repeat(partial(_drop_records, self._running - RECORD_SECONDS), STEP_BYTES)
+        total = 0
+        while dropped := await self._step(drop, STEP_BYTES):
+            total += dropped
+            await self._repeat(shrink, 3 * STEP_PAGES * 4096)  # with many free pages, each of them takes longer to find
+        await self._repeat(shrink, 3 * STEP_PAGES * 4096)
+        return total
 
     async def close(self) -> None:
         """Write the clock."""
@@ -70,21 +74,30 @@ class Pruning:
         if self._running < 0:
             self._running = self._written = await self._writer.submit(_clock)
         self._running += running
-        stamped = await self._repeat(partial(_stamp, self._running), STEP_BYTES // 4)
+        stamped = await self._repeat(partial(_stamp, self._running), STEP_BYTES)
         if stamped or self._running - self._written >= _CLOCK_SECONDS:
             await self._writer.submit(partial(_set_clock, self._running))
             self._written = self._running
 
     async def _repeat(self, step: Callable[[sqlite3.Connection], int], size: int) -> int:
-        """Repeat a step, which changes about `size` bytes, until it finds nothing to do. Return the sum of its results."""
+        """Repeat a step until it finds nothing to do. Return the sum of its results."""
         total = 0
-        while True:
-            began = monotonic()
-            done: int = await self._writer.submit(step, long=True, size=size)
-            if not done:
-                return total
+        while done := await self._step(step, size):
             total += done
+        return total
+
+    async def _step(self, step: Callable[[sqlite3.Connection], int], size: int) -> int:
+        """Do a step, which changes at most about `size` bytes, and pause if there was something to do.
+
+        It doesn't begin while the WAL is carried over: the thread does that, and appends would wait behind both.
+        """
+        if self._writer.carrying is not None:
+            await asyncio.wait({self._writer.carrying})
+        began = monotonic()
+        done: int = await self._writer.submit(step, long=True, size=size)
+        if done:
             await asyncio.sleep((monotonic() - began) / 2)
+        return done
 
 
 def _clock(db: sqlite3.Connection) -> float:
