@@ -6,6 +6,7 @@ looked up in module-level state.
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
-from askstream.server import lifespan, proxies
+from askstream.server import lifespan, private, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
-from askstream.server.events.errors import NotStarted
+from askstream.server.events.errors import JournalError, NotStarted
 from askstream.server.http.readiness import Readiness
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, SupportsCheck, open_journal
@@ -31,7 +32,7 @@ from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, check_periodically, expire_periodically, recover_periodically
-from askstream.server.settings import Settings, limits, model
+from askstream.server.settings import Settings, limits, model, warnings
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -178,6 +179,8 @@ def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
 @asynccontextmanager
 async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Service]:
     """Open all parts. Raises AskstreamError or ValueError if the settings can't be followed."""
+    for sentence in warnings(os.environ):
+        log.warning("%s", sentence)
     async with AsyncExitStack() as closing:
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
         orchestrator = await closing.enter_async_context(_orchestrator(settings, parts))
@@ -217,9 +220,21 @@ async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
 
 
 def _open_journal(settings: Settings, closing: AsyncExitStack) -> Journal:
+    if settings.journal is None or settings.data.is_dir():
+        _close_data_folder(settings)
     journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
     closing.push_async_callback(journal.close)
     return journal
+
+
+def _close_data_folder(settings: Settings) -> None:
+    """Make the data folder if there is none, for this user alone, and close an existing one to others."""
+    try:
+        private.make_folder(settings.data)
+        private.close_folder(settings.data)
+    except OSError as problem:
+        where = f"{str(settings.data)!r}: {problem.strerror}"
+        raise JournalError(f"can't write to the data folder {where}; choose another with ASKSTREAM_DATA") from problem
 
 
 def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManager[Orchestrator]:

@@ -18,7 +18,6 @@ from askstream.server.proxies import LOOPBACK, checked_prefix, networks
 from askstream.server.requests import QUESTION_CHARACTERS
 from askstream.server.runs import Limits
 
-
 PREFIX = "ASKSTREAM_"
 FILE_URL = "sqlite:///"
 # Kubernetes sets these in every container beside a service called askstream.

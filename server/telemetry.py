@@ -133,9 +133,7 @@ class LogFile(RotatingFileHandler):
     """A private file, which is renamed at its size and begun anew. A device, such as /dev/stderr, never is."""
 
     def _open(self) -> Any:
-        return open(  # noqa: SIM115, PTH123 - the handler closes it
-            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private
-        )
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,5 +1,6 @@
-"""Runs one SELECT in a process of its own, which can be killed: `python -I -S select_child.py`, a request on its standard
-input, the answer on its standard output, both JSON.
+"""Runs one SELECT in a process of its own, which can be killed: `python -I -S select_child.py`.
+
+A request comes on its standard input, and the answer goes to its standard output, both as JSON.
 
 SQLite can't be interrupted within a function, and there are functions that need minutes for one call. It imports
 nothing but the standard library, so that it starts in a few milliseconds.

@@ -60,7 +60,7 @@ class Rows:
 
 
 async def select(path: Path, query: str, *, limit: int = MAX_ROWS, deadline: float = DEADLINE) -> Rows:
-    """Run anybody's SELECT. Raises ToolError. At the deadline, or when this call is cancelled, its process is killed."""
+    """Run anybody's SELECT. Raises ToolError. Its process is killed at the deadline, or on a cancel."""
     child = _Child(path, query, limit)
     try:
         return await asyncio.to_thread(child.rows, deadline)

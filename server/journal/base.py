@@ -193,7 +193,7 @@ class Journal(Protocol):
     async def session(
         self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
     ) -> list[RunRecord]:
-        """Return the runs of one session, newest first. As quick in a session with ten thousand runs as in a new one."""
+        """Return the runs of one session, newest first: as quickly if it has ten thousand as if it were new."""
         ...
 
     async def unfinished(self) -> list[RunRecord]:

@@ -109,9 +109,7 @@ class MemoryJournal:
     ) -> list[RunRecord]:
         return self._newest(lambda r: (r.principal, r.session_id) == (principal, session_id), before, limit)
 
-    def _newest(
-        self, wanted: Callable[[RunRecord], bool], before: ListPosition | None, limit: int
-    ) -> list[RunRecord]:
+    def _newest(self, wanted: Callable[[RunRecord], bool], before: ListPosition | None, limit: int) -> list[RunRecord]:
         end = self._number(before) if before is not None else math.inf
         newest = (log for log in reversed(self._logs.values()) if log.number < end and wanted(log.record))
         return [log.record for log in islice(newest, limit)]

@@ -158,7 +158,9 @@ class Jumpy(MemoryJournal):
     async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
         ages = [now - (log.record.ended_at or now) for log in self._logs.values()]
         is_old = max(ages, default=0) > keep_seconds
-        return await super().expire(now=now, running=running + is_old * 1e9, keep_seconds=keep_seconds, most_bytes=most_bytes)
+        return await super().expire(
+            now=now, running=running + is_old * 1e9, keep_seconds=keep_seconds, most_bytes=most_bytes
+        )
 
 
 class Backward(MemoryJournal):

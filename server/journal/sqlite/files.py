@@ -79,7 +79,7 @@ def _locked(path: Path) -> TextIO:
         if path.is_dir():
             raise JournalError(f"expected a file for the journal, got the folder {str(path)!r}; name a file in it")
         private.make_folder(path.parent)
-        lock = open(path.with_name(path.name + ".lock"), "w", opener=_private)  # noqa: SIM115, PTH123 - held until `close`
+        lock = open(path.with_name(path.name + ".lock"), "w", opener=_private)  # noqa: SIM115 - held until `close`
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
         where = f"{str(path.parent)!r}: {reason}"

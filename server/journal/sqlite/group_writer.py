@@ -42,7 +42,7 @@ STALL_SECONDS = 0.005
 # Pages in the WAL (16 MiB) at which it is carried over to the file, with two fsyncs. Four times SQLite's default: hot
 # pages are carried over a quarter as often, and a restart reads it all in 20 ms.
 WAL_PAGES = 4096
-# Times as many pages from which on transactions wait until all of the WAL is carried over: only then does it start anew.
+# At so many times these pages, transactions wait until all of the WAL is carried over: only then does it start anew.
 WAL_FACTOR = 2
 _PAGE_BYTES = 4096
 # However little the WAL may have: a transaction of the event loop writes as much.
@@ -131,9 +131,7 @@ class GroupWriter:
         self._add(job)
         return job.future
 
-    def submit(
-        self, work: Work, *, long: bool = False, urgent: bool = False, size: int = 0
-    ) -> "asyncio.Future[Any]":
+    def submit(self, work: Work, *, long: bool = False, urgent: bool = False, size: int = 0) -> "asyncio.Future[Any]":
         """Do `work` in the next transaction. The future gets its result after the commit.
 
         `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction. `size`: bytes

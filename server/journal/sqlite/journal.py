@@ -72,7 +72,9 @@ class SqliteJournal:
             connection = connect_writer(self._path, synchronous)
         except sqlite3.Error as problem:
             self._files.close()
-            raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}; {_advice(problem)}") from problem
+            raise JournalError(
+                f"{path.name!r} can't be opened as a journal: {problem}; {_advice(problem)}"
+            ) from problem
         except JournalError:
             self._files.close()
             raise
@@ -165,7 +167,9 @@ class SqliteJournal:
         """Return the newest runs, in the order of their creation, before a position."""
         if before is not None:
             where, values = f"{where} AND number < {_BEFORE}", (*values, before.run_id, before.created_at)
-        return await self._query(lambda db: records(db, f"WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit)))
+        return await self._query(
+            lambda db: records(db, f"WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
+        )
 
     async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:

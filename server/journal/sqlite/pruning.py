@@ -1,7 +1,7 @@
 """Deletes what a journal's file no longer has to keep, and gives its pages back to the file system.
 
-All of it happens in steps of a few milliseconds, with a pause of half as long after each: appends go on in between, so nobody
-waits for the deletion of a hundred thousand logs.
+All of it happens in steps of a few milliseconds, with a pause of half as long after each. Appends go on in between, so
+nobody waits for the deletion of a hundred thousand logs.
 """
 
 import asyncio
@@ -138,7 +138,7 @@ def _drop_records(kept_since: float, db: sqlite3.Connection) -> int:
 
 
 def _shrink(most_bytes: int, db: sqlite3.Connection) -> int:
-    """Cut free pages off the file: all beyond `most_bytes`, and beyond what new logs will soon need. Return how many."""
+    """Cut free pages off the file: all beyond `most_bytes`, and what new logs won't soon need. Return how many."""
     size, free = _value(db, "PRAGMA page_count"), _value(db, "PRAGMA freelist_count")
     page: int = _value(db, "PRAGMA page_size")
     spare = max(_FREE_BYTES // page, size // _FREE_SHARE)

@@ -5,9 +5,9 @@ pages, and an update touches no index. Events lie in the order in which they wer
 appends 40 pages instead of changing one for each run; `events_of_run` finds the events of one run.
 
 `clock` has the seconds for which servers have run on this file; `kept_since` is the clock's value when a run's end, or
-its log's expiry, was first seen. So no jump of the machine's clock makes a log look old. `left_state` marks the one run of a
-session whose checkpoint the next run begins with. The file keeps track of where its pages are used (auto_vacuum), so
-that it can shrink in small steps.
+its log's expiry, was first seen. So no jump of the machine's clock makes a log look old. `left_state` marks the one run
+of a session whose checkpoint the next run begins with. The file keeps track of where its pages are used (auto_vacuum),
+so that it can shrink in small steps.
 """
 
 import logging
@@ -99,7 +99,7 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     with ExitStack() as undo:
         undo.callback(db.close)
         db.text_factory = decode_text
-        _check_version(db, path)
+        check_version(db, path)
         db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # has effect on an empty file, and with VACUUM
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -110,7 +110,7 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     return db
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
+def check_version(db: sqlite3.Connection, path: Path) -> None:
     """Raise JournalError, with the file unchanged, unless it is empty or a journal that this version can read."""
     version, tables = _version(db), {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
     if tables and not tables.issuperset(_TABLES):

@@ -4,9 +4,9 @@ import asyncio
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -14,7 +14,7 @@ from askstream.agents.insights.sql import Rows, ToolError, open_read_only, selec
 from tests.agents.tool_calls import call, code_of
 from tests.timing import GLANCE, MS, PATIENCE
 
-Select: TypeAlias = Callable[..., Awaitable[Rows]]
+Select: TypeAlias = Callable[..., Coroutine[Any, Any, Rows]]
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT COUNT(*) FROM r"
 
@@ -88,7 +88,8 @@ BOMBS = {
     "json": ENDLESS.replace("COUNT(*)", "json_group_array(n % 2)"),
     "one call of a function": "SELECT length(printf('%.*c', 2000000000, 'x'))",
     "one call of a function, by its other name": "SELECT length(format('%.2000000000c', 'x'))",
-    "slow calls in a loop": ENDLESS.replace("COUNT(*)", "SUM(instr(big || n, substr(big, 9, 99999) || 'y'))") + f", {BIG}",
+    "slow calls in a loop": ENDLESS.replace("COUNT(*)", "SUM(instr(big || n, substr(big, 9, 99999) || 'y'))")
+    + f", {BIG}",
     "slow calls in a row": f"SELECT {'+'.join(['instr(big, substr(big, 1, 100000) || 1)'] * 200)} FROM {BIG}",
 }
 

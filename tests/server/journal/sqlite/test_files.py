@@ -30,6 +30,10 @@ async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
     await opened.close()
 
 
+def size(path: Path, part: str = "") -> int:
+    return path.with_name(path.name + part).stat().st_size
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -88,7 +92,11 @@ async def test_a_stop_while_another_program_reads_leaves_all_of_it_in_the_file(p
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT count(*) FROM runs").fetchone() == (1,)
         await journal.close()
-        assert path.with_name("j.db-wal").stat().st_size == 0
+        assert size(path, "-wal") == 0
+
+
+def _move(path: Path, to: Path) -> None:
+    path.rename(to)
 
 
 def _deleted(path: Path) -> None:
@@ -139,10 +147,10 @@ async def test_files_that_are_gone_are_noticed_and_nothing_more_is_written(
 
 async def test_a_file_that_is_put_back_is_used_again(journal: SqliteJournal, path: Path) -> None:
     """The very same one."""
-    path.rename(path.with_name("away"))
+    _move(path, path.with_name("away"))
     with pytest.raises(JournalError, match="deleted"):
         await journal.check()
-    path.with_name("away").rename(path)
+    _move(path.with_name("away"), path)
     await journal.check(write=True)
     await journal.append(update(last_id=2), entries(2, 2))
 
@@ -157,10 +165,10 @@ async def test_a_file_that_shrinks_by_itself_is_not_truncated(
         await journal.create(run, [entry(1, size=2**20)])
         await journal.append(update(f"r{number}", last_id=2, ended_at=5.0, state="completed"), [entry(2, "completed")])
     await journal.check()
-    before = path.stat().st_size
+    before = size(path)
     assert await journal.expire(now=1.0, running=1, keep_seconds=0, most_bytes=2**30) == 10
     await journal.check()
-    assert path.stat().st_size < before / 2
+    assert size(path) < before / 2
 
 
 async def test_a_check_that_writes_finds_a_locked_file(
@@ -182,10 +190,9 @@ async def test_checks_that_write_add_to_the_wal_and_are_carried_over(
 ) -> None:
     """A full disk is only found by writing. Nobody else may write for long, and the WAL must not grow for ever."""
     monkeypatch.setattr(group_writer, "WAL_PAGES", 16)
-    wal = path.with_name("j.db-wal")
-    before = wal.stat().st_size
+    before = size(path, "-wal")
     await journal.check(write=True)
-    assert wal.stat().st_size > before
+    assert size(path, "-wal") > before
     for _ in range(100):
         await journal.check(write=True)
-    assert wal.stat().st_size < before + 64 * 4120
+    assert size(path, "-wal") < before + 64 * 4120

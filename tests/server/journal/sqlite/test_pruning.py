@@ -44,20 +44,24 @@ async def expire(journal: SqliteJournal, most_bytes: int, *, keep: float = 1e9) 
     return await journal.expire(now=1.0, running=1.0, keep_seconds=keep, most_bytes=most_bytes)
 
 
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
 def sizes(path: Path) -> tuple[int, int]:
-    return path.stat().st_size, path.with_name(path.name + "-wal").stat().st_size
+    return size(path), size(path.with_name(path.name + "-wal"))
 
 
 async def test_the_bound_holds_for_the_files_and_not_only_for_the_lines(tmp_path: Path) -> None:
     """The oldest logs go, the newest stay, and the file shrinks."""
     path = tmp_path / "j.db"
     journal = await filled(path, 1000)
-    before = path.stat().st_size
+    before = size(path)
     dropped = await expire(journal, 12 * MIB)
     assert 400 < dropped < 700
     assert [len(await journal.read(f"r{n}", 0)) for n in (1, dropped, dropped + 1, 1000)] == [0, 0, 20, 20]
     await journal.close()
-    assert path.stat().st_size < 11 * MIB < before / 2
+    assert size(path) < 11 * MIB < before / 2
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA freelist_count").fetchone() < (200,)
@@ -144,4 +148,4 @@ async def test_a_hundred_thousand_logs_are_pruned_within_a_minute_and_hold_nobod
     waits.sort()
     assert waits[len(waits) * 99 // 100] < 100 * MS
     await journal.close()
-    assert path.stat().st_size < 2**30
+    assert size(path) < 2**30
