@@ -161,8 +161,9 @@ def _is_of_kubernetes(value: object) -> bool:
 
 
 def _misspelt(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), known, 1)
-    return f"there is no setting {name}" + (f"; did you mean {near[0]}?" if near else "")
+    by_rest = {each.removeprefix(PREFIX): each for each in known}  # with the prefix, all of them are alike
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), by_rest, 1)
+    return f"there is no setting {name}" + (f"; did you mean {by_rest[near[0]]}?" if near else "")
 
 
 def _variables() -> list[str]:
