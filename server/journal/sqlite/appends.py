@@ -6,10 +6,9 @@ rows than there are appends, one of them is refused; writing each alone finds ou
 
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from askstream.server.events.errors import AskstreamError, Fenced, OutOfOrder
-from askstream.server.journal.base import Entry, RunUpdate
+from askstream.server.journal.base import Append, RunUpdate
 from askstream.server.journal.sqlite.tables import INSERT_EVENT, NUMBER
 
 # The columns that an append updates.
@@ -31,14 +30,6 @@ WHERE this.run_id = ? AND other.left_state
 _DROP_LEFT = f"DELETE FROM checkpoints WHERE number IN ({_LEFT})"
 _FORGET_LEFT = f"UPDATE runs SET left_state = NULL WHERE number IN ({_LEFT})"
 _END = "UPDATE runs SET ended_at = ?, digest = ?, left_state = ? WHERE run_id = ?"
-
-
-class Append(NamedTuple):
-    """The arguments of `Journal.append`."""
-
-    update: RunUpdate
-    entries: Sequence[Entry]
-    checkpoint: bytes | None
 
 
 class GroupRefused(Exception):

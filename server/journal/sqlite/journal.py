@@ -18,8 +18,10 @@ from typing import Any, TypeVar, get_args
 from askstream.server.events.errors import JournalError
 from askstream.server.journal.base import (
     READ_BYTES,
+    Append,
     Checkpoint,
     Entry,
+    ImmediateJournal,
     ListPosition,
     RunRecord,
     Size,
@@ -59,7 +61,7 @@ _BEFORE = """coalesce((SELECT number FROM runs WHERE run_id = ?), (
 ))"""
 
 
-class SqliteJournal:
+class SqliteJournal(ImmediateJournal):
     """`synchronous` is SQLite's: `normal` survives the death of the process, `full` that of the machine as well."""
 
     survives = True
@@ -90,6 +92,9 @@ class SqliteJournal:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []  # of the readers
+
+    def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
+        return self._writer.write_now(appends)
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         write = insert_record if record.idempotency_key is None else _create
