@@ -1,4 +1,4 @@
-"""Standard input, output and error of a server: whoever started it may have closed them, or may be gone."""
+"""Standard input, output and error of a server. They may be closed, and their reader may be gone."""
 
 import os
 import sys

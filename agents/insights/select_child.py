@@ -40,7 +40,7 @@ _DENIED_WORDS: Final = {
 
 
 class Denied(Exception):
-    """Why a query is refused: a code of `ToolError`, and a sentence."""
+    """The query is refused. It has a code of `ToolError`, and a sentence that says why."""
 
 
 def open_read_only(uri: str) -> sqlite3.Connection:
@@ -95,7 +95,7 @@ def _authorizer(reasons: list[str]) -> Callable[[int, str | None, str | None, st
 
 
 def _reason(action: int, first: str, second: str) -> str | None:
-    """Why an action isn't allowed; None if it is."""
+    """Return the reason for which an action isn't allowed; None if it is."""
     if action == sqlite3.SQLITE_FUNCTION:
         return f"The function {second} isn't allowed here." if second.lower() in _FORBIDDEN_FUNCTIONS else None
     if action == sqlite3.SQLITE_PRAGMA:

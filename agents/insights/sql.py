@@ -1,6 +1,6 @@
 """The guarded SELECT: one statement, read-only, with limits of time, size and rows.
 
-What others write runs in a child process, which is killed when its time is over: a thread in the middle of one of
+A query of the model runs in a child process, which is killed when its time is over: a thread in the middle of one of
 SQLite's functions can't be stopped. Queries of our own, over the bundled schema, run in a thread.
 """
 

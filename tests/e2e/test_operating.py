@@ -1,4 +1,4 @@
-"""What operators do to a server: they delete and copy its files, close its terminal, and set variables wrongly."""
+"""Operators delete and copy a server's files, close its terminal, and set variables wrongly."""
 
 import json
 import os

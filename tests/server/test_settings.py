@@ -72,6 +72,6 @@ def test_what_kubernetes_sets_for_a_service_is_no_port(monkeypatch: pytest.Monke
 
 
 def test_the_journals_url_names_the_very_file(tmp_path: Path) -> None:
-    """Whatever characters the data folder has."""
+    """The data folder may have any characters."""
     data = tmp_path / "a #?%41"
     assert Settings(data=data).journal_url == f"sqlite:///{data}/askstream.db"

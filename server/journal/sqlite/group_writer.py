@@ -45,7 +45,7 @@ WAL_PAGES = 4096
 # At so many times these pages, transactions wait until all of the WAL is carried over: only then does it start anew.
 WAL_FACTOR = 2
 _PAGE_BYTES = 4096
-# However little the WAL may have: a transaction of the event loop writes as much.
+# At least so many, also if the WAL may have less: a transaction of the event loop writes as much.
 _FEWEST_PAGES = 64
 # Pages that a transaction changes beside those of its lines: one of an index for each append, and a few of `heads` and
 # of the trees' inner pages. A thousand runs' heads are about ten pages.

@@ -134,7 +134,7 @@ def _folder_deleted(path: Path) -> None:
 async def test_files_that_are_gone_are_noticed_and_nothing_more_is_written(
     journal: SqliteJournal, path: Path, part: str, damage: Callable[[Path], None], words: str
 ) -> None:
-    """No run is accepted that no later server would know. What was written before can be read."""
+    """No run is accepted that no later server would know. Earlier ones can be read."""
     await journal.check()
     damage(path.with_name(path.name + part))
     with pytest.raises(JournalError, match=words):
@@ -174,7 +174,7 @@ async def test_a_file_that_shrinks_by_itself_is_not_truncated(
 async def test_a_check_that_writes_finds_a_locked_file(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks for readiness learns what the next run would."""
+    """The answer to a probe is what the next run would learn."""
     monkeypatch.setattr("askstream.server.journal.sqlite.group_writer._LOCK_MS", 10)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
