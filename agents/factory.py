@@ -20,6 +20,7 @@ from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, ClientSource, TeamSource
 from askstream.agents.team_factory import TeamFactory
 from askstream.agents.waits import WaitPolicy
+from askstream.server import private
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class BundledTeam:
             raise RunFailed(
                 "team_unavailable", f"There is no database {warehouse.name!r} where ASKSTREAM_WAREHOUSE says."
             )
-        self._path = warehouse or data / WAREHOUSE
+        self._path, self._is_own = warehouse or data / WAREHOUSE, warehouse is None
         self._max_messages = max_messages
         self._kit: Mapping[str, FunctionTool] = {}
 
@@ -124,6 +125,8 @@ class BundledTeam:
 
         with _needs_database():
             finish = None if self._path.exists() else warehouse.build_in_child(self._path)
+            if self._is_own:  # an operator's own database keeps its mode
+                private.close_to_others(self._path, private.FILE_MODE)
         importlib.import_module("askstream.agents.provider")  # and what a model's client needs
         from askstream.agents.insights import team as insights
         from askstream.agents.insights.tools import toolbox

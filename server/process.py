@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from askstream.server import stalls, versions
+from askstream.server import console, stalls, versions
 from askstream.server.app import Service, create_app
 from askstream.server.settings import Settings
 
@@ -181,19 +181,12 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 def _tune() -> ThreadPoolExecutor:
     """Tune the whole process for serving, and return the loop's threads. Not for a process that isn't ours."""
-    _ignore_console()
+    console.ignore_input()
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     return workers
-
-
-def _ignore_console() -> None:
-    """Give code that reads standard input its end: nobody sits at a server's console. Child processes inherit it."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:
@@ -227,9 +220,13 @@ class GracefulShutdown:
         return self._app.model
 
     def on_signals(self) -> None:
-        """Let SIGINT and SIGTERM call it. For the main thread only."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self)
+        """Let SIGINT, SIGTERM and SIGHUP call it. For the main thread only.
+
+        A terminal that is closed sends SIGHUP. Under nohup it is inherited as ignored, and stays so.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self)
 
     def __call__(self) -> None:
         if self._draining is None:

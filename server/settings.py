@@ -3,7 +3,10 @@
 Only app.py, process.py, embedded.py and cli.py read them; everything else gets plain arguments.
 """
 
+import difflib
 import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +18,11 @@ from askstream.server.proxies import LOOPBACK, checked_prefix, networks
 from askstream.server.requests import QUESTION_CHARACTERS
 from askstream.server.runs import Limits
 
+PREFIX = "ASKSTREAM_"
+FILE_URL = "sqlite:///"
+# Kubernetes sets these in every container beside a service called askstream.
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+
 
 def _env(*names: str) -> AliasChoices:
     """For variables without the prefix ASKSTREAM_, since other programs use them as well."""
@@ -25,7 +33,11 @@ class Settings(BaseSettings):
     """Times in seconds. A field `x` is the variable ASKSTREAM_X unless it names another."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASKSTREAM_", extra="ignore", populate_by_name=True, enable_decoding=False
+        env_prefix=PREFIX,
+        extra="ignore",
+        populate_by_name=True,
+        enable_decoding=False,
+        env_ignore_empty=True,  # shells and compose files leave variables empty
     )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -76,6 +88,8 @@ class Settings(BaseSettings):
         default=False, description="AutoGen and the model's library log at LOG_LEVEL, too: prompts and answers"
     )
     log_file: Path | None = Field(default=None, description="also log there, so that `tail -f` and grep work")
+    log_file_bytes: int = Field(default=0, ge=0, description="size at which the log file is begun anew; 0: never")
+    log_files: int = Field(default=5, gt=0, description="earlier log files that are kept then: server.log.1 and so on")
 
     question_characters: int = Field(default=QUESTION_CHARACTERS, gt=0)
     messages: int = Field(default=40, gt=0, description="agents' messages in one run, anew after a person's answer")
@@ -95,9 +109,27 @@ class Settings(BaseSettings):
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
 
-    @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", "model_options", mode="before")
+    @field_validator("port", mode="before")
     @classmethod
-    def _read_json(cls, value: object) -> object:
+    def _ignore_kubernetes(cls, value: object) -> object:
+        """Read Kubernetes' address of a service called askstream as no port: it is in every container beside it."""
+        return cls.model_fields["port"].default if _is_of_kubernetes(value) else value
+
+    @field_validator("transports", "trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _read_list(cls, value: object) -> object:
+        """Read a JSON list, or plain words with commas or spaces between them."""
+        if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+            return tuple(re.split(r"[,\s]+", value.strip(", \n\t")))
+        return cls._read_json(value)
+
+    @field_validator("model_info", "model_options", mode="before")
+    @classmethod
+    def _read_object(cls, value: object) -> object:
+        return cls._read_json(value)
+
+    @staticmethod
+    def _read_json(value: object) -> object:
         """Read a variable's JSON. pydantic-settings would do so as well, but not report what is wrong with it."""
         if not isinstance(value, str):
             return value
@@ -119,7 +151,36 @@ class Settings(BaseSettings):
 
     @property
     def journal_url(self) -> str:
-        return self.journal or f"sqlite:///{self.data / 'askstream.db'}"
+        return self.journal or f"{FILE_URL}{self.data / 'askstream.db'}"
+
+
+def warnings(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting and has no effect."""
+    known = _variables()
+    found = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known]
+    sentences = [_misspelt(name, known) for name in sorted(found) if not _OF_KUBERNETES.fullmatch(name)]
+    if _is_of_kubernetes(address := environment.get(f"{PREFIX}PORT")):
+        sentences.append(f"{PREFIX}PORT is {address!r}, which Kubernetes sets: no port, so the default is used")
+    return sentences
+
+
+def _is_of_kubernetes(value: object) -> bool:
+    return isinstance(value, str) and "://" in value
+
+
+def _misspelt(name: str, known: Sequence[str]) -> str:
+    by_rest = {each.removeprefix(PREFIX): each for each in known}  # with the prefix, all of them are alike
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), by_rest, 1)
+    return f"there is no setting {name}" + (f"; did you mean {by_rest[near[0]]}?" if near else "")
+
+
+def _variables() -> list[str]:
+    """Return the names of all variables that are read."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names += map(str, alias.choices) if isinstance(alias, AliasChoices) else [f"{PREFIX}{name.upper()}"]
+    return names
 
 
 def limits(settings: Settings) -> Limits:

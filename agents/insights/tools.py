@@ -17,7 +17,17 @@ from askstream.agents.insights.changes import Flow, effects, parts_of_ratio, par
 from askstream.agents.insights.measures import DIMENSIONS, DRIVER, MEASURES, Filters, Measure, measure_named
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.schema import describe_now
-from askstream.agents.insights.sql import DEADLINE, MAX_ROWS, Rows, ToolError, Value, interruptible, literal, select
+from askstream.agents.insights.sql import (
+    DEADLINE,
+    MAX_ROWS,
+    Rows,
+    ToolError,
+    Value,
+    interruptible,
+    literal,
+    select,
+    select_here,
+)
 
 MAX_POINTS: Final = 60  # labels in a chart; more are unreadable
 MAX_SERIES: Final = 6
@@ -73,7 +83,7 @@ class Warehouse:
 
     async def run_sql(self, query: Annotated[str, "One SELECT, in SQLite's dialect"]) -> str:
         """Run one SELECT, read-only; at most 200 rows come back, so aggregate or add a LIMIT."""
-        found = await self._select(query)
+        found = await select(self.path, query, deadline=self.deadline)
         return _json({"columns": found.columns, "rows": found.rows, "truncated": found.truncated, "sql": query.strip()})
 
     async def compare_periods(
@@ -209,13 +219,10 @@ class Warehouse:
             "last_day": rows[0][1],
         }
 
-    async def _select(self, query: str, limit: int = MAX_ROWS) -> Rows:
-        return await select(self.path, query, limit=limit, deadline=self.deadline)
-
     async def _sales(self, query: str, limit: int = MAX_ROWS) -> Rows:
         """Run a query over the bundled schema. Raises ToolError `not_this_schema` if the file has another."""
         try:
-            return await self._select(query, limit)
+            return await select_here(self.path, query, limit=limit, deadline=self.deadline)
         except ToolError as error:
             if error.code != "sql_invalid":
                 raise

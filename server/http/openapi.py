@@ -95,7 +95,12 @@ def _paths() -> dict[str, Any]:
         "/sessions/{session_id}": {
             "parameters": [_SESSION_ID],
             "get": _operation(
-                "List a session's runs, oldest first", "200", _content("application/json", "SessionRuns"), [], 404
+                "List a session's newest runs, oldest first",
+                "200",
+                _content("application/json", "SessionRuns"),
+                _PAGING,
+                404,
+                422,
             ),
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },

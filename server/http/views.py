@@ -50,10 +50,11 @@ class RunPage(TypedDict):
 
 
 class SessionRuns(TypedDict):
-    """A session's runs, oldest first."""
+    """A session's newest runs, oldest first."""
 
     session_id: str
     runs: list[Run]
+    next: Annotated[str | None, Field(description="the address of the page with earlier runs, null on the last")]
 
 
 class AboutTeam(TypedDict):

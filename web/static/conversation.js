@@ -25,10 +25,10 @@ export class Conversation {
     if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
     this.#id = sessionId;
     const response = await fetch(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
-    const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
-    if (sessionId !== this.#id || !Array.isArray(runs)) return;
-    this.#runs = runs;
-    this.#draw(runId);
+    const session = response?.ok ? await response.json().catch(() => null) : null;
+    if (sessionId !== this.#id || !Array.isArray(session?.runs)) return;
+    this.#runs = session.runs;
+    this.#draw(runId, session.next ? 'Last in this conversation' : 'In this conversation');
   }
 
   leave() {
@@ -39,10 +39,10 @@ export class Conversation {
     byId('conversation-list').open = false;
   }
 
-  #draw(runId) {
+  #draw(runId, heading) {
     byId('conversation').hidden = false;
     byId('question').placeholder = 'Ask a follow-up: “and the quarter before?”';
-    byId('conversation-count').textContent = `In this conversation: ${plural(this.#runs.length, 'question')}`;
+    byId('conversation-count').textContent = `${heading}: ${plural(this.#runs.length, 'question')}`;
     byId('conversation-runs').replaceChildren(...this.#runs.map((run) => runLine(run, runId)));
   }
 }
