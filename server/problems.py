@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from askstream.server.events.errors import JournalError, MethodNotAllowed, Refused, UnknownAddress
+from askstream.server.events.errors import JournalError, MethodNotAllowed, Refused, UnknownAddress, problem
 
 log = logging.getLogger("__main__")
 
@@ -21,8 +21,8 @@ TRY_LATER = 1013
 def problem_response(
     status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    body = orjson.dumps(problem(status, title, code, detail))
+    return Response(body, status, headers, media_type="application/problem+json")
 
 
 def refusal_response(error: Refused) -> Response:

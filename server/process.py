@@ -22,14 +22,13 @@ import uvicorn
 
 from askstream.server import stalls, versions
 from askstream.server.app import Service, create_app
+from askstream.server.connections.base import MESSAGE_BYTES
 from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
 
 T = TypeVar("T")
 
-# For each inbound message. uvicorn's default is 16 MiB.
-MESSAGE_BYTES = 64 * 1024
 # Seconds for open connections after the last run has ended. Their streams are complete by then.
 CLOSE_SECONDS = 3
 BACKLOG = 2048

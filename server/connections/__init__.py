@@ -4,6 +4,7 @@ The choice is made here, below the transports: direct if our server can hand the
 """
 
 from askstream.server.connections.base import (
+    RATE_CLOSE,
     Connection,
     ConnectionHandler,
     Framer,
@@ -15,6 +16,7 @@ from askstream.server.connections.base import (
 from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
+    "RATE_CLOSE",
     "Connection",
     "ConnectionHandler",
     "Framer",

@@ -6,6 +6,7 @@ Our server offers its connections to applications as an ASGI extension in the sc
     abort()                                   cuts the connection
     unread()                                  how many bytes the client has yet to read
     on_half_close(callback)                   called once the client has closed its sending side; it may still read
+    on_control(callback)                      called for each ping and pong of a WebSocket
 
 Other servers don't offer it. A middleware that changes bodies, one that compresses for example, must remove the
 extension from the scope.
@@ -77,4 +78,6 @@ class SocketRoute(WebSocketRoute):
             handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
         )
         handler.opened(plain)
+        if "on_control" in extension:
+            extension["on_control"](plain.control)
         await plain.serve(receive, send)

@@ -86,6 +86,11 @@ class Endpoint:
         if self._worker is None:
             self._worker = self._spawn(self._work())
 
+    def control(self) -> None:
+        closing = self._protocol.control(monotonic())
+        if closing is not None:
+            self._connection.close(closing.code, closing.reason)
+
     def paused(self) -> None:
         for delivery in list(self._deliveries.values()):
             delivery.pause()

@@ -29,7 +29,7 @@ moment. If the run can't be found, the shell undoes that by `refused` with its `
 
 A message is checked in this order, and the first failure is the only reply:
 
-1. rate: a token bucket. Without a token the message is refused with rate_limited, and only its `ref` is read. More than
+1. rate: a token bucket, from which the client's pings and pongs draw as well. Without a token the message is refused with rate_limited, and only its `ref` is read. More than
    RATE_REFUSALS in a row give `CloseSocket`; one message with a token starts the count anew.
 2. form: a JSON object with a known `type`, else invalid_message. Then its fields, else invalid_request.
 3. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
@@ -59,6 +59,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from askstream.server.connections import RATE_CLOSE
 from askstream.server.events import Filter, Json
 from askstream.server.events.errors import (
     AlreadySubscribed,
@@ -79,7 +80,6 @@ MESSAGES_A_SECOND = 20.0
 BURST = 40.0
 # A client that is refused this often in a row won't stop by itself.
 RATE_REFUSALS = 100
-RATE_CLOSE = 4029
 REF_CHARACTERS = 128
 
 Ref: TypeAlias = Annotated[str, Field(max_length=REF_CHARACTERS)] | Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
@@ -217,6 +217,13 @@ class SocketProtocol:
             return self._handled(validate(_model(raw), text))
         except Refused as refusal:
             return [self.refused(ref, refusal)]
+
+    def control(self, now: float) -> CloseSocket | None:
+        """Count a ping or pong of the client as a message."""
+        if self._allowed(now):
+            return None
+        self._refusals += 1
+        return CloseSocket(RATE_CLOSE, "too many messages") if self._refusals > RATE_REFUSALS else None
 
     def started(self, ref: Ref, record: RunRecord) -> SendReply:
         """The run of a `StartRun` exists; it is watched from now on."""

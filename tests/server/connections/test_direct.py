@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,9 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from askstream.server.connections import direct
+from askstream.server.connections.base import FRAGMENTS, RATE_CLOSE
 from askstream.server.connections.direct import DirectSocket, text_frame
+from askstream.server.connections.inbound import TURN_BYTES, TURN_FRAMES
 from tests.transports.connections import FakeTransport
 
 
@@ -26,6 +29,8 @@ class Handler:
     pauses: int = 0
     losses: int = 0
     stalls: int = 0
+    controls: int = 0
+    then: Callable[[], object] = list
 
     def opened(self, connection: Any, /) -> None: ...
 
@@ -34,6 +39,10 @@ class Handler:
 
     def received(self, text: str | bytes) -> None:
         self.messages.append(text)
+        self.then()
+
+    def control(self) -> None:
+        self.controls += 1
 
     def paused(self) -> None:
         self.pauses += 1
@@ -69,6 +78,7 @@ class SocketPair:
 def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, parts: int) -> None:
     """Cut by the network or into fragments by the client, at any byte; control frames may come in between."""
     pair = SocketPair(max_size=10_000)
+    pair.handler.then = pair.socket.resume
     for text in texts:
         data = text.encode()
         size = max(1, len(data) // parts + 1)
@@ -200,9 +210,9 @@ async def test_empty_fragments_cost_no_memory() -> None:
     """Empty fragments count towards no limit of size, so none may be kept."""
     pair = SocketPair()
     pair.client.send_text(b"a", fin=False)
-    for _ in range(1000):
+    for _ in range(FRAGMENTS - 1):
         pair.client.send_continuation(b"", fin=False)
-    pair.transfer()
+    pair.transfer(cut=FRAGMENTS_OF_A_TURN)
     slots = [getattr(pair.socket, name) for name in DirectSocket.__slots__]
     assert not [kept for kept in slots if isinstance(kept, list) and kept]
     pair.client.send_continuation(b"b", fin=True)
