@@ -22,7 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from askstream.agents.factory import open_orchestrator
 from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
-from askstream.server.connections import SocketRoute
+from askstream.server.connections import InboundLimits, PrincipalConnections, SocketRoute
 from askstream.server.events.errors import NotStarted
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
@@ -30,7 +30,7 @@ from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, expire_periodically, recover_periodically
-from askstream.server.settings import Settings, limits, model
+from askstream.server.settings import Settings, exempt, inbound, limits, model
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -93,6 +93,7 @@ class Service:
     model: str
     warmed: asyncio.Future[bool]
     drain: Drainer
+    inbound: InboundLimits
 
 
 class App:
@@ -271,6 +272,7 @@ def _service(
         model=model,
         warmed=warmed,
         drain=drain,
+        inbound=context.inbound,
     )
 
 
@@ -288,6 +290,8 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
+        inbound=inbound(settings),
+        connections=PrincipalConnections(settings.principal_connections, exempt(settings)),
     )
 
 

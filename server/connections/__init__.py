@@ -13,6 +13,8 @@ from askstream.server.connections.base import (
     StreamConnection,
     StreamHandler,
 )
+from askstream.server.connections.inbound import InboundLimits
+from askstream.server.connections.principals import PrincipalConnections
 from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "Connection",
     "ConnectionHandler",
     "Framer",
+    "InboundLimits",
     "MessageHandler",
+    "PrincipalConnections",
     "SocketConnection",
     "SocketRoute",
     "StreamConnection",

@@ -93,9 +93,9 @@ class DirectStream(_DirectConnection[StreamHandler]):
     """The rest of an HTTP response's body, in chunks.
 
     Bytes that the client sends meanwhile are its next request. They are kept, up to READ_AHEAD_BYTES, for `release`,
-    which gets the transport back. `ahead` are those that have come already. `release` is None if the connection serves no further request. A client that
-    closes its sending side may still be reading: the connection stays open, and `probe`, a message without effect, is
-    sent to find out.
+    which gets the transport back; `ahead` are those that have come already. `release` is None if the connection serves
+    no further request. A client that closes its sending side may still be reading: the connection stays open, and
+    `probe`, a message without effect, is sent to find out.
     """
 
     __slots__ = ("_eof", "_probe", "_read_ahead", "_release")
@@ -277,6 +277,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         try:
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
+            self._conn.data_to_send()  # pongs to pings that stand behind it
             self._conn.fail(CloseCode.INVALID_DATA)
             self._set_lost()  # messages behind it in the same packet are not delivered
             return

@@ -1,7 +1,7 @@
-"""What one client may send: how much of it, in which time, and how much of it is parsed in one turn of the event loop.
+"""Limits on what one client sends: its size, its time, and how much of it is parsed in one turn of the event loop.
 
 `Inbound` keeps the bytes that wait for their turn, and pauses reading meanwhile: a read brings up to 256 KiB, so a
-client costs that much memory at most, and what it sends beyond stays in its own buffers. `Requests` cuts bytes into
+client costs that much memory at most, and the rest stays in its own buffers. `Requests` cuts bytes into
 pieces of HTTP requests; it is pure. uvicorn's parser gets nothing that it doesn't return: the parser has no limits, and
 its time for one long header grows with the square of the length.
 
@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from askstream.server.connections.base import CUT_SECONDS
+from askstream.server.connections.base import CUT_SECONDS, MESSAGE_BYTES
 from askstream.server.events.errors import BodyTooLarge, HeadTooLarge
 
 # Most bytes of one connection that are parsed in one turn of the loop. A tiny frame costs as much as a large one, so
@@ -27,14 +27,25 @@ _END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundLimits:
-    """Sizes in bytes, times in seconds. `head_lines` counts headers, not the request line."""
+    """Sizes in bytes, times in seconds. `head_lines` counts headers, not the request line.
+
+    Under other servers only those of messages and subscriptions hold, and that of a body.
+    """
 
     head_bytes: int = 64 * 1024
     head_lines: int = 100
     head_seconds: float = 10
     body_bytes: int = 256 * 1024
     body_seconds: float = 30
+    # A connection without a request is kept for that long.
+    keep_alive_seconds: float = 5
     connections: int = 10_000
+    # Connections that the system keeps until the loop accepts them.
+    backlog: int = 2048
+    message_bytes: int = MESSAGE_BYTES
+    messages_a_second: float = 20
+    messages_at_once: float = 40
+    subscriptions: int = 32
 
 
 class Inbound:
@@ -43,8 +54,20 @@ class Inbound:
 
     `hold` and `resume` may be called from within `parse`."""
 
-    __slots__ = ("_ahead", "_frames_left", "_is_held", "_is_parsing", "_is_reading", "_parse", "_transport", "_turn")
-    __slots__ += ("_bytes_left", "waiting")
+    __slots__ = (
+        "_ahead",
+        "_bytes_left",
+        "_frames_left",
+        "_is_cut",
+        "_is_held",
+        "_is_limited",
+        "_is_parsing",
+        "_is_reading",
+        "_parse",
+        "_transport",
+        "_turn",
+        "waiting",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, parse: Callable[[bytearray], int | None], *, ahead: int = 0
@@ -53,8 +76,8 @@ class Inbound:
         self._turn: asyncio.Handle | None = None
         self._is_held = self._is_parsing = False
         self._is_reading = True
-        self._bytes_left: int | None = None
-        self._frames_left = TURN_FRAMES
+        self._is_limited = self._is_cut = False
+        self._bytes_left, self._frames_left = TURN_BYTES, TURN_FRAMES
         self.waiting = bytearray()
 
     def receive(self, data: bytes) -> None:
@@ -77,8 +100,7 @@ class Inbound:
     def limit(self) -> None:
         """The connection is about to be closed: parse one turn's worth more, then read nothing and cut it. The client
         gets CUT_SECONDS to read what was written. Idempotent."""
-        if self._bytes_left is None:
-            self._bytes_left, self._frames_left = TURN_BYTES, TURN_FRAMES
+        self._is_limited = True
 
     def detach(self) -> bytes:
         """Return what waits, for another protocol on this transport. Reading goes on, and nothing is parsed here."""
@@ -88,7 +110,7 @@ class Inbound:
         return waiting
 
     def lose(self) -> None:
-        """The connection has ended."""
+        """The connection has ended: parse nothing more."""
         self._stop()
         self.waiting = bytearray()
 
@@ -117,21 +139,17 @@ class Inbound:
             if parsed is None:
                 return
             frames += parsed
-            self._count(before - len(self.waiting), parsed)
+            if self._is_limited:
+                self._use_up(before - len(self.waiting), parsed)
             if self.waiting and (frames > TURN_FRAMES // 2 or size - len(self.waiting) >= TURN_BYTES):
                 self._turn = asyncio.get_running_loop().call_soon(self._work)
                 return
 
-    @property
-    def _is_cut(self) -> bool:
-        return self._bytes_left is not None and (self._bytes_left <= 0 or self._frames_left <= 0)
-
-    def _count(self, size: int, frames: int) -> None:
-        if self._bytes_left is None:
-            return
+    def _use_up(self, size: int, frames: int) -> None:
         self._bytes_left -= size
         self._frames_left -= frames
-        if self._is_cut:
+        if self._bytes_left <= 0 or self._frames_left <= 0:
+            self._is_cut = True
             self.waiting.clear()
             asyncio.get_running_loop().call_later(CUT_SECONDS, self._transport.abort)
 

@@ -17,13 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from askstream.server.connections import refusals
-from askstream.server.connections.base import CUT_SECONDS, FRAGMENTS, RATE_CLOSE, StreamHandler
+from askstream.server.connections.base import CUT_SECONDS, FRAGMENTS, RATE_CLOSE, MessageHandler, StreamHandler
 from askstream.server.connections.direct import READ_AHEAD_BYTES, DirectSocket, DirectStream, unread
 from askstream.server.connections.inbound import FRAMES_PIECE, Inbound, InboundLimits, Requests
 from askstream.server.connections.selection import EXTENSION, SocketRoute
@@ -84,7 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._awaited: Literal["head", "body"] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._inbound = Inbound(transport, self._parse, ahead=READ_AHEAD_BYTES)
         self.flow = _Flow(transport, self._inbound)
@@ -109,7 +109,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             waiting.clear()
             return 1
-        if self._is_answering or self.flow.read_paused:
+        is_answering = self.cycle and not (self.cycle.more_body or self.cycle.response_complete)
+        if is_answering or self.flow.read_paused:
             return None
         try:
             piece = self._requests.take(waiting)
@@ -117,14 +118,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusal)
             return 1
         super().data_received(piece)
-        if self.parser is not None:  # else another protocol has the connection
+        if self.parser:  # else another protocol has the connection
             self._after_piece()
         return 1
-
-    @property
-    def _is_answering(self) -> bool:
-        """Whether a request has come whole, and its response isn't complete."""
-        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
 
     def _after_piece(self) -> None:
         if self._is_refused:
@@ -135,7 +131,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._await("head")
         else:
             self._await(None)
-            if self.cycle is not None and self.cycle.response_complete:
+            if self.cycle and self.cycle.response_complete:
                 self._be_idle()
 
     def _be_idle(self) -> None:
@@ -165,7 +161,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(RequestTimeout(f"The request's {part} must arrive within {seconds:g} seconds."))
 
     def _refuse(self, refusal: Refused) -> None:
-        """Answer, and close. What the client goes on sending is thrown away, within a limit."""
+        """Answer, and close. Bytes that still come are thrown away, up to a limit."""
         self._is_refused = True
         self._await(None)
         self._unset_keepalive_if_required()
@@ -177,12 +173,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.abort()  # the response must not seem to be complete
-        if self.cycle is not None:
+        if self.cycle:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(MalformedRequest(f"An HTTP/1.1 request is expected: {msg}"))
+        self._refuse(MalformedRequest("Send a request in HTTP/1.1, without TLS."))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -277,12 +273,12 @@ class HttpProtocol(HttpToolsProtocol):
         response = _Handshake(route.subprotocol).accept(Request(self.url.decode("latin-1"), headers))
         self.connections.discard(self)
         ahead = self._inbound.detach()
-        self.transport.write(response.serialize())
-        if response.status_code != 101:
+        handler, answer = _handler(route, response)
+        self.transport.write(answer)
+        if handler is None:
             self.transport.close()
             return
-        core = ServerProtocol(state=State.OPEN, max_size=self.config.ws_max_size, logger=self.logger)
-        handler = route.make_handler()
+        core = ServerProtocol(state=State.OPEN, max_size=route.message_bytes, logger=self.logger)
         connection = DirectSocket(
             self.transport,
             cast(Any, self.connections),
@@ -294,6 +290,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.__dict__.update(_FREED)
         handler.opened(connection)
         connection.data_received(ahead)
+
+
+def _handler(route: SocketRoute, response: Response) -> tuple[MessageHandler | None, bytes]:
+    """Return the handler of a WebSocket, None if it is refused, and the answer to its handshake."""
+    if response.status_code != 101:
+        return None, response.serialize()
+    try:
+        return route.make_handler(), response.serialize()
+    except Refused as refusal:
+        return None, refusals.response(refusal)
 
 
 class _Handshake(ServerProtocol):
@@ -310,7 +316,7 @@ class _Handshake(ServerProtocol):
 class WebSocket(WebSocketsSansIOProtocol):
     """WebSocket on websockets' sans-IO core, for plain ASGI."""
 
-    _frames = _fragments = 0
+    _fragments = 0
     _on_control: Callable[[], object] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -325,11 +331,16 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._inbound.receive(data)
 
     def _parse(self, waiting: bytearray) -> int | None:
-        """Parse some frames."""
+        """Parse some frames, none before the handshake has been accepted."""
+        if self.handshake_initiated and not self.handshake_complete:
+            return None
         piece = bytes(waiting[:FRAMES_PIECE])
         del waiting[:FRAMES_PIECE]
-        self._frames = 0
-        super().data_received(piece)
+        self.conn.receive_data(piece)
+        frames = len(self.conn.events)
+        self.handle_events()  # before a failure, which uvicorn would handle first
+        if self.conn.parser_exc is not None and not self.close_sent:
+            self.handle_parser_exception()
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"".join(self.conn.data_to_send()))  # uvicorn would leave the client waiting
             self.transport.close()
@@ -337,11 +348,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             self._inbound.limit()
         elif self.read_paused:  # until the application has received the message
             self._inbound.hold()
-        return self._frames
-
-    def handle_events(self) -> None:
-        self._frames = len(self.conn.events)
-        super().handle_events()
+        return frames
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -351,8 +358,9 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         await super().send(message)
-        if self.close_sent:  # uvicorn reads on, for the answer
+        if self.close_sent:
             self._inbound.limit()
+        if message["type"] in ("websocket.accept", "websocket.close"):  # uvicorn reads on after a close, for the answer
             self._inbound.resume()
 
     def handle_ping(self) -> None:
