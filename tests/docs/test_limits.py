@@ -11,20 +11,14 @@ from askstream.server.runs import Limits
 from askstream.server.settings import OTHER_DESCRIPTORS, Settings, exempt, inbound, limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
-ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if "`ASKSTREAM_" in line]
-ROWS = [row for row in ROWS if len(row) == 5]
+TABLE = [line.strip("|").split(" | ") for line in PAGE.splitlines() if "`ASKSTREAM_" in line]
+ROWS = [[cell.strip() for cell in row] for row in TABLE if len(row) == 5]
 CODES = {each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.Refused)}
 # Limits of a run's own course: docs and README name them elsewhere.
 OF_A_RUN = {
-    "messages",
-    "conversation_messages",
-    "run_seconds",
-    "silence_seconds",
-    "event_bytes",
-    "log_events",
-    "log_bytes",
+    *("messages", "conversation_messages", "run_seconds", "silence_seconds", "event_bytes", "log_events", "log_bytes"),
+    *("input_seconds", "orphan_seconds", "queued", "cancel_seconds", "exempt"),
 }
-OF_A_RUN |= {"input_seconds", "orphan_seconds", "queued", "cancel_seconds", "exempt"}
 
 
 def _field(row: list[str]) -> str:
@@ -68,6 +62,9 @@ def test_descriptors_bound_the_number_of_connections(monkeypatch: pytest.MonkeyP
     """The system's limit may change while the server runs; the one at its start counts."""
     import resource
 
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    def few(_kind: int) -> tuple[int, int]:
+        return 1024, 4096
+
+    monkeypatch.setattr(resource, "getrlimit", few)
     assert inbound(Settings()).connections == 1024 - OTHER_DESCRIPTORS
     assert inbound(Settings(connections=7)).connections == 7

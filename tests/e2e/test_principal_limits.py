@@ -13,7 +13,7 @@ from tests.e2e.viewers import ask, client_of, say, socket
 @pytest.mark.parametrize("direct", ["true", "false"])
 async def test_streams_and_sockets_of_a_principal_are_counted_together(start: Start, direct: str) -> None:
     """A stream is refused before its run starts, a socket before the upgrade; a place that gets free can be taken."""
-    limits = {"ASKSTREAM_LIMIT_ANONYMOUS": "true", "ASKSTREAM_PRINCIPAL_CONNECTIONS": "2"}
+    limits: dict[str, Any] = {"ASKSTREAM_LIMIT_ANONYMOUS": "true", "ASKSTREAM_PRINCIPAL_CONNECTIONS": "2"}
     url = start(ASKSTREAM_DIRECT=direct, **limits).url
     body = {"question": "What was revenue in March 2026?"}
     async with client_of(url) as client, socket(url) as first:
@@ -36,7 +36,7 @@ async def test_streams_and_sockets_of_a_principal_are_counted_together(start: St
 @pytest.mark.parametrize("direct", ["true", "false"])
 async def test_run_starts_of_a_principal_are_counted_over_both_transports(start: Start, direct: str) -> None:
     """The third in a minute is refused; joining a run by its key is no start."""
-    limits = {"ASKSTREAM_LIMIT_ANONYMOUS": "true", "ASKSTREAM_RUN_STARTS": "2"}
+    limits: dict[str, Any] = {"ASKSTREAM_LIMIT_ANONYMOUS": "true", "ASKSTREAM_RUN_STARTS": "2"}
     url = start(ASKSTREAM_DIRECT=direct, **limits).url
     fields: dict[str, Any] = {"question": "What data is there?", "idempotency_key": "k"}
     run_id = await ask(url, **fields)

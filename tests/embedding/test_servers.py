@@ -76,7 +76,8 @@ async def test_limits_of_messages_and_principals_hold_under_every_server(start: 
     """Those that docs/limits.md says so of: the others are the server's own."""
     own = {"LIMIT_ANONYMOUS": "true", "MESSAGE_BYTES": "1000", "MESSAGES_AT_ONCE": "4", "SUBSCRIPTIONS": "1"}
     own |= {"PRINCIPAL_CONNECTIONS": "2", "RUN_STARTS": "2", "QUESTION_CHARACTERS": "50"}
-    url = start(kind, HOSTS + "alone", **{f"ASKSTREAM_{name}": value for name, value in own.items()}).url
+    settings: dict[str, Any] = {f"ASKSTREAM_{name}": value for name, value in own.items()}
+    url = start(kind, HOSTS + "alone", **settings).url
     async with client_of(url) as client, socket(url) as ws, socket(url) as other:
         assert (await client.get("/test-stream")).json()["code"] == "principal_limit"
         with pytest.raises(InvalidHandshake):

@@ -303,7 +303,7 @@ async def test_a_turn_works_on_64_frames_and_the_rest_waits(frame: bytes) -> Non
     pair.socket.data_received(frame * count)
     worked = [pair.handler.controls + len(pair.handler.messages)]
     assert not pair.line.reading
-    while not pair.line.reading:  # noqa: ASYNC110 - each pass is a turn of the loop
+    while not pair.line.reading:
         await asyncio.sleep(0)
         worked.append(pair.handler.controls + len(pair.handler.messages) - sum(worked))
     assert 0 < max(worked) <= TURN_FRAMES

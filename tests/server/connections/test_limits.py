@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -53,7 +52,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the pieces that uvicorn's parser got."""
     sizes: list[int] = []
     parse = HttpToolsProtocol.data_received
@@ -63,7 +62,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         parse(self, data)
 
     monkeypatch.setattr(HttpToolsProtocol, "data_received", count)
-    yield sizes
+    return sizes
 
 
 class Client:
