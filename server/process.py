@@ -126,7 +126,8 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     """Return ours, or uvicorn's if its version wasn't tested: private names that ours use may have changed."""
     if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are plain ASGI, at more CPU"):
         return {"http": "httptools", "ws": "websockets-sansio"}
-    from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
+    from askstream.server.connections.uvicorn import HttpProtocol
+    from askstream.server.connections.uvicorn_websocket import WebSocket
 
     http = partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct, limits=app.inbound)
     return {"http": http, "ws": WebSocket}

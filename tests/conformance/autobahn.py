@@ -1,8 +1,8 @@
 """The Autobahn test suite's cases 1 to 7 and 10 as data: the bytes of a client, and what must come back.
 
-https://github.com/crossbario/autobahn-testsuite (Apache 2.0) has them as code in Python 2. The names are theirs.
-Cases that differ only in how their frames are cut into packets are one here, and run both ways. Our server doesn't echo:
-any reply to a message counts as its echo.
+https://github.com/crossbario/autobahn-testsuite (Apache 2.0) has them as code in Python 2. The names are theirs. Cases
+that differ only in how their frames are cut into packets are one here, and run both ways. Our server doesn't echo: any
+reply to a message counts as its echo.
 """
 
 from collections.abc import Iterator

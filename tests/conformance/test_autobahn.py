@@ -72,7 +72,8 @@ async def _run(url: str, case: Case, piece: int) -> tuple[list[Event], int | Non
 async def _read(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, core: ClientProtocol, case: Case
 ) -> list[Event]:
-    events, has_closed = list[Event](), case.ends
+    events: list[Event] = []
+    has_closed = case.ends
     with suppress(ConnectionError):
         while True:
             if not has_closed and len(events) >= len(case.events):
@@ -81,7 +82,7 @@ async def _read(
             if not (data := await reader.read(2**16)):
                 break
             core.receive_data(data)
-            events += [_event(event) for event in core.events_received() if _is_event(event)]
+            events.extend(_event(event) for event in core.events_received() if _is_event(event))
     return events
 
 

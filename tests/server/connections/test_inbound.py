@@ -179,8 +179,8 @@ BODIES = st.text("ab\r\n0", max_size=30).map(str.encode)
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), BODIES), min_size=1, max_size=6), st.integers(1, 90))
 def test_no_piece_reaches_beyond_the_end_of_a_request(kinds: list[tuple[Any, bytes]], cut: int) -> None:
-    """However the network cuts requests, and whatever their bodies hold: the parser gets all bytes, in order, and when
-    it has completed a request it has nothing of the next one."""
+    """The network cuts requests anywhere, and bodies hold anything. The parser gets all bytes, in order; when it has
+    completed a request it has nothing of the next one."""
     sent = [kind(body) for kind, body in kinds]
     ends = [sum(map(len, sent[: number + 1])) for number in range(len(sent))]
     stream, waiting, requests = b"".join(sent), bytearray(), Requests(InboundLimits())
@@ -200,7 +200,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("begin", "go_on", "refusal"),
+    ("begin", "endless", "refusal"),
     [
         (HEAD, b"a: b\r\n", HeadTooLarge),
         (HEAD + b"A: ", b"x", HeadTooLarge),
@@ -226,20 +226,20 @@ CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         "body",
     ],
 )
-def test_whatever_has_no_end_is_refused(begin: bytes, go_on: bytes, refusal: type[Refused]) -> None:
+def test_whatever_has_no_end_is_refused(begin: bytes, endless: bytes, refusal: type[Refused]) -> None:
     """The parser gets no more than the limit of a head, or twice that of a body."""
     limits = InboundLimits()
     requests = Requests(limits)
     parser, waiting, most = Parser(requests), bytearray(begin), limits.head_bytes + 2 * limits.body_bytes
 
-    def go_on_sending() -> None:
+    def send_on() -> None:
         for _ in range(200):
-            waiting.extend(go_on * (20_000 // len(go_on) + 1))
+            waiting.extend(endless * (20_000 // len(endless) + 1))
             while waiting:
                 parser.feed(requests.take(waiting))
 
     with pytest.raises(refusal):
-        go_on_sending()
+        send_on()
     assert parser.bytes <= (limits.head_bytes if refusal is HeadTooLarge else most)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-import askstream.server.connections.uvicorn as ours
+import askstream.server.connections.uvicorn_websocket as ours
 from askstream.server.connections import RATE_CLOSE, SocketRoute, inbound
 from askstream.server.connections.base import FRAGMENTS
 from askstream.server.connections.inbound import TURN_FRAMES

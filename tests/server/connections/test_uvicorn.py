@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from askstream.server.connections import InboundLimits, SocketConnection, SocketRoute, StreamConnection, serve_stream
 from askstream.server.connections.direct import DirectSocket, DirectStream
-from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
+from askstream.server.connections.uvicorn import HttpProtocol
+from askstream.server.connections.uvicorn_websocket import WebSocket
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 PROBE = b"2\r\n:\n\r\n"

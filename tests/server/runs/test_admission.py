@@ -84,7 +84,7 @@ def test_an_exempt_principal_has_no_limit_of_its_own() -> None:
 
 
 def test_a_bucket_never_holds_more_than_its_size() -> None:
-    """However long it was left alone."""
+    """After any time."""
     bucket = TokenBucket(most=3, a_second=1)
     assert [bucket.take(1e9) for _ in range(4)] == [True, True, True, False]
     assert bucket.seconds(1e9) == 1
