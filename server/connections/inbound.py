@@ -156,9 +156,13 @@ class Inbound:
     def _set_reading(self) -> None:
         waits = self._turn is not None or len(self.waiting) > self._ahead
         reads = not (self._is_held or waits or self._is_cut)
-        if reads is not self._is_reading and not self._transport.is_closing():
-            self._is_reading = reads
-            (self._transport.resume_reading if reads else self._transport.pause_reading)()
+        if self._transport.is_closing():
+            return
+        if not reads:  # also where it was paused before: uvicorn may have resumed it
+            self._transport.pause_reading()
+        elif not self._is_reading:
+            self._transport.resume_reading()
+        self._is_reading = reads
 
 
 def _nothing(_waiting: bytearray) -> None:

@@ -14,6 +14,8 @@ from tests.server.connections.test_limits import Client
 from tests.server.connections.test_uvicorn import UPGRADE, Handler, serving
 from tests.timing import MS
 
+# As much as one read of asyncio's brings.
+READ = 256 * 1024
 PING = Frame(Opcode.PING, b"").serialize(mask=True)
 TEXT = Frame(Opcode.TEXT, b"{}").serialize(mask=True)
 
@@ -52,6 +54,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     begin, parse = inbound.Inbound._parse_turn, ours.WebSocket._parse  # pyright: ignore[reportPrivateUsage]
 
     def turn(self: Any) -> None:
+        assert len(self.waiting) <= READ, "read on while bytes wait"
         frames.append(0)
         begin(self)
 
