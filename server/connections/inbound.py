@@ -158,11 +158,11 @@ class Inbound:
         reads = not (self._is_held or waits or self._is_cut)
         if self._transport.is_closing():
             return
+        was_reading, self._is_reading = self._is_reading, reads
         if not reads:  # also where it was paused before: uvicorn may have resumed it
             self._transport.pause_reading()
-        elif not self._is_reading:
+        elif not was_reading:
             self._transport.resume_reading()
-        self._is_reading = reads
 
 
 def _nothing(_waiting: bytearray) -> None:
