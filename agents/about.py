@@ -1,6 +1,6 @@
 """Reads what a team says of itself: attributes of its factory, or else of the module that has it.
 
-title = "Travel desk"
+title = "Travels"
 greeting = "Where do you want to go?"
 starters = ["A weekend in Porto", "Two weeks of rain"]
 """
@@ -27,7 +27,7 @@ BUNDLED = About(
 
 
 def read(spec: str, *sources: object) -> About:
-    """What the first source that has an attribute says. One of another type is left out, with a warning."""
+    """The words of the first source that has an attribute. One of another type is left out, with a warning."""
     found: dict[str, Any] = {}
     for name, default in About()._asdict().items():
         value = next((getattr(source, name) for source in sources if hasattr(source, name)), default)

@@ -51,7 +51,7 @@ class TeamSource(Protocol):
 
     @property
     def about(self) -> About:
-        """What its teams say of themselves."""
+        """The words of its teams about themselves."""
         ...
 
     @property

@@ -23,7 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from askstream.agents.factory import open_orchestrator
 from askstream.server import lifespan, private, proxies
 from askstream.server.bus import Bus
-from askstream.server.connections import SocketRoute
+from askstream.server.connections import InboundLimits, PrincipalConnections, SocketRoute
 from askstream.server.events.errors import JournalError, NotStarted
 from askstream.server.http import views
 from askstream.server.http.readiness import Readiness
@@ -33,7 +33,7 @@ from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import About, SupportsAbout, SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, check_periodically, expire_periodically, recover_periodically
-from askstream.server.settings import Settings, limits, model, warnings
+from askstream.server.settings import Settings, exempt, inbound, limits, model, warnings
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -96,6 +96,7 @@ class Service:
     model: str
     warmed: asyncio.Future[bool]
     drain: Drainer
+    inbound: InboundLimits
 
 
 class App:
@@ -301,6 +302,7 @@ def _service(
         model=orchestrator.model,
         warmed=warmed,
         drain=drain,
+        inbound=context.inbound,
     )
 
 
@@ -318,6 +320,8 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
+        inbound=inbound(settings),
+        connections=PrincipalConnections(settings.principal_connections, exempt(settings)),
     )
 
 

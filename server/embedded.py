@@ -49,7 +49,7 @@ class Handle:
     """A server in this event loop. It answers at `url`; requests before its start wait."""
 
     def __init__(self, app: App, listening: socket.socket, *, direct: bool = True) -> None:
-        listening.listen(process.BACKLOG)
+        listening.listen()  # uvicorn sets the backlog
         self.url = process.url(listening)
         self._app, self._listening, self._direct = app, listening, direct
         self._stopping: asyncio.Task[None] | None = None

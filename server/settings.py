@@ -6,6 +6,7 @@ Only app.py, process.py, embedded.py and cli.py read them; everything else gets 
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +15,22 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from askstream.agents.models import ModelSettings, Names
+from askstream.server.connections import InboundLimits
 from askstream.server.proxies import LOOPBACK, checked_prefix, networks
-from askstream.server.requests import QUESTION_CHARACTERS
+from askstream.server.requests import EVERYBODY, QUESTION_CHARACTERS
 from askstream.server.runs import Limits
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 PREFIX = "ASKSTREAM_"
 FILE_URL = "sqlite:///"
 # Kubernetes sets these in every container beside a service called askstream.
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+# Descriptors for all that is no connection: the journal, the log, models' servers, refusals.
+OTHER_DESCRIPTORS = 64
 
 
 def _env(*names: str) -> AliasChoices:
@@ -97,6 +106,24 @@ class Settings(BaseSettings):
         default=400, gt=0, description="agents' messages in one run in which a person has answered"
     )
     active_runs: int = Field(default=64, gt=0)
+    waiting_runs: int = Field(default=1000, gt=0, description="runs that wait for a human")
+    principal_runs: int = Field(default=8, gt=0, description="active runs of one principal")
+    run_starts: int = Field(default=30, gt=0, description="runs that one principal may start in a minute")
+    principal_connections: int = Field(default=200, gt=0, description="streams and WebSockets of one principal")
+    limit_anonymous: bool = Field(
+        default=False, description="limit `anonymous` as any principal; it is everybody who needs no token"
+    )
+    connections: int = Field(default=10_000, gt=0, description="at most 64 less than the open files that are allowed")
+    keep_alive_seconds: float = Field(default=5, gt=0, description="how long a connection is kept between requests")
+    backlog: int = Field(default=2048, gt=0, description="connections that wait to be accepted")
+    head_bytes: int = Field(default=64 * 1024, gt=0, description="bytes of a request's line and headers")
+    head_lines: int = Field(default=100, gt=0, description="headers of a request")
+    head_seconds: float = Field(default=10, gt=0, description="time for a request's head to arrive")
+    body_seconds: float = Field(default=30, gt=0, description="time for a request's body to arrive")
+    message_bytes: int = Field(default=64 * 1024, gt=0, description="bytes of a WebSocket message")
+    messages_a_second: float = Field(default=20, gt=0, description="messages, pings and pongs of one WebSocket")
+    messages_at_once: float = Field(default=40, ge=1, description="the same, in a burst")
+    subscriptions: int = Field(default=32, gt=0, description="runs that one WebSocket may watch")
     run_seconds: float = Field(default=900, gt=0)
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
     log_events: int = Field(default=10_000, gt=0, description="events in one run's log")
@@ -183,9 +210,43 @@ def _variables() -> list[str]:
     return names
 
 
+def exempt(settings: Settings) -> frozenset[str]:
+    """Return the principals without limits of their own. `anonymous` is one person on their own machine, or everybody
+    behind a proxy that authenticates."""
+    return frozenset() if settings.limit_anonymous else frozenset({EVERYBODY})
+
+
+def inbound(settings: Settings) -> InboundLimits:
+    return InboundLimits(
+        head_bytes=settings.head_bytes,
+        head_lines=settings.head_lines,
+        head_seconds=settings.head_seconds,
+        body_seconds=settings.body_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        connections=min(settings.connections, max(1, _descriptors() - OTHER_DESCRIPTORS)),
+        backlog=settings.backlog,
+        message_bytes=settings.message_bytes,
+        messages_a_second=settings.messages_a_second,
+        messages_at_once=settings.messages_at_once,
+        subscriptions=settings.subscriptions,
+    )
+
+
+def _descriptors() -> int:
+    """Return how many files and sockets this process may have open."""
+    if resource is None:
+        return sys.maxsize
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
+
+
 def limits(settings: Settings) -> Limits:
     return Limits(
         active_runs=settings.active_runs,
+        waiting_runs=settings.waiting_runs,
+        principal_runs=settings.principal_runs,
+        run_starts=settings.run_starts,
+        exempt=exempt(settings),
         messages=settings.messages,
         conversation_messages=settings.conversation_messages,
         run_seconds=settings.run_seconds,

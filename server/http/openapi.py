@@ -39,8 +39,8 @@ _PAGING = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}},
     {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "taken from `next`"},
 ]
-_WATCH_ERRORS = (400, 404, 410, 422)
-_ASK_ERRORS = (400, 409, 413, 415, 422, 503)
+_WATCH_ERRORS = (400, 404, 410, 422, 429)
+_ASK_ERRORS = (400, 408, 409, 413, 415, 422, 429, 503)
 
 # The models of requests and of answers.
 _RECEIVED, _ANSWERED = (Ask, Input), (AboutTeam, Run, RunPage, SessionRuns)

@@ -58,7 +58,7 @@ class SessionRuns(TypedDict):
 
 
 class AboutTeam(TypedDict):
-    """What the team that is served says of itself. Empty: nothing."""
+    """The words of the team that is served about itself. Empty: none."""
 
     title: str
     greeting: str

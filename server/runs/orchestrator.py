@@ -144,7 +144,7 @@ class SupportsWarm(Protocol):
 
 
 class About(NamedTuple):
-    """What a team says of itself. Empty: nothing. `starters` are questions to begin with."""
+    """A team's words about itself. Empty: none. `starters` are questions to begin with."""
 
     title: str = ""
     greeting: str = ""

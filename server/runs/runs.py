@@ -24,7 +24,8 @@ from askstream.server.events.errors import (
 )
 from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, holds_key
 from askstream.server.runs import history
-from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
+from askstream.server.runs.active import ActiveRuns
+from askstream.server.runs.admission import BUSY_RETRY
 from askstream.server.runs.human_input import check_late_input
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.orchestrator import Orchestrator, Reply
@@ -90,8 +91,8 @@ class Runs:
     async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
         """Start a run, or join the holder of the question's idempotency key. Return its record, and whether it is new.
 
-        Its first event is durable by then. Raises Draining, TooManyRuns, SessionBusy, IdempotencyConflict,
-        LogExpired.
+        Its first event is durable by then. Raises Draining, TooManyRuns, PrincipalLimit, RateLimited,
+        SessionBusy, IdempotencyConflict, LogExpired.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:
