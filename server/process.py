@@ -129,7 +129,8 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
         return {"http": "httptools", "ws": "websockets-sansio"}
     from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
 
-    return {"http": partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
+    http = partial(HttpProtocol, socket_routes=app.socket_routes, admitted=app.admitted, direct=direct)
+    return {"http": http, "ws": WebSocket}
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

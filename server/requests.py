@@ -23,8 +23,6 @@ from askstream.server.runs import Question
 
 M = TypeVar("M", bound=BaseModel)
 
-# Nothing is authenticated yet: everybody is this principal, and sees every run.
-EVERYBODY = "anonymous"
 # The question's limit is the one that clients meet, so it is a setting; this is its default.
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024

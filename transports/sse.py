@@ -13,10 +13,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from askstream.server import addresses
+from askstream.server.auth import ANONYMOUS, Access, access_of
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewer_cursor
+from askstream.server.requests import read_ask, read_cursor, read_view, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
@@ -46,22 +47,25 @@ class Sse:
     async def ask_stream(self, request: Request) -> "RunStream":
         """Start a run and stream it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
+        access = access_of(request.scope)
+        record, new = await self._context.runs.start(ask.to_question(access.principal))
         viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
-            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
-        return RunStream(viewer, self._context, on_disconnect=on_disconnect)
+            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, access.principal)
+        return RunStream(viewer, self._context, access, on_disconnect=on_disconnect)
 
     async def test_stream(self, request: Request) -> "RunStream":
         """Stream a run of mock events, to check streaming from end to end."""
-        question = Question(text="Test stream", principal=EVERYBODY)
+        access = access_of(request.scope)
+        question = Question(text="Test stream", principal=access.principal)
         record, _ = await self._context.runs.start(question, orchestrator="mock")
-        return RunStream(await self._context.bus.attach(record.run_id), self._context)
+        return RunStream(await self._context.bus.attach(record.run_id), self._context, access)
 
     async def events(self, request: Request) -> "Response | RunStream":
         """Replay a run's log from a cursor, then go on live."""
-        record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
+        access = access_of(request.scope)
+        record = await self._context.runs.find(request.path_params["run_id"], access.principal)
         view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # only a 204 stops a browser's EventSource
@@ -69,7 +73,7 @@ class Sse:
         if request.method == "HEAD":
             return _head(wire_format, record)
         viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        return RunStream(viewer, self._context, wire_format=wire_format)
+        return RunStream(viewer, self._context, access, wire_format=wire_format)
 
 
 def _get_only(route: Route) -> Route:
@@ -92,6 +96,7 @@ class RunStream:
 
     viewer: Viewer
     context: TransportContext
+    access: Access = ANONYMOUS
     wire_format: WireFormat = SSE
     on_disconnect: OnDisconnect | None = None
     _connection: StreamConnection | None = None
@@ -122,7 +127,12 @@ class RunStream:
         encoding = FramedFormat(self.wire_format, connection.frame, seconds)
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
+        self.context.streams.add(self, self.access)
         self._delivery.begin()
+
+    def revoked(self) -> None:
+        """Cut the stream, so that no client takes it for complete."""
+        self.stalled()
 
     def paused(self) -> None:
         if self._delivery is not None:
@@ -133,6 +143,7 @@ class RunStream:
             self._connection.abort()
 
     def lost(self) -> None:
+        self.context.streams.discard(self)
         if self._delivery is not None:
             self._delivery.stop()
         if self.on_disconnect is not None:
@@ -148,5 +159,6 @@ class RunStream:
 
     def _done(self, drained: bool) -> None:
         self.on_disconnect = None
+        self.context.streams.discard(self)
         if self._connection is not None:
             self._connection.finish()

@@ -18,6 +18,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from askstream.server.auth import Access, access_of
 from askstream.server.connections.base import MessageHandler, StreamHandler
 from askstream.server.connections.plain import PlainSocket, PlainStream
 
@@ -63,7 +64,7 @@ class SocketRoute(WebSocketRoute):
     endpoint."""
 
     def __init__(
-        self, path: str, make_handler: Callable[[], MessageHandler], *, subprotocol: str, send_seconds: float
+        self, path: str, make_handler: Callable[[Access], MessageHandler], *, subprotocol: str, send_seconds: float
     ) -> None:
         super().__init__(path, make_handler)
         self.make_handler, self.subprotocol, self.send_seconds = make_handler, subprotocol, send_seconds
@@ -72,7 +73,7 @@ class SocketRoute(WebSocketRoute):
         """Serves below Starlette's WebSocket and session: both check each message, at a twentieth of its cost."""
         names = scope.get("subprotocols", [])
         await WebSocket(scope, receive, send).accept(self.subprotocol if self.subprotocol in names else None)
-        handler, extension = self.make_handler(), offered(scope)
+        handler, extension = self.make_handler(access_of(scope)), offered(scope)
         plain = PlainSocket(
             handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
         )

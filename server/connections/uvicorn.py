@@ -19,6 +19,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from askstream.server.auth import ANONYMOUS, Access
 from askstream.server.connections.base import StreamHandler
 from askstream.server.connections.direct import DirectSocket, DirectStream, unread
 from askstream.server.connections.selection import EXTENSION, SocketRoute
@@ -32,13 +33,20 @@ _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_cl
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`."""
+    """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`. `admitted`
+    returns who asks, by the scope of a handshake; None if only the application can answer."""
 
     def __init__(
-        self, *args: Any, socket_routes: Mapping[bytes, SocketRoute] | None = None, direct: bool = True, **options: Any
+        self,
+        *args: Any,
+        socket_routes: Mapping[bytes, SocketRoute] | None = None,
+        admitted: Callable[[Any], Access | None] = lambda _: ANONYMOUS,
+        direct: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._socket_routes: Mapping[bytes, SocketRoute] = socket_routes if direct and socket_routes else {}
+        self._admitted = admitted
         self._direct = direct
         self._is_half_closed = self._upgrade_waits = False
         self._on_half_close: Callable[[], object] | None = None
@@ -107,11 +115,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete:
             self._upgrade_waits = True  # for the responses to earlier requests
             return
-        route = self._socket_routes.get(self.url.partition(b"?")[0])
+        path, _, query = self.url.partition(b"?")
+        route = self._socket_routes.get(path)
+        access = None
         if route is not None and self._can_accept():
-            self._accept(route)
-        else:
+            access = self._admitted({**self.scope, "path": path.decode("latin-1"), "query_string": query})
+        if route is None or access is None:
             super().handle_websocket_upgrade()
+        else:
+            self._accept(route, access)
 
     def _can_accept(self) -> bool:
         """Whether this is a `GET` in HTTP/1.1 of a usual size."""
@@ -122,7 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
             and sum([len(name) + len(value) for name, value in self.headers]) <= HEADER_BYTES
         )
 
-    def _accept(self, route: SocketRoute) -> None:
+    def _accept(self, route: SocketRoute, access: Access) -> None:
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers])
         response = _Handshake(route.subprotocol).accept(Request(self.url.decode("latin-1"), headers))
         self.connections.discard(self)
@@ -131,7 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         core = ServerProtocol(state=State.OPEN, max_size=self.config.ws_max_size, logger=self.logger)
-        handler = route.make_handler()
+        handler = route.make_handler(access)
         connection = DirectSocket(
             self.transport,
             cast(Any, self.connections),

@@ -4,6 +4,9 @@ AskstreamError
 ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
+│   ├── Unauthorized            401 unauthorized
+│   ├── OriginNotAllowed        403 origin_not_allowed
+│   ├── Forbidden               403 forbidden
 │   ├── RunNotFound             404 run_not_found
 │   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
@@ -17,6 +20,7 @@ AskstreamError
 │   ├── LogExpired              410 log_expired
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
+│   ├── HostNotAllowed          421 host_not_allowed
 │   ├── InvalidRequest          422 invalid_request
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
@@ -25,6 +29,7 @@ AskstreamError
 │   ├── RateLimited             429 rate_limited           (WebSocket only)
 │   ├── TooManyRuns             503 too_many_runs
 │   ├── Draining                503 draining
+│   ├── AuthUnavailable         503 auth_unavailable
 │   └── NotStarted              503 not_started
 ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
 └── JournalError            our own: the log can't be written or read
@@ -77,6 +82,22 @@ class InvalidJson(Refused):
 
 class BadCursor(Refused):
     code, status, title = "bad_cursor", 400, "The cursor is not an event id"
+
+
+class Unauthorized(Refused):
+    """A token is needed, or the one that came isn't valid."""
+
+    code, status, title = "unauthorized", 401, "A token is needed"
+
+
+class OriginNotAllowed(Refused):
+    code, status, title = "origin_not_allowed", 403, "Pages of this origin may not use this server"
+
+
+class Forbidden(Refused):
+    """A ticket came where a token is needed."""
+
+    code, status, title = "forbidden", 403, "A ticket doesn't allow this"
 
 
 class RunNotFound(Refused):
@@ -142,6 +163,10 @@ class UnsupportedMediaType(Refused):
     code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
 
 
+class HostNotAllowed(Refused):
+    code, status, title = "host_not_allowed", 421, "This server isn't known by that name"
+
+
 class InvalidRequest(Refused):
     code, status, title = "invalid_request", 422, "The request is not valid"
 
@@ -172,6 +197,10 @@ class TooManyRuns(Refused):
 
 class Draining(Refused):
     code, status, title = "draining", 503, "The server is going away"
+
+
+class AuthUnavailable(Refused):
+    code, status, title = "auth_unavailable", 503, "It can't be found out who asks"
 
 
 class NotStarted(Refused):

@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from askstream import web
 from askstream.server import addresses
+from askstream.server.auth import access_of
 from askstream.server.connections.disconnect import ClientDisconnected, unless_disconnected
 from askstream.server.events import Completed, Event, Failed
 from askstream.server.events.errors import InvalidRequest, RunActive
@@ -20,7 +21,7 @@ from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
 from askstream.server.problems import problem_response
-from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
+from askstream.server.requests import Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
 STATIC = Path(web.__file__).parent / "static"
@@ -116,51 +117,54 @@ class HttpRoutes:
     async def ask(self, request: Request) -> Response:
         """Start the same run as /ask-stream, and wait for its end."""
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, new = await self._runs.start(ask.to_question(EVERYBODY))
+        principal = access_of(request.scope).principal
+        record, new = await self._runs.start(ask.to_question(principal))
         try:
             return _outcome_response(
                 await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
             )
         except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
-                await self._runs.viewer_left(record.run_id, EVERYBODY)
+                await self._runs.viewer_left(record.run_id, principal)
             return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case
 
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, _ = await self._runs.start(ask.to_question(EVERYBODY))
+        record, _ = await self._runs.start(ask.to_question(access_of(request.scope).principal))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
         return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
         """List runs. `next` is the address of the next page, null on the last."""
         limit, before = _paging(request)
-        records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
+        records = await self._runs.page(access_of(request.scope).principal, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
             page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
         return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        principal = access_of(request.scope).administers
+        return self._run_response(request, await self._runs.find(request.path_params["run_id"], principal))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledge at once; the run ends with its terminal event."""
-        record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
+        record = await self._runs.cancel(request.path_params["run_id"], access_of(request.scope).administers)
         return self._run_response(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """Accept a human's input. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
+        principal = access_of(request.scope).principal
         return self._run_response(
-            request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value)
+            request, await self._runs.submit_input(run_id, principal, given.request_id, given.value)
         )
 
     async def session(self, request: Request) -> Response:
         """List the session's runs, oldest first."""
         session_id = request.path_params["session_id"]
-        records = await self._runs.session(session_id, EVERYBODY)
+        records = await self._runs.session(session_id, access_of(request.scope).principal)
         session: SessionRuns = {
             "session_id": session_id,
             "runs": [self._run_view(request, record) for record in records],
@@ -168,7 +172,7 @@ class HttpRoutes:
         return Json(session)
 
     async def forget_session(self, request: Request) -> Response:
-        await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
+        await self._runs.forget_session(request.path_params["session_id"], access_of(request.scope).principal)
         return Response(status_code=204)
 
     def _run_response(
@@ -180,7 +184,7 @@ class HttpRoutes:
         return views.run(request.scope, record, self._runs.pending(record.run_id))
 
     async def forget(self, request: Request) -> Response:
-        if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
+        if not await self._runs.forget(request.path_params["run_id"], access_of(request.scope).principal):
             raise RunActive("The run is still going on; cancel it first.")
         return Response(status_code=204)
 

@@ -18,9 +18,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 import askstream
+from askstream.server.auth.access import NOBODY
 from askstream.server.events.errors import RunFailed
 from askstream.server.journal.memory import MemoryJournal
-from askstream.server.requests import EVERYBODY
 from tests.e2e.teams import Flooder
 from tests.embedding.counting import Counting
 
@@ -28,7 +28,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def client_of(app: Any) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://h")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
 
 @pytest.fixture
@@ -149,8 +149,9 @@ async def test_its_end_drains(settings: askstream.Settings) -> None:
             "type": "http",
             "method": "GET",
             "path": f"/runs/{run_id}/events",
-            "headers": [],
+            "headers": [(b"host", b"localhost")],
             "query_string": b"",
+            "client": ("127.0.0.1", 50000),
         }
         watching = asyncio.create_task(app(scope, receive, send))
         await asyncio.wait_for(begun.wait(), 10)
@@ -199,7 +200,7 @@ async def test_a_factory_learns_who_asks_in_which_session(settings: askstream.Se
     app = askstream.create_app(settings, team=make)
     async with app.lifespan(), client_of(app) as client:
         await client.post("/ask", json={"question": "?", "session_id": "monday"})
-    assert given[2:] == [("monday", EVERYBODY)]
+    assert given[2:] == [("monday", NOBODY)]
 
 
 async def test_a_team_itself_is_copied_for_each_run(settings: askstream.Settings) -> None:
