@@ -117,7 +117,7 @@ async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) ->
     stop = await handle.started()
     if threading.current_thread() is threading.main_thread():
         stop.on_signals()
-    sys.stdout.write(process.greeting(listening, stop.model) + "\n")
+    sys.stdout.write(process.greeting(listening, stop.app) + "\n")
     sys.stdout.flush()
     await handle.ended()
     return handle

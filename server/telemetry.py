@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -12,6 +13,9 @@ FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 # Libraries that log whole prompts, or a line for every request. They log warnings only, unless they are asked for, and
 # an error's type only: a provider's words may repeat a part of a key or of a question.
 QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
+
+_SECRETS = re.compile(r"(\bBearer\s+|\bticket=|\baskstream(?:_\d+)?=|#token=)[^\s&;'\"]+", re.IGNORECASE)
+_MAY_HAVE_SECRETS = re.compile(r"bearer|ticket=|askstream(_\d+)?=|#token=", re.IGNORECASE).search
 
 # Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
 BATCH_SECONDS = 0.01
@@ -61,14 +65,18 @@ class StreamLog:
         self._written_at = 0.0
         self._is_due = self._is_closed = False
 
-    def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]]) -> None:
-        """Log events that are durable: the journal's entries, which are tuples of id, type, agent and line."""
+    def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]], principal: str | None = None) -> None:
+        """Log events that are durable: the journal's entries, which are tuples of id, type, agent and line.
+
+        `principal` is who started the run, for its first event.
+        """
+        by = "" if principal is None else f" principal={_printable(principal)}"
         for event_id, event_type, agent_name, _ in entries:
             level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
             if self._log.isEnabledFor(level):
                 if not self._records or self._records[-1][0] != level:
                     self._records.append((level, []))
-                self._records[-1][1].append(f"run={run_id} id={event_id} {event_type} {agent_name}")
+                self._records[-1][1].append(f"run={run_id} id={event_id} {event_type} {agent_name}{by}")
         if self._records and self._is_closed:
             self._write()
         elif self._records and not self._is_due:
@@ -88,8 +96,20 @@ class StreamLog:
             self._log.log(level, "%s", "\n".join(lines))
 
 
+def _printable(name: str) -> str:
+    """Return a name that can't begin another line."""
+    return "".join(character if character.isprintable() else "?" for character in name[:256])
+
+
 class PerLine(logging.Formatter):
-    """Repeats the prefix of a record on each line of its message. The format must end with the message."""
+    """Repeats the prefix of a record on each line of its message. The format must end with the message.
+
+    Tokens, cookies and tickets are left out, whatever logs them: at DEBUG, websockets logs whole handshakes.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return _SECRETS.sub(r"\1redacted", text) if _MAY_HAVE_SECRETS(text) else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         text = super().formatMessage(record)

@@ -125,12 +125,15 @@ class Gate:
             raise Unauthorized("This token isn't valid, or no longer.")
         return None
 
+    def own_token(self) -> str | None:
+        """Return the server's own token, which is made if no other is set up; None if others are. Raises OSError."""
+        return self.tokens.make() if not self.tokens.keys() or self.tokens.made.exists() else None
+
     def _announce_token(self) -> None:
         """Make the server's own token, if none is set up, and log where it is: once."""
         self._announced = lambda: None
         try:
-            if self._policy.hook is None and not self.tokens.keys():
-                self.tokens.make()
+            if self.own_token():
                 log.warning("a client on another machine needs a token; there is one in %s", self.tokens.made)
         except OSError as problem:
             log.error("a client needs a token, and %s can't be written: %s", self.tokens.made, problem.strerror)

@@ -95,9 +95,9 @@ class OriginNotAllowed(Refused):
 
 
 class Forbidden(Refused):
-    """A ticket came where a token is needed."""
+    """Who asks is known, and may not do this: with a ticket, or without the scope admin."""
 
-    code, status, title = "forbidden", 403, "A ticket doesn't allow this"
+    code, status, title = "forbidden", 403, "This isn't allowed"
 
 
 class RunNotFound(Refused):

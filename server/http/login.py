@@ -1,5 +1,6 @@
 """Signing in: a browser trades its token for a cookie, and a principal makes tickets for its runs."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,6 +17,8 @@ from askstream.server.auth.gate import cookie_name
 from askstream.server.events import rfc3339
 from askstream.server.requests import read_body, validate
 from askstream.server.runs import Runs
+
+log = logging.getLogger("__main__")
 
 COOKIE_SECONDS = 12 * 3600
 TICKET_SECONDS, MOST_TICKET_SECONDS = 3600, 7 * 24 * 3600
@@ -54,6 +57,7 @@ class LoginRoutes:
         """Set a cookie that stands for the token. It ends with the token, and after COOKIE_SECONDS at the latest."""
         token = validate(Login, await read_body(request)).token
         access = await self._gate.log_in(facts_of(request.scope), token)
+        log.info("principal=%s signed in", access.principal)
         now = self._gate.now()
         ends = now + COOKIE_SECONDS if access.expires_at is None else min(now + COOKIE_SECONDS, access.expires_at)
         return self._with_cookie(request, self._gate.signer.sign("cookie", access, ends), int(ends - now))

@@ -15,7 +15,7 @@ from askstream.server import addresses
 from askstream.server.auth import access_of
 from askstream.server.connections.disconnect import ClientDisconnected, unless_disconnected
 from askstream.server.events import Completed, Event, Failed
-from askstream.server.events.errors import InvalidRequest, RunActive
+from askstream.server.events.errors import Forbidden, InvalidRequest, RunActive
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
@@ -135,12 +135,15 @@ class HttpRoutes:
         return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
-        """List runs. `next` is the address of the next page, null on the last."""
+        """List runs. `next` is the address of the next page, null on the last. `everyone` is for administrators."""
         limit, before = _paging(request)
-        records = await self._runs.page(access_of(request.scope).principal, before=before, limit=limit + 1)
+        everyone = request.query_params.get("everyone") == "true"
+        principal = _listed_principal(request, everyone=everyone)
+        records = await self._runs.page(principal, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
-            page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
+            before_next = _format_position(records[limit - 1])
+            page["next"] = addresses.runs(request.scope, limit=limit, before=before_next, everyone=everyone)
         return Json(page)
 
     async def show(self, request: Request) -> Response:
@@ -181,7 +184,10 @@ class HttpRoutes:
         return Json(self._run_view(request, record), status, headers)
 
     def _run_view(self, request: Request, record: RunRecord) -> Run:
-        return views.run(request.scope, record, self._runs.pending(record.run_id))
+        view = views.run(request.scope, record, self._runs.pending(record.run_id))
+        if access_of(request.scope).admin:
+            view["principal"] = record.principal
+        return view
 
     async def forget(self, request: Request) -> Response:
         if not await self._runs.forget(request.path_params["run_id"], access_of(request.scope).principal):
@@ -199,6 +205,15 @@ def _outcome_response(event: Event) -> Response:
             return problem_response(502, "The run failed", code, event.message, headers)
         case _:
             return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
+
+
+def _listed_principal(request: Request, *, everyone: bool) -> str | None:
+    access = access_of(request.scope)
+    if not everyone:
+        return access.principal
+    if not access.admin:
+        raise Forbidden("Only a token with the scope admin lists everybody's runs.")
+    return None
 
 
 def _paging(request: Request) -> tuple[int, ListPosition | None]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.types import Scope
-from typing_extensions import TypedDict  # pydantic reads the one of `typing` from Python 3.12 on
+from typing_extensions import NotRequired, TypedDict  # pydantic reads the one of `typing` from Python 3.12 on
 
 from askstream.server import addresses
 from askstream.server.events import Usage, rfc3339
@@ -38,6 +38,7 @@ class Run(TypedDict):
     pending_input: Annotated[dict[str, Any] | None, Field(description="the data of its `input_requested`")]
     usage: Usage
     digest: Annotated[str | None, Field(description="SHA-256 over the event lines, once it ended")]
+    principal: NotRequired[Annotated[str, Field(description="whose run it is; for administrators only")]]
     links: Links
 
 

@@ -186,8 +186,10 @@ class Journal(Protocol):
         """Return the newest checkpoint; None if there is none, or the run's end has dropped it."""
         ...
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """Return a principal's runs, newest first."""
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return a principal's runs, newest first; None: everybody's."""
         ...
 
     async def session(self, principal: str, session_id: str) -> list[RunRecord]:

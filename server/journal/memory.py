@@ -95,8 +95,10 @@ class MemoryJournal:
         log = self._logs.get(run_id)
         return log.checkpoint if log else None
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        mine = (log.record for log in self._logs.values() if log.record.principal == principal)
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        mine = (log.record for log in self._logs.values() if principal in (None, log.record.principal))
         newest = sorted(mine, key=lambda r: (r.created_at, r.run_id), reverse=True)
         return [r for r in newest if before is None or (r.created_at, r.run_id) < (before.created_at, before.run_id)][
             :limit

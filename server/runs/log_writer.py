@@ -84,7 +84,7 @@ class LogWriter:
         if holder.run_id == record.run_id:
             self._durable = update
             self.channel.extend(entries)
-            self._log.report(update.run_id, entries)
+            self._log.report(update.run_id, entries, record.principal)
         return holder
 
     async def count_earlier(self) -> None:

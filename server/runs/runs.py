@@ -111,8 +111,10 @@ class Runs:
             raise RunNotFound
         return record
 
-    async def page(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """Return the principal's runs, newest first."""
+    async def page(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return the principal's runs, newest first; None: everybody's."""
         return await self._journal.runs(principal, before=before, limit=limit)
 
     async def session(self, session_id: str, principal: str) -> list[RunRecord]:

@@ -110,11 +110,14 @@ class SqliteJournal:
         row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
         return Checkpoint(*row) if row else None
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        mine, whose = ("", ()) if principal is None else ("principal = ? AND ", (principal,))
         created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
         return await self._records(
-            "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
-            (principal, created, last, limit),
+            f"WHERE {mine}(created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
+            (*whose, created, last, limit),
         )
 
     async def session(self, principal: str, session_id: str) -> list[RunRecord]:
