@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
+STREAM_LOGGER = "stream_events"
 STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -14,8 +15,8 @@ FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 # an error's type only: a provider's words may repeat a part of a key or of a question.
 QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
-_SECRETS = re.compile(r"(\bBearer\s+|\bticket=|\baskstream(?:_\d+)?=|#token=)[^\s&;'\"]+", re.IGNORECASE)
-_MAY_HAVE_SECRETS = re.compile(r"bearer|ticket=|askstream(_\d+)?=|#token=", re.IGNORECASE).search
+_SECRETS = re.compile(r"(\bB(?:earer|asic)\s+|\bticket=|\baskstream(?:_\d+)?=|#token=)[^\s&;'\"]+", re.IGNORECASE)
+_MAY_HAVE_SECRETS = re.compile(r"bearer |basic |ticket=|askstream(_\d+)?=|#token=", re.IGNORECASE).search
 
 # Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
 BATCH_SECONDS = 0.01
@@ -34,7 +35,7 @@ def configure(level: str, file: Path | None = None, *, libraries: bool = False) 
     if file is not None:
         _check_writable(file)
     _set_up_logger(logging.getLogger(), FORMAT, number, file, [] if libraries else [NoErrorText()])
-    stream = logging.getLogger("stream_events")
+    stream = logging.getLogger(STREAM_LOGGER)
     _set_up_logger(stream, STREAM_FORMAT, number, file)
     stream.propagate = False
     for name in QUIETED_LOGGERS:
@@ -60,7 +61,7 @@ class StreamLog:
     """
 
     def __init__(self) -> None:
-        self._log = logging.getLogger("stream_events")
+        self._log = logging.getLogger(STREAM_LOGGER)
         self._records: list[tuple[int, list[str]]] = []  # in order; lines of one level that follow one another
         self._written_at = 0.0
         self._is_due = self._is_closed = False
@@ -109,7 +110,9 @@ class PerLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return _SECRETS.sub(r"\1redacted", text) if _MAY_HAVE_SECRETS(text) else text
+        if record.name == STREAM_LOGGER or not _MAY_HAVE_SECRETS(text):  # a line for each event: no time for a search
+            return text
+        return _SECRETS.sub(r"\1redacted", text)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         text = super().formatMessage(record)

@@ -27,6 +27,8 @@ log = logging.getLogger("__main__")
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering does the same for nginx.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+# A stream that a GET gets could be kept by a browser.
+_GET_HEADERS = [(b"cache-control", b"no-cache, no-store, no-transform"), (b"x-accel-buffering", b"no")]
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 OnDisconnect: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
@@ -103,7 +105,7 @@ class RunStream:
     _delivery: Delivery | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        run_id = self.viewer.run_id
+        run_id, kept = self.viewer.run_id, _HEADERS if scope["method"] == "POST" else _GET_HEADERS
         where = [(b"x-run-id", run_id.encode()), (b"location", addresses.run(scope, run_id).encode())]
         try:
             await serve_stream(
@@ -111,7 +113,7 @@ class RunStream:
                 receive,
                 send,
                 self,
-                headers=[(b"content-type", self.wire_format.media_type.encode()), *_HEADERS, *where],
+                headers=[(b"content-type", self.wire_format.media_type.encode()), *kept, *where],
                 probe=self.wire_format.heartbeat,
                 send_seconds=self.context.send_seconds,
             )

@@ -1,11 +1,11 @@
 """The view of a run in answers. One type describes each answer, for the code that makes it and for OpenAPI."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from starlette.types import Scope
-from typing_extensions import NotRequired, TypedDict  # pydantic reads the one of `typing` from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic reads the one of `typing` from Python 3.12 on
 
 from askstream.server import addresses
 from askstream.server.events import Usage, rfc3339

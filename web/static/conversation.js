@@ -3,6 +3,7 @@
 import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
+import { request } from './sign-in.js';
 
 const PLACEHOLDER = 'Generate a monthly business report for our sales performance';
 const TEST_MODEL = /^mock /; // a test run has no conversation to continue
@@ -24,7 +25,7 @@ export class Conversation {
   async follow({ id: runId, sessionId, model }) {
     if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
     this.#id = sessionId;
-    const response = await fetch(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
+    const response = await request(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
     const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
     if (sessionId !== this.#id || !Array.isArray(runs)) return;
     this.#runs = runs;
