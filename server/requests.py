@@ -105,6 +105,22 @@ class Input(BaseModel):
     value: JsonValue = Field(description="what the request's schema asks for")
 
 
+class Login(BaseModel):
+    """The body of `/login`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=8192)]
+
+
+class TicketRequest(BaseModel):
+    """The body of `/runs/{id}/ticket`, which may be absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: int = Field(default=3600, ge=1, le=7 * 24 * 3600, description="for which the ticket is valid")
+
+
 def validate(model: type[M], body: bytes | str) -> M:
     """Raises InvalidJson or InvalidRequest; neither repeats the input, which may be a secret or a question."""
     try:

@@ -95,7 +95,7 @@ class OriginNotAllowed(Refused):
 
 
 class Forbidden(Refused):
-    """Who asks is known, and may not do this: with a ticket, or without the scope admin."""
+    """A ticket, or a token without the scope admin, doesn't allow this."""
 
     code, status, title = "forbidden", 403, "This isn't allowed"
 

@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -15,31 +13,13 @@ from askstream.server import addresses
 from askstream.server.auth import Access, Gate, access_of, facts_of
 from askstream.server.auth.gate import cookie_name
 from askstream.server.events import rfc3339
-from askstream.server.requests import read_body, validate
+from askstream.server.http.views import Ticket
+from askstream.server.requests import Login, TicketRequest, read_body, validate
 from askstream.server.runs import Runs
 
 log = logging.getLogger("__main__")
 
 COOKIE_SECONDS = 12 * 3600
-TICKET_SECONDS, MOST_TICKET_SECONDS = 3600, 7 * 24 * 3600
-
-
-class Login(BaseModel):
-    """The body of `/login`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    token: Annotated[str, Field(min_length=1, max_length=8192)]
-
-
-class TicketRequest(BaseModel):
-    """The body of `/runs/{id}/ticket`, which may be absent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seconds: int = Field(
-        default=TICKET_SECONDS, ge=1, le=MOST_TICKET_SECONDS, description="for which the ticket is valid"
-    )
 
 
 class LoginRoutes:
@@ -74,7 +54,7 @@ class LoginRoutes:
         access = Access(principal=holder.principal, run_id=record.run_id, key=holder.key)
         ticket = self._gate.signer.sign("ticket", access, ends)
         where = f"{addresses.run(request.scope, record.run_id)}/events?ticket={ticket}"
-        made = {"ticket": ticket, "expires_at": rfc3339(datetime.fromtimestamp(ends, UTC)), "events": where}
+        made: Ticket = {"ticket": ticket, "expires_at": rfc3339(datetime.fromtimestamp(ends, UTC)), "events": where}
         return Response(orjson.dumps(made), 201, media_type="application/json")
 
     def _with_cookie(self, request: Request, value: str, seconds: int) -> Response:

@@ -49,6 +49,14 @@ class RunPage(TypedDict):
     next: Annotated[str | None, Field(description="the address of the next page, null on the last")]
 
 
+class Ticket(TypedDict):
+    """A ticket for a run."""
+
+    ticket: str
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    events: Annotated[str, Field(description="the address of the run's events, with the ticket")]
+
+
 class SessionRuns(TypedDict):
     """A session's runs, oldest first."""
 

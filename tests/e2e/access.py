@@ -1,6 +1,6 @@
 """A server with three principals, for tests of who may do what; a client speaks for one of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +65,7 @@ def write_tokens(file: Path, *names: str) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, **environment: str) -> Iterator[Served]:
+def serving(folder: Path, *options: str, **environment: str) -> Generator[Served]:
     file = folder / "tokens"
     write_tokens(file, *TOKENS)
     variables = {"ASKSTREAM_AUTH": "token", "ASKSTREAM_TOKENS_FILE": str(file), **environment}

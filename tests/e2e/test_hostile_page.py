@@ -4,7 +4,7 @@ Nothing that it tries may start, read, cancel or answer anything, with its owner
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,7 +139,7 @@ def page(chromium: str) -> Iterator[Page]:
 
 
 @contextmanager
-def victim(folder: Any, direct: str, *, tokens: bool) -> Iterator[Victim]:
+def victim(folder: Any, direct: str, *, tokens: bool) -> Generator[Victim]:
     own = {"Authorization": f"Bearer {TOKENS['alice']}"} if tokens else {}
     opened = (
         serving(folder, ASKSTREAM_DIRECT=direct)

@@ -1,4 +1,4 @@
-"""Where a token is needed, which one a server makes, and the command that manages them."""
+"""Clients that need a token, the one that a server makes, and the command that manages them."""
 
 import json
 import re
@@ -139,7 +139,7 @@ async def test_a_hook_says_who_asks(start: Start) -> None:
 def test_a_setting_that_would_open_everything_is_refused(start: Start, environment: dict[str, str], words: str) -> None:
     """In one line, at the start."""
     with pytest.raises(RuntimeError, match=re.escape(words)) as refused:
-        start(*COUNTING, **environment)
+        start(*COUNTING, data=None, **environment)
     assert "Traceback" not in str(refused.value)
 
 

@@ -27,7 +27,7 @@ RSA, EC = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP
 def jwks(**keys: Any) -> str:
     described: list[dict[str, Any]] = []
     for name, key in keys.items():
-        algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
+        algorithm: Any = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
         described.append({**json.loads(algorithm.to_jwk(key.public_key())), "kid": name, "use": "sig"})
     return json.dumps({"keys": described})
 
