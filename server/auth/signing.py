@@ -1,8 +1,8 @@
 """Signed texts that a client keeps: a browser's cookie, and a ticket for one run.
 
 A text is `payload.signature`, both in base64url. The payload is a JSON list. The signature is an HMAC with SHA-256 over
-the purpose and the payload, under a key made of the server's secret and the digest of the token behind it. So a revoked
-token takes its cookies and tickets with it, and nobody can make them from a file of hashes.
+the purpose and the payload, under the server's secret. The payload names the token behind it by its key's id, so a
+revoked token takes its cookies and tickets with it.
 """
 
 import hmac
@@ -38,7 +38,7 @@ class Signer:
             self._secret = read_or_make(self._file, lambda: token_hex(32)).encode()
         fields = [VERSION, access.run_id, access.principal, int(expires_at), access.key, access.admin]
         payload = _encoded(orjson.dumps(fields))
-        return f"{payload}.{self._signature(purpose, payload, access.key)}"
+        return f"{payload}.{self._signature(purpose, payload)}"
 
     def verified(self, purpose: Purpose, text: str, now: float) -> Access | None:
         """Return the access, None if the text is not ours, has expired, or its token was revoked."""
@@ -57,12 +57,10 @@ class Signer:
             self._secret = read_or_make(self._file, str).encode()
         if not self._secret or not isinstance(key_id, str) or (key_id and self._key_of(key_id) is None):
             return False
-        return hmac.compare_digest(self._signature(purpose, payload, key_id).encode(), signature.encode())
+        return hmac.compare_digest(self._signature(purpose, payload).encode(), signature.encode())
 
-    def _signature(self, purpose: Purpose, payload: str, key_id: str) -> str:
-        key = self._key_of(key_id) if key_id else None
-        signing = hmac.digest(self._secret or b"", key.digest if key else b"", "sha256")
-        return _encoded(hmac.digest(signing, f"{purpose}.{payload}".encode(), "sha256"))
+    def _signature(self, purpose: Purpose, payload: str) -> str:
+        return _encoded(hmac.digest(self._secret or b"", f"{purpose}.{payload}".encode(), "sha256"))
 
 
 def _encoded(data: bytes) -> str:

@@ -56,6 +56,7 @@ def refusal(
         ("::1", HOST),
         ("2130706433.evil.example", HOST),
         ("x" * 250 + ".localhost.evil.example", HOST),
+        ("x" * 300 + ".localhost", HOST),  # longer than any name
         ("", HOST),
     ],
 )
