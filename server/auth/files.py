@@ -35,11 +35,15 @@ def write_private(path: Path, text: str) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Take the rights of others away, and log that."""
+    """Take the rights of others away, and log that; or that it is impossible, as in a container's mounted secret."""
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & ~PRIVATE:
-        log.warning("%s was readable for others (mode %o); its mode is %o now", path, mode, PRIVATE)
+    if not mode & ~PRIVATE:
+        return
+    try:
         path.chmod(PRIVATE)
+        log.warning("%s was readable for others (mode %o); its mode is %o now", path, mode, PRIVATE)
+    except OSError as problem:
+        log.warning("%s may be readable for others (mode %o), and stays so: %s", path, mode, problem.strerror)
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.conftest import CHROMIUM_FLAGS
 from tests.e2e.access import TOKENS, Served, serving, write_tokens
 from tests.e2e.tabs import BOTH, Tab, ask
 from tests.timing import FACTOR
@@ -92,6 +93,22 @@ def test_a_link_to_a_run_keeps_the_run(visit: Callable[[str], Tab]) -> None:
     expect(third.get_by_role("dialog")).to_be_visible()
     third.keyboard.press("Escape")
     expect(third.locator("#report")).to_contain_text("Send a token")
+
+
+@BOTH
+def test_the_page_works_without_tls_by_a_name_on_the_network(
+    browser: Browser, chromium: str, served: Served, via: str
+) -> None:
+    """There a browser sends no `Sec-Fetch-Site`: the page's origin must be found to be our own."""
+    flags = [*CHROMIUM_FLAGS, "--host-resolver-rules=MAP box.lan 127.0.0.1"]
+    other = browser.browser_type.launch(executable_path=chromium, args=flags)
+    page = other.new_page()
+    page.goto(f"{served.url.replace('127.0.0.1', 'box.lan')}/client#token={TOKENS['alice']}")
+    page.wait_for_url("**/client")
+    assert not page.evaluate("isSecureContext")
+    ask(page, QUESTION, via)
+    completed(page)
+    other.close()
 
 
 def test_a_revoked_token_ends_the_page_and_a_new_one_goes_on(visit: Callable[[str], Tab], served: Served) -> None:
