@@ -21,7 +21,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from askstream.server.auth.facts import RequestFacts
 from askstream.server.auth.locality import IN_PROCESS
-from askstream.server.auth.origins import Origins, host_and_port, is_known_host, place_of
+from askstream.server.auth.origins import LONGEST_HOST, Origins, host_and_port, is_known_host, place_of
 from askstream.server.events.errors import HostNotAllowed, OriginNotAllowed
 from askstream.server.proxies import is_trusted_client
 
@@ -42,7 +42,7 @@ class Rules:
 def check(facts: RequestFacts, rules: Rules, *, is_local: bool, demands_token: bool) -> None:
     """Raises HostNotAllowed or OriginNotAllowed. `demands_token`: whether this client can do nothing without one."""
     headers = facts.headers
-    if not demands_token and not is_known_host(headers.get(b"host", b""), rules.hosts):
+    if not demands_token and not is_known_host(headers.get(b"host", b"")[:LONGEST_HOST], rules.hosts):
         _check_host(facts)
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site == b"same-origin":

@@ -9,8 +9,11 @@ from askstream.server.auth.facts import RequestFacts
 
 # The client of Starlette's TestClient, which calls an application without a network. No server reports this address.
 IN_PROCESS = "testclient"
-_LISTS = (b"x-forwarded-for", b"x-real-ip")
-_HEADERS = frozenset((*_LISTS, b"forwarded"))
+_FORWARDED = b"forwarded"
+_HEADERS = frozenset((b"x-forwarded-for", b"x-real-ip", _FORWARDED))
+# More proxies than any network has in a row, with all that each may add.
+MOST_PROXIES, MOST_CHARACTERS = 32, 4096
+LONGEST_ADDRESS = 64
 _FOR = re.compile(r'\bfor\s*=\s*("[^"]*"|[^;,\s]*)', re.IGNORECASE)
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 
@@ -29,20 +32,26 @@ def is_local(facts: RequestFacts) -> bool:
 
 def _forwarded(facts: RequestFacts) -> Iterator[str]:
     """Yield each forwarded address; '' for one that can't be read."""
-    for name in _LISTS:
-        if name in facts.headers:
-            yield from map(_without_port, facts.headers[name].decode("latin-1").split(","))
-    if b"forwarded" in facts.headers:
-        elements = facts.headers[b"forwarded"].decode("latin-1").split(",")
-        for element in elements:
-            found = _FOR.search(element)
-            yield _without_port(found[1].strip('"')) if found else ""
+    for name in _HEADERS.intersection(facts.headers):
+        value = facts.headers[name]
+        if value.count(b",") >= MOST_PROXIES or len(value) > MOST_CHARACTERS:
+            yield ""
+        else:
+            address_of = _for if name == _FORWARDED else _without_port
+            yield from map(address_of, value.decode("latin-1").split(","))
+
+
+def _for(element: str) -> str:
+    """Return the client's address in an element of `Forwarded`."""
+    found = _FOR.search(element)
+    return _without_port(found[1].strip('"')) if found else ""
 
 
 def _without_port(text: str) -> str:
     """Return the address of `192.0.2.1:80`, `[::1]:80` or `[::1]`; anything else as it is."""
     found = _WITH_PORT.fullmatch(text.strip())
-    return (found[1] or found[2] or "") if found else text.strip()
+    address = (found[1] or found[2] or "") if found else text.strip()
+    return address if len(address) <= LONGEST_ADDRESS else ""
 
 
 @lru_cache(maxsize=1024)

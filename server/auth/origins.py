@@ -11,7 +11,7 @@ LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"
 _AUTHORITY = r"\[[\da-f:.]+\]|[^\s/:@?#\[\],*]+"
 _HOST = re.compile(rf"({_AUTHORITY})(?::(\d{{0,5}}))?", re.IGNORECASE)
 _ORIGIN = re.compile(rf"([a-z][a-z\d+.-]*)://({_AUTHORITY})(?::(\d{{1,5}}|\*))?", re.IGNORECASE)
-# Of a DNS name, a colon and a port.
+# More characters than a DNS name, a colon and a port have. A longer header is cut to these, and is none.
 LONGEST_HOST = 260
 _DEFAULT_PORTS = ("", "80", "443")
 
@@ -34,7 +34,7 @@ def place_of(origin: str) -> tuple[str, str] | None:
 @lru_cache(maxsize=256)
 def is_known_host(header: bytes, names: frozenset[str]) -> bool:
     """Whether no foreign name can have led here: it is listed, an IP address, or a name that means this machine."""
-    place = host_and_port(header.decode("latin-1")) if len(header) <= LONGEST_HOST else None
+    place = host_and_port(header.decode("latin-1")) if len(header) < LONGEST_HOST else None
     if place is None:
         return False
     host = place[0]
