@@ -10,8 +10,11 @@ from dataclasses import dataclass
 # The spec lets each browser choose "a few seconds"; a value that is sent is the same in all of them.
 RETRY_MS = 2000
 HEARTBEAT = b":\n\n"
-# One event as one piece: its id, and one line of JSON. No `event:`: `onmessage` never sees named events.
-EVENT_BLOCK = b"id: %d\ndata: %b\n\n"
+
+
+def block(event_id: int, line: bytes) -> bytes:
+    """Return one event as one piece; `line` is one line of JSON. No `event:`: `onmessage` never sees named events."""
+    return b"id: %d\ndata: %b\n\n" % (event_id, line)
 
 
 def cursor_block(event_id: int) -> bytes:

@@ -19,9 +19,11 @@ AskstreamError
 │   ├── InputExpired            410 input_expired
 │   ├── LogExpired              410 log_expired
 │   ├── BodyTooLarge            413 body_too_large
+│   ├── ImageTooLarge           413 image_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── HostNotAllowed          421 host_not_allowed
 │   ├── InvalidRequest          422 invalid_request
+│   ├── InvalidImage            422 invalid_image
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
@@ -54,6 +56,7 @@ FailureCode: TypeAlias = Literal[
     "message_limit",
     "team_unavailable",
     "team_failed",
+    "image_unreadable",
     "event_too_large",
     "log_full",
     "interrupted",
@@ -161,6 +164,10 @@ class BodyTooLarge(Refused):
     code, status, title = "body_too_large", 413, "The body is too large"
 
 
+class ImageTooLarge(Refused):
+    code, status, title = "image_too_large", 413, "The images are too large"
+
+
 class UnsupportedMediaType(Refused):
     code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
 
@@ -171,6 +178,10 @@ class HostNotAllowed(Refused):
 
 class InvalidRequest(Refused):
     code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class InvalidImage(Refused):
+    code, status, title = "invalid_image", 422, "An image is not valid"
 
 
 class InvalidMessage(Refused):
