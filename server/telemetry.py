@@ -66,18 +66,14 @@ class StreamLog:
         self._written_at = 0.0
         self._is_due = self._is_closed = False
 
-    def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]], principal: str | None = None) -> None:
-        """Log events that are durable: the journal's entries, which are tuples of id, type, agent and line.
-
-        `principal` is who started the run, for its first event.
-        """
-        by = "" if principal is None else f" principal={_printable(principal)}"
+    def report(self, run_id: str, entries: Sequence[tuple[int, str, str, bytes]]) -> None:
+        """Log events that are durable: the journal's entries, which are tuples of id, type, agent and line."""
         for event_id, event_type, agent_name, _ in entries:
             level = logging.DEBUG if event_type == "agent_chunk" else logging.INFO
             if self._log.isEnabledFor(level):
                 if not self._records or self._records[-1][0] != level:
                     self._records.append((level, []))
-                self._records[-1][1].append(f"run={run_id} id={event_id} {event_type} {agent_name}{by}")
+                self._records[-1][1].append(f"run={run_id} id={event_id} {event_type} {agent_name}")
         if self._records and self._is_closed:
             self._write()
         elif self._records and not self._is_due:
@@ -97,7 +93,7 @@ class StreamLog:
             self._log.log(level, "%s", "\n".join(lines))
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a name that can't begin another line."""
     return "".join(character if character.isprintable() else "?" for character in name[:256])
 

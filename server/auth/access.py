@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from askstream.server.journal import NOBODY
+
 # The key under which a request's scope has its `Access`.
 ACCESS = "askstream.access"
-# The principal of all who need no token.
-NOBODY = "anonymous"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from askstream.server.auth.access import NOBODY, Access
+from askstream.server.auth.access import Access
 from askstream.server.auth.facts import RequestFacts
+from askstream.server.journal import NOBODY
 
 log = logging.getLogger("__main__")
 

@@ -16,8 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
-from askstream.server.auth.access import NOBODY
 from askstream.server.auth.files import keep_private, read_or_make, write_private
+from askstream.server.journal import NOBODY
 
 log = logging.getLogger("__main__")
 

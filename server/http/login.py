@@ -16,6 +16,7 @@ from askstream.server.events import rfc3339
 from askstream.server.http.views import Ticket
 from askstream.server.requests import Login, TicketRequest, read_body, validate
 from askstream.server.runs import Runs
+from askstream.server.telemetry import printable
 
 log = logging.getLogger("__main__")
 
@@ -37,7 +38,7 @@ class LoginRoutes:
         """Set a cookie that stands for the token. It ends with the token, and after COOKIE_SECONDS at the latest."""
         token = validate(Login, await read_body(request)).token
         access = await self._gate.log_in(facts_of(request.scope), token)
-        log.info("principal=%s signed in", access.principal)
+        log.info("principal=%s signed in", printable(access.principal))
         now = self._gate.now()
         ends = now + COOKIE_SECONDS if access.expires_at is None else min(now + COOKIE_SECONDS, access.expires_at)
         return self._with_cookie(request, self._gate.signer.sign("cookie", access, ends), int(ends - now))

@@ -75,6 +75,10 @@ class Append(NamedTuple):
     checkpoint: bytes | None
 
 
+# The principal of all who need no token.
+NOBODY = "anonymous"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The facts about a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.

@@ -331,7 +331,7 @@ async def test_the_log_has_principals_and_no_secrets(served: Served) -> None:
     await served.as_(None, Authorization="Bearer wrong-token").send("GET", "/runs")
     await served.as_(None).send("POST", "/login", json={"token": "wrong-token"})
     output = served.process.output
-    assert re.search(rf"run={run_id} id=1 started System principal=alice\n", output)
+    assert re.search(rf"INFO - run={run_id} principal=alice\n", output)
     assert "principal=alice signed in" in output
     for secret in (token, cookie.partition("=")[2], made["ticket"], "wrong-token"):
         assert secret not in output

@@ -18,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 import askstream
-from askstream.server.auth.access import NOBODY
 from askstream.server.events.errors import RunFailed
+from askstream.server.journal import NOBODY
 from askstream.server.journal.memory import MemoryJournal
 from tests.e2e.teams import Flooder
 from tests.embedding.counting import Counting

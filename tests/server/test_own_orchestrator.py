@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from askstream.server.app import create_app
-from askstream.server.auth.access import NOBODY
 from askstream.server.events import Usage
+from askstream.server.journal import NOBODY
 from askstream.server.runs import Answer, Question, Sink, Task
 from askstream.server.settings import Settings
 

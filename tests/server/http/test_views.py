@@ -11,10 +11,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from askstream.server.app import Service, create_app
-from askstream.server.auth.access import NOBODY
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
-from askstream.server.journal import RunRecord
+from askstream.server.journal import NOBODY, RunRecord
 from askstream.server.runs import Question
 from askstream.server.settings import Settings
 
