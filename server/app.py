@@ -28,11 +28,12 @@ from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import NotStarted
 from askstream.server.http.guarded import Guarded, admitted
 from askstream.server.http.login import LoginRoutes
+from askstream.server.http import views
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
-from askstream.server.runs.orchestrator import SupportsWarm, open_named
+from askstream.server.runs.orchestrator import About, SupportsAbout, SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, expire_periodically, recover_periodically
 from askstream.server.settings import Settings, auth, limits, model
 from askstream.transports import base
@@ -208,7 +209,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
             closing.callback(group.create_task(job).cancel)
         context = _context(settings, runs, bus, streams)
         closing.push_async_callback(context.tasks.close)
-        yield _service(settings, parts, context, gate, orchestrator.model, warmed)
+        yield _service(settings, parts, context, gate, orchestrator, warmed)
 
 
 @asynccontextmanager
@@ -276,21 +277,26 @@ def _service(
     parts: Parts,
     context: base.TransportContext,
     gate: Gate,
-    model: str,
+    orchestrator: Orchestrator,
     warmed: asyncio.Future[bool],
 ) -> Service:
     drain = Drainer(context.bus, context.runs, settings.drain_seconds)
     login_routes = LoginRoutes(context.runs, gate).routes()
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
     http_routes = HttpRoutes(
-        context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting
+        context.runs,
+        question_characters=settings.question_characters,
+        ready=lambda: drain.accepting,
+        about=lambda: views.about(
+            orchestrator.about() if isinstance(orchestrator, SupportsAbout) else About(), ready=warmed.done()
+        ),
     )
     return Service(
         asgi=_asgi(settings, gate, [*transport_routes, *login_routes, *http_routes.routes()]),
         gate=gate,
         socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
-        model=model,
+        model=orchestrator.model,
         warmed=warmed,
         drain=drain,
     )

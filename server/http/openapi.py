@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
-from askstream.server.http.views import Run, RunPage, SessionRuns, Ticket
+from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns, Ticket
 from askstream.server.requests import Ask, Input, Login, TicketRequest
 
 _PROBLEM = {
@@ -52,7 +52,8 @@ _WATCH_ERRORS = (400, 404, 410, 422)
 _ASK_ERRORS = (400, 409, 413, 415, 422, 503)
 
 # The models of requests and of answers.
-_RECEIVED, _ANSWERED = (Ask, Input, Login, TicketRequest), (Run, RunPage, SessionRuns, Ticket)
+_RECEIVED = (Ask, Input, Login, TicketRequest)
+_ANSWERED = (AboutTeam, Run, RunPage, SessionRuns, Ticket)
 
 
 @cache
@@ -116,6 +117,9 @@ def _paths() -> dict[str, Any]:
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },
         "/test-stream": {"get": _operation("Stream mock events; no model is asked", "200", stream, [], 503)},
+        "/about": {
+            "get": _operation("What the team says of itself", "200", _content("application/json", "AboutTeam"), [])
+        },
         "/health": {"get": _operation("Liveness", "200", _json({"type": "object"}), [])},
         "/ready": {"get": _operation("Readiness", "200", _json({"type": "object"}), [], 503)},
         "/schemas/event.json": {
