@@ -26,9 +26,9 @@ from askstream.server.auth.setup import Auth, open_gate
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import NotStarted
+from askstream.server.http import views
 from askstream.server.http.guarded import Guarded, admitted
 from askstream.server.http.login import LoginRoutes
-from askstream.server.http import views
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse

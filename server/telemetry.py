@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-STREAM_LOGGER = "stream_events"
 STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -35,7 +34,7 @@ def configure(level: str, file: Path | None = None, *, libraries: bool = False) 
     if file is not None:
         _check_writable(file)
     _set_up_logger(logging.getLogger(), FORMAT, number, file, [] if libraries else [NoErrorText()])
-    stream = logging.getLogger(STREAM_LOGGER)
+    stream = logging.getLogger("stream_events")
     _set_up_logger(stream, STREAM_FORMAT, number, file)
     stream.propagate = False
     for name in QUIETED_LOGGERS:
@@ -61,7 +60,7 @@ class StreamLog:
     """
 
     def __init__(self) -> None:
-        self._log = logging.getLogger(STREAM_LOGGER)
+        self._log = logging.getLogger("stream_events")
         self._records: list[tuple[int, list[str]]] = []  # in order; lines of one level that follow one another
         self._written_at = 0.0
         self._is_due = self._is_closed = False
@@ -99,20 +98,22 @@ def printable(name: str) -> str:
 
 
 class PerLine(logging.Formatter):
-    """Repeats the prefix of a record on each line of its message. The format must end with the message.
-
-    Tokens, cookies and tickets are left out, whatever logs them: at DEBUG, websockets logs whole handshakes.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if record.name == STREAM_LOGGER or not _MAY_HAVE_SECRETS(text):  # a line for each event: no time for a search
-            return text
-        return _SECRETS.sub(r"\1redacted", text)
+    """Repeats the prefix of a record on each line of its message. The format must end with the message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         text = super().formatMessage(record)
         return text.replace("\n", "\n" + text.removesuffix(record.message))
+
+
+class WithoutSecrets(PerLine):
+    """Leaves out tokens, cookies and tickets, whatever logs them: at DEBUG, websockets logs whole handshakes.
+
+    Not for the stream's log, which has none: the search would cost each event a call.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return _SECRETS.sub(r"\1redacted", text) if _MAY_HAVE_SECRETS(text) else text
 
 
 class NoErrorText(logging.Filter):
@@ -132,7 +133,7 @@ def _set_up_logger(
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
-        handler.setFormatter(PerLine(form))
+        handler.setFormatter(PerLine(form) if form == STREAM_FORMAT else WithoutSecrets(form))
         handler.filters = list(filters)
     logger.handlers = handlers
     logger.setLevel(level)
