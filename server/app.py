@@ -288,6 +288,8 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
+        retry_seconds=settings.retry_seconds,
+        stream_seconds=settings.stream_seconds,
     )
 
 
@@ -299,6 +301,6 @@ def _middleware(settings: Settings) -> Sequence[Middleware]:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["X-Run-Id", "Location", "Retry-After"],
+            expose_headers=["X-Run-Id", "Location", "Retry-After", "ETag"],
         )
     ]

@@ -145,6 +145,7 @@ async def read_ask(request: Request, *, question_characters: int) -> Ask:
     """Return the body as an Ask; the header `Idempotency-Key` counts if the body has no key."""
     ask = validate(Ask, await read_body(request)).check_question(question_characters)
     key = request.headers.get("idempotency-key")
+    key = key.strip() if key else key
     if key is None or ask.idempotency_key is not None:
         return ask
     if not re.fullmatch(IDENTIFIER, key):
@@ -165,15 +166,25 @@ def read_view(request: Request) -> View:
         raise _refusal(problem) from None
 
 
-def read_cursor(request: Request, last_id: int) -> int:
-    """Return the cursor of a viewer: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
+def sent_cursor(request: Request) -> str:
+    """Return the header `Last-Event-ID`, else `lastEventId`, else `after`; '' for none, and for 0, the start.
 
-    A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first.
+    A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first. Clients
+    that can't set headers send `lastEventId` in its place.
     """
-    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    query = request.query_params
+    for value in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("after")):
+        if value and (text := value.strip()):
+            return text.lstrip("0") if text.isdigit() else text
+    return ""
+
+
+def read_cursor(request: Request, last_id: int) -> int:
+    """Return the cursor of a viewer. `latest` is `last_id`. Raises BadCursor."""
+    text = sent_cursor(request)
     if text == "latest":
         return last_id
-    return checked_cursor(parse(text))
+    return checked_cursor(parse(text or "0"))
 
 
 def checked_cursor(cursor: int | None) -> int:

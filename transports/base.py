@@ -26,6 +26,8 @@ T = TypeVar("T")
 HEARTBEAT_SECONDS = 15.0
 # PROTOCOL.md, promise 2: how long a viewer may read nothing before it is cut.
 SEND_SECONDS = 15.0
+# The SSE standard lets each browser choose "a few seconds"; a value that is sent is the same in all of them.
+RETRY_SECONDS = 2.0
 
 
 class Tasks:
@@ -71,6 +73,8 @@ class TransportContext:
     question_characters: int = QUESTION_CHARACTERS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     send_seconds: float = SEND_SECONDS
+    retry_seconds: float = RETRY_SECONDS
+    stream_seconds: float | None = None
 
 
 def loggable(problem: BaseException) -> str:

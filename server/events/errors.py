@@ -8,6 +8,7 @@ AskstreamError
 │   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RunActive               409 run_active
+│   ├── CursorWithoutKey        409 cursor_without_key
 │   ├── IdempotencyConflict     409 idempotency_conflict
 │   ├── SessionBusy             409 session_busy
 │   ├── SessionNotFound         404 session_not_found
@@ -18,6 +19,7 @@ AskstreamError
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── InvalidRequest          422 invalid_request
+│   ├── UpgradeRequired         426 upgrade_required
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
@@ -100,6 +102,16 @@ class RunActive(Refused):
     code, status, title = "run_active", 409, "The run has not ended"
 
 
+class CursorWithoutKey(Refused):
+    code, status, title = "cursor_without_key", 409, "The cursor names no run"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A cursor continues a run, and this request would start one. Resume with GET /runs/{run_id}/events, whose "
+            "address was in the header Location, or send an Idempotency-Key with the first request and each repetition."
+        )
+
+
 class IdempotencyConflict(Refused):
     code, status, title = "idempotency_conflict", 409, "The idempotency key is taken"
 
@@ -140,6 +152,18 @@ class BodyTooLarge(Refused):
 
 class UnsupportedMediaType(Refused):
     code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
+
+
+class UpgradeRequired(Refused):
+    """Answer with the header `Upgrade: websocket`."""
+
+    code, status, title = "upgrade_required", 426, "A WebSocket is expected here"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Connect with a WebSocket client, such as new WebSocket('ws://…/ws'). If you did, a proxy in between "
+            "doesn't pass on the headers Upgrade and Connection, or speaks HTTP/1.0 to this server."
+        )
 
 
 class InvalidRequest(Refused):

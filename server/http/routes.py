@@ -1,5 +1,6 @@
 """The plain HTTP side: runs as resources, the awaited question, the page, health and the descriptions of the API."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
+from askstream.server.media_types import prefers
 from askstream.server.problems import problem_response
 from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
@@ -46,6 +48,14 @@ class Json(Response):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """Add an ETag to a response, or return 304 if the client has it already."""
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    response.headers["ETag"] = tag
+    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return Response(status_code=304, headers={"ETag": tag}) if tag in known or known == ["*"] else response
 
 
 class Static(StaticFiles):
@@ -85,7 +95,7 @@ class HttpRoutes:
 
     async def landing(self, request: Request) -> Response:
         """Redirect a browser to the page; send anything else the addresses of page and docs."""
-        if "text/html" in request.headers.get("accept", ""):
+        if prefers(request.headers.getlist("accept"), "text/html", over="application/json"):
             return RedirectResponse(addresses.at(request.scope, "/client"))
         where = {name: addresses.at(request.scope, path) for name, path in LANDING.items()}
         return Json({"message": "askstream: ask a team of agents", **where})
@@ -118,9 +128,7 @@ class HttpRoutes:
         ask = await read_ask(request, question_characters=self._question_characters)
         record, new = await self._runs.start(ask.to_question(EVERYBODY))
         try:
-            return _outcome_response(
-                await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
-            )
+            return _outcome_response(await unless_disconnected(request.receive, self._runs.outcome(record.run_id)))
         except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.viewer_left(record.run_id, EVERYBODY)
@@ -142,7 +150,10 @@ class HttpRoutes:
         return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        """Show a run. One that has ended has an ETag: programs that ask again and again get 304."""
+        record = await self._runs.find(request.path_params["run_id"], EVERYBODY)
+        response = self._run_response(request, record)
+        return conditional(request, response) if record.ended else response
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledge at once; the run ends with its terminal event."""

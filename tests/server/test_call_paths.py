@@ -27,7 +27,7 @@ from tests.server.call_paths import ROOT, CallPath, called
 
 # Goals of the design. A call path that gets longer in one place must get shorter in another.
 EVENT_CALLS, EVENT_FILES = 40, 11
-QUESTION_FUNCTIONS = 72
+QUESTION_FUNCTIONS = 74
 FUNCTION_LINES = 15
 EVENTS, QUESTIONS = 15, 6
 ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(), agent_name="A")

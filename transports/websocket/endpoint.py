@@ -12,12 +12,15 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from askstream.server.bus import Viewer
 from askstream.server.connections import SocketConnection, SocketRoute
-from askstream.server.events.errors import AskstreamError, Refused
+from askstream.server.events.errors import AskstreamError, Refused, UpgradeRequired
 from askstream.server.journal import RunRecord
+from askstream.server.problems import refusal_response
 from askstream.server.requests import EVERYBODY, viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
@@ -50,7 +53,16 @@ class WebSockets:
 
     def routes(self) -> Sequence[BaseRoute]:
         make_handler = partial(Endpoint, self._context)
-        return [SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
+        return [
+            SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds),
+            Route("/ws", _not_upgraded, methods=["GET"]),
+        ]
+
+
+async def _not_upgraded(request: Request) -> Response:
+    response = refusal_response(UpgradeRequired())
+    response.headers["Upgrade"] = "websocket"
+    return response
 
 
 class _CloseRequested(Exception):
