@@ -29,7 +29,9 @@ EVERYBODY = "anonymous"
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
 # Names in one filter: more than there are event types, and than any team has agents.
-_MAX_NAMES = 64
+MAX_NAMES = 64
+# The mark at which a page of runs begins: a moment and a run's id.
+MARK = r"^[0-9]{1,12}(\.[0-9]{1,9})?_[0-9a-f]{1,64}$"
 
 # Fields named in one refusal.
 _MAX_ERRORS = 5
@@ -37,7 +39,8 @@ IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
-EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_MAX_NAMES)]
+_NAMES = Field(max_length=MAX_NAMES, json_schema_extra=lambda schema: schema.pop("uniqueItems", None) and None)
+EventTypes: TypeAlias = Annotated[frozenset[EventType], _NAMES]
 
 
 class View(BaseModel):
@@ -48,9 +51,7 @@ class View(BaseModel):
     tokens: bool = Field(default=False, description="also send `agent_chunk`, the text as the model writes it")
     include: EventTypes | None = Field(default=None, description="only these event types")
     exclude: EventTypes = Field(default=frozenset[EventType](), description="all but these event types")
-    agents: Annotated[frozenset[Name], Field(max_length=_MAX_NAMES)] | None = Field(
-        default=None, description="only events of these agents"
-    )
+    agents: Annotated[frozenset[Name], _NAMES] | None = Field(default=None, description="only events of these agents")
 
     @property
     def wanted(self) -> Filter:
@@ -60,7 +61,10 @@ class View(BaseModel):
 class Ask(View):
     """The body of `/ask-stream`, `/ask` and `/runs`, and the fields of the WebSocket's `ask`."""
 
-    question: str = Field(description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default")
+    question: str = Field(
+        description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default",
+        json_schema_extra={"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
+    )
     session_id: Identifier | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
     )

@@ -64,7 +64,7 @@ class Sse:
     async def test_stream(self, request: Request) -> "Response | RunStream":
         """Stream a run of mock events, to check streaming from end to end. An `EventSource` that comes back is stopped:
         each time it would start another run."""
-        if sent_cursor(request):
+        if read_cursor(request, last_id=1):
             return _past_the_end()
         question = Question(text="Test stream", principal=EVERYBODY)
         record, _ = await self._context.runs.start(question, orchestrator="mock")

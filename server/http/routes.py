@@ -1,6 +1,7 @@
 """The plain HTTP side: runs as resources, the awaited question, the page, health and the descriptions of the API."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
 from askstream.server.media_types import prefers
 from askstream.server.problems import problem_response
-from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
+from askstream.server.requests import EVERYBODY, MARK, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
 STATIC = Path(web.__file__).parent / "static"
@@ -222,8 +223,7 @@ def _format_position(record: RunRecord) -> str:
 
 
 def _parse_position(mark: str) -> ListPosition:
+    if not re.fullmatch(MARK, mark):
+        raise InvalidRequest("before: the value in `next` of the page before is expected.")
     moment, _, run_id = mark.partition("_")
-    try:
-        return ListPosition(float(moment), run_id)
-    except ValueError:
-        raise InvalidRequest("before: the value in `next` of the page before is expected.") from None
+    return ListPosition(float(moment), run_id)

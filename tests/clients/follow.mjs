@@ -78,6 +78,7 @@ const CLIENTS = {
   'fetch-event-source': () => byFetchEventSource,
 };
 
+setInterval(() => {}, 1000); // undici's waits for a reconnect don't keep the process
 const { client, cases } = JSON.parse(await text(process.stdin));
 const follow = CLIENTS[client]();
 const left = cases.map((each, number) => [each, number]);
@@ -86,5 +87,4 @@ const work = async () => {
   for (let next = left.shift(); next; next = left.shift()) found[next[1]] = await follow(next[0]);
 };
 await Promise.all(Array.from({ length: AT_ONCE }, work));
-console.log(JSON.stringify(found));
-process.exit(0);
+process.stdout.write(JSON.stringify(found), () => process.exit(0));

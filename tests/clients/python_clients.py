@@ -18,6 +18,8 @@ from tests.e2e.viewers import TERMINAL
 Follow = Callable[[str], list[int]]
 """Follows the run whose events are at this address."""
 ATTEMPTS = 20
+# It accepts a head that was cut, such as one that ends with `charset=`.
+LOST_BY_REQUESTS = (requests.RequestException, LookupError)
 
 
 class Log:
@@ -70,7 +72,7 @@ def follow_requests(url: str) -> list[int]:
                 for line in response.iter_lines(decode_unicode=True):
                     log.add_line(str(line))
 
-        return _until_the_end(connect, (requests.RequestException,))
+        return _until_the_end(connect, LOST_BY_REQUESTS)
 
 
 def follow_sseclient(url: str) -> list[int]:
@@ -82,7 +84,7 @@ def follow_sseclient(url: str) -> list[int]:
                     assert event.id == str(json.loads(event.data)["event"]["id"])
                     log.add(event.data)
 
-        return _until_the_end(connect, (requests.RequestException,))
+        return _until_the_end(connect, LOST_BY_REQUESTS)
 
 
 def _events(response: Any) -> Iterator[Any]:
