@@ -28,16 +28,26 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, console, failures, human, media, memory, nesting
+from askstream.agents import (
+    autogen_internals,
+    checkpoint,
+    console,
+    failures,
+    human,
+    media,
+    memory,
+    model_answer,
+    nesting,
+)
 from askstream.agents.answer import AnswerRule, Said
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
-from askstream.agents.memory import SessionState, TeamShape
+from askstream.agents.memory import ContextWindow, SessionState, TeamShape
 from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
-from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
+from askstream.server.events import AgentChunk, AgentResponse, Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.foreign import Contained
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
@@ -64,10 +74,11 @@ class TeamRunner:
         profile: TeamProfile,
         *,
         limits: MessageLimits,
+        window: ContextWindow | None = None,
     ) -> None:
         self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
-        self._translator = Translator(progress, model_calls.message_id)
-        self._limits = limits
+        self._translator = Translator(progress, model_calls.message_id, model_calls.thought_id)
+        self._limits, self._window = limits, window or ContextWindow()
         self._checkpoint = TeamCheckpoint()
         self._stepping = self._resumed = False
         self._answer_rule = AnswerRule()
@@ -79,10 +90,18 @@ class TeamRunner:
         # The question for which the team is stopped; None if it is stopped because nobody answers.
         self._stopped: asyncio.Future[Waiting | None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def in_first_turn_of_session_state(self) -> bool:
+        """Whether the team has gone on from the session's state, and no turn has ended yet."""
+        at = self._checkpoint
+        return not self._resumed and bool(at.state) and at.turns == 0
+
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Run the team. Raises RunFailed, or any error that AutoGen raises."""
         self._resumed = start is not None
-        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer, _shape(team))
+        self._checkpoint = start or memory.first_checkpoint(
+            task, self._profile.answerer, _shape(team), self._window.characters
+        )
         self._answer_rule = autogen_internals.answer_rule(team, self._profile.author)
         self._people.update(autogen_internals.serve_inputs(team, suspend=self._suspend, wait=self._wait))
         console.serve_input(self._input)
@@ -221,8 +240,8 @@ class TeamRunner:
         if isinstance(message, BaseChatMessage):
             self._count(message)
         spent = message.models_usage
-        if spent and not self._model_calls.has_counted(spent, message.source):  # an agent's own client
-            self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
+        if spent and not self._model_calls.has_counted(spent, message.source):  # a client that isn't the run's
+            self._model_calls.usage += model_answer.counted(spent)
         for draft in await self._drafts(message):
             await self._emit(draft)
         if (most := self._limits.passed(self._checkpoint)) is not None:
@@ -360,10 +379,11 @@ class TeamRunner:
 
     def _answer(self, team: BaseGroupChat | None = None) -> Answer:
         """The run's answer. A `team` that was run by turns leaves its state to the session."""
-        if self._checkpoint.final_response is None:
+        final_response = self._checkpoint.final_response or ""
+        if not final_response.strip():
             raise RunFailed("team_failed", "The team ended without an answer. Put the question another way.")
         return Answer(
-            final_response=self._checkpoint.final_response,
+            final_response=final_response,
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
@@ -377,7 +397,7 @@ class TeamRunner:
             return None
         said = autogen_internals.thread(team, state)
         left = SessionState(shape=shape, state=state, messages=len(said), target=_waits_for_person(said, shape.members))
-        return memory.dump_state(left)
+        return memory.dump_state(left, self._window.state_bytes)
 
 
 def _shape(team: Team) -> TeamShape | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from typing import Annotated, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from starlette.requests import Request
@@ -39,7 +39,14 @@ IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
-_NAMES = Field(max_length=MAX_NAMES, json_schema_extra=lambda schema: schema.pop("uniqueItems", None) and None)
+
+
+def _allow_repetition(schema: dict[str, Any]) -> None:
+    """A name that is repeated does no harm."""
+    schema.pop("uniqueItems", None)
+
+
+_NAMES = Field(max_length=MAX_NAMES, json_schema_extra=_allow_repetition)
 EventTypes: TypeAlias = Annotated[frozenset[EventType], _NAMES]
 
 
@@ -149,12 +156,11 @@ async def read_ask(request: Request, *, question_characters: int) -> Ask:
     """Return the body as an Ask; the header `Idempotency-Key` counts if the body has no key."""
     ask = validate(Ask, await read_body(request)).check_question(question_characters)
     key = request.headers.get("idempotency-key")
-    key = key.strip() if key else key
-    if key is None or ask.idempotency_key is not None:
+    if key is None:
         return ask
-    if not re.fullmatch(IDENTIFIER, key):
+    if not re.fullmatch(IDENTIFIER, key := key.strip()):
         raise InvalidRequest("Idempotency-Key: 1 to 128 letters, digits or any of . _ : - are expected.")
-    return ask.model_copy(update={"idempotency_key": key})
+    return ask if ask.idempotency_key is not None else ask.model_copy(update={"idempotency_key": key})
 
 
 def read_view(request: Request) -> View:

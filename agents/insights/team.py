@@ -2,13 +2,16 @@
 ask the user, and work again after a review of the report."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
+from typing import cast
 
 from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import SourceMatchTermination
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage, ToolCallExecutionEvent
 from autogen_agentchat.teams import SelectorGroupChat
+from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
@@ -24,6 +27,12 @@ STEPS: Mapping[str, int] = {PLANNER: 25, DATA: 50, ANALYST: 75, REPORTER: 100}
 MORE_DATA = "MORE DATA:"
 # At the start of a line of the planner's, this asks the user the text that follows.
 ASK_USER = "ASK USER:"
+# At the top of a report for which no tool read the database: the model can only have made its figures up.
+NO_DATA = (
+    "**No tool returned anything from the database for this report: figures in it are invented. The model may not be "
+    "able to call tools.**\n\n"
+)
+_READS_DATABASE = frozenset({"describe_schema", "run_sql", "compare_periods", "break_down"})
 # After these rounds the analyst must use the data there is: a question that needs more is several questions.
 MOST_ROUNDS = 2
 # Model calls with tools in one turn; one without tools follows the last, so that a turn ends with text.
@@ -111,10 +120,17 @@ def team(
     """A fresh team with `tools`. Without reviews it ends within `max_messages`, if those are enough for four turns and
     the questions that it may ask."""
     rounds = min(MOST_ROUNDS, max(0, (max_messages - len(ORDER) - MOST_QUESTIONS) // 3))
+    members = {name: _agent(name, client, tools) for name in ORDER}
+    reporter = cast(_Reporter, members[REPORTER])
+
+    def choose(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> str:
+        reporter.has_data = has_data(thread)
+        return next_speaker(thread, rounds=rounds)
+
     return SelectorGroupChat(
-        [_agent(name, client, tools) for name in ORDER],
+        list(members.values()),
         model_client=client,  # never called: `selector_func` always chooses
-        selector_func=lambda thread: next_speaker(thread, rounds=rounds),
+        selector_func=choose,
         termination_condition=SourceMatchTermination([REPORTER]),
     )
 
@@ -128,6 +144,16 @@ def next_speaker(thread: Sequence[BaseAgentEvent | BaseChatMessage], *, rounds: 
         sent_back = sum(message.source == ANALYST and _wants_more(message.to_text()) for message in said)
         return PLANNER if sent_back <= rounds else REPORTER
     return ORDER[min(ORDER.index(last) + 1, len(ORDER) - 1)] if last in ORDER else PLANNER
+
+
+def has_data(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
+    """Whether a tool has read the database. A chart shows only what the model gave it."""
+    return any(
+        result.name in _READS_DATABASE and not result.is_error
+        for message in thread
+        if isinstance(message, ToolCallExecutionEvent)
+        for result in message.content
+    )
 
 
 def question_in(agent_name: str, text: str) -> str | None:
@@ -148,8 +174,23 @@ _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTAL
 PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in, keeps_state=False)
 
 
+class _Reporter(AssistantAgent):
+    """The reporter, whose report begins with NO_DATA unless a tool has read the database."""
+
+    has_data = True
+
+    async def on_messages_stream(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        async for message in super().on_messages_stream(messages, cancellation_token):
+            if isinstance(message, Response) and isinstance(message.chat_message, TextMessage) and not self.has_data:
+                message.chat_message.content = NO_DATA + message.chat_message.content
+            yield message
+
+
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:
-    return AssistantAgent(
+    kind = _Reporter if name == REPORTER else AssistantAgent
+    return kind(
         name,
         client,
         description=_DESCRIPTIONS[name],

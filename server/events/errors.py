@@ -43,6 +43,8 @@ FailureCode: TypeAlias = Literal[
     "model_unavailable",
     "model_unreachable",
     "model_cut_short",
+    "model_context_full",
+    "model_empty",
     "model_refused",
     "model_bad_response",
     "model_rejected_request",

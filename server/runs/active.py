@@ -19,7 +19,7 @@ from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
 from askstream.server.runs.history import earlier
 from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import LogWriter
+from askstream.server.runs.log_writer import Burst, LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
 from askstream.server.runs.recovery import Recovered, Work
 from askstream.server.runs.run import SYSTEM, Run
@@ -51,7 +51,7 @@ class ActiveRuns:
         clock: Callable[[], datetime],
     ) -> None:
         self._journal, self._bus, self._orchestrators, self._limits = journal, bus, orchestrators, limits
-        self._group, self._clock, self._log = group, clock, StreamLog()
+        self._group, self._clock, self._log, self._burst = group, clock, StreamLog(), Burst(journal)
         self._runs: dict[str, Run] = {}
         self._by_key: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -228,7 +228,9 @@ class ActiveRuns:
 
     def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
-        writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
+        writer = LogWriter(
+            record, self._journal, channel, self._limits, clock=self._clock, log=self._log, burst=self._burst
+        )
         run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, slot)
         self._by_key[record.principal, record.idempotency_key] = run
         return run

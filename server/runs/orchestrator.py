@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -102,6 +102,15 @@ class Sink(Protocol):
         After a crash the run resumes from its last checkpoint, and the reply is lost. Calls of one run are served in
         order. The wait doesn't count for the run's limits. Safe to cancel: the question is withdrawn.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsWatched(Protocol):
+    """A sink of a run with a limit on silence."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Suspends that limit within the block: whatever works there has a limit of its own."""
         ...
 
 

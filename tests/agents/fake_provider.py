@@ -32,6 +32,9 @@ class Reply:
     pause: float = 0.0  # seconds between pieces
     hang: bool = False  # it never ends
     hold: asyncio.Event | None = None  # waits for it before the last piece
+    mute: asyncio.Event | None = None  # waits for it before the first byte
+    drop: bool = False  # the connection dies before the first byte
+    text_error: str | None = None  # an error's whole body
 
 
 Script = Callable[[Body, int], Reply]
@@ -59,7 +62,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]:
+async def provider(script: Script | Sequence[Reply], *, port: int = 0) -> AsyncGenerator[Provider]:
     """Serve until the block ends. A sequence is used in order; its last reply is repeated."""
 
     def answer(body: Body, number: int) -> Reply:
@@ -84,7 +87,7 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
             serving.discard(me)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     fake = Provider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     try:
         yield fake
@@ -107,11 +110,18 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
 
 
 async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> None:
-    if not body.get("stream"):
+    if reply.drop:
+        writer.transport.abort()
+        raise ConnectionResetError
+    if reply.mute is not None:
+        await reply.mute.wait()
+    if not body.get("stream") and reply.status == 200:
         _respond_whole(reply, str(body["model"]), writer)
         return
     if reply.status != 200:
         text = json.dumps({"error": reply.error or {"message": "sk-secret no"}}).encode()
+        if reply.text_error is not None:
+            text = reply.text_error.encode()
         _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])
         writer.write(text)
         return
@@ -138,9 +148,12 @@ def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> No
         for i, (name, arguments) in enumerate(reply.calls)
     ]
     message = {"role": "assistant", "content": "".join(reply.text) or None, "tool_calls": calls or None}
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
-    prompt, completion = reply.usage or (0, 0)
-    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    finish = reply.finish if reply.finish != "auto" else "tool_calls" if calls else "stop"
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    usage = None
+    if reply.usage is not None:
+        prompt, completion = reply.usage
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
     text = json.dumps(body).encode()
     _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])

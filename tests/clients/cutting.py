@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs, urlsplit
 
+from tests.timing import GLANCE
+
 _TARGET = re.compile(rb"^\w+ (\S+) ")
 PIECE = 64 * 1024
 
@@ -35,14 +37,18 @@ class CuttingProxy:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.sleep(GLANCE)  # the closed transports end in the next iterations of the loop
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            await self._serve(reader, writer)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._serve(reader, writer)
+        finally:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -57,7 +63,6 @@ class CuttingProxy:
             for task in (answering, asking):
                 task.cancel()
             up.close()
-            writer.close()
 
     def _plan(self, head: bytes) -> tuple[str, float]:
         """Return the request's case, and after how many bytes it is cut."""
