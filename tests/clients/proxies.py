@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.timing import GLANCE, PATIENCE
 
 PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
-# Where Debian keeps them; /usr/sbin isn't on everybody's path.
+# Debian's places: /usr/sbin isn't on everybody's path.
 PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MODULES = ("mpm_event", "authz_core", "proxy", "proxy_http", "proxy_wstunnel")
 
