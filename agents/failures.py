@@ -87,6 +87,12 @@ _BY_PROVIDER_CODE: Mapping[str, tuple[FailureCode, str]] = {
         "The model's provider is limiting requests. Ask again later.",
     ),
 }
+# The text of AutoGen's client, which checks this itself.
+_NO_VISION = "does not support vision"
+_SEES_NOTHING = (
+    "The model can't read images. Ask without them, or use one that can; for an unknown model set vision in "
+    "ASKSTREAM_MODEL_INFO."
+)
 _BAD_RESPONSE = "The model's provider sent something that can't be read. Ask again; if it stays, check OPENAI_BASE_URL."
 _TEAM_FAILED = "The team failed while it was working on this question. The server's log has the traceback."
 
@@ -97,6 +103,8 @@ def of_model(problem: Exception) -> RunFailed:
         return problem
     if model_errors.is_context_full(problem):
         return context_full()
+    if _NO_VISION in str(problem):
+        return RunFailed("model_rejected_request", _SEES_NOTHING)
     names = [kind.__name__ for kind in type(problem).__mro__]
     found = _BY_PROVIDER_CODE.get(str(getattr(problem, "code", None))) or _by_class(names)
     if found is None and any(name in _UNREADABLE for name in names):

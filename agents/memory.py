@@ -127,10 +127,10 @@ def first_checkpoint(
     Else its first turn begins with the remembered messages, then the question."""
     kept = load_state(task.session_state, shape)
     if kept is not None:
-        asked = ExternalMessage(source=USER, text=task.question, target=kept.target)
+        asked = ExternalMessage(source=USER, text=task.question, target=kept.target, images=task.images)
         return TeamCheckpoint(state=kept.state, unheard=(asked,), remembered=kept.messages, skipped=kept.messages)
     earlier = remembered(task.history, answerer, characters)
-    question = ExternalMessage(source=USER, text=task.question)
+    question = ExternalMessage(source=USER, text=task.question, images=task.images)
     return TeamCheckpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 

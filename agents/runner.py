@@ -19,6 +19,7 @@ from autogen_agentchat.base import Handoff, TaskResult, Team
 from autogen_agentchat.messages import (
     BaseChatMessage,
     HandoffMessage,
+    MultiModalMessage,
     SelectorEvent,
     SelectSpeakerEvent,
     TextMessage,
@@ -115,7 +116,7 @@ class TeamRunner:
     async def _run_whole(self, team: Team, *, review: bool) -> Answer:
         """Run the team in one go; and again, in the same place, with what a person says at its end."""
         while not self._checkpoint.ended:
-            turn = asyncio.ensure_future(self._turn(team, _messages(team, self._checkpoint.unheard)))
+            turn = asyncio.ensure_future(self._turn(team, await _messages(team, self._checkpoint.unheard)))
             await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if not turn.done():
                 self._checkpoint = checkpoint.concluded(self._checkpoint)
@@ -139,7 +140,7 @@ class TeamRunner:
         for inner in nesting.teams(team)[1:]:
             autogen_internals.silence_manager(inner)
         if isinstance(team, BaseGroupChat):
-            self._buffer.order.watch(autogen_internals.output_queue(team))
+            autogen_internals.report_sent(team, self._buffer.order.sent)
 
     async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
@@ -187,7 +188,7 @@ class TeamRunner:
     async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
         """Run one turn, or the part of it before it waits for a person."""
         before = self._checkpoint
-        new_messages = _messages(team, before.unheard)
+        new_messages = await _messages(team, before.unheard)
         counted = new_messages if before.state else new_messages[before.skipped :]
         if counted and (reason := await termination.ends(counted)) is not None:
             ended = replace(before, ended=True, stop_reason=reason)
@@ -387,7 +388,7 @@ class TeamRunner:
             total_messages=self._checkpoint.messages,
             usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
-            stop_reason=self._checkpoint.stop_reason,
+            stop_reason=None if team and autogen_internals.is_single_agent(team) else self._checkpoint.stop_reason,
             session_state=self._session_state(team) if team else None,
         )
 
@@ -395,7 +396,11 @@ class TeamRunner:
         state, shape = self._left_state or self._checkpoint.state, _shape(team)
         if not state or not self._profile.keeps_state or shape is None:
             return None
-        said = autogen_internals.thread(team, state)
+        try:
+            said = autogen_internals.thread(team, state)
+        except Exception as problem:  # such as a custom message without a `type`, which AutoGen can't load again
+            log.warning("the team's state can't be kept for its session", exc_info=problem)
+            return None
         left = SessionState(shape=shape, state=state, messages=len(said), target=_waits_for_person(said, shape.members))
         return memory.dump_state(left, self._window.state_bytes)
 
@@ -427,8 +432,15 @@ def _interrupted(why: str) -> RunFailed:
     return RunFailed("interrupted", f"The run was interrupted, and {why}. Ask again.")
 
 
-def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
-    return [_message(one, by_handoff=isinstance(team, Swarm)) for one in said]
+async def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
+    found: list[BaseChatMessage] = []
+    for one in said:
+        if one.images:
+            pictures = await asyncio.to_thread(media.read, one.images)
+            found.append(MultiModalMessage(source=one.source, content=[one.text, *pictures]))
+        if one.target or not one.images:
+            found.append(_message(one, by_handoff=isinstance(team, Swarm)))
+    return found
 
 
 def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:

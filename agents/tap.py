@@ -247,9 +247,12 @@ class _Text:
 
     def __init__(self, buffer: ChunkBuffer, agent_name: str) -> None:
         self._buffer, self.agent_name = buffer, agent_name
-        self.message_id = str(uuid.uuid4())
-        self._ids: dict[Part, str] = {"thought": str(uuid.uuid4()), "text": self.message_id}
+        self._ids: dict[Part, str] = {"thought": str(uuid.uuid4()), "text": str(uuid.uuid4())}
         self._last: Part | None = None
+
+    @property
+    def message_id(self) -> str:
+        return self._ids["text"]
 
     @property
     def thought_id(self) -> str:
@@ -260,6 +263,9 @@ class _Text:
             await self._buffer.order.caught_up()
         elif part != self._last:
             await self._buffer.end(self._ids[self._last])
+        if part == "thought" and self._last == "text":  # the text so far has proved to be a thought
+            self._ids, self._last = {"thought": self._ids["text"], "text": str(uuid.uuid4())}, None
+            return
         self._last = part
         await self._buffer.write(self.agent_name, self._ids[part], piece, thought=part == "thought")
 

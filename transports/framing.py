@@ -8,10 +8,15 @@ import codecs
 from dataclasses import dataclass
 
 HEARTBEAT = b":\n\n"
-# One event as one piece: one line of JSON, and its id. No `event:`: `onmessage` never sees named events. The data comes
-# first. Some clients move their cursor as soon as they have read the id's line: cut between the two, they would resume
-# behind an event that they never had.
-EVENT_BLOCK = b"data: %b\nid: %d\n\n"
+
+
+def block(event_id: int, line: bytes) -> bytes:
+    """Return one event as one piece; `line` is one line of JSON. No `event:`: `onmessage` never sees named events.
+
+    The data comes first. Some clients move their cursor as soon as they have read the id's line: cut between the two,
+    they would resume behind an event that they never had.
+    """
+    return b"data: %b\nid: %d\n\n" % (line, event_id)
 
 
 def cursor_block(event_id: int) -> bytes:

@@ -46,12 +46,13 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """First event of every run, before any model call."""
+    """First event of every run, before any model call. `images` are those of the question, as `data:` addresses."""
 
     question: str
     session_id: str
     model: str
     progress: int = 0
+    images: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,11 +99,11 @@ class ActiveRuns:
         task, name = _task(record)
         run = self._add(record, task, self._orchestrators[name], slot)
         # The client may disconnect before the journal has answered. A run that the journal holds must go on.
-        return await asyncio.shield(self._begin(run, is_first=is_first))
+        return await asyncio.shield(self._begin(run, task.images, is_first=is_first))
 
-    async def _begin(self, run: Run, *, is_first: bool) -> tuple[RunRecord, bool]:
+    async def _begin(self, run: Run, images: tuple[str, ...], *, is_first: bool) -> tuple[RunRecord, bool]:
         new = run.writer.created
-        started = Started(question=new.question, session_id=new.session_id, model=new.model)
+        started = Started(question=new.question, session_id=new.session_id, model=new.model, images=images or None)
         try:
             holder = await run.writer.begin(Draft(SYSTEM, "The run has started.", started))
         except BaseException:
@@ -256,7 +256,7 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False}
+    options: dict[str, Any] = {"by": "team", "review": False, "images": ()}
     try:
         options.update(orjson.loads(record.options))
     except (ValueError, TypeError):
@@ -266,6 +266,7 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         run_id=record.run_id,
         session_id=record.session_id,
         question=record.question,
+        images=tuple(options["images"]),
         review=options["review"],
         attempt=record.attempt,
         principal=record.principal,

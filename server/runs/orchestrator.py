@@ -31,8 +31,9 @@ class Reply:
 class Task:
     """One question for a team, or the rest of one.
 
-    `history` are the session's earlier exchanges, oldest first. `session_state` comes from the answer of the session's
-    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
+    `images` are those of the question, as `data:` addresses. `history` are the session's earlier exchanges, oldest
+    first. `session_state` comes from the answer of the session's last completed run, None if that had none. `review`
+    asks for a human's approval of the answer before it is final.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
     resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
@@ -41,6 +42,7 @@ class Task:
     run_id: str
     session_id: str
     question: str
+    images: tuple[str, ...] = ()
     history: tuple[Exchange, ...] = ()
     session_state: bytes | None = None
     review: bool = False

@@ -30,7 +30,7 @@ class Reply:
     raw: bytes | None = None
     cut: bool = False  # the connection dies instead of the end
     pause: float = 0.0  # seconds between pieces
-    hang: bool = False  # it never ends
+    hang: bool = False  # it never ends by itself
     hold: asyncio.Event | None = None  # waits for it before the last piece
     mute: asyncio.Event | None = None  # waits for it before the first byte
     drop: bool = False  # the connection dies before the first byte
@@ -80,7 +80,7 @@ async def provider(script: Script | Sequence[Reply], *, port: int = 0) -> AsyncG
                 fake.requests.append(body)
                 fake.asked.set()
                 with fake.busy():
-                    await _respond(answer(body, number), body, writer)
+                    await _respond(answer(body, number), body, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or the block ends
         finally:
@@ -109,13 +109,11 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
     return json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
-async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> None:
-    if reply.drop:
-        writer.transport.abort()
-        raise ConnectionResetError
-    if reply.mute is not None:
-        await reply.mute.wait()
+async def _respond(reply: Reply, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await _before_first_byte(reply, writer)
     if not body.get("stream") and reply.status == 200:
+        if reply.hang:
+            await _left(reader)
         _respond_whole(reply, str(body["model"]), writer)
         return
     if reply.status != 200:
@@ -133,12 +131,26 @@ async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> No
         await writer.drain()
         await asyncio.sleep(reply.pause)
     if reply.hang:
-        await asyncio.Event().wait()
+        await _left(reader)
     if reply.cut:
         writer.transport.abort()
         raise ConnectionResetError
     writer.write(b"0\r\n\r\n")
     await writer.drain()
+
+
+async def _before_first_byte(reply: Reply, writer: asyncio.StreamWriter) -> None:
+    if reply.drop:
+        writer.transport.abort()
+        raise ConnectionResetError
+    if reply.mute is not None:
+        await reply.mute.wait()
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Return never: the client leaves, or the block ends."""
+    await reader.read()
+    raise ConnectionResetError
 
 
 def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> None:

@@ -3,13 +3,18 @@
 import inspect
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent
-from autogen_core.models import ChatCompletionClient
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
+from autogen_core import CancellationToken
+from autogen_core import Image as Picture
+from autogen_core.models import ChatCompletionClient, UserMessage
 from openai import OpenAIError
+from PIL import Image
 
 from askstream.server.events import AgentChunk
 from askstream.server.events.errors import RunFailed
@@ -85,6 +90,33 @@ async def test_a_provider_that_hangs_is_unavailable(reply: Reply) -> None:
         with pytest.raises(RunFailed) as caught:
             await team.run(task(), Recorder())
     assert caught.value.code == "model_unavailable"
+
+
+class Looks(BaseChatAgent):
+    """Shows its model an image. An AssistantAgent would leave it out for a model without vision."""
+
+    def __init__(self, client: ChatCompletionClient) -> None:
+        super().__init__("Looks", "Looks.")
+        self._client = client
+
+    @property
+    def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
+        return (TextMessage,)
+
+    async def on_messages(self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken) -> Response:
+        seen = UserMessage(content=[Picture(Image.new("RGB", (1, 1)))], source="user")
+        result = await self._client.create([seen])
+        return Response(chat_message=TextMessage(source=self.name, content=str(result.content)))
+
+    async def on_reset(self, cancellation_token: CancellationToken) -> None: ...
+
+
+async def test_a_model_without_vision_rejects_an_image() -> None:
+    """AutoGen's client raises a ValueError, which is no fault of the team's."""
+    async with provider([Reply(text=["a cat"])]) as fake:
+        problem = await failure(fake, Looks)
+    assert problem.code == "model_rejected_request"
+    assert "can't read images" in str(problem)
 
 
 async def test_text_before_the_cut_stays_visible() -> None:

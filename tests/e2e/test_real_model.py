@@ -5,11 +5,11 @@ The model's words are of no use, and no test reads them: its server's queue, lim
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -62,8 +62,7 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE)
 
 async def event_of(server: ServerProcess, run_id: str, wanted: Callable[[Event], bool]) -> Event:
     """Return a run's first event of this kind, as soon as it comes."""
-    lines = cast("AsyncGenerator[tuple[str, str]]", sse_lines(server.url, f"/runs/{run_id}/events?tokens=true"))
-    async with aclosing(lines):
+    async with aclosing(sse_lines(server.url, f"/runs/{run_id}/events?tokens=true")) as lines:
         async for _, data in lines:
             event = json.loads(data)["event"]
             if wanted(event):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import httpx2
@@ -23,7 +23,7 @@ def client_of(url: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=url, timeout=3 * PATIENCE, verify=False)
 
 
-async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[str, str]]:
+async def sse_lines(url: str, path: str, **request: Any) -> AsyncGenerator[tuple[str, str]]:
     """Yield (last event id, data) of each event of an SSE response, as it arrives."""
     decoder = Decoder()
     async with (

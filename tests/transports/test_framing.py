@@ -6,15 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from askstream.transports.framing import (
-    EVENT_BLOCK,
-    HEARTBEAT,
-    Decoder,
-    SseMessage,
-    cursor_block,
-    notice_block,
-    retry_block,
-)
+from askstream.transports.framing import HEARTBEAT, Decoder, SseMessage, block, cursor_block, notice_block, retry_block
 
 LINE_ENDS = ("\n", "\r", "\r\n")
 
@@ -91,7 +83,7 @@ def test_garbage_raises_nothing(stream: bytes, cuts: list[int]) -> None:
 def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
     """The decoder reads back what the server encodes."""
     lines = [(number, text.encode("utf-8", "replace")) for number, text in events]
-    stream = b"".join(EVENT_BLOCK % (line, number) for number, line in lines)
+    stream = b"".join(block(number, line) for number, line in lines)
     assert fed(stream, list(range(0, len(stream), 7))) == [
         SseMessage(line.decode(), str(number)) for number, line in lines
     ]
@@ -99,7 +91,7 @@ def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
 
 def test_a_block_is_one_piece_without_an_event_name() -> None:
     """A browser's onmessage and the first API's clients read this form."""
-    assert EVENT_BLOCK % (b'{"a":1}', 7) == b'data: {"a":1}\nid: 7\n\n'
+    assert block(7, b'{"a":1}') == b'data: {"a":1}\nid: 7\n\n'
 
 
 def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
@@ -113,7 +105,7 @@ def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:
 def test_a_heartbeat_is_a_comment() -> None:
     """It dispatches nothing, and splits no block."""
     decoder = Decoder()
-    assert decoder.feed(HEARTBEAT + EVENT_BLOCK % (b"x", 1) + HEARTBEAT) == [SseMessage("x", "1")]
+    assert decoder.feed(HEARTBEAT + block(1, b"x") + HEARTBEAT) == [SseMessage("x", "1")]
 
 
 @pytest.mark.parametrize(("value", "milliseconds"), [(b"250", 250), (b"x", None), (b"-1", None), (b"", None)])
