@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askstream.agents import console, loading, models
+from askstream.agents.about import BUNDLED
 from askstream.agents.arguments import RunArguments
 from askstream.agents.human import TeamProfile
 from askstream.agents.memory import ContextWindow
@@ -97,6 +98,7 @@ class BundledTeam:
     """The Business Insights team over a SQLite file."""
 
     makes_in_thread = False
+    about = BUNDLED
 
     def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
         if warehouse is not None and not warehouse.is_file():
@@ -148,7 +150,7 @@ class CustomTeam:
 
     def __init__(self, factory: TeamFactory) -> None:
         self.factory = factory
-        self.profile = TeamProfile(author=factory.author)
+        self.profile, self.about = TeamProfile(author=factory.author), factory.about
 
     async def prepare(self) -> None:
         """Do nothing: the factory's module is imported."""

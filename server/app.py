@@ -24,11 +24,12 @@ from askstream.server import lifespan, proxies
 from askstream.server.bus import Bus
 from askstream.server.connections import SocketRoute
 from askstream.server.events.errors import NotStarted
+from askstream.server.http import views
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
-from askstream.server.runs.orchestrator import SupportsWarm, open_named
+from askstream.server.runs.orchestrator import About, SupportsAbout, SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, expire_periodically, recover_periodically
 from askstream.server.settings import Settings, limits, model
 from askstream.transports import base
@@ -193,7 +194,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
             closing.callback(group.create_task(job).cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)
-        yield _service(settings, parts, context, orchestrator.model, warmed)
+        yield _service(settings, parts, context, orchestrator, warmed)
 
 
 @asynccontextmanager
@@ -257,18 +258,27 @@ async def _warm_again(orchestrator: Orchestrator, warmed: asyncio.Task[bool]) ->
 
 
 def _service(
-    settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[bool]
+    settings: Settings,
+    parts: Parts,
+    context: base.TransportContext,
+    orchestrator: Orchestrator,
+    warmed: asyncio.Future[bool],
 ) -> Service:
     drain = Drainer(context.bus, context.runs, settings.drain_seconds)
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
     http_routes = HttpRoutes(
-        context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting
+        context.runs,
+        question_characters=settings.question_characters,
+        ready=lambda: drain.accepting,
+        about=lambda: views.about(
+            orchestrator.about() if isinstance(orchestrator, SupportsAbout) else About(), ready=warmed.done()
+        ),
     )
     return Service(
         asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
         socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
-        model=model,
+        model=orchestrator.model,
         warmed=warmed,
         drain=drain,
     )

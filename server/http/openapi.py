@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
 from askstream.server.events.schema import EVENT_TYPES
-from askstream.server.http.views import Run, RunPage, SessionRuns
+from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns
 from askstream.server.requests import IDENTIFIER, MARK, MAX_NAMES, Ask, Input
 
 _PROBLEM = {
@@ -73,7 +73,7 @@ _SSE = {
 }
 
 # The models of requests and of answers.
-_RECEIVED, _ANSWERED = (Ask, Input), (Run, RunPage, SessionRuns)
+_RECEIVED, _ANSWERED = (Ask, Input), (AboutTeam, Run, RunPage, SessionRuns)
 
 
 @cache
@@ -131,6 +131,9 @@ def _paths() -> dict[str, Any]:
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },
         "/test-stream": {"get": _testing(stream)},
+        "/about": {
+            "get": _operation("What the team says of itself", "200", _content("application/json", "AboutTeam"), [])
+        },
         "/health": {"get": _operation("Liveness", "200", _json({"type": "object"}), [])},
         "/ready": {"get": _operation("Readiness", "200", _json({"type": "object"}), [], 503)},
         "/schemas/event.json": {

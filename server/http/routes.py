@@ -69,16 +69,24 @@ class Static(StaticFiles):
 
 
 class HttpRoutes:
-    """The routes beside those of the transports. `ready`: whether this server accepts new work."""
+    """The routes beside those of the transports. `ready`: whether this server accepts new work. `about`: the team."""
 
-    def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
-        self._runs, self._question_characters, self._ready = runs, question_characters, ready
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        question_characters: int,
+        ready: Callable[[], bool],
+        about: Callable[[], views.AboutTeam],
+    ) -> None:
+        self._runs, self._question_characters, self._ready, self._about = runs, question_characters, ready, about
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
             Route("/", self.landing),
             Route("/client", self.client),
             Mount("/static", Static(directory=STATIC)),
+            Route("/about", self.about),
             Route("/health", self.health),
             Route("/ready", self.readiness),
             Route("/openapi.json", self.openapi),
@@ -103,6 +111,9 @@ class HttpRoutes:
 
     async def client(self, request: Request) -> Response:
         return FileResponse(STATIC / "client.html", headers=PAGE_HEADERS)
+
+    async def about(self, request: Request) -> Response:
+        return Json(self._about())
 
     async def health(self, request: Request) -> Response:
         """Liveness: this process answers. Asks no model."""

@@ -1,10 +1,10 @@
 // The conversation that the next question belongs to: the shown run's session and its questions.
 
+import { placeholder } from './about.js';
 import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
 
-const PLACEHOLDER = 'Generate a monthly business report for our sales performance';
 const TEST_MODEL = /^mock /; // a test run has no conversation to continue
 
 export class Conversation {
@@ -35,7 +35,7 @@ export class Conversation {
     this.#id = null;
     this.#runs = [];
     byId('conversation').hidden = true;
-    byId('question').placeholder = PLACEHOLDER;
+    byId('question').placeholder = placeholder;
     byId('conversation-list').open = false;
   }
 
