@@ -74,7 +74,12 @@ class Ask(View):
         json_schema_extra={"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
     )
     images: tuple[str, ...] = Field(
-        default=(), description="`data:` addresses of PNG, JPEG, GIF or WebP; four, 160,000 characters together"
+        default=(),
+        description="`data:` addresses of PNG, JPEG, GIF or WebP; four, 160,000 characters together",
+        json_schema_extra={
+            "maxItems": 4,
+            "items": {"type": "string", "pattern": "^data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$"},
+        },
     )
     session_id: Identifier | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
