@@ -344,6 +344,8 @@ def _context(settings: Settings, runs: Runs, bus: Bus, streams: LiveStreams) -> 
         send_seconds=settings.send_seconds,
         inbound=inbound(settings),
         connections=PrincipalConnections(settings.principal_connections, exempt(settings)),
+        retry_seconds=settings.retry_seconds,
+        stream_seconds=settings.stream_seconds,
     )
 
 
@@ -356,5 +358,5 @@ def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origin_regex=None if every else Origins(origins).pattern,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["X-Run-Id", "Location", "Retry-After"],
+        expose_headers=["X-Run-Id", "Location", "Retry-After", "ETag"],
     )

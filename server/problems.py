@@ -8,6 +8,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from askstream.server.connections.refusals import refuse_websocket
@@ -50,11 +51,17 @@ async def _http(request: Request, error: Exception) -> Response:
         return refusal_response(UnknownAddress("Nothing is served at this address; GET /openapi.json lists what is."))
     if error.status_code == 405:
         answer = refusal_response(MethodNotAllowed("Another method is expected here; the header Allow names it."))
-        answer.headers.update(error.headers or {})
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return answer
     return problem_response(
         error.status_code, str(error.detail), "http_error", str(error.detail), dict(error.headers or {})
     )
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of all routes at this address. Starlette's own answer names those of the first one."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in routes if isinstance(route, Route) for method in route.methods or ()}
 
 
 async def _journal(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from typing import Annotated, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from starlette.requests import Request
@@ -28,7 +28,9 @@ M = TypeVar("M", bound=BaseModel)
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
 # Names in one filter: more than there are event types, and than any team has agents.
-_MAX_NAMES = 64
+MAX_NAMES = 64
+# The mark at which a page of runs begins: a moment and a run's id.
+MARK = r"^[0-9]{1,12}(\.[0-9]{1,9})?_[0-9a-f]{1,64}$"
 
 # Fields named in one refusal.
 _MAX_ERRORS = 5
@@ -36,7 +38,15 @@ IDENTIFIER = r"[A-Za-z0-9._:-]{1,128}"
 
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
-EventTypes: TypeAlias = Annotated[frozenset[EventType], Field(max_length=_MAX_NAMES)]
+
+
+def _allow_repetition(schema: dict[str, Any]) -> None:
+    """A name that is repeated does no harm."""
+    schema.pop("uniqueItems", None)
+
+
+_NAMES = Field(max_length=MAX_NAMES, json_schema_extra=_allow_repetition)
+EventTypes: TypeAlias = Annotated[frozenset[EventType], _NAMES]
 
 
 class View(BaseModel):
@@ -47,9 +57,7 @@ class View(BaseModel):
     tokens: bool = Field(default=False, description="also send `agent_chunk`, the text as the model writes it")
     include: EventTypes | None = Field(default=None, description="only these event types")
     exclude: EventTypes = Field(default=frozenset[EventType](), description="all but these event types")
-    agents: Annotated[frozenset[Name], Field(max_length=_MAX_NAMES)] | None = Field(
-        default=None, description="only events of these agents"
-    )
+    agents: Annotated[frozenset[Name], _NAMES] | None = Field(default=None, description="only events of these agents")
 
     @property
     def wanted(self) -> Filter:
@@ -59,9 +67,17 @@ class View(BaseModel):
 class Ask(View):
     """The body of `/ask-stream`, `/ask` and `/runs`, and the fields of the WebSocket's `ask`."""
 
-    question: str = Field(description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default")
+    question: str = Field(
+        description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default",
+        json_schema_extra={"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
+    )
     images: tuple[str, ...] = Field(
-        default=(), description="`data:` addresses of PNG, JPEG, GIF or WebP; four, 160,000 characters together"
+        default=(),
+        description="`data:` addresses of PNG, JPEG, GIF or WebP; four, 160,000 characters together",
+        json_schema_extra={
+            "maxItems": 4,
+            "items": {"type": "string", "pattern": "^data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$"},
+        },
     )
     session_id: Identifier | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
@@ -175,11 +191,11 @@ async def read_ask(request: Request, *, question_characters: int) -> Ask:
     """Return the body as an Ask; the header `Idempotency-Key` counts if the body has no key."""
     ask = validate(Ask, await read_body(request)).check_question(question_characters)
     key = request.headers.get("idempotency-key")
-    if key is None or ask.idempotency_key is not None:
+    if key is None:
         return ask
-    if not re.fullmatch(IDENTIFIER, key):
+    if not re.fullmatch(IDENTIFIER, key := key.strip()):
         raise InvalidRequest("Idempotency-Key: 1 to 128 letters, digits or any of . _ : - are expected.")
-    return ask.model_copy(update={"idempotency_key": key})
+    return ask if ask.idempotency_key is not None else ask.model_copy(update={"idempotency_key": key})
 
 
 def read_view(request: Request) -> View:
@@ -195,15 +211,25 @@ def read_view(request: Request) -> View:
         raise _refusal(problem) from None
 
 
-def read_cursor(request: Request, last_id: int) -> int:
-    """Return the cursor of a viewer: the header `Last-Event-ID`, else `after`, else the start. `latest` is `last_id`.
+def sent_cursor(request: Request) -> str:
+    """Return the header `Last-Event-ID`, else `lastEventId`, else `after`; '' for none, and for 0, the start.
 
-    A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first.
+    A browser repeats the first URL when it reconnects, so the header, which it keeps up to date, comes first. Clients
+    that can't set headers send `lastEventId` in its place.
     """
-    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    query = request.query_params
+    for value in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("after")):
+        if value and (text := value.strip()):
+            return text.lstrip("0") if text.isdigit() else text
+    return ""
+
+
+def read_cursor(request: Request, last_id: int) -> int:
+    """Return the cursor of a viewer. `latest` is `last_id`. Raises BadCursor."""
+    text = sent_cursor(request)
     if text == "latest":
         return last_id
-    return checked_cursor(parse(text))
+    return checked_cursor(parse(text or "0"))
 
 
 def checked_cursor(cursor: int | None) -> int:

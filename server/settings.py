@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     keep_seconds: float = Field(default=24 * 3600, gt=0, description="how long the log of a run that ended is kept")
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
+    retry_seconds: float = Field(default=2, gt=0, description="after how long an SSE client reconnects")
+    stream_seconds: float | None = Field(
+        default=None, gt=0, description="ends each HTTP stream after this time; its client reconnects; unset: never"
+    )
 
     @field_validator("port", mode="before")
     @classmethod

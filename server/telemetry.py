@@ -125,13 +125,17 @@ class PerLine(logging.Formatter):
         super().__init__(FORMAT)
         self._stream = logging.PercentStyle(STREAM_FORMAT)
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        text = (self._stream if record.name == STREAM else self._style).format(record)
-        return text.replace("\n", "\n" + text.removesuffix(record.message))
-
     def format(self, record: logging.LogRecord) -> str:
+        if record.name == STREAM:
+            record.message, record.asctime = record.getMessage(), self.formatTime(record)
+            text = self._stream.format(record)
+            return text.replace("\n", "\n" + text.removesuffix(record.message))
         text = super().format(record)
-        return _SECRETS.sub(r"\1redacted", text) if record.name != STREAM and _MAY_HAVE_SECRETS(text) else text
+        return _SECRETS.sub(r"\1redacted", text) if _MAY_HAVE_SECRETS(text) else text
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        text = super().formatMessage(record)
+        return text.replace("\n", "\n" + text.removesuffix(record.message))
 
 
 class NoErrorText(logging.Filter):

@@ -29,6 +29,8 @@ T = TypeVar("T")
 HEARTBEAT_SECONDS = 15.0
 # PROTOCOL.md, promise 2: how long a viewer may read nothing before it is cut.
 SEND_SECONDS = 15.0
+# The SSE standard lets each browser choose "a few seconds"; a value that is sent is the same in all of them.
+RETRY_SECONDS = 2.0
 
 
 class Tasks:
@@ -77,6 +79,8 @@ class TransportContext:
     send_seconds: float = SEND_SECONDS
     inbound: InboundLimits = field(default_factory=InboundLimits)
     connections: PrincipalConnections = field(default_factory=PrincipalConnections)
+    retry_seconds: float = RETRY_SECONDS
+    stream_seconds: float | None = None
 
 
 def loggable(problem: BaseException) -> str:

@@ -14,7 +14,7 @@ from askstream.server.bus import Batch
 from askstream.server.connections import Framer
 from askstream.server.events import Drain, Gap, Notice, NoticeBody, encode_notice
 from askstream.server.journal import Entry
-from askstream.transports.framing import HEARTBEAT, RETRY_MS, block, cursor_block, notice_block, retry_block
+from askstream.transports.framing import HEARTBEAT, block, cursor_block, notice_block, retry_block
 
 # PROTOCOL.md, promise 8: the time over which a draining server spreads its viewers' reconnects.
 SPREAD_MS = 10_000
@@ -93,7 +93,11 @@ def _retry_spread() -> int:
     return random.randrange(SPREAD_MS)  # noqa: S311 - no secret: it only spreads
 
 
-SSE = WireFormat("text/event-stream; charset=utf-8", retry_block(RETRY_MS), HEARTBEAT, _blocks)
+def sse(retry_seconds: float) -> WireFormat:
+    """`retry_seconds`: after how long a client reconnects."""
+    return WireFormat("text/event-stream; charset=utf-8", retry_block(round(retry_seconds * 1000)), HEARTBEAT, _blocks)
+
+
 NDJSON = WireFormat("application/x-ndjson", b"", b"", _lines)
 # The socket breaks silences itself: it may watch several runs, and any of them ends the silence.
 WS_TEXT = WireFormat("", b"", b"", _texts)

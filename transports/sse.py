@@ -16,12 +16,14 @@ from askstream.server import addresses
 from askstream.server.auth import ANONYMOUS, Access, access_of
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
+from askstream.server.events.errors import CursorWithoutKey
 from askstream.server.journal import RunRecord
-from askstream.server.requests import read_ask, read_cursor, read_view, viewer_cursor
+from askstream.server.media_types import prefers
+from askstream.server.requests import View, read_ask, read_cursor, read_view, sent_cursor, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
-from askstream.transports.formats import NDJSON, SSE, FramedFormat, WireFormat
+from askstream.transports.formats import NDJSON, FramedFormat, WireFormat, sse
 
 log = logging.getLogger("__main__")
 
@@ -38,6 +40,7 @@ OnDisconnect: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 class Sse:
     def __init__(self, context: TransportContext) -> None:
         self._context = context
+        self._sse = sse(context.retry_seconds)
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
@@ -46,46 +49,64 @@ class Sse:
             Route("/runs/{run_id}/events", self.events, methods=["GET"]),
         ]
 
-    async def ask_stream(self, request: Request) -> "RunStream":
-        """Start a run and stream it from its first event."""
+    async def ask_stream(self, request: Request) -> "Response | RunStream":
+        """Start a run and stream it from its first event. With a cursor, go on with the run that has the same key."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
         access = access_of(request.scope)
+        if sent_cursor(request):
+            if ask.idempotency_key is None:
+                raise CursorWithoutKey
+            record = await self._context.runs.holder(ask.to_question(access.principal))
+            return await self._resume(request, record, ask, self._sse)
         with self._context.connections.entered(access.principal) as leave:
             record, new = await self._context.runs.start(ask.to_question(access.principal))
             viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
             on_disconnect = partial(self._context.runs.viewer_left, record.run_id, access.principal)
-        return RunStream(viewer, self._context, access, on_disconnect=on_disconnect, leave=leave)
+        return RunStream(viewer, self._context, self._sse, access, on_disconnect=on_disconnect, leave=leave)
 
-    async def test_stream(self, request: Request) -> "RunStream":
-        """Stream a run of mock events, to check streaming from end to end."""
+    async def test_stream(self, request: Request) -> "Response | RunStream":
+        """Stream a run of mock events, to check streaming from end to end. An `EventSource` that comes back is stopped:
+        each time it would start another run."""
+        if read_cursor(request, last_id=1):
+            return _past_the_end()
         access = access_of(request.scope)
         question = Question(text="Test stream", principal=access.principal)
         with self._context.connections.entered(access.principal) as leave:
             record, _ = await self._context.runs.start(question, orchestrator="mock")
             viewer = await self._context.bus.attach(record.run_id)
-        return RunStream(viewer, self._context, access, leave=leave)
+        return RunStream(viewer, self._context, self._sse, access, leave=leave)
 
     async def events(self, request: Request) -> "Response | RunStream":
         """Replay a run's log from a cursor, then go on live."""
+        record = await self._context.runs.find(request.path_params["run_id"], access_of(request.scope).principal)
+        lines = prefers(request.headers.getlist("accept"), "application/x-ndjson", over="text/event-stream")
+        return await self._resume(request, record, read_view(request), NDJSON if lines else self._sse)
+
+    async def _resume(
+        self, request: Request, record: RunRecord, view: View, wire_format: WireFormat
+    ) -> "Response | RunStream":
         access = access_of(request.scope)
-        record = await self._context.runs.find(request.path_params["run_id"], access.principal)
-        view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
+        after = viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
-            return Response(status_code=204, headers=HEADERS)  # only a 204 stops a browser's EventSource
-        wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE
+            return _past_the_end()
         if request.method == "HEAD":
             return _head(wire_format, record)
         with self._context.connections.entered(access.principal) as leave:
             viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        return RunStream(viewer, self._context, access, wire_format=wire_format, leave=leave)
+        return RunStream(viewer, self._context, wire_format, access, leave=leave)
 
 
 def _get_only(route: Route) -> Route:
     """Remove the HEAD that Starlette adds: it must not start a run."""
     route.methods = {"GET"}
     return route
+
+
+def _past_the_end() -> Response:
+    """Only a 204 stops a browser's EventSource."""
+    return Response(status_code=204, headers=HEADERS)
 
 
 def _head(wire_format: WireFormat, record: RunRecord) -> Response:
@@ -105,12 +126,13 @@ class RunStream:
 
     viewer: Viewer
     context: TransportContext
+    wire_format: WireFormat
     access: Access = ANONYMOUS
-    wire_format: WireFormat = SSE
     on_disconnect: OnDisconnect | None = None
     leave: Callable[[], object] = _nothing
     _connection: StreamConnection | None = None
     _delivery: Delivery | None = None
+    _end_timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         run_id, kept = self.viewer.run_id, _HEADERS if scope["method"] == "POST" else _GET_HEADERS
@@ -139,6 +161,9 @@ class RunStream:
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
         self.context.streams.add(self, self.access)
+        if self.context.stream_seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._end_timer = loop.call_later(self.context.stream_seconds, self._end_early, connection)
         self._delivery.begin()
 
     def revoked(self) -> None:
@@ -156,6 +181,7 @@ class RunStream:
     def lost(self) -> None:
         self.leave()
         self.context.streams.discard(self)
+        self._cancel_timer()
         if self._delivery is not None:
             self._delivery.stop()
         if self.on_disconnect is not None:
@@ -169,9 +195,23 @@ class RunStream:
             self.on_disconnect = None
             self.stalled()
 
+    def _end_early(self, connection: StreamConnection) -> None:
+        """End the stream after `stream_seconds`. Its client reconnects, with the last id that it has."""
+        self.on_disconnect = None
+        if self._delivery is not None:
+            self._delivery.stop()
+        if self.wire_format.preamble:
+            connection.write(connection.frame([self.wire_format.preamble]))
+        connection.finish()
+
+    def _cancel_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+
     def _done(self, drained: bool) -> None:
         self.on_disconnect = None
         self.leave()
         self.context.streams.discard(self)
+        self._cancel_timer()
         if self._connection is not None:
             self._connection.finish()

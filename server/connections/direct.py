@@ -9,8 +9,8 @@ import asyncio
 import fcntl
 import sys
 import termios
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
@@ -35,6 +35,14 @@ CLOSE_SECONDS = 5.0
 READ_AHEAD_BYTES = 64 * 1024
 # The end of a body in chunks, https://www.rfc-editor.org/rfc/rfc9112#section-7.1.
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Release(Protocol):
+    """Gets a transport back, with the bytes that were read ahead."""
+
+    def __call__(
+        self, transport: asyncio.Transport, ahead: bytes, /, *, is_paused: bool, is_half_closed: bool
+    ) -> None: ...
 
 
 class _DirectConnection(asyncio.Protocol, BaseConnection[H]):
@@ -106,7 +114,7 @@ class DirectStream(_DirectConnection[StreamHandler]):
         open_connections: set[Any],
         handler: StreamHandler,
         *,
-        release: Callable[[asyncio.Transport, bytes, bool], None] | None,
+        release: Release | None,
         probe: bytes,
         send_seconds: float,
         is_paused: bool,
@@ -131,12 +139,12 @@ class DirectStream(_DirectConnection[StreamHandler]):
         if self._transport.is_closing():
             return
         self.write(LAST_CHUNK)
-        if self._release is None or self._eof:
+        if self._release is None or (self._eof and not self._read_ahead):
             self._transport.close()
             return
         self._open_connections.discard(self)
         self._stop_watching()
-        self._release(self._transport, self._read_ahead, self.is_paused)
+        self._release(self._transport, self._read_ahead, is_paused=self.is_paused, is_half_closed=self._eof)
 
     def data_received(self, data: bytes) -> None:
         self._read_ahead += data

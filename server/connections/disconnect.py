@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from askstream.server.connections.plain import until_disconnected
-from askstream.server.connections.selection import offered
 
 T = TypeVar("T")
 
@@ -16,16 +15,13 @@ class ClientDisconnected(Exception):
     """The client closed the connection before the work for it was done; the work has been cancelled."""
 
 
-async def unless_disconnected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`. Raises ClientDisconnected if the client leaves first.
 
-    The request's body must have been read. A client that closes its sending side counts as gone: nothing is being
-    sent that could show whether it still reads.
+    The request's body must have been read. A client that closes its sending side is still there: our server probes it.
     """
     working = asyncio.ensure_future(work)
     disconnecting = asyncio.ensure_future(until_disconnected(receive))
-    if (on_half_close := offered(scope).get("on_half_close")) is not None:
-        on_half_close(disconnecting.cancel)
     try:
         await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

@@ -171,11 +171,7 @@ class PlainStream(_PlainConnection[StreamHandler, bytes]):
             self._stop_watching()
 
     def begin_probing(self) -> None:
-        """The client has closed its sending side: find out whether it still reads. A format without a message for that
-        counts it as gone."""
-        if not self._probe:
-            self.abort()
-            return
+        """The client has closed its sending side: find out whether it still reads."""
         for seconds in PROBE_SECONDS:
             asyncio.get_running_loop().call_later(seconds, self.write, self.frame([self._probe]))
 

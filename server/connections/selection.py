@@ -5,7 +5,8 @@ Our server offers its connections to applications as an ASGI extension in the sc
     take_over(handler, probe, send_seconds)   the connection itself, to be written to directly; None if impossible
     abort()                                   cuts the connection
     unread()                                  how many bytes the client has yet to read
-    on_half_close(callback)                   called once the client has closed its sending side; it may still read
+    on_half_close(callback)                   called once the client has closed its sending side; it may still read.
+                                              Without a callback the server finds out whether it does
     on_control(callback)                      called for each ping and pong of a WebSocket
 
 Other servers don't offer it. A middleware that changes bodies, one that compresses for example, must remove the
@@ -57,7 +58,7 @@ async def serve_stream(
         handler, abort=extension.get("abort"), unread=extension.get("unread"), probe=probe, send_seconds=send_seconds
     )
     handler.opened(plain)
-    if "on_half_close" in extension:
+    if probe and "on_half_close" in extension:
         extension["on_half_close"](plain.begin_probing)
     await plain.serve(receive, send)
 

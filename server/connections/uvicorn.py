@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, cast
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.datastructures import Headers
@@ -23,6 +24,7 @@ from websockets.typing import Subprotocol
 from askstream.server.auth import ANONYMOUS, Access
 from askstream.server.connections import refusals
 from askstream.server.connections.base import CUT_SECONDS, MessageHandler, StreamHandler
+from askstream.server.connections.closing import LastResponse
 from askstream.server.connections.direct import READ_AHEAD_BYTES, DirectSocket, DirectStream, unread
 from askstream.server.connections.inbound import Inbound, InboundLimits, Requests
 from askstream.server.connections.selection import EXTENSION, SocketRoute
@@ -35,6 +37,9 @@ HEADER_LINES, HEADER_BYTES = 100, 8 * 1024
 BUSY_RETRY = 5
 # Connections beyond the limit that are refused with an answer. Further ones are cut: each holds a descriptor.
 REFUSED_CONNECTIONS = 32
+# Seconds from a half-close to each probe, unless what answers the request probes by itself. Most have been answered by
+# the first, and a client that is gone is noticed within two.
+_PROBE_SECONDS = (0.5, 1.5)
 # The parts of a request refer to each other. Without these references they are freed at once, not by the garbage
 # collector.
 _FREED: dict[str, Any] = dict.fromkeys(("parser", "scope", "cycle", "_on_half_close", "_inbound", "flow"))
@@ -65,6 +70,8 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     _inbound: Inbound
+
+    parser: Any  # httptools'; None only once the connection has ended
 
     def __init__(
         self,
@@ -118,7 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
         except Refused as refusal:
             self._refuse(refusal)
             return 1
-        super().data_received(piece)
+        self.feed(piece)
         if self.parser:  # else another protocol has the connection
             self._after_piece()
         return 1
@@ -181,13 +188,37 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(MalformedRequest("Send a request in HTTP/1.1, without TLS."))
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
+    def feed(self, piece: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(piece)
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except HttpParserUpgrade:
+            self._upgrade()
+
+    def _should_upgrade(self) -> bool:
+        """Let the parser's callbacks ignore the request: it is upgraded, or parsed again without its upgrade."""
+        return self.parser.get_method() != b"CONNECT"
+
+    def _upgrade(self) -> None:
+        """Called behind the head of a request for an upgrade. The parser would skip its body."""
+        method = self.parser.get_method()
+        if method == b"GET" and super()._should_upgrade():
+            self.handle_websocket_upgrade()
+        elif method != b"CONNECT":  # answered as any other method, and without a body
+            kept = [(name, value) for name, value in self.headers if name != b"upgrade"]
+            version = self.parser.get_http_version().encode()
+            head = [b"%b %b HTTP/%b" % (method, self.url, version), *[b"%b: %b" % header for header in kept]]
+            self.feed(b"\r\n".join([*head, b"", b""]))
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         abort, count = self.transport.abort, partial(unread, self.transport)
         offered: dict[str, Any] = {"abort": abort, "unread": count, "on_half_close": self.on_half_close}
         if self._direct:
             offered["take_over"] = self.take_over
-        cast(Any, self.scope)["extensions"] = {EXTENSION: offered}
+        cycle.scope["extensions"] = {EXTENSION: offered}
+        super()._start_asgi_task(cycle, app if cycle.keep_alive else cast(Any, LastResponse(app, cycle)))
 
     def on_half_close(self, callback: Callable[[], object]) -> None:
         self._on_half_close = callback
@@ -201,6 +232,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_half_closed = True
         if self._on_half_close is not None:
             self._on_half_close()
+        else:
+            for seconds in _PROBE_SECONDS:
+                asyncio.get_running_loop().call_later(seconds, self._probe)
         return True
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -214,6 +248,19 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._requests.complete()
+
+    def _probe(self) -> None:
+        """Send bytes without effect, to find out whether the client still reads: an answer of its system to the first
+        ones would end the connection. HTTP/1.0 has none."""
+        cycle = self.cycle
+        if not cycle or cycle.response_complete or self._on_half_close is not None:
+            return  # or a stream has begun, and probes
+        if self.transport.is_closing() or self.flow.write_paused:
+            return
+        if cycle.chunked_encoding:
+            self.transport.write(b"0")  # the next chunk's size may begin with it
+        elif not cycle.response_started and cycle.scope["http_version"] == "1.1":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -329,7 +376,9 @@ def _body_length(headers: list[tuple[bytes, bytes]]) -> int | None:
     return length
 
 
-def _serve_next_request(make: Callable[[], HttpProtocol], transport: Any, ahead: bytes, is_paused: bool) -> None:
+def _serve_next_request(
+    make: Callable[[], HttpProtocol], transport: Any, ahead: bytes, *, is_paused: bool, is_half_closed: bool
+) -> None:
     """Give a transport whose response is complete to a new protocol, with the bytes that were read ahead."""
     protocol = make()
     transport.set_protocol(protocol)
@@ -340,3 +389,5 @@ def _serve_next_request(make: Callable[[], HttpProtocol], transport: Any, ahead:
     protocol.on_response_complete()  # counts the request, and limits the wait for the next one
     if ahead:
         protocol.data_received(ahead)
+    if is_half_closed and not protocol.eof_received():
+        transport.close()

@@ -14,6 +14,8 @@ from askstream.server.events.unicode import mended
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 # Levels of an event. orjson writes 254 of them.
 DEEPEST = 200
+# Unicode's line ends that may stand in a JSON string; the others are control characters, which orjson escapes.
+_LINE_ENDS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 TOO_DEEP = "[Cut: nested too deeply.]"
 
 
@@ -39,11 +41,12 @@ def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime
         "id": event_id,
         "run_id": run_id,
     }
-    # A copy: orjson's result holds 4 KB of memory, however short it is, and channels keep hundreds of lines.
     try:
-        return b"%b" % orjson.dumps({"event": event})  # not `_dumps`: saves a call for every event
+        line = orjson.dumps({"event": event})  # not `_dumps`: saves a call for every event
     except TypeError:
-        return b"%b" % _dumps_any({"event": event})
+        line = _dumps_any({"event": event})
+    # A copy: orjson's result holds 4 KB of memory, however short it is, and channels keep hundreds of lines.
+    return b"%b" % (line if line.isascii() else _one_line(line))
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -105,6 +108,13 @@ def with_progress(draft: Draft, progress: int) -> Draft:
 @cache
 def _wire_names(kind: type[Any]) -> tuple[tuple[str, str], ...]:
     return tuple((field.name, field.name.rstrip("_")) for field in fields(kind))
+
+
+def _one_line(line: bytes) -> bytes:
+    """Escape what ends a line in Unicode but not in JSON: common clients in Python would split the event there."""
+    for character, escape in _LINE_ENDS:
+        line = line.replace(character, escape)
+    return line
 
 
 def _dumps(envelope: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ AskstreamError
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── RequestTimeout          408 request_timeout
 │   ├── RunActive               409 run_active
+│   ├── CursorWithoutKey        409 cursor_without_key
 │   ├── IdempotencyConflict     409 idempotency_conflict
 │   ├── SessionBusy             409 session_busy
 │   ├── SessionNotFound         404 session_not_found
@@ -26,6 +27,7 @@ AskstreamError
 │   ├── HostNotAllowed          421 host_not_allowed
 │   ├── InvalidRequest          422 invalid_request
 │   ├── InvalidImage            422 invalid_image
+│   ├── UpgradeRequired         426 upgrade_required
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
@@ -147,6 +149,16 @@ class RunActive(Refused):
     code, status, title = "run_active", 409, "The run has not ended"
 
 
+class CursorWithoutKey(Refused):
+    code, status, title = "cursor_without_key", 409, "The cursor names no run"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A cursor continues a run, and this request would start one. Resume with GET /runs/{run_id}/events, whose "
+            "address was in the header Location, or send an Idempotency-Key with the first request and each repetition."
+        )
+
+
 class IdempotencyConflict(Refused):
     code, status, title = "idempotency_conflict", 409, "The idempotency key is taken"
 
@@ -195,6 +207,18 @@ class UnsupportedMediaType(Refused):
 
 class HostNotAllowed(Refused):
     code, status, title = "host_not_allowed", 421, "This server isn't known by that name"
+
+
+class UpgradeRequired(Refused):
+    """Answer with the header `Upgrade: websocket`."""
+
+    code, status, title = "upgrade_required", 426, "A WebSocket is expected here"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Connect with a WebSocket client, such as new WebSocket('ws://…/ws'). If you did, a proxy in between "
+            "doesn't pass on the headers Upgrade and Connection, or speaks HTTP/1.0 to this server."
+        )
 
 
 class InvalidRequest(Refused):

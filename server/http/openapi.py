@@ -8,8 +8,9 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
+from askstream.server.events.schema import EVENT_TYPES
 from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns, Ticket
-from askstream.server.requests import Ask, Input, Login, TicketRequest
+from askstream.server.requests import IDENTIFIER, MARK, MAX_NAMES, Ask, Input, Login, TicketRequest
 
 _PROBLEM = {
     "type": "object",
@@ -24,32 +25,58 @@ _PROBLEM = {
 }
 _RUN_ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _SESSION_ID = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_TYPES = {"enum": list(EVENT_TYPES)}
+_AGENT = {"type": "string", "pattern": "^[^,]{1,256}$"}
+
+
+def _names(name: str, of: dict[str, Any], description: str) -> dict[str, Any]:
+    schema = {"type": "array", "items": of, "maxItems": MAX_NAMES}
+    return _parameter(name, "query", schema, f"{description}, comma-separated") | {"style": "form", "explode": False}
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "schema": schema, "description": description}
+
+
 _VIEW = [
-    {"name": "tokens", "in": "query", "schema": {"type": "boolean"}, "description": "also send `agent_chunk`"},
-    {"name": "include", "in": "query", "schema": {"type": "string"}, "description": "event types, comma-separated"},
-    {"name": "exclude", "in": "query", "schema": {"type": "string"}, "description": "event types, comma-separated"},
-    {"name": "agents", "in": "query", "schema": {"type": "string"}, "description": "agents, comma-separated"},
+    _parameter("tokens", "query", {"type": "boolean"}, "also send `agent_chunk`"),
+    _names("include", _TYPES, "event types"),
+    _names("exclude", _TYPES, "all but these event types"),
+    _names("agents", _AGENT, "agents"),
 ]
+_EVENT_ID = {"type": "string", "pattern": "^([0-9]{1,18}|latest)?$"}
 _CURSOR = [
-    {"name": "after", "in": "query", "schema": {"type": "string"}, "description": "an event's id, or `latest`"},
-    {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": "goes before `after`"},
+    _parameter("Last-Event-ID", "header", _EVENT_ID, "the id of the last event that the client has, or `latest`"),
+    _parameter("lastEventId", "query", _EVENT_ID, "for clients that can't set the header"),
+    _parameter("after", "query", _EVENT_ID, "for clients that send neither"),
 ]
-_KEY = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}}
-_EVERYONE = {
-    "name": "everyone",
-    "in": "query",
-    "schema": {"type": "boolean", "default": False},
-    "description": "everybody's runs, for the scope `admin`",
-}
-_TICKET = {"name": "ticket", "in": "query", "schema": {"type": "string"}, "description": "in place of a token"}
+_KEY = _parameter("Idempotency-Key", "header", {"type": "string", "pattern": f"^{IDENTIFIER}$"}, "as in the body")
+_EVERYONE = _parameter(
+    "everyone", "query", {"type": "boolean", "default": False}, "everybody's runs, for the scope `admin`"
+)
+_TICKET = _parameter("ticket", "query", {"type": "string"}, "in place of a token")
 # Every private address may answer these, so that each operation names them.
 _ACCESS_ERRORS = (401, 403, 421)
 _PAGING = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}},
-    {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "taken from `next`"},
+    _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "runs on a page"),
+    _parameter("before", "query", {"type": "string", "pattern": MARK}, "from `next`"),
 ]
+_KNOWN = _parameter("If-None-Match", "header", {"type": "string"}, "the `ETag` of a run that had ended")
 _WATCH_ERRORS = (400, 404, 410, 422, 429)
-_ASK_ERRORS = (400, 408, 409, 413, 415, 422, 429, 503)
+_ASK_ERRORS = (400, 408, 409, 410, 413, 415, 422, 429, 503)
+# An event of a stream as the SSE standard has it; tools check each one against this.
+_SSE = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+}
 
 # The models of requests and of answers.
 _RECEIVED = (Ask, Input, Login, TicketRequest)
@@ -69,6 +96,7 @@ def describe() -> dict[str, Any]:
             "schemas": {
                 **_models(),
                 "Problem": _PROBLEM,
+                "SseEvent": _SSE,
                 "Event": _moved(event),
                 **{name: _moved(schema) for name, schema in definitions.items()},
             },
@@ -79,9 +107,9 @@ def describe() -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    stream = _content("text/event-stream", "Event")
+    stream = _content("text/event-stream", "SseEvent")
     return {
-        "/ask-stream": {"post": _asking("Start a run and stream its events", "200", stream)},
+        "/ask-stream": {"post": _streaming(stream)},
         "/ask": {"post": _asking("Start a run and wait for its answer", "200", _json({"type": "object"}), 502)},
         "/runs": {
             "post": _asking("Start a run", "202", _content("application/json", "Run")),
@@ -91,7 +119,7 @@ def _paths() -> dict[str, Any]:
         },
         "/runs/{run_id}": {
             "parameters": [_RUN_ID],
-            "get": _operation("Show a run", "200", _content("application/json", "Run"), [_TICKET], 404),
+            "get": _showing(_content("application/json", "Run")),
             "delete": _operation("Forget a run that has ended", "204", None, [], 404, 409),
         },
         "/runs/{run_id}/events": {
@@ -121,7 +149,7 @@ def _paths() -> dict[str, Any]:
             ),
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },
-        "/test-stream": {"get": _operation("Stream mock events; no model is asked", "200", stream, [], 503)},
+        "/test-stream": {"get": _testing(stream)},
         "/about": {
             "get": _operation("What the team says of itself", "200", _content("application/json", "AboutTeam"), [])
         },
@@ -149,10 +177,34 @@ def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) ->
     return operation
 
 
-def _watching(content: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation(
-        "Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW, _TICKET], *_WATCH_ERRORS
+def _streaming(content: dict[str, Any]) -> dict[str, Any]:
+    operation = _asking(
+        "Start a run and stream its events; with a cursor, go on with the key's run", "200", content, 404
     )
+    operation["parameters"] += _CURSOR
+    return _with_end(operation)
+
+
+def _testing(content: dict[str, Any]) -> dict[str, Any]:
+    summary = "Stream mock events; no model is asked. With a cursor: 204"
+    return _with_end(_operation(summary, "200", content, _CURSOR, 400, 503))
+
+
+def _showing(content: dict[str, Any]) -> dict[str, Any]:
+    operation = _operation("Show a run", "200", content, [_KNOWN, _TICKET], 404)
+    operation["responses"]["304"] = {"description": "The client has this state of a run that has ended"}
+    return operation
+
+
+def _watching(content: dict[str, Any]) -> dict[str, Any]:
+    return _with_end(
+        _operation(
+            "Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW, _TICKET], *_WATCH_ERRORS
+        )
+    )
+
+
+def _with_end(operation: dict[str, Any]) -> dict[str, Any]:
     operation["responses"]["204"] = {"description": "The run has ended, and the cursor is past its terminal event"}
     return operation
 

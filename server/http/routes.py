@@ -1,5 +1,7 @@
 """The plain HTTP side: runs as resources, the awaited question, the page, health and the descriptions of the API."""
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from askstream.server.http.openapi import describe
 from askstream.server.http.readiness import Readiness
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
+from askstream.server.media_types import prefers
 from askstream.server.problems import problem_response
-from askstream.server.requests import Input, read_ask, read_body, validate
+from askstream.server.requests import MARK, Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
 STATIC = Path(web.__file__).parent / "static"
@@ -48,6 +51,14 @@ class Json(Response):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content)
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """Add an ETag to a response, or return 304 if the client has it already."""
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    response.headers["ETag"] = tag
+    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return Response(status_code=304, headers={"ETag": tag}) if tag in known or known == ["*"] else response
 
 
 class Static(StaticFiles):
@@ -96,7 +107,7 @@ class HttpRoutes:
 
     async def landing(self, request: Request) -> Response:
         """Redirect a browser to the page; send anything else the addresses of page and docs."""
-        if "text/html" in request.headers.get("accept", ""):
+        if prefers(request.headers.getlist("accept"), "text/html", over="application/json"):
             return RedirectResponse(addresses.at(request.scope, "/client"))
         where = {name: addresses.at(request.scope, path) for name, path in LANDING.items()}
         return Json({"message": "askstream: ask a team of agents", **where})
@@ -131,9 +142,7 @@ class HttpRoutes:
         principal = access_of(request.scope).principal
         record, new = await self._runs.start(ask.to_question(principal))
         try:
-            return _outcome_response(
-                await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
-            )
+            return _outcome_response(await unless_disconnected(request.receive, self._runs.outcome(record.run_id)))
         except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
                 await self._runs.viewer_left(record.run_id, principal)
@@ -158,8 +167,11 @@ class HttpRoutes:
         return Json(page)
 
     async def show(self, request: Request) -> Response:
+        """Show a run. One that has ended has an ETag: programs that ask again and again get 304."""
         principal = access_of(request.scope).administers
-        return self._run_response(request, await self._runs.find(request.path_params["run_id"], principal))
+        record = await self._runs.find(request.path_params["run_id"], principal)
+        response = self._run_response(request, record)
+        return conditional(request, response) if record.ended else response
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledge at once; the run ends with its terminal event."""
@@ -248,8 +260,7 @@ def _format_position(record: RunRecord) -> str:
 
 
 def _parse_position(mark: str) -> ListPosition:
+    if not re.fullmatch(MARK, mark):
+        raise InvalidRequest("before: the value in `next` of the page before is expected.")
     moment, _, run_id = mark.partition("_")
-    try:
-        return ListPosition(float(moment), run_id)
-    except ValueError:
-        raise InvalidRequest("before: the value in `next` of the page before is expected.") from None
+    return ListPosition(float(moment), run_id)

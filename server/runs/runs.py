@@ -104,11 +104,19 @@ class Runs:
             if holder is None:
                 record = self._record(question, orchestrator)
                 holder, new = await self._active.start(record, question.if_busy, is_first=is_first)
-        if holder.fingerprint != question.fingerprint:
-            raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
-        if holder.expired_at is not None:
-            raise LogExpired
+        _check_holder(holder, question)
         return holder, new
+
+    async def holder(self, question: Question) -> RunRecord:
+        """Return the run that holds the question's idempotency key; start none.
+
+        Raises RunNotFound, IdempotencyConflict, LogExpired.
+        """
+        holder = await self._holder(question.principal, question.idempotency_key or "")
+        if holder is None:
+            raise RunNotFound
+        _check_holder(holder, question)
+        return holder
 
     async def find(self, run_id: str, principal: str | None) -> RunRecord:
         """Return the run's durable record. Raises RunNotFound, also for another principal's run; None finds all."""
@@ -238,3 +246,10 @@ class Runs:
             idempotency_key=question.idempotency_key,
             fingerprint=question.fingerprint,
         )
+
+
+def _check_holder(holder: RunRecord, question: Question) -> None:
+    if holder.fingerprint != question.fingerprint:
+        raise IdempotencyConflict("This idempotency key belongs to a request with another body.")
+    if holder.expired_at is not None:
+        raise LogExpired

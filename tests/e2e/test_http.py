@@ -66,7 +66,7 @@ async def test_an_idempotency_key_joins_the_first_run(server: ServerProcess) -> 
             "/ask-stream", json={"question": QUESTION, "tokens": True}, headers={"Idempotency-Key": "abc"}
         )
         assert joined.headers["x-run-id"] == first
-        assert joined.text.startswith("retry: 2000\n\nid: 1\n")
+        assert joined.text.startswith('retry: 2000\n\ndata: {"event":')
         conflict = await client.post("/runs", json={**body, "question": "Something else?"})
     assert (conflict.status_code, conflict.json()["code"]) == (409, "idempotency_conflict")
 

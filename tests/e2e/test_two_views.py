@@ -152,7 +152,7 @@ async def test_where_the_newest_is_hidden_a_block_of_id_alone_moves_the_cursor(s
     async with client_of(server.url) as client:
         answer = await client.get(f"/runs/{run_id}/events?include=started")
     blocks = answer.text.split("\n\n")
-    assert blocks[1] == f"id: 1\ndata: {whole[0]}"
+    assert blocks[1] == f"data: {whole[0]}\nid: 1"
     assert blocks[-2:] == [f"id: {len(whole)}", ""]
 
 

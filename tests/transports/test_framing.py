@@ -91,7 +91,7 @@ def test_an_encoded_block_is_decoded(events: list[tuple[int, str]]) -> None:
 
 def test_a_block_is_one_piece_without_an_event_name() -> None:
     """A browser's onmessage and the first API's clients read this form."""
-    assert block(7, b'{"a":1}') == b'id: 7\ndata: {"a":1}\n\n'
+    assert block(7, b'{"a":1}') == b'data: {"a":1}\nid: 7\n\n'
 
 
 def test_a_cursor_block_moves_the_id_and_dispatches_nothing() -> None:

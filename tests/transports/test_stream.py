@@ -14,6 +14,7 @@ from askstream.server.bus import Bus, Channel
 from askstream.server.events import EVERYTHING, Filter
 from askstream.server.events.errors import JournalError
 from askstream.server.journal import READ_BYTES, Entry, Journal, open_journal
+from askstream.transports import formats
 from askstream.transports.base import TransportContext
 from askstream.transports.framing import Decoder
 from askstream.transports.sse import RunStream
@@ -60,7 +61,7 @@ class Run:
 
     async def view(self, client: StreamClient, *, after: int = 0, wanted: Filter = EVERYTHING, **options: Any) -> None:
         viewer = await self.bus.attach("r", after=after, wanted=wanted)
-        await client.get(RunStream(viewer, self.context, **options))
+        await client.get(RunStream(viewer, self.context, options.pop("wire_format", formats.sse(2)), **options))
 
 
 def ids(client: StreamClient) -> list[int]:

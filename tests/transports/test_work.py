@@ -25,7 +25,7 @@ VIEWERS, EVENTS = 100, 200
 
 
 async def _sse(context: TransportContext, client: DirectClient) -> None:
-    await client.get(RunStream(await context.bus.attach("r", after=1), context))
+    await client.get(RunStream(await context.bus.attach("r", after=1), context, formats.sse(2)))
 
 
 async def _websocket(context: TransportContext, client: DirectClient) -> None:

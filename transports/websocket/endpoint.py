@@ -12,13 +12,16 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from askstream.server.auth import Access
 from askstream.server.bus import Viewer
 from askstream.server.connections import SocketConnection, SocketRoute
-from askstream.server.events.errors import AskstreamError, Refused
+from askstream.server.events.errors import AskstreamError, Refused, UpgradeRequired
 from askstream.server.journal import RunRecord
+from askstream.server.problems import refusal_response
 from askstream.server.requests import viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
@@ -58,8 +61,15 @@ class WebSockets:
                 subprotocol=SUBPROTOCOL,
                 send_seconds=self._context.send_seconds,
                 message_bytes=self._context.inbound.message_bytes,
-            )
+            ),
+            Route("/ws", _not_upgraded, methods=["GET"]),
         ]
+
+
+async def _not_upgraded(request: Request) -> Response:
+    response = refusal_response(UpgradeRequired())
+    response.headers["Upgrade"] = "websocket"
+    return response
 
 
 class _CloseRequested(Exception):

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import askstream.server.connections.uvicorn as ours
 from askstream.server.connections import InboundLimits, inbound, serve_stream
-from askstream.server.connections.uvicorn import REFUSED_CONNECTIONS
+from askstream.server.connections.uvicorn import REFUSED_CONNECTIONS, HttpProtocol
 from tests.server.connections.test_uvicorn import GET, UPGRADE, Handler, Sockets, serving
 from tests.timing import MS, PATIENCE
 
@@ -55,13 +54,13 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the pieces that uvicorn's parser got."""
     sizes: list[int] = []
-    parse = HttpToolsProtocol.data_received
+    parse = HttpProtocol.feed
 
-    def count(self: HttpToolsProtocol, data: bytes) -> None:
+    def count(self: HttpProtocol, data: bytes) -> None:
         sizes.append(len(data))
         parse(self, data)
 
-    monkeypatch.setattr(HttpToolsProtocol, "data_received", count)
+    monkeypatch.setattr(HttpProtocol, "feed", count)
     return sizes
 
 

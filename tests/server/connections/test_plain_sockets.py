@@ -13,7 +13,7 @@ from askstream.server.connections import RATE_CLOSE, SocketRoute, inbound
 from askstream.server.connections.base import FRAGMENTS
 from askstream.server.connections.inbound import TURN_FRAMES
 from tests.server.connections.test_limits import Client
-from tests.server.connections.test_uvicorn import UPGRADE, Handler, serving
+from tests.server.connections.test_uvicorn import UPGRADE, Application, Handler, serving
 from tests.timing import MS
 
 # As much as one read of asyncio's brings.
@@ -43,9 +43,14 @@ class Counting(Handler):
         if len(self.messages) + self.controls > self._most:
             self.connections[0].close(RATE_CLOSE, "too many messages")
 
-    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @property
+    def application(self) -> Application:
         route = SocketRoute("/", lambda _: self, subprotocol="b", send_seconds=15, message_bytes=100)
-        await route({**scope, ACCESS: ANONYMOUS}, receive, send)
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await route({**scope, ACCESS: ANONYMOUS}, receive, send)
+
+        return serve
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from tests.transports.connections import FakeTransport
 
 
 def route_of(context: TransportContext) -> SocketRoute:
-    (route,) = WebSockets(context).routes()
+    route, _ = WebSockets(context).routes()
     assert isinstance(route, SocketRoute)
     return route
 
