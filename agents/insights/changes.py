@@ -2,7 +2,7 @@
 mix. Pure arithmetic over rows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class Flow:
 def typical_rate(pairs: Iterable[tuple[float, float]]) -> float:
     """The median relative change of (current, previous) pairs, weighted by the previous value. One member that
     collapses doesn't move it. 0.0 if no previous value is positive."""
-    rates = sorted(((current - previous) / previous, previous) for current, previous in pairs if previous > 0)
+    rates = sorted(
+        ((current - previous) / previous, previous) for current, previous in pairs if previous > 0
+    )
     half = sum(weight for _, weight in rates) / 2
     for rate, weight in rates:
         half -= weight
@@ -39,17 +41,38 @@ def typical_rate(pairs: Iterable[tuple[float, float]]) -> float:
     return 0.0
 
 
-def parts_of_sum(rows: Sequence[tuple[str, float, float]], *, overlapping: bool) -> tuple[list[Part], float]:
+def beyond(part: Part, rate: float | None) -> Part:
+    """The part with `unusual` measured against this rate of change; a part of a ratio as it is."""
+    if rate is None:
+        return part
+    now, then = part.current or 0.0, part.previous or 0.0
+    return replace(part, unusual=now - then * (1 + rate))
+
+
+def weight(unusual: float, current: float | None, previous: float | None) -> float:
+    """How much a part says about the cause: large, and large for its size. A customer that leaves
+    weighs more than its region, where it is one of many."""
+    own = max(abs(current or 0.0), abs(previous or 0.0))
+    return abs(unusual) * min(1.0, abs(unusual) / own) if own else 0.0
+
+
+def parts_of_sum(
+    rows: Sequence[tuple[str, float, float]], *, overlapping: bool
+) -> tuple[list[Part], float]:
     """Parts from (name, current, previous), most unusual first, and the typical rate of change."""
     rate = typical_rate((current, previous) for _, current, previous in rows)
     parts = [
-        Part(name, now, then, None if overlapping else now - then, now - then * (1 + rate)) for name, now, then in rows
+        Part(name, now, then, None if overlapping else now - then, now - then * (1 + rate))
+        for name, now, then in rows
     ]
     return _by_weight(parts), rate
 
 
 def parts_of_ratio(
-    rows: Sequence[tuple[str, float, float, float, float]], scale: float, *, overlapping: bool = False
+    rows: Sequence[tuple[str, float, float, float, float]],
+    scale: float,
+    *,
+    overlapping: bool = False,
 ) -> list[Part]:
     """Parts from (name, current numerator and denominator, previous numerator and denominator).
 
@@ -61,7 +84,9 @@ def parts_of_ratio(
     whole_then = _ratio(sum(row[3] for row in rows), total_then)
     parts: list[Part] = []
     for name, now, now_base, then, then_base in rows:
-        moved = _ratio(now - whole_then * now_base, total_now) - _ratio(then - whole_then * then_base, total_then)
+        moved = _ratio(now - whole_then * now_base, total_now) - _ratio(
+            then - whole_then * then_base, total_then
+        )
         parts.append(
             Part(
                 name,

@@ -7,14 +7,15 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Final, Literal
 
 import orjson
 from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
 from askstream.agents.insights import measures, periods
-from askstream.agents.insights.changes import Flow, effects, parts_of_ratio, parts_of_sum
-from askstream.agents.insights.measures import DIMENSIONS, DRIVER, MEASURES, Filters, Measure, measure_named
+from askstream.agents.insights.changes import Flow, Part, beyond, effects, parts_of_ratio, parts_of_sum, weight
+from askstream.agents.insights.measures import CAUSAL, DIMENSIONS, DRIVER, EVERY, MEASURES, Filters, Measure, measure_named
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.schema import describe_now
 from askstream.agents.insights.sql import DEADLINE, MAX_ROWS, Rows, ToolError, Value, interruptible, literal, select
@@ -41,6 +42,15 @@ FilterMap = Annotated[
     dict[str, str | list[str]] | None,
     f'Members per dimension, as in {{"region": "North"}}; dimensions: {", ".join(DIMENSIONS)}',
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A change along one dimension: its parts, the typical rate of change, and the SQL."""
+
+    parts: list[Part]
+    rate: float | None
+    sql: str
 
 
 class Series(TypedDict):
@@ -93,7 +103,7 @@ class Warehouse:
     async def break_down(
         self,
         measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
-        dimension: Annotated[str, f"One of {', '.join(DIMENSIONS)}; or driver: volume, mix, price, discount, cost"],
+        dimension: Annotated[str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"],
         current: PeriodText,
         previous: PeriodText,
         filters: FilterMap = None,
@@ -105,50 +115,63 @@ class Warehouse:
         asked = await self._asked(measure, current, previous, filters, exclude)
         if dimension == DRIVER:
             return _json(await self._by_driver(asked))
+        if dimension == EVERY:
+            return _json(await self._by_every(asked, max(1, min(limit, MAX_PARTS))))
         if dimension not in DIMENSIONS:
-            known = ", ".join((*DIMENSIONS, DRIVER))
+            known = ", ".join((*DIMENSIONS, EVERY, DRIVER))
             raise ToolError("unknown_dimension", f"There is no dimension {dimension!r}; there are {known}.")
         return _json(await self._by_dimension(asked, dimension, max(1, min(limit, MAX_PARTS))))
 
-    async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
+    async def _by_every(self, asked: Asked, limit: int) -> dict[str, object]:
+        """The parts of all dimensions that could hold a cause, those first that weigh most in the change."""
         measure = asked[0]
+        looked_at = [d for d in CAUSAL if d not in asked[3] and d not in measure.overlaps]
+        splits = [await self._split(asked, dimension) for dimension in looked_at]
+        rates = [split.rate for split in splits if split.rate is not None]
+        rate = median(rates) if rates else None
+        parts = [
+            {"dimension": dimension, **asdict(beyond(part, rate))}
+            for dimension, split in zip(looked_at, splits, strict=True)
+            for part in split.parts
+        ]
+        scale = 0.0 if measure.is_ratio else 1.0
+        parts.sort(key=lambda p: -weight(p["unusual"], *(p[side] if scale else 1.0 for side in ("current", "previous"))))
+        now, then = await self._whole(asked)
+        return _head(asked, now, then) | {
+            "dimension": EVERY,
+            "typical_change_percent": None if rate is None else _rounded(100 * rate),
+            "parts": [_rounded_all(part) for part in parts[:limit]],
+            "parts_in_all": len(parts),
+            "sql": ";\n\n".join(split.sql for split in splits),
+        }
+
+    async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
+        split = await self._split(asked, dimension)
+        now, then = await self._whole(asked)
+        return _head(asked, now, then) | {
+            "dimension": dimension,
+            "typical_change_percent": None if split.rate is None else _rounded(100 * split.rate),
+            "parts": [_rounded_all(asdict(part)) for part in split.parts[:limit]],
+            "parts_in_all": len(split.parts),
+            "sql": split.sql,
+        }
+
+    async def _split(self, asked: Asked, dimension: str) -> "Split":
+        measure, overlapping = asked[0], dimension in asked[0].overlaps
         sql = measures.breakdown_sql(measure, dimension, *asked[1:])
         rows = [
             (str(name), [_number(cell) or 0.0 for cell in cells])
             for name, *cells in (await self._sales(sql, limit=MAX_MEMBERS)).rows
         ]
-        rate, overlapping = None, dimension in measure.overlaps
         if measure.is_ratio:
-            parts = parts_of_ratio(
-                [(name, a, b, c, d) for name, (a, b, c, d) in rows], measure.scale, overlapping=overlapping
-            )
-        else:
-            parts, rate = parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping)
-        now, then = await self._whole(asked, dimension, [cells for _, cells in rows])
-        return _head(asked, now, then) | {
-            "dimension": dimension,
-            "typical_change_percent": None if rate is None else _rounded(100 * rate),
-            "parts": [_rounded_all(asdict(part)) for part in parts[:limit]],
-            "parts_in_all": len(parts),
-            "sql": sql,
-        }
+            ratios = [(name, a, b, c, d) for name, (a, b, c, d) in rows]
+            return Split(parts_of_ratio(ratios, measure.scale, overlapping=overlapping), None, sql)
+        return Split(*parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping), sql)
 
-    async def _whole(
-        self, asked: Asked, dimension: str, rows: Sequence[Sequence[float]]
-    ) -> tuple[float | None, float | None]:
-        """The whole's current and previous value: summed from its parts, or queried if they overlap."""
-        measure = asked[0]
-        if dimension in measure.overlaps:
-            ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
-            return _value(measure, now), _value(measure, then)
-        sums = [sum(column) for column in zip(*rows, strict=True)] or [0.0] * 4
-        if not measure.is_ratio:
-            return sums[0], sums[1]
-        top, bottom, top_then, bottom_then = sums
-        return (
-            measure.scale * top / bottom if bottom else None,
-            measure.scale * top_then / bottom_then if bottom_then else None,
-        )
+    async def _whole(self, asked: Asked) -> tuple[float | None, float | None]:
+        """The whole's current and previous value."""
+        ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
+        return _value(asked[0], now), _value(asked[0], then)
 
     async def _by_driver(self, asked: Asked) -> dict[str, object]:
         measure = asked[0]

@@ -1,171 +1,456 @@
-"""The SQL that the analyst writes itself, where a tool of its own doesn't fit. Pure: what is asked in, a SELECT out."""
+"""The SELECTs behind a plan. Pure: a plan in, queries out; figures come back unrounded but for cents."""
 
-# ruff: noqa: S608 - SQL is what this makes, and names stand in it as literals
+# ruff: noqa: S608 - SQL is what this makes; names stand in it as literals
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from typing import Final
 
-from askstream.agents.insights.measures import MEASURES, Filters, conditions, sides, value_sql, where, within
-from askstream.agents.insights.offline.intent import Grain, Order
+from askstream.agents.insights.measures import (
+    ALL_MEASURES,
+    MEDIAN,
+    Filters,
+    Measure,
+    conditions,
+    sides,
+    value_sql,
+    where,
+    within,
+)
+from askstream.agents.insights.offline.plan import IS_TIME, Plan, is_attribute
+from askstream.agents.insights.offline.tables import CHANGE
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.sql import literal
 
-SILENCE: Final = 60  # days without an order after which a customer counts as lost; steady ones order every month
-
-_GRAINS: Final = {
+NO_DAY: Final = date(2000, 1, 1)  # of a database without the days of sales
+SILENCE: Final = 60  # days without an order after which a customer counts as lost
+STEP: Final = 3.0  # per cent: smaller moves of a mean price or cost come from the mix
+PROMOTED: Final = 5.0  # per cent of discount; without a promotion it is below one
+_COURSE: Final = 13  # months: a year, and the same month before it
+_NUMBER: Final = "CAST(strftime('%w', ordered_on) AS INTEGER)"
+_THURSDAY: Final = "date(ordered_on, '-3 days', 'weekday 4')"  # of the same ISO week
+_DAY_NAMES: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_TIME: Final[Mapping[str, str]] = {
+    "day": "ordered_on",
     "month": "month",
     "quarter": "substr(month, 1, 4) || '-Q' || ((substr(month, 6, 2) + 2) / 3)",
     "year": "substr(month, 1, 4)",
+    "week": f"strftime('%Y-W', {_THURSDAY}) || printf('%02d', (strftime('%j', {_THURSDAY}) + 6) / 7)",
+    "weekday": f"({_NUMBER} + 6) % 7 + 1 || ' ' || substr('SunMonTueWedThuFriSat', 1 + 3 * {_NUMBER}, 3)",
 }
-_RANKING: Final = {
-    "top": "{value} DESC",
-    "bottom": "{value}",
-    "growth": "change DESC",
-    "decline": "change",
+_POPULATION: Final[Mapping[str, str]] = {
+    "customer": "(SELECT c.name AS customer, c.segment, r.name AS region"
+    " FROM customers c JOIN regions r USING (region_id))",
+    "product": "(SELECT p.name AS product, k.name AS category"
+    " FROM products p JOIN categories k USING (category_id))",
+    "region": "(SELECT name AS region FROM regions)",
+    "category": "(SELECT name AS category FROM categories)",
+    "segment": "(SELECT DISTINCT segment FROM customers)",
+    "sales_person": "(SELECT s.name AS sales_person, r.name AS region"
+    " FROM sales_people s JOIN regions r USING (region_id))",
 }
+value = partial(value_sql, exact=True)  # figures are rounded once, when they are shown
+_ORDERS: Final = {"top": "2 DESC", "bottom": "2", "growth": "change DESC", "decline": "change"}
 
 
-def totals(measures: tuple[str, ...], period: Period, filters: Filters) -> str:
-    """One row: the measures of the period."""
-    return f"SELECT {_columns(measures)}\nFROM sales\nWHERE {where((period,), filters, {})}"
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT, and what its columns are."""
+
+    title: str
+    sql: str
+    columns: tuple[tuple[str, str], ...]  # label and unit
+    chart: str = ""
 
 
-def course(measures: tuple[str, ...], period: Period, filters: Filters, grain: Grain = "month") -> str:
-    """One row for each month, quarter or year: its name, then the measures."""
+def condition(plan: Plan, *periods: Period) -> str:
+    days = [_days(plan.days)] if plan.days else []
+    return " AND ".join([where(periods or (plan.period,), plan.only, plan.without), *days])
+
+
+def queries(plan: Plan) -> list[Query]:
+    match plan.job:
+        case "figure":
+            return [_figure(plan), *_beside(plan)]
+        case "list":
+            return [_list(plan)]
+        case "share":
+            return [_share(plan)]
+        case "absent":
+            return [_absent(plan)]
+        case "why":
+            return [_figure(plan), course(plan)]
+        case "report":
+            return [_key(plan), course(plan)]
+        case "forecast":
+            return [course(plan, whole=True)]
+        case "schema" | "no" | "foreign":
+            return []
+        case _:
+            return [_event(plan)]
+
+
+def _labels(plan: Plan) -> tuple[tuple[str, str], ...]:
+    return tuple((ALL_MEASURES[name].label, ALL_MEASURES[name].unit) for name in plan.measures)
+
+
+def _figure(plan: Plan) -> Query:
+    """One row for each measure: its name and value, and with a comparison the earlier value."""
+    rows = [_measure_row(plan, ALL_MEASURES[name]) for name in plan.measures]
+    unit = ALL_MEASURES[plan.measure].unit
+    columns = [("Measure", ""), (plan.period.label, unit)]
+    columns += [(plan.against.label, unit)] if plan.against else []
+    return Query("The figure", "\nUNION ALL\n".join(rows), tuple(columns))
+
+
+def _measure_row(plan: Plan, measure: Measure) -> str:
+    if measure is MEDIAN:
+        values = [
+            _median(condition(plan, period)) for period in (plan.period, plan.against) if period
+        ]
+        return f"SELECT '{measure.label}' AS measure,\n" + ",\n".join(
+            f"({sql}) AS value_{n}" for n, sql in enumerate(values)
+        )
+    if plan.per:
+        count = {"day": plan.period.days, "week": plan.period.days / 7}.get(
+            plan.per, len(plan.period.months())
+        )
+        mean = f"1.0 * {measure.numerator} / {count:.12g}"
+        return f"SELECT '{measure.label} per {plan.per}' AS measure,\n       {mean} AS value\nFROM sales\nWHERE {condition(plan)}"
+    if plan.against is None:
+        return f"SELECT '{measure.label}' AS measure,\n       {value(measure)} AS value\nFROM sales\nWHERE {condition(plan)}"
+    now, then = sides(plan.period, plan.against)
     return (
-        f"SELECT {_GRAINS[grain]} AS period,\n       {_columns(measures)}\n"
-        f"FROM sales\nWHERE {where((period,), filters, {})}\nGROUP BY 1\nORDER BY 1"
+        f"SELECT '{measure.label}' AS measure,\n       {value(measure, now)} AS value,\n"
+        f"       {value(measure, then)} AS earlier\nFROM sales\nWHERE {condition(plan, plan.period, plan.against)}"
     )
 
 
-def ranking(
-    measure: str,
-    dimension: str,
-    period: Period,
-    filters: Filters,
-    *,
-    order: Order = "top",
-    count: int = 5,
-    against: Period | None = None,
-) -> str:
-    """Rows of name, value and share in per cent; against another period also the value there and the change."""
-    asked = MEASURES[measure]
-    if against:
-        now, then = (f"COALESCE({value_sql(asked, side)}, 0)" for side in sides(period, against))
-        columns = f"{now} AS {measure},\n       {then} AS before,\n       {now} - {then} AS change"
+def _median(rows: str) -> str:
+    return f"""SELECT AVG(total) FROM (
+  SELECT SUM(revenue) AS total, ROW_NUMBER() OVER (ORDER BY SUM(revenue)) AS place, COUNT(*) OVER () AS many
+  FROM sales WHERE {rows} GROUP BY order_id
+) WHERE place IN ((many + 1) / 2, (many + 2) / 2)"""
+
+
+def _beside(plan: Plan) -> list[Query]:
+    """The course, to draw it: of one measure that has one."""
+    drawn = len(plan.measures) == 1 and plan.measure != MEDIAN.name and not plan.per
+    return [course(plan)] if drawn else []
+
+
+def course(plan: Plan, *, whole: bool = False) -> Query:
+    """By month: the period, with enough before it to see a course."""
+    months = plan.period.months()
+    span = plan.period
+    if not whole:
+        back = max(_COURSE, len(months) + (12 if plan.against else 0))
+        span = Period(months[-1].shifted(1 - back).start.replace(day=1), plan.period.end)
+    measure = ALL_MEASURES[plan.measure]
+    sql = (
+        f"SELECT month,\n       {value(measure)} AS {measure.name}\nFROM sales\n"
+        f"WHERE {condition(plan, span)}\nGROUP BY month\nORDER BY month"
+    )
+    return Query(
+        f"{measure.label} by month", sql, (("Month", ""), (measure.label, measure.unit)), "line"
+    )
+
+
+def _list(plan: Plan) -> Query:
+    measure, by = ALL_MEASURES[plan.measure], _TIME.get(plan.by, plan.by)
+    columns = [(plan.by.replace("_", " ").capitalize(), ""), (measure.label, measure.unit)]
+    periods = (plan.period, plan.against) if plan.against else (plan.period,)
+    if plan.against:
+        now, then = (f"COALESCE({value(measure, side)}, 0)" for side in sides(*periods))
+        values = (
+            f"{now} AS {measure.name},\n       {then} AS earlier,\n       {now} - {then} AS change"
+        )
+        columns += [(plan.against.label, measure.unit), ("Change", CHANGE + measure.unit)]
     else:
-        columns = f"{value_sql(asked)} AS {measure}"
-        if not asked.is_ratio and dimension not in asked.overlaps:
-            columns += f",\n       ROUND(100.0 * {asked.numerator} / SUM({asked.numerator}) OVER (), 1) AS share"
-    periods = (period, against) if against else (period,)
-    return (
-        f"SELECT {dimension},\n       {columns}\nFROM sales\nWHERE {where(periods, filters, {})}\n"
-        f"GROUP BY {dimension}\nORDER BY {_RANKING[order].format(value=measure)}, {dimension}\nLIMIT {count}"
+        values = f"{value(measure)} AS {measure.name}"
+        if not measure.is_ratio and plan.by not in measure.overlaps and not plan.limit:
+            values += (
+                f",\n       100.0 * {measure.numerator} / SUM({measure.numerator}) OVER () AS share"
+            )
+            columns.append(("Share", "%"))
+    sign, size = plan.limit or ("", 0.0)
+    having = f"\nHAVING {value(measure)} {sign} {size:.12g}" if sign else ""
+    default = "1" if plan.by in IS_TIME else "2 DESC"
+    order = _ORDERS.get(plan.order or "", default)
+    limit = f"\nLIMIT {plan.count}" if plan.count else ""
+    sql = (
+        f"SELECT {by} AS name,\n       {values},\n       COUNT(*) OVER () AS in_all\nFROM sales\n"
+        f"WHERE {condition(plan, *periods)}\nGROUP BY 1{having}\nORDER BY {order}, 1{limit}"
+    )
+    kind = plan.chart or (
+        "line" if plan.by in IS_TIME and plan.by != "weekday" and not plan.order else "bar"
+    )
+    return Query(
+        f"{measure.label} by {plan.by.replace('_', ' ')}", sql, (*columns, ("In all", "")), kind
     )
 
 
-def customers_gained(period: Period, filters: Filters, count: int = 10) -> str:
-    """Rows of customer, region, first order, orders and revenue since, and how many there are in all."""
-    old = f"(SELECT date(MIN(ordered_on), '+{SILENCE} days') FROM orders)"
-    return _customers("first_order", f"{_between('first_order', period)}\n  AND first_order > {old}", filters, count)
+def _share(plan: Plan) -> Query:
+    measure = ALL_MEASURES[plan.measure]
+    part = (
+        _days(plan.days)
+        if not plan.part
+        else " AND ".join(conditions({plan.part: plan.only[plan.part]}, {}))
+    )
+    rest = {name: members for name, members in plan.only.items() if name != plan.part}
+    rows = where((plan.period,), rest, plan.without)
+    own, whole = value(measure, part), value(measure)
+    sql = (
+        f"SELECT '{measure.label}' AS measure,\n       {own} AS part,\n       {whole} AS whole,\n"
+        f"       100.0 * {own} / {whole} AS share\nFROM sales\nWHERE {rows}"
+    )
+    columns = (("Measure", ""), ("Part", measure.unit), ("Whole", measure.unit), ("Share", "%"))
+    return Query("The share", sql, columns)
 
 
-def customers_lost(period: Period, filters: Filters, count: int = 10) -> str:
-    """The same with the last order, after which nothing came for `SILENCE` days."""
-    quiet = f"(SELECT date(MAX(ordered_on), '-{SILENCE} days') FROM orders)"
-    return _customers("last_order", f"{_between('last_order', period)}\n  AND last_order <= {quiet}", filters, count)
+def _absent(plan: Plan) -> Query:
+    kept = {name: members for name, members in plan.only.items() if is_attribute(plan.by, name)}
+    bought = {name: members for name, members in plan.only.items() if name not in kept}
+    tests = conditions(kept, plan.without)
+    if bought:
+        tests.append(
+            f"{plan.by} IN (SELECT {plan.by} FROM sales WHERE {where((plan.period,), bought, {})})"
+        )
+    sold = where((plan.period,), plan.lacking, {})
+    tests.append(f"{plan.by} NOT IN (SELECT {plan.by} FROM sales WHERE {sold})")
+    sql = (
+        f"SELECT {plan.by} AS name,\n       COUNT(*) OVER () AS in_all\nFROM {_POPULATION[plan.by]}\n"
+        f"WHERE {' AND '.join(tests)}\nORDER BY 1\nLIMIT 50"
+    )
+    return Query("The list", sql, ((plan.by.replace("_", " ").capitalize(), ""), ("In all", "")))
 
 
-def stock_outs(period: Period, products: tuple[str, ...] = ()) -> str:
-    """Rows of product, first and last day without stock, and the number of days, longest first."""
-    named = f"\n    AND p.name IN ({', '.join(map(literal, products))})" if products else ""
-    return f"""WITH empty AS (
+def _key(plan: Plan) -> Query:
+    periods = [plan.period, *compared(plan)]
+    values = ", ".join(f"{value(ALL_MEASURES[name])} AS {name}" for name in plan.measures)
+    rows = [
+        f"SELECT '{p.label}' AS period, {values}\nFROM sales WHERE {condition(plan, p)}"
+        for p in periods
+    ]
+    return Query("Key figures", "\nUNION ALL\n".join(rows), (("Period", ""), *_labels(plan)))
+
+
+def compared(plan: Plan) -> list[Period]:
+    """The periods that a report compares with: that before, and the same a year before."""
+    earlier = [plan.against, plan.period.year_before()] if plan.against else []
+    return [period for period in dict.fromkeys(earlier) if period.start >= plan.covers.start]
+
+
+def _event(plan: Plan) -> Query:
+    match plan.job:
+        case "stock":
+            return stock(plan.period, plan.only)
+        case "stock_outs":
+            return stock_outs(plan.period, plan.only)
+        case "lost" | "gained":
+            return _customers(plan)
+        case "staff":
+            return staff(plan.only.get("region", ()), plan.period)
+        case "promotion":
+            return promotions(plan)
+        case _:
+            return steps(plan.period, plan.only, plan.job)
+
+
+def stock(day: Period, only: Filters) -> Query:
+    tests = [f"i.day = '{day.end}'", *_stock_tests(only)]
+    sql = (
+        "SELECT p.name AS product, i.on_hand,\n       SUM(i.on_hand) OVER () AS in_all\n"
+        "FROM inventory i JOIN products p USING (product_id) JOIN categories k USING (category_id)\n"
+        f"WHERE {' AND '.join(tests)}\nORDER BY i.on_hand DESC, 1"
+    )
+    return Query(
+        "Stock on hand",
+        sql,
+        (("Product", ""), ("Units on hand", "units"), ("In all", "units")),
+        "bar",
+    )
+
+
+def stock_outs(period: Period, only: Filters) -> Query:
+    tests = [
+        "i.on_hand <= 0",
+        f"i.day BETWEEN '{period.start}' AND '{period.end}'",
+        *_stock_tests(only),
+    ]
+    sql = f"""WITH empty AS (
   SELECT p.name AS product, i.day,
          julianday(i.day) - ROW_NUMBER() OVER (PARTITION BY i.product_id ORDER BY i.day) AS run
-  FROM inventory i JOIN products p USING (product_id)
-  WHERE i.on_hand <= 0 AND i.day BETWEEN '{period.start}' AND '{period.end}'{named}
+  FROM inventory i JOIN products p USING (product_id) JOIN categories k USING (category_id)
+  WHERE {" AND ".join(tests)}
+), spells AS (
+  SELECT product, MIN(day) AS first_day, MAX(day) AS last_day, COUNT(*) AS days FROM empty GROUP BY product, run
 )
-SELECT product, MIN(day) AS first_day, MAX(day) AS last_day, COUNT(*) AS days
-FROM empty
-GROUP BY product, run
-ORDER BY days DESC, product
-LIMIT 20"""
-
-
-def pace(products: tuple[str, ...], period: Period) -> str:
-    """Rows of product, units and revenue of the period: how well something sold."""
-    among = ", ".join(map(literal, products))
-    return (
-        f"SELECT product, SUM(quantity) AS units, ROUND(SUM(revenue), 2) AS revenue\nFROM sales\n"
-        f"WHERE {within(period)} AND product IN ({among})\nGROUP BY product"
+SELECT *, (SELECT SUM(revenue) / 28 * days FROM sales s WHERE s.product = spells.product
+           AND ordered_on >= date(first_day, '-28 days') AND ordered_on < first_day) AS missed
+FROM spells ORDER BY days DESC, product LIMIT 20"""
+    columns = (
+        ("Product", ""),
+        ("From", "day"),
+        ("To", "day"),
+        ("Days", "days"),
+        ("Sales missed, about", "EUR"),
     )
+    return Query("Stock-outs", sql, columns)
 
 
-def sales_people(region: str) -> str:
-    """Rows of name, first day and last day (null for who is still there)."""
-    return (
-        "SELECT s.name, s.hired_on, s.left_on\nFROM sales_people s JOIN regions r USING (region_id)\n"
-        f"WHERE r.name = {literal(region)}\nORDER BY s.name"
+def _stock_tests(only: Filters) -> list[str]:
+    columns = {"product": "p.name", "category": "k.name"}
+    return conditions({columns[name]: members for name, members in only.items()}, {})
+
+
+def _customers(plan: Plan) -> Query:
+    which, test = {
+        "gained": (
+            "first_order",
+            f"first_order > (SELECT date(MIN(ordered_on), '+{SILENCE} days') FROM orders)",
+        ),
+        "lost": (
+            "last_order",
+            f"last_order <= (SELECT date(MAX(ordered_on), '-{SILENCE} days') FROM orders)",
+        ),
+    }[plan.job]
+    tests = [f"{which} BETWEEN '{plan.period.start}' AND '{plan.period.end}'", test]
+    tests += conditions(plan.only, plan.without)
+    sql = f"""SELECT customer, region, {which}, revenue, COUNT(*) OVER () AS in_all
+FROM (
+  SELECT customer, region, segment, MIN(ordered_on) AS first_order, MAX(ordered_on) AS last_order,
+         SUM(revenue) AS revenue
+  FROM sales GROUP BY customer
+)
+WHERE {" AND ".join(tests)}
+ORDER BY revenue DESC LIMIT 10"""
+    named = "First order" if plan.job == "gained" else "Last order"
+    columns = (
+        ("Customer", ""),
+        ("Region", ""),
+        (named, "day"),
+        ("Revenue, all time", "EUR"),
+        ("In all", ""),
     )
+    return Query("Customers gained" if plan.job == "gained" else "Customers lost", sql, columns, "")
 
 
-def order_dates(dimension: str, member: str) -> str:
+def staff(regions: Sequence[str], period: Period | None = None) -> Query:
+    """Sales people: those who left in the period, or all of the regions."""
+    tests = conditions({"r.name": regions}, {}) if regions else []
+    tests += [f"s.left_on BETWEEN '{period.start}' AND '{period.end}'"] if period else []
+    sql = (
+        "SELECT s.name, r.name AS region, s.left_on\nFROM sales_people s JOIN regions r USING (region_id)\n"
+        f"WHERE {' AND '.join(tests or ['1'])}\nORDER BY s.left_on, s.name"
+    )
+    return Query("Sales people", sql, (("Sales person", ""), ("Region", ""), ("Left on", "day")))
+
+
+def steps(period: Period, only: Filters, kind: str) -> Query:
+    """The months in which mean list prices (or unit costs) of the same products changed."""
+    by = "product" if "product" in only else "category"
+    column = "unit_cost" if kind == "cost" else "unit_price"
+    span = Period(period.months()[0].shifted(-1).start.replace(day=1), period.end)
+    sql = f"""WITH monthly AS (
+  SELECT {by} AS name, month, product, AVG({column}) AS level, SUM(quantity) AS units, SUM(revenue) AS revenue
+  FROM sales WHERE {where((span,), only, {})} GROUP BY 1, 2, 3
+), steps AS (
+  SELECT *, 100 * (level / LAG(level) OVER (PARTITION BY product ORDER BY month) - 1) AS step FROM monthly
+), sums AS (
+  SELECT name, month, AVG(step) AS change, SUM(units) AS units, SUM(revenue) AS revenue,
+         LAG(SUM(units)) OVER (PARTITION BY name ORDER BY month) AS units_before,
+         LAG(SUM(revenue)) OVER (PARTITION BY name ORDER BY month) AS revenue_before
+  FROM steps GROUP BY name, month
+)
+SELECT name, month, change, units_before, units, revenue_before AS revenue_before,
+       revenue AS revenue
+FROM sums WHERE ABS(change) >= {STEP:g} AND month >= '{period.start:%Y-%m}' ORDER BY month, name"""
+    title = "Cost changes" if kind == "cost" else "Price changes"
+    return Query(title, sql, _moved("Change", CHANGE + "%"))
+
+
+def promotions(plan: Plan) -> Query:
+    by = "product" if "product" in plan.only else "category"
+    span = Period(plan.period.months()[0].shifted(-1).start.replace(day=1), plan.period.end)
+    sql = f"""WITH sums AS (
+  SELECT {by} AS name, month, 100 * SUM(quantity * unit_price * discount) / SUM(quantity * unit_price) AS rate,
+         SUM(quantity) AS units, SUM(revenue) AS revenue
+  FROM sales WHERE {where((span,), plan.only, {})} GROUP BY 1, 2
+), pairs AS (
+  SELECT *, LAG(units) OVER (PARTITION BY name ORDER BY month) AS units_before,
+         LAG(revenue) OVER (PARTITION BY name ORDER BY month) AS revenue_before FROM sums
+)
+SELECT name, month, rate, units_before, units, revenue_before AS revenue_before,
+       revenue AS revenue
+FROM pairs WHERE rate >= {PROMOTED:g} AND month >= '{plan.period.start:%Y-%m}' ORDER BY month, name"""
+    return Query("Promotions", sql, _moved("Average discount", "%"))
+
+
+def _moved(what: str, unit: str) -> tuple[tuple[str, str], ...]:
+    before, since = "in the month before", "in that month"
+    return (
+        ("Name", ""), ("Month", ""), (what, unit), (f"Units {before}", "units"), (f"Units {since}", "units"),
+        (f"Revenue {before}", "EUR"), (f"Revenue {since}", "EUR"),
+    )  # fmt: skip
+
+
+def _days(days: str) -> str:
+    if days in ("weekend", "weekday"):
+        return f"{_NUMBER} {'IN' if days == 'weekend' else 'NOT IN'} (0, 6)"
+    return f"{_NUMBER} = {_DAY_NAMES.index(days)}"
+
+
+def order_dates(customer: str) -> str:
     """One row: first and last order, and the last day of the data."""
     return (
         "SELECT MIN(ordered_on) AS first_order, MAX(ordered_on) AS last_order,\n"
-        f"       (SELECT MAX(ordered_on) FROM orders) AS data_until\nFROM sales\nWHERE {dimension} = {literal(member)}"
+        f"       (SELECT MAX(ordered_on) FROM orders) AS data_until\nFROM sales\nWHERE customer = {literal(customer)}"
     )
 
 
-def terms(dimension: str, member: str, current: Period, previous: Period) -> str:
-    """One row: list price, unit cost (means over the same basket of products) and discount rate, in both periods.
-
-    Prices and costs are weighted with the units of the current period, so that another mix doesn't look like a price.
-    """
-    parts = {
-        "units": "SUM(quantity)",
-        "price": "AVG(unit_price)",
-        "cost": "AVG(unit_cost)",
-        "listed": "SUM(quantity * unit_price)",
-        "revenue": "SUM(revenue)",
+def happened(span: Period, only: Filters) -> str:
+    """Rows of kind, name, first and last day or month, and size: price and cost changes, promotions
+    and stock-outs."""
+    plan = Plan(job="promotion", period=span, covers=span, only=only)
+    moves = {
+        "price": steps(span, only, "price"),
+        "cost": steps(span, only, "cost"),
+        "promotion": promotions(plan),
     }
+    size = {"promotion": "rate"}
+    parts = [
+        f"SELECT '{kind}' AS kind, name, month AS first, month AS last, {size.get(kind, 'change')} AS size\nFROM ({query.sql})"
+        for kind, query in moves.items()
+    ]
+    parts.append(
+        f"SELECT 'stock_out', product, first_day, last_day, days\nFROM ({stock_outs(span, only).sql})"
+    )
+    return "\nUNION ALL\n".join(parts)
+
+
+def terms(only: Filters, without: Filters, current: Period, previous: Period) -> str:
+    """One row: units and discount rate (%), and mean price and cost of the same basket, compared."""
+    now, then = sides(current, previous)
+    parts = {
+        "units": "SUM(quantity)", "price": "AVG(unit_price)", "cost": "AVG(unit_cost)",
+        "listed": "SUM(quantity * unit_price)", "revenue": "SUM(revenue)",
+    }  # fmt: skip
     columns = ",\n         ".join(
-        f"{part} FILTER (WHERE {condition}) AS {when}_{name}"
-        for when, condition in zip(("current", "previous"), sides(current, previous), strict=True)
+        f"{part} FILTER (WHERE {side}) AS {when}_{name}"
+        for when, side in (("now", now), ("then", then))
         for name, part in parts.items()
     )
     return f"""WITH basket AS (
   SELECT product,
          {columns}
-  FROM sales
-  WHERE {where((current, previous), {dimension: (member,)}, {})}
-  GROUP BY product
+  FROM sales WHERE {where((current, previous), only, without)} GROUP BY product
 )
-SELECT ROUND(100.0 * SUM(current_units * current_price) / SUM(current_units * previous_price) - 100, 1) AS price_change,
-       ROUND(100.0 * SUM(current_units * current_cost) / SUM(current_units * previous_cost) - 100, 1) AS cost_change,
-       ROUND(100.0 - 100.0 * SUM(current_revenue) / SUM(current_listed), 1) AS discount_now,
-       ROUND(100.0 - 100.0 * SUM(previous_revenue) / SUM(previous_listed), 1) AS discount_before,
-       SUM(current_units) AS units_now, SUM(previous_units) AS units_before
+SELECT SUM(now_units) AS units_now, SUM(then_units) AS units_before,
+       ROUND(100.0 * SUM(now_units * now_price) / SUM(now_units * then_price) - 100, 1) AS price_change,
+       ROUND(100.0 * SUM(now_units * now_cost) / SUM(now_units * then_cost) - 100, 1) AS cost_change,
+       ROUND(100.0 - 100.0 * SUM(now_revenue) / SUM(now_listed), 1) AS discount_now,
+       ROUND(100.0 - 100.0 * SUM(then_revenue) / SUM(then_listed), 1) AS discount_before
 FROM basket"""
-
-
-def _customers(which: str, condition: str, filters: Filters, count: int) -> str:
-    only = f"\n  WHERE {' AND '.join(conditions(filters, {}))}" if filters else ""
-    return f"""WITH activity AS (
-  SELECT customer, region, MIN(ordered_on) AS first_order, MAX(ordered_on) AS last_order,
-         COUNT(DISTINCT order_id) AS orders, SUM(revenue) AS revenue
-  FROM sales{only}
-  GROUP BY customer, region
-)
-SELECT customer, region, {which}, orders, ROUND(revenue, 2) AS revenue, COUNT(*) OVER () AS in_all
-FROM activity
-WHERE {condition}
-ORDER BY revenue DESC
-LIMIT {count}"""
-
-
-def _between(column: str, period: Period) -> str:
-    return f"{column} BETWEEN '{period.start}' AND '{period.end}'"
-
-
-def _columns(measures: tuple[str, ...]) -> str:
-    return ",\n       ".join(f"{value_sql(MEASURES[name])} AS {name}" for name in measures)

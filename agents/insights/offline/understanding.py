@@ -1,226 +1,445 @@
-"""What a question asks for: the job, the measures, the periods, along what and of whom. Pure, and never raises."""
+"""From what a question says to one plan, or to a plan that says why there is no answer. A slot that
+the job doesn't use is a reason too: no other question is ever answered. Pure."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
-from typing import Final, Literal
+from dataclasses import replace
 
-from askstream.agents.insights.measures import MEASURES
-from askstream.agents.insights.offline import mentions, words
-from askstream.agents.insights.offline.dates import Dates
-from askstream.agents.insights.offline.intent import (
-    Grain,
-    Job,
-    Order,
-    Reading,
-    count_of,
-    dimension_of,
-    grain_of,
-    job_of,
-    measures_of,
-    order_of,
-    read,
-)
+from typing import Final
+
+from askstream.agents.insights.measures import ALL_MEASURES, Filters
+from askstream.agents.insights.offline import dates, lexicon
+from askstream.agents.insights.offline.grammar import TIMES, Slots
 from askstream.agents.insights.offline.names import Facts
+from askstream.agents.insights.offline.plan import EVENTS, PLURALS, Job, Plan, label
 from askstream.agents.insights.periods import Period, months_from
 
-Ambiguity = Literal["measure", "period"]
-Part = Literal["SQL", "tables", "charts", "details"]
-PARTS: Final[tuple[Part, ...]] = ("SQL", "tables", "charts", "details")
-FORECAST: Final = "forecast"
-
-KEY_MEASURES: Final = ("revenue", "orders", "units", "margin")
-_BUT: Final = "without|excluding|exclude|except|except for|but|leave out|omit|ignore|drop|remove|skip|not|minus"
-_FEW: Final = 12  # members of a dimension: so many can be named one by one, when all but one are meant
-NO_MEASURE: Final = "No measure was named"
-NO_PERIOD: Final = "No period was named"
-_ASSUMED_MARGIN: Final = (
-    "Profit is taken as gross margin: revenue less the cost of goods; other costs are not in the data."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Understanding:
-    job: Job
-    measures: tuple[str, ...]
-    period: Period
-    covers: Period  # what the data spans
-    against: Period | None = None
-    dimension: str | None = None
-    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    order: Order = "top"
-    count: int = 5
-    grain: Grain = "month"
-    ahead: int = 3  # months to forecast
-    assumptions: tuple[str, ...] = ()
-    cannot: tuple[str, ...] = ()  # was asked for, and can't be done: each in a sentence, with what is done instead
-    missing: tuple[str, ...] = ()  # topics that were asked about, and that there is no data on
-    ambiguous: tuple[Ambiguity, ...] = ()  # what the question left open, and an assumption fills
-    carried: tuple[str, ...] = ()  # of a follow-up question: what it takes from the one before
-    also: tuple[str, ...] = ()  # a remark asked for it beside the rest: FORECAST, or a dimension
-    without: tuple[Part, ...] = ()  # of the report
-    changed: tuple[str, ...] = ()  # by the last remark
-    refused: tuple[str, ...] = ()  # of the last remark: what could not be followed, and why
+_KEY: Final = ("revenue", "orders", "units", "margin")
+_LISTED: Final = 10  # members of a long list that are shown
+_LONG: Final = ("product", "customer")
+_MOST_AHEAD: Final = 12
+# The slots that each job uses, beside the period and what is filtered.
+_USES: Final[Mapping[Job, str]] = {
+    "figure": "measure days compared direction per sold bought chart",
+    "list": "measure days by order count limit compared direction sold bought chart share per",
+    "share": "measure days share sold bought",
+    "absent": "by nothing bought sold measure",
+    "why": "measure days compared direction advice",
+    "report": "measure compared grain",
+    "forecast": "measure ahead sold",
+    "stock": "by",
+    "stock_outs": "by",
+    "lost": "by",
+    "gained": "by",
+    "promotion": "by",
+    "price": "by direction compared",
+    "cost": "by direction compared measure",
+    "staff": "by",
+    "schema": "measure by",
+}
+_NAMES: Final[Mapping[str, str]] = {
+    "measure": "a measure", "days": "days of the week", "by": "a breakdown", "order": "a ranking",
+    "limit": "a threshold", "nothing": "“not sold”", "share": "a share", "compared": "a comparison",
+    "direction": "a rise or fall", "per": "an average per day", "chart": "a kind of chart",
+    "ahead": "a forecast", "grain": "a grain of time", "count": "a count", "advice": "advice",
+    "sold": "a sale", "bought": "a purchase", "position": "“the first one”",
+}  # fmt: skip
+_TOLD: Final[Mapping[str, str]] = {
+    "figure": "a figure", "list": "a list", "share": "a share", "absent": "“not sold”",
+    "why": "a cause", "report": "a report", "forecast": "a forecast", "stock": "the stock",
+    "schema": "the description of the data", **{job: name.lower() for job, name in EVENTS.items()},
+}  # fmt: skip
 
 
-def alone(question: str, facts: Facts) -> Understanding:
-    """The question by itself, with what it leaves open filled by assumptions that it states."""
-    reading = read(question, facts)
-    job = job_of(reading)
-    measures = measures_of(reading)
-    missing = tuple(dict.fromkeys(words.NO_DATA.findall(reading.text)))
-    if missing and job in ("figure", "unknown", "rank") and not measures:
-        job = "unknown"
-    elif job == "unknown" and reading.filters:
-        job = "report"  # "the north?" is about a part of the business: what of it is left open
-    found = Understanding(
-        job=job,
-        measures=_measures_for(job, measures),
-        period=default_period(job, reading, facts),
-        covers=Period(facts.first_day, facts.last_day),
-        dimension=dimension_of(reading, job),
-        filters=meant(reading, facts),
-        order=order_of(reading),
-        count=count_of(reading),
-        grain=grain_of(reading),
-        ahead=reading.dates.ahead or 3,
-        assumptions=(_ASSUMED_MARGIN,) if "profit" in question.lower() and _speaks_of_profit(measures) else (),
-        missing=missing,
-        ambiguous=_ambiguous(reading, job, measures),
+class No(Exception):
+    """The question gets no answer, for these reasons."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
+
+
+def understood(slots: Slots, facts: Facts, *, may_ask: bool = False) -> Plan:
+    """The plan of a question that stands alone. Raises No."""
+    check_words(slots, facts)
+    job = job_of(slots)
+    if job is None:
+        raise No(_nothing_asked(slots))
+    _check_slots(slots, job)
+    return timed(_shaped(slots, job, Period(facts.first_day, facts.last_day)), slots, facts)
+
+
+def refusal(no: No, facts: Facts) -> Plan:
+    covers = Period(facts.first_day, facts.last_day)
+    return Plan(job="no", period=covers, covers=covers, reasons=no.reasons)
+
+
+# --- words and slots -----------------------------------------------------------------------------
+
+
+def check_words(slots: Slots, facts: Facts) -> None:
+    """Raise No for words that nobody understood, and for what the data can't tell."""
+    reasons = [f"{reason[:1].upper()}{reason[1:]}." for reason in slots.refused]
+    if slots.dates.wrong:
+        reasons.append(f"There is no “{slots.dates.wrong}” in the calendar.")
+    if slots.left and not slots.refused:
+        reasons.append(_unknown(slots, facts))
+    reasons += [f"{text}." for text in slots.unclear]
+    if reasons:
+        raise No(*dict.fromkeys(reasons))
+
+
+def _unknown(slots: Slots, facts: Facts) -> str:
+    if _is_foreign(slots):
+        return "I read English only."
+    if not (slots.measures or slots.named or slots.dates.periods or slots.jobs or slots.nouns):
+        return "I'm sorry, I find no question about the sales data in that."
+    quoted = " and ".join(f"“{part}”" for part in slots.left)
+    hint = ""
+    if re.match(rf"(?:{lexicon.EXCEPT}|in|of) ", slots.left[0] + " ") or slots.named:
+        hint = (
+            f" It is no name in the data; the categories are {', '.join(facts.members['category'])}"
+        )
+        hint += f", the regions {', '.join(facts.members['region'])}."
+    return f"I don't know {quoted}.{hint}"
+
+
+def _is_foreign(slots: Slots) -> bool:
+    words = " ".join(slots.left).split()
+    common = set("der die das und wie war la el los las del les des le quel quelle est sont por en im il che "
+                 "cuales fueron ventas mes pasado umsatz monat chiffre mois combien".split())  # fmt: skip
+    letters = [c for c in slots.text if c.isalpha()]
+    return (
+        bool(common.intersection(words))
+        or sum(not c.isascii() for c in letters) * 3 > len(letters) > 0
     )
-    return with_ambiguity(timed(found, reading.dates))
 
 
-def _measures_for(job: Job, named: tuple[str, ...]) -> tuple[str, ...]:
-    if job == "report":
-        return tuple(dict.fromkeys((*KEY_MEASURES, *named)))
-    return named or (KEY_MEASURES if job == "compare" else ("revenue",))
+def present(slots: Slots) -> set[str]:
+    """The slots that the question fills, by the names that `_USES` has."""
+    filled = {
+        "measure": slots.measures, "days": slots.days, "by": slots.by or slots.nouns,
+        "order": slots.order, "count": slots.count, "limit": slots.limit, "share": slots.share,
+        "compared": slots.compared or slots.dates.relation, "direction": slots.direction,
+        "nothing": slots.nothing is not None, "per": slots.per, "chart": slots.chart,
+        "ahead": slots.dates.ahead, "advice": slots.advice, "grain": slots.grain,
+        "sold": slots.sold, "bought": slots.bought, "position": slots.position is not None,
+    }  # fmt: skip
+    return {name for name, value in filled.items() if value}
 
 
-def _speaks_of_profit(measures: tuple[str, ...]) -> bool:
-    return "margin" in measures or "margin_rate" in measures
+def job_of(slots: Slots) -> Job | None:
+    """The kind of answer. None if the question names none, nor a measure."""
+    jobs = list(dict.fromkeys(slots.jobs))
+    if slots.advice and "why" not in jobs:
+        jobs.append("why")
+    if "report" in jobs and len(jobs) > 1:
+        jobs.remove("report")
+    if len(jobs) > 1:
+        raise No(
+            f"I can't give {' and '.join(_TOLD[job] for job in jobs)} in one answer: ask one after the other."
+        )
+    if jobs:
+        return jobs[0]  # pyright: ignore[reportReturnType] - the grammar names jobs of ours
+    if slots.dates.ahead:
+        return "forecast"
+    if slots.nothing is not None:
+        return "absent"
+    if _is_set(slots):
+        return "absent"
+    if slots.share and not (slots.by or slots.nouns):
+        return "share"
+    if slots.by or slots.grain or slots.nouns or slots.limit or _members_compared(slots):
+        return "list"
+    pair = slots.compared and len(slots.dates.periods) == 2
+    return "figure" if slots.measures or slots.sold or slots.bought or pair else None
 
 
-def leaves_out(reading: Reading) -> bool:
-    """Whether those who are named are those who are not meant."""
-    return bool(reading.filters) and reading.says(rf"(?:{_BUT}) (?:the )?MEMBER")
+def _is_set(slots: Slots) -> bool:
+    """ "Bought this but not that"."""
+    return slots.bought and "customer" in slots.nouns and any(n.left_out for n in slots.named)
 
 
-def meant(reading: Reading, facts: Facts) -> Mapping[str, tuple[str, ...]]:
-    """The members that a question is about: those it names, or all but them where the others are few; else nobody in
-    particular."""
-    if not leaves_out(reading):
-        return reading.filters
-    others = {
-        dimension: tuple(name for name in facts.members[dimension] if name not in members)
-        for dimension, members in reading.filters.items()
-    }
-    return {dimension: names for dimension, names in others.items() if 0 < len(names) <= _FEW}
+def _members_compared(slots: Slots) -> str:
+    """The dimension of two members that are compared with each other, within one period."""
+    kept = [one.dimension for one in slots.named if not one.left_out]
+    twice = [dimension for dimension in dict.fromkeys(kept) if kept.count(dimension) > 1]
+    return twice[0] if twice and slots.compared and len(slots.dates.periods) < 2 else ""
 
 
-# --- the time --------------------------------------------------------------------------------------------------------
+def _check_slots(slots: Slots, job: Job) -> None:
+    unused = present(slots) - set(_USES[job].split())
+    if job == "list":
+        unused -= {"grain"}
+    if unused:
+        named = " and ".join(sorted(_NAMES[name] for name in unused))
+        raise No(f"I can't combine {_TOLD[job]} with {named}.")
+    plural = [
+        what
+        for what, some in (
+            ("measures", len(slots.measures) > 1),
+            ("periods", len(slots.dates.periods) > 1),
+            ("names", _plural_names(slots)),
+        )
+        if some
+    ]
+    if len(plural) > 1:
+        raise No(
+            f"There are several {' and several '.join(plural)} in that: I answer one question at a time."
+        )
+    if len(slots.dates.periods) > 2 or not slots.dates.linked:
+        names = ", ".join(period.label for period in slots.dates.periods)
+        raise No(f"I read more than one period ({names}) and don't see how they belong together.")
 
 
-def default_period(job: Job, reading: Reading, facts: Facts) -> Period:
-    """What is meant where no period is named."""
-    today = facts.last_day
-    match job:
-        case "report":
-            return mentions.last_whole(grain_of(reading), today)
-        case "rank" | "customers" | "stock":
-            return mentions.last_whole("month", today, 12)
-        case "trend" | "forecast" | "schema" | "unknown":
-            return Period(facts.first_day, today)
-        case _:
-            return mentions.last_whole("month", today)
+def _plural_names(slots: Slots) -> bool:
+    kept = [one.dimension for one in slots.named if not one.left_out]
+    return len(set(kept)) < len(kept)
 
 
-def timed(found: Understanding, when: Dates) -> Understanding:
-    """With the periods that the question names, and those to compare with, as far as the data goes."""
-    period, against, notes = _two_periods(found, when)
-    if when.relative:
-        notes = (*notes, f"The data ends on {_day(found.covers.end)}; relative dates count from there.")
-    found = replace(found, period=period, against=against, assumptions=(*found.assumptions, *notes))
-    return covered(found)
+def _nothing_asked(slots: Slots) -> str:
+    if slots.named or slots.dates.periods:
+        return "I don't see which figure is asked for."
+    return "I find no question about the sales data in that."
 
 
-def _two_periods(found: Understanding, when: Dates) -> tuple[Period, Period | None, tuple[str, ...]]:
-    named, relation = when.periods, when.relation
-    is_change = found.job in ("why", "compare")
-    ends = when.ends
-    if is_change and ends and ends[0].whole_months == ends[1].whole_months > 0 and ends[0] != ends[1]:
-        return ordered(*ends, found.covers)
-    if len(named) >= 2 and is_change:
-        return ordered(named[0], named[1], found.covers)
-    period = named[0] if named else found.period
-    if relation == "year_before":
-        return period, period.year_before(), ()
-    compares = found.job in ("why", "compare", "report", "figure", "customers") or found.order in ("growth", "decline")
-    return period, before(period) if compares or relation else None, ()
+# --- the shape -----------------------------------------------------------------------------------
 
 
-def ordered(first: Period, second: Period, covers: Period) -> tuple[Period, Period, tuple[str, ...]]:
-    """The later of two is the current one, and like is set against like: a month against the same month where a whole
-    year was named, a year that isn't over against as many months of the other."""
-    then, now = sorted((first, second))
-    now = Period(now.start, covers.end) if now.contains(covers.end) else now
-    if then.start.year < now.start.year and then.whole_months == 12 and 0 < now.whole_months < 12:
-        return now, now.shifted(12 * (then.start.year - now.start.year)), ()
-    if now.end == covers.end and 0 < now.whole_months < then.whole_months and now.start == then.end + timedelta(1):
-        start = months_from(then.start, now.whole_months)
-        note = f"Of the current period there is only {now.label}; it is compared with as much of the one before."
-        return now, start, (note,)
-    return now, then, ()
+def _shaped(slots: Slots, job: Job, covers: Period) -> Plan:
+    """The plan but for its time."""
+    only, without, lacking = _filters(slots, job)
+    measures = measures_of(slots, job)
+    by = dimension_of(slots, job)
+    plan = Plan(
+        job=job,
+        period=covers,
+        covers=covers,
+        measures=measures,
+        only=only,
+        without=without,
+        lacking=lacking,
+        days=slots.days,
+        by=by,
+        order=_order(slots, job),
+        count=_count(slots, by, job),
+        limit=slots.limit,
+        per=slots.per,
+        ahead=min(slots.dates.ahead or 3, _MOST_AHEAD) if job == "forecast" else 0,
+        chart=slots.chart,
+        direction=slots.direction or "",
+        advice=slots.advice,
+        notes=tuple(f"“{wrong}” was read as “{right}”" for wrong, right in slots.respelt.items()),
+    )
+    return _checked(plan, slots)
 
 
-def before(period: Period) -> Period:
-    """What a period is set against when nothing is said."""
-    # A year to date is set against the same months: the twelve before would bring another season.
-    return period.year_before() if 6 < period.whole_months <= 12 else period.before()
-
-
-def covered(found: Understanding) -> Understanding:
-    """Cut to what the data covers; a period to compare with that isn't wholly there is dropped, and that is said."""
-    span = found.covers
-    told = f"The data covers {span.label}"
-    period, against, notes = found.period, found.against, list(found.assumptions)
-    if period.end < span.start or period.start > span.end:
-        notes.append(f"{told}: there is nothing on {period.label}.")
-        return replace(found, job="unknown", assumptions=tuple(notes), against=None)
-    if period.start < span.start:
-        period = Period(span.start, period.end)
-        notes.append(f"{told}, so the period begins with its first day.")
-    if against and against.start < span.start:
-        notes.append(f"{told}: there is no {against.label} to compare with.")
-        against = None
-    return replace(found, period=period, against=against, assumptions=tuple(notes))
-
-
-def _day(day: date) -> str:
-    return Period(day, day).label
-
-
-# --- what is left open -----------------------------------------------------------------------------------------------
-
-
-def _ambiguous(reading: Reading, job: Job, measures: tuple[str, ...]) -> tuple[Ambiguity, ...]:
-    """A report or a list has its defaults; where one figure is meant, not to say which, or when, leaves it open."""
-    if job not in ("figure", "compare", "why", "report") or reading.says(r"reports?|overview|summary|dashboard|kpis?"):
+def measures_of(slots: Slots, job: Job) -> tuple[str, ...]:
+    if job in EVENTS or job in ("stock", "schema", "absent"):
         return ()
-    open_ones: list[Ambiguity] = []
-    if not measures:
-        open_ones.append("measure")
-    if not reading.dates.periods:
-        open_ones.append("period")
-    return tuple(open_ones)
+    if slots.measures:
+        return tuple(slots.measures)
+    many = re.search(r"\bhow many\b", slots.text, re.IGNORECASE) and job == "figure"
+    return ("units",) if many else _KEY if job == "report" else ("revenue",)
 
 
-def with_ambiguity(found: Understanding) -> Understanding:
-    """With an assumption for each thing that is left open."""
-    notes: list[str] = []
-    if "measure" in found.ambiguous:
-        labels = ", ".join(MEASURES[name].label.lower() for name in found.measures)
-        notes.append(f"{NO_MEASURE}: taken as {labels}.")
-    if "period" in found.ambiguous:
-        notes.append(f"{NO_PERIOD}: taken as {found.period.label}, the last whole month.")
-    return replace(found, assumptions=(*found.assumptions, *notes))
+def dimension_of(slots: Slots, job: Job) -> str:
+    if job not in ("list", "absent"):
+        return ""
+    nouns = slots.nouns
+    grain = [slots.grain] if slots.grain else []
+    wanted = list(dict.fromkeys([*slots.by, *nouns, *grain])) or [_members_compared(slots)]
+    if len(wanted) > 1 and job == "list" and slots.by and nouns and not slots.order:
+        wanted = [d for d in wanted if d not in nouns] if "customers" in slots.measures else wanted
+    if len(wanted) > 1:
+        raise No(
+            f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}."
+        )
+    if not wanted[0]:
+        raise No("I don't see of what the list should be: products, customers, regions, months …")
+    if job == "absent" and wanted[0] in TIMES:
+        raise No(f"I can't list {PLURALS[wanted[0]]} without sales.")
+    return wanted[0]
+
+
+def _filters(slots: Slots, job: Job) -> tuple[Filters, Filters, Filters]:
+    only: dict[str, tuple[str, ...]] = {}
+    without: dict[str, tuple[str, ...]] = {}
+    lacking: dict[str, tuple[str, ...]] = {}
+    for one in slots.named:
+        behind = slots.nothing is not None and one.start > slots.nothing
+        absent = job == "absent" and (one.left_out if _is_set(slots) else behind)
+        place = lacking if absent else without if one.left_out else only
+        place[one.dimension] = (*place.get(one.dimension, ()), one.name)
+    return only, without, lacking
+
+
+def _order(slots: Slots, job: Job) -> str | None:  # pyright: ignore
+    if job != "list":
+        return None
+    moving = slots.direction or slots.compared or slots.dates.relation
+    if slots.order in (None, "top") and moving and not _members_compared(slots):
+        return "decline" if slots.direction == "down" else "growth"
+    return slots.order
+
+
+def _count(slots: Slots, by: str, job: Job) -> int:
+    if slots.count:
+        return min(slots.count, 50)
+    if job != "list" or slots.limit:
+        return 0
+    return 5 if slots.order and by in (*TIMES, *_LONG) else _LISTED if by in _LONG else 0
+
+
+def _checked(plan: Plan, slots: Slots) -> Plan:
+    if plan.job == "list":
+        if len(plan.measures) > 1:
+            raise No("A list goes by one measure at a time.")
+        overlap = plan.by in ALL_MEASURES[plan.measure].overlaps
+        if slots.share and (
+            ALL_MEASURES[plan.measure].is_ratio or overlap or plan.order in ("growth", "decline")
+        ):
+            raise No(
+                f"Shares of {label(plan.measure)} don't add up by {plan.by.replace('_', ' ')}."
+            )
+    if plan.chart == "pie" and not (plan.job == "list" and _adds_up(plan)):
+        raise No("A pie shows the shares of a whole; that isn't one. I can draw bars or a line.")
+    if plan.per and (len(plan.measures) > 1 or ALL_MEASURES[plan.measure].is_ratio or plan.by):
+        raise No(f"I give averages per {plan.per} of one sum or count, for one period.")
+    if plan.job == "share":
+        return replace(plan, part=_part(plan, slots))
+    return plan
+
+
+def _adds_up(plan: Plan) -> bool:
+    measure = ALL_MEASURES[plan.measure]
+    return not measure.is_ratio and plan.by not in measure.overlaps and plan.order in (None, "top")
+
+
+def _part(plan: Plan, slots: Slots) -> str:
+    """The dimension of the part, among the filters of a share. "" if the days are the part."""
+    if ALL_MEASURES[plan.measure].is_ratio or len(plan.measures) > 1:
+        raise No(f"There are no shares of {label(plan.measure)}.")
+    if plan.days and plan.only:
+        raise No("I can't take a share by days and by names at once.")
+    if plan.days:
+        return ""
+    names = list(plan.only)
+    for wide, narrow in (("category", "product"), ("region", "customer"), ("segment", "customer")):
+        if set(names) == {wide, narrow}:
+            return narrow
+    if len(names) == 1:
+        return names[0]
+    text = f" {slots.text.lower()} "
+    cue = r"\b(?:from|was|is|were|by|with|due to)\s+(?:the\s+)?$"
+    for name, members in plan.only.items():
+        at = text.find(members[0].lower())
+        if at > 0 and re.search(cue, text[:at]):
+            return name
+    raise No(
+        "I don't see what the part is, and what the whole: ask for the share of one name in one whole."
+    )
+
+
+# --- the time ------------------------------------------------------------------------------------
+
+
+def timed(plan: Plan, slots: Slots, facts: Facts) -> Plan:
+    """With the period and that of comparison, as far as the data goes. Raises No."""
+    when, notes = slots.dates, list((*plan.notes, *slots.dates.notes))
+    pair = len(when.periods) == 2
+    if pair and plan.job not in ("figure", "why", "list", "report"):
+        raise No(f"I can't compare two periods of {_TOLD[plan.job]}.")
+    period = max(when.periods) if pair else when.periods[0] if when.periods else None
+    if period is None:
+        period, note = _default_period(plan, slots, facts)
+        notes += [note] if note else []
+    against = min(when.periods) if pair else None
+    if against:
+        period, against, note = like(period, against, facts)
+        notes += [note] if note else []
+        if plan.job == "list":
+            plan = replace(
+                plan, order=plan.order if plan.order in ("growth", "decline") else "growth"
+            )
+    elif _needs_comparison(plan, slots):
+        against = _related(period, slots, facts, bool(when.notes))
+    plan = replace(plan, period=period, against=against, notes=tuple(dict.fromkeys(notes)))
+    return _covered(plan, facts, given=pair or bool(when.relation))
+
+
+def _needs_comparison(plan: Plan, slots: Slots) -> bool:
+    if plan.job == "list":
+        return plan.order in ("growth", "decline")
+    moving = bool(slots.compared or slots.direction or slots.dates.relation)
+    return plan.job in ("why", "report") or (plan.job == "figure" and moving)
+
+
+def _related(period: Period, slots: Slots, facts: Facts, cut: bool) -> Period:
+    if slots.dates.relation == "year_before":
+        return period.year_before()
+    if slots.dates.relation == "before":
+        return dates.before_by(slots.dates.step, period)
+    return before(period, cut=cut)
+
+
+def before(period: Period, *, cut: bool = False) -> Period:
+    """The period to compare with if none is named. More than half a year is compared with the same
+    months a year earlier, and so is a period that isn't over: other months have another season."""
+    return period.year_before() if cut or 6 < period.whole_months <= 12 else period.before()
+
+
+def like(now: Period, then: Period, facts: Facts) -> tuple[Period, Period, str]:
+    """Like with like: of a whole year the same months, of a period as many months as there are of
+    one that isn't over."""
+    if then.whole_months == 12 and then.start.year < now.start.year and 0 < now.whole_months < 12:
+        same = now.shifted(12 * (then.start.year - now.start.year))
+        return now, same, f"{now.label} is compared with the same months of {then.label}"
+    if now.end == facts.last_day and 0 < now.whole_months < then.whole_months:
+        cut = months_from(then.start, now.whole_months)
+        return now, cut, f"{then.label} is cut to as many months as there are of the later period"
+    return now, then, ""
+
+
+def _default_period(plan: Plan, slots: Slots, facts: Facts) -> tuple[Period, str]:
+    today = facts.last_day
+    match plan.job:
+        case "forecast" | "schema":
+            return Period(facts.first_day, today), ""
+        case "stock":
+            return Period(today, today), ""
+        case "report":
+            unit = slots.grain if slots.grain in ("quarter", "year") else "month"
+            last = dates.last_whole(unit, today)
+            return last, "" if slots.grain else f"No period was named: the last {unit} is taken"
+        case _ if slots.dates.relation == "before" and slots.dates.step:
+            return dates.last_whole(slots.dates.step, today), ""
+        case _:
+            year = Period(today.replace(month=1, day=1), today)
+            return year, f"No period was named: the year so far, {year.label}, is taken"
+
+
+def _covered(plan: Plan, facts: Facts, *, given: bool) -> Plan:
+    span, period, against = Period(facts.first_day, facts.last_day), plan.period, plan.against
+    told = f"the data covers {dates.day_name(span.start)} to {dates.day_name(span.end)}"
+    if period.start > span.end or period.end < span.start:
+        raise No(f"There is nothing on {period.label}: {told}.")
+    notes = plan.notes
+    if period.start < span.start:
+        if against:
+            raise No(f"{period.label} can't be compared: {told}.")
+        notes = (*notes, f"{period.label} isn't all there: {told}")
+        period = Period(span.start, period.end)
+    if against and against.start < span.start:
+        if given or plan.job != "report":
+            earlier = None if given else period.before()
+            if earlier is None or earlier.start < span.start:
+                raise No(f"There is no whole {against.label} to compare with: {told}.")
+            against = earlier
+        else:
+            against = None
+            notes = (*notes, f"There is nothing to compare with: {told}")
+    if plan.job == "stock" and period.days > 1:
+        period = Period(period.end, period.end)
+        notes = (*notes, f"The stock is that at the end of {dates.day_name(period.end)}")
+    return replace(plan, period=period, against=against, notes=notes)
