@@ -188,7 +188,7 @@ class AutoGenOrchestrator:
         try:
             with Contained():
                 names = [agent.name for agent in members(team)]
-                profile = self._source.profile
+                profile = self._source.profile if task.asks else replace(self._source.profile, questions=0)
                 progress = _progress(profile, names, start.progress if start else 0)
                 runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits)
                 return await runner.run(team, task, start, sink.checkpoint)
@@ -204,7 +204,11 @@ def _arguments(client: "ChatCompletionClient", task: Task) -> RunArguments:
     from askstream.agents.autogen_internals import ask_person
 
     return RunArguments(
-        model_client=client, input_func=ask_person, session_id=task.session_id, principal=task.principal
+        model_client=client,
+        input_func=ask_person,
+        session_id=task.session_id,
+        principal=task.principal,
+        asks=task.asks,
     )
 
 

@@ -68,6 +68,10 @@ class Ask(View):
         default="reject", description="what to do while another run of the session is active"
     )
     review: bool = Field(default=False, description="a human approves the answer before it is final")
+    asks: bool | None = Field(
+        default=None,
+        description="whether somebody can answer the team's questions; true over WebSocket, else false, if absent",
+    )
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue", description="whether the run ends when the viewer that started it leaves"
     )
@@ -83,15 +87,19 @@ class Ask(View):
             raise InvalidRequest(f"question: {len(self.question):,} characters; at most {characters:,} are allowed.")
         return self
 
-    def to_question(self, principal: str) -> Question:
-        """Return the run that is asked for. The filter and the key are no part of its fingerprint."""
-        body = self.model_dump_json(include={"question", "session_id", "if_busy", "review", "on_disconnect"})
+    def to_question(self, principal: str, *, asks: bool = False) -> Question:
+        """Return the run that is asked for. `asks` is the transport's default. The filter and the key are no part of
+        the fingerprint."""
+        asks = asks if self.asks is None else self.asks
+        whole = self.model_copy(update={"asks": asks})
+        body = whole.model_dump_json(include={"question", "session_id", "if_busy", "review", "asks", "on_disconnect"})
         return Question(
             text=self.question,
             principal=principal,
             session_id=self.session_id,
             if_busy=self.if_busy,
             review=self.review,
+            asks=asks,
             on_disconnect=self.on_disconnect,
             idempotency_key=self.idempotency_key,
             fingerprint=hashlib.sha256(body.encode()).hexdigest(),

@@ -254,7 +254,7 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False}
+    options: dict[str, Any] = {"by": "team", "review": False, "asks": True}
     try:
         options.update(orjson.loads(record.options))
     except (ValueError, TypeError):
@@ -265,6 +265,7 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         session_id=record.session_id,
         question=record.question,
         review=options["review"],
+        asks=options["asks"],
         attempt=record.attempt,
         principal=record.principal,
     )

@@ -40,6 +40,7 @@ class Question:
     session_id: str | None = None
     if_busy: IfBusy = "reject"
     review: bool = False
+    asks: bool = True
     on_disconnect: str = "continue"
     idempotency_key: str | None = None
     fingerprint: str = ""
@@ -211,7 +212,12 @@ class Runs:
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, orchestrator: str) -> RunRecord:
-        options = {"by": orchestrator, "review": question.review, "on_disconnect": question.on_disconnect}
+        options = {
+            "by": orchestrator,
+            "review": question.review,
+            "asks": question.asks,
+            "on_disconnect": question.on_disconnect,
+        }
         return RunRecord(
             run_id=self._new_id(),
             principal=question.principal,

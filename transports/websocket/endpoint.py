@@ -160,7 +160,7 @@ class Endpoint:
 
     async def _start(self, effect: StartRun) -> None:
         try:
-            record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY))
+            record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY, asks=True))
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem)
             return

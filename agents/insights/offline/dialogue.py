@@ -237,7 +237,7 @@ def _heard(plan: Plan, slots: Slots | None, inputs: Sequence[Input], facts: Fact
     """The plan after what a person said to it."""
     for one in inputs:
         if one.kind == "silence":
-            plan = replace(plan, notes=("Nobody answered which figure was meant", *plan.notes))
+            plan = replace(plan, notes=("Nobody answered which figure was meant; all four are assumed", *plan.notes))
         elif one.kind == "answer" and slots:
             plan, slots = _answered(plan, slots, one.text, facts)
         else:
