@@ -65,6 +65,7 @@ async def open_orchestrator(
             source=source,
             max_messages=max_messages,
             conversation_messages=conversation_messages,
+            counts=team is not None or model.kind != "offline",
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, CustomTeam):

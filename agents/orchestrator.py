@@ -71,7 +71,8 @@ class ClientSource(Protocol):
 
 
 class AutoGenOrchestrator:
-    """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
+    """An `Orchestrator`. `model` is the name that viewers see; `counts`: it counts tokens. Close it when no run is
+    active."""
 
     def __init__(
         self,
@@ -81,8 +82,9 @@ class AutoGenOrchestrator:
         source: TeamSource,
         max_messages: int = 40,
         conversation_messages: int = 400,
+        counts: bool = True,
     ) -> None:
-        self._model = model
+        self._model, self._counts = model, counts
         self._connect = client
         self._source = source
         self._limits = MessageLimits(max_messages, conversation_messages)
@@ -190,7 +192,7 @@ class AutoGenOrchestrator:
                 names = [agent.name for agent in members(team)]
                 profile = self._source.profile if task.asks else replace(self._source.profile, questions=0)
                 progress = _progress(profile, names, start.progress if start else 0)
-                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits)
+                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits, counts=self._counts)
                 return await runner.run(team, task, start, sink.checkpoint)
         except (AskstreamError, memory.StateRefused):
             raise

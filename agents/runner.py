@@ -54,7 +54,7 @@ Save = Callable[[bytes], Awaitable[None]]
 
 class TeamRunner:
     """One run of one team from `start` to its end, or until it waits for a person. The team must be fresh and can't be
-    used again. The run's scope must end the tasks that it leaves behind."""
+    used again. The run's scope must end the tasks that it leaves behind. `counts`: its model counts tokens."""
 
     def __init__(
         self,
@@ -64,9 +64,11 @@ class TeamRunner:
         profile: TeamProfile,
         *,
         limits: MessageLimits,
+        counts: bool = True,
     ) -> None:
         self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
-        self._translator = Translator(progress, model_calls.message_id)
+        self._counts = counts
+        self._translator = Translator(progress, model_calls.message_id, counts=counts)
         self._limits = limits
         self._checkpoint = TeamCheckpoint()
         self._stepping = self._resumed = False
@@ -365,7 +367,7 @@ class TeamRunner:
         return Answer(
             final_response=self._checkpoint.final_response,
             total_messages=self._checkpoint.messages,
-            usage=self._model_calls.usage,
+            usage=self._model_calls.usage if self._counts else None,
             agent_name=self._checkpoint.agent_name,
             stop_reason=self._checkpoint.stop_reason,
             session_state=self._session_state(team) if team else None,

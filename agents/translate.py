@@ -55,10 +55,13 @@ class _Call:
 
 
 class Translator:
-    """Translates one run; agents may speak in any order and at once. Times are those of the messages."""
+    """Translates one run; agents may speak in any order and at once. Times are those of the messages. `counts`: the
+    team's model counts tokens."""
 
-    def __init__(self, progress: Progress, message_id: MessageIds = lambda _message, _text: None) -> None:
-        self._progress, self._message_id = progress, message_id
+    def __init__(
+        self, progress: Progress, message_id: MessageIds = lambda _message, _text: None, *, counts: bool = True
+    ) -> None:
+        self._progress, self._message_id, self._counts = progress, message_id, counts
         self._calls: dict[tuple[str, str], _Call] = {}
         self._usage: dict[str, Usage] = {}
         self._pieces: dict[str, str] = {}
@@ -86,7 +89,7 @@ class Translator:
         self._progress.finished(message.source)
         body = AgentResponse(
             progress=self._progress.now,
-            usage=self._usage.pop(message.source, Usage()),
+            usage=self._usage.pop(message.source, Usage()) if self._counts else None,
             message_id=self._message_id(message, text) or self._pieces.pop(message.source, None),
             content_type=content_type,
             content=content,

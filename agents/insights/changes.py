@@ -49,11 +49,11 @@ def beyond(part: Part, rate: float | None) -> Part:
     return replace(part, unusual=now - then * (1 + rate))
 
 
-def weight(unusual: float, current: float | None, previous: float | None) -> float:
+def weight(part: Part, *, of_ratio: bool) -> float:
     """How much a part says about the cause: large, and large for its size. A customer that leaves
-    weighs more than its region, where it is one of many."""
-    own = max(abs(current or 0.0), abs(previous or 0.0))
-    return abs(unusual) * min(1.0, abs(unusual) / own) if own else 0.0
+    weighs more than its region, where it is one of many. The parts of a ratio have no size."""
+    own = max(abs(part.current or 0.0), abs(part.previous or 0.0)) if not of_ratio else 1.0
+    return abs(part.unusual) * min(1.0, abs(part.unusual) / own) if own else 0.0
 
 
 def parts_of_sum(

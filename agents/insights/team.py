@@ -39,7 +39,8 @@ answered is the last question, which may refer to them ("and the quarter before?
 """
 
 _PROMPTS: Mapping[str, str] = {
-    PLANNER: f"""You are PlanningAgent, who plans how the question is answered.
+    PLANNER: (
+        f"""You are PlanningAgent, who plans how the question is answered.
 {_TEAM}
 Call describe_schema first: it tells which tables, measures, dimensions and periods there are. Then write a short plan:
 1. The question in one sentence, with the measure and the period made exact. Where the question leaves something open,
@@ -51,14 +52,18 @@ Call describe_schema first: it tells which tables, measures, dimensions and peri
 If the database can't answer the question, say so plainly, and plan the closest answer that it can give.
 If AnalysisAgent asks for more data, write only what is to be fetched in addition.
 If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
-be done anew or in another way to obey it, and say what of the earlier work still stands.""",
-    DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
+be done anew or in another way to obey it, and say what of the earlier work still stands."""
+    ),
+    DATA: (
+        f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
 Use compare_periods and run_sql; call several tools at once where they don't depend on each other. If a query fails,
 read the error, correct the query and try again. Aggregate in SQL rather than fetching many rows.
 Write the figures as small Markdown tables, each followed by the SQL behind it in a ```sql block. If a figure can't be
-had, say which one and why. Don't interpret.""",
-    ANALYST: f"""You are AnalysisAgent, who finds out what the figures mean and why they are so.
+had, say which one and why. Don't interpret."""
+    ),
+    ANALYST: (
+        f"""You are AnalysisAgent, who finds out what the figures mean and why they are so.
 {_TEAM}
 For each notable change find its cause: use break_down by the dimensions of the plan until one driver explains it
 (price or quantity, one product, region, customer, sales person, a stock-out, a promotion), and run_sql to check what
@@ -66,8 +71,10 @@ you suspect. Say how much of the change each cause explains. Keep apart what the
 Check figures against each other; if they contradict, say so.
 If figures are missing without which the question can't be answered, write one line that starts with "{MORE_DATA}"
 and says exactly which, and nothing else. Otherwise write your findings, the most important first, each with its
-figures, its cause and the SQL behind them.""",
-    REPORTER: f"""You are ReportAgent, who writes the answer that the person who asked will read.
+figures, its cause and the SQL behind them."""
+    ),
+    REPORTER: (
+        f"""You are ReportAgent, who writes the answer that the person who asked will read.
 {_TEAM}
 First call make_chart, at least once, with figures that DataAgent or AnalysisAgent gave. Then write the report in
 Markdown and nothing else:
@@ -79,7 +86,8 @@ Markdown and nothing else:
 - the assumptions made, and what the data can't tell;
 - "## SQL": each query that a figure came from, in ```sql blocks.
 Figures with units and thousands separators. Invent nothing: what the team didn't find isn't in the report.
-If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
+If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark."""
+    ),
 }
 
 # For the planner: what it may do if the client can be asked, and if it can't.
@@ -112,8 +120,8 @@ def kit(toolbox: Mapping[str, Tool]) -> Mapping[str, FunctionTool]:
 def team(
     client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, max_messages: int = 40, asks: bool = True
 ) -> SelectorGroupChat:
-    """A fresh team with `tools`. `asks`: somebody can answer its questions. Without reviews it ends within `max_messages`, if those are enough for four turns and
-    the questions that it may ask."""
+    """A fresh team with `tools`. `asks`: somebody can answer its questions. Without reviews it ends within
+    `max_messages`, if those are enough for four turns and the questions that it may ask."""
     rounds = min(MOST_ROUNDS, max(0, (max_messages - len(ORDER) - MOST_QUESTIONS) // 3))
     return SelectorGroupChat(
         [_agent(name, client, tools, asks=asks) for name in ORDER],
@@ -152,9 +160,7 @@ _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTAL
 PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in, keeps_state=False)
 
 
-def _agent(
-    name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, asks: bool
-) -> AssistantAgent:
+def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, asks: bool) -> AssistantAgent:
     more = (_MAY_ASK if asks else _ALONE) if name == PLANNER else ""
     return AssistantAgent(
         name,

@@ -6,6 +6,7 @@ figures, or raises ToolError. The model reads their docstrings and parameters' d
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Final, Literal
@@ -14,11 +15,37 @@ import orjson
 from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
 from askstream.agents.insights import measures, periods
-from askstream.agents.insights.changes import Flow, Part, beyond, effects, parts_of_ratio, parts_of_sum, weight
-from askstream.agents.insights.measures import CAUSAL, DIMENSIONS, DRIVER, EVERY, MEASURES, Filters, Measure, measure_named
+from askstream.agents.insights.changes import (
+    Flow,
+    Part,
+    beyond,
+    effects,
+    parts_of_ratio,
+    parts_of_sum,
+    weight,
+)
+from askstream.agents.insights.measures import (
+    CAUSAL,
+    DIMENSIONS,
+    DRIVER,
+    EVERY,
+    MEASURES,
+    Filters,
+    Measure,
+    measure_named,
+)
 from askstream.agents.insights.periods import Period
-from askstream.agents.insights.schema import describe_now
-from askstream.agents.insights.sql import DEADLINE, MAX_ROWS, Rows, ToolError, Value, interruptible, literal, select
+from askstream.agents.insights.schema import describe_now, with_meanings
+from askstream.agents.insights.sql import (
+    DEADLINE,
+    MAX_ROWS,
+    Rows,
+    ToolError,
+    Value,
+    interruptible,
+    literal,
+    select,
+)
 
 MAX_POINTS: Final = 60  # labels in a chart; more are unreadable
 MAX_SERIES: Final = 6
@@ -33,9 +60,10 @@ _MEMBERS: Final = {
     "customer": "SELECT name FROM customers",
     "sales_person": "SELECT name FROM sales_people",
     "segment": "SELECT DISTINCT segment AS name FROM customers",
+    "month": "SELECT DISTINCT substr(ordered_on, 1, 7) AS name FROM orders",
 }
 
-Asked = tuple[Measure, Period, Period, Filters, Filters]
+Asked = tuple[Measure, Period, Period, Filters, Filters, str]  # the last is a note on the periods
 Tool = Callable[..., Awaitable[str]]
 PeriodText = Annotated[str, f"A period, written {periods.NOTATION}"]
 FilterMap = Annotated[
@@ -78,13 +106,23 @@ class Warehouse:
 
     async def describe_schema(self) -> str:
         """Describe the database: tables, columns, links, ranges and values; measures and dimensions if it has them."""
-        described = await interruptible(lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop))
-        return _json(described | await self._business())
+        described = await interruptible(
+            lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop)
+        )
+        business = await self._business()
+        return _json((with_meanings(described) if business else described) | business)
 
     async def run_sql(self, query: Annotated[str, "One SELECT, in SQLite's dialect"]) -> str:
         """Run one SELECT, read-only; at most 200 rows come back, so aggregate or add a LIMIT."""
         found = await self._select(query)
-        return _json({"columns": found.columns, "rows": found.rows, "truncated": found.truncated, "sql": query.strip()})
+        return _json(
+            {
+                "columns": found.columns,
+                "rows": found.rows,
+                "truncated": found.truncated,
+                "sql": query.strip(),
+            }
+        )
 
     async def compare_periods(
         self,
@@ -96,14 +134,16 @@ class Warehouse:
     ) -> str:
         """Give one measure in two periods, and its change."""
         asked = await self._asked(measure, current, previous, filters, exclude)
-        sql = measures.comparison_sql(*asked)
+        sql = measures.comparison_sql(*asked[:5])
         ((now, then),) = (await self._sales(sql)).rows
         return _json(_head(asked, _value(asked[0], now), _value(asked[0], then)) | {"sql": sql})
 
     async def break_down(
         self,
         measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
-        dimension: Annotated[str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"],
+        dimension: Annotated[
+            str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"
+        ],
         current: PeriodText,
         previous: PeriodText,
         filters: FilterMap = None,
@@ -119,7 +159,9 @@ class Warehouse:
             return _json(await self._by_every(asked, max(1, min(limit, MAX_PARTS))))
         if dimension not in DIMENSIONS:
             known = ", ".join((*DIMENSIONS, EVERY, DRIVER))
-            raise ToolError("unknown_dimension", f"There is no dimension {dimension!r}; there are {known}.")
+            raise ToolError(
+                "unknown_dimension", f"There is no dimension {dimension!r}; there are {known}."
+            )
         return _json(await self._by_dimension(asked, dimension, max(1, min(limit, MAX_PARTS))))
 
     async def _by_every(self, asked: Asked, limit: int) -> dict[str, object]:
@@ -129,19 +171,20 @@ class Warehouse:
         splits = [await self._split(asked, dimension) for dimension in looked_at]
         rates = [split.rate for split in splits if split.rate is not None]
         rate = median(rates) if rates else None
-        parts = [
-            {"dimension": dimension, **asdict(beyond(part, rate))}
+        found = [
+            (dimension, beyond(part, rate))
             for dimension, split in zip(looked_at, splits, strict=True)
             for part in split.parts
         ]
-        scale = 0.0 if measure.is_ratio else 1.0
-        parts.sort(key=lambda p: -weight(p["unusual"], *(p[side] if scale else 1.0 for side in ("current", "previous"))))
+        found.sort(key=lambda one: -weight(one[1], of_ratio=measure.is_ratio))
         now, then = await self._whole(asked)
         return _head(asked, now, then) | {
             "dimension": EVERY,
             "typical_change_percent": None if rate is None else _rounded(100 * rate),
-            "parts": [_rounded_all(part) for part in parts[:limit]],
-            "parts_in_all": len(parts),
+            "parts": [
+                {"dimension": name, **_rounded_all(asdict(part))} for name, part in found[:limit]
+            ],
+            "parts_in_all": len(found),
             "sql": ";\n\n".join(split.sql for split in splits),
         }
 
@@ -158,7 +201,7 @@ class Warehouse:
 
     async def _split(self, asked: Asked, dimension: str) -> "Split":
         measure, overlapping = asked[0], dimension in asked[0].overlaps
-        sql = measures.breakdown_sql(measure, dimension, *asked[1:])
+        sql = measures.breakdown_sql(measure, dimension, *asked[1:5])
         rows = [
             (str(name), [_number(cell) or 0.0 for cell in cells])
             for name, *cells in (await self._sales(sql, limit=MAX_MEMBERS)).rows
@@ -166,57 +209,102 @@ class Warehouse:
         if measure.is_ratio:
             ratios = [(name, a, b, c, d) for name, (a, b, c, d) in rows]
             return Split(parts_of_ratio(ratios, measure.scale, overlapping=overlapping), None, sql)
-        return Split(*parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping), sql)
+        return Split(
+            *parts_of_sum(
+                [(name, now, then) for name, (now, then) in rows], overlapping=overlapping
+            ),
+            sql,
+        )
 
     async def _whole(self, asked: Asked) -> tuple[float | None, float | None]:
         """The whole's current and previous value."""
-        ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
+        ((now, then),) = (await self._sales(measures.comparison_sql(*asked[:5]))).rows
         return _value(asked[0], now), _value(asked[0], then)
 
     async def _by_driver(self, asked: Asked) -> dict[str, object]:
         measure = asked[0]
         if measure.name not in ("revenue", "margin"):
             raise ToolError("unknown_dimension", "Drivers are known for revenue and margin only.")
-        sql = measures.driver_sql(*asked[1:])
+        sql = measures.driver_sql(*asked[1:5])
         flows: list[tuple[Flow, Flow]] = []
         for row in (await self._sales(sql, limit=MAX_MEMBERS)).rows:
             cells = [_number(cell) or 0.0 for cell in row[1:]]
             flows.append((Flow(*cells[:4]), Flow(*cells[4:])))
         of_margin = measure.name == "margin"
-        now, then = (sum(f[side].revenue - (f[side].cost if of_margin else 0.0) for f in flows) for side in (0, 1))
+        now, then = (
+            sum(f[side].revenue - (f[side].cost if of_margin else 0.0) for f in flows)
+            for side in (0, 1)
+        )
         found = effects(flows, of_margin=of_margin)
         return _head(asked, now, then) | {
             "dimension": DRIVER,
-            "parts": [{"name": name, "contribution": _rounded(value)} for name, value in found.items()],
+            "parts": [
+                {"name": name, "contribution": _rounded(value)} for name, value in found.items()
+            ],
             "sql": sql,
         }
 
-    async def _asked(self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap) -> Asked:
+    async def _asked(
+        self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap
+    ) -> Asked:
+        first, last = await self._days()
+        now, then, note = periods.like_for_like(_period(current), _period(previous), last)
+        for period in (now, then):
+            if period.end < first or period.start > last or (note and period.start < first):
+                raise ToolError(
+                    "bad_period",
+                    f"The data covers {first} to {last}; {period.notation} isn't in it.",
+                )
+        if then.start < first:
+            note = f"{note} {then.label} isn't all there: the data begins on {first}.".strip()
         return (
             measure_named(measure),
-            _period(current),
-            _period(previous),
+            now,
+            then,
             await self._members(filters),
             await self._members(exclude),
+            note,
         )
+
+    async def _days(self) -> tuple[date, date]:
+        ((first, last),) = (
+            await self._sales("SELECT MIN(ordered_on), MAX(ordered_on) FROM orders")
+        ).rows
+        return date.fromisoformat(str(first)), date.fromisoformat(str(last))
 
     async def _members(self, asked: FilterMap) -> Filters:
         """The filters with each member spelt as in the data. Raises ToolError if there is no such member."""
         found: dict[str, tuple[str, ...]] = {}
         for dimension, given in (asked or {}).items():
             if dimension not in DIMENSIONS:
-                raise ToolError("unknown_dimension", f"There is no dimension {dimension!r} to filter by.")
+                raise ToolError(
+                    "unknown_dimension", f"There is no dimension {dimension!r} to filter by."
+                )
             wanted = [given] if isinstance(given, str) else given
-            if listing := _MEMBERS.get(dimension):
-                found[dimension] = tuple([await self._member(listing, dimension, name) for name in wanted])
-            else:
-                found[dimension] = tuple(wanted)
+            if not wanted:
+                raise ToolError(
+                    "unknown_value",
+                    f"The filter for {dimension} has no members: leave it out, or name some.",
+                )
+            listing = _MEMBERS[dimension]
+            found[dimension] = tuple(
+                [await self._member(listing, dimension, name) for name in wanted]
+            )
         return found
 
     async def _member(self, listing: str, dimension: str, name: str) -> str:
-        rows = (await self._sales(f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})")).rows
+        rows = (
+            await self._sales(
+                f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})"
+            )
+        ).rows
         if not rows:
-            raise ToolError("unknown_value", f"There is no {dimension} {name!r}; describe_schema lists them.")
+            form = (
+                "months are written 2026-10"
+                if dimension == "month"
+                else "describe_schema lists them"
+            )
+            raise ToolError("unknown_value", f"There is no {dimension} {name!r}; {form}.")
         return str(rows[0][0])
 
     async def _business(self) -> dict[str, object]:
@@ -226,7 +314,9 @@ class Warehouse:
         except ToolError:
             return {}
         return {
-            "measures": {m.name: f"{m.label} ({m.unit}): {measures.value_sql(m)}" for m in MEASURES.values()},
+            "measures": {
+                m.name: f"{m.label} ({m.unit}): {measures.value_sql(m)}" for m in MEASURES.values()
+            },
             "dimensions": list(DIMENSIONS),
             "first_day": rows[0][0],
             "last_day": rows[0][1],
@@ -244,13 +334,15 @@ class Warehouse:
                 raise
             raise ToolError(
                 "not_this_schema",
-                "This tool needs the bundled sales warehouse, and this database has other tables; use run_sql.",
+                "This tool needs the bundled sales warehouse, and this database has other tables;"
+                " use run_sql.",
             ) from None
 
 
 async def make_chart(
     type: Annotated[  # noqa: A002 - the chart's own word, as the page reads it
-        Literal["bar", "line", "pie"], "bar to compare, line for a course over time, pie for few shares"
+        Literal["bar", "line", "pie"],
+        "bar to compare, line for a course over time, pie for few shares",
     ],
     title: str,
     labels: Annotated[list[str], f"What stands along the axis, at most {MAX_POINTS}"],
@@ -259,7 +351,13 @@ async def make_chart(
 ) -> str:
     """Draw a chart: the reader sees it beside the report."""
     _check_chart(labels, series, pie=type == "pie")
-    chart = {"type": type, "title": title[:200], "labels": labels, "series": series, "unit": unit[:20]}
+    chart = {
+        "type": type,
+        "title": title[:200],
+        "labels": labels,
+        "series": series,
+        "unit": unit[:20],
+    }
     return _json({"chart": chart})
 
 
@@ -267,31 +365,44 @@ def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) 
     if not 0 < len(labels) <= MAX_POINTS:
         raise ToolError("bad_chart", f"A chart has 1 to {MAX_POINTS} labels, not {len(labels)}.")
     if not 0 < len(series) <= (1 if pie else MAX_SERIES):
-        raise ToolError("bad_chart", f"A chart has 1 to {MAX_SERIES} series, a pie has one; here are {len(series)}.")
+        raise ToolError(
+            "bad_chart",
+            f"A chart has 1 to {MAX_SERIES} series, a pie has one; here are {len(series)}.",
+        )
     for one in series:
         if len(one["values"]) != len(labels):
             raise ToolError(
                 "bad_chart",
                 f"Series {one['name']!r} has {len(one['values'])} values for {len(labels)} labels.",
             )
-        if any(value is not None and (not math.isfinite(value) or (pie and value < 0)) for value in one["values"]):
-            raise ToolError("bad_chart", "A chart's values are finite numbers, and a pie's are not negative.")
+        if any(
+            value is not None and (not math.isfinite(value) or (pie and value < 0))
+            for value in one["values"]
+        ):
+            raise ToolError(
+                "bad_chart", "A chart's values are finite numbers, and a pie's are not negative."
+            )
 
 
 def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, object]:
     """The first fields in the result of both tools over two periods."""
-    measure, current, previous, filters, exclude = asked
+    measure, current, previous, filters, exclude, note = asked
     change = None if now is None or then is None else now - then
     return {
         "measure": measure.name,
         "unit": measure.unit,
+        **({"note": note} if note else {}),
         "filters": _plain(filters),
         "exclude": _plain(exclude),
         "current": _side(current, now),
         "previous": _side(previous, then),
         "change": _rounded(change),
         # A rate's change has only its own unit: per cent of per cent mislead.
-        "change_percent": None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then),
+        "change_percent": (
+            None
+            if change is None or not then or measure.unit == "%"
+            else _rounded(100 * change / then)
+        ),
     }
 
 
@@ -330,7 +441,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _rounded_all(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
+    return {
+        name: _rounded(value) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
 
 
 def _json(value: object) -> str:

@@ -70,7 +70,7 @@ def decode(line: bytes | str) -> Event:
 def _decoded(raw: dict[str, Any]) -> Event:
     kind = EVENT_TYPES[raw["event_type"]]
     given = {name: raw["data"][wire] for name, wire in _wire_names(kind) if wire in raw["data"]}
-    if "usage" in given:
+    if given.get("usage"):
         given["usage"] = Usage(**given["usage"])
     return Event(
         id=raw["id"],

@@ -59,13 +59,14 @@ class AgentThinking:
 class AgentResponse:
     """An agent finished its subtask; the event's message is its whole text.
 
+    `usage` is None if nothing counts tokens: without a model there are none.
     `message_id` is that of the chunks which announced this text, where the model streamed it. Content that isn't plain
     text is also in `content`: an object if `content_type` is `application/json`, a list of texts and images if it is
     `multipart/mixed`.
     """
 
     progress: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage | None = field(default_factory=Usage)
     message_id: str | None = None
     content_type: str | None = None
     content: Json = None
@@ -94,7 +95,7 @@ class Completed:
     final_response: str
     total_messages: int
     response_length: int
-    usage: Usage
+    usage: Usage | None
     duration_ms: int
     progress: int = 100
     answered_by: str | None = None

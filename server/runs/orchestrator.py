@@ -32,8 +32,8 @@ class Task:
     """One question for a team, or the rest of one.
 
     `history` are the session's earlier exchanges, oldest first. `session_state` comes from the answer of the session's
-    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final. `asks`: somebody can answer a question of the team's;
-    without it the team should assume, and say so.
+    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
+    `asks`: somebody can answer a question of the team's; without it the team should assume, and say so.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
     resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
@@ -54,7 +54,8 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run.
+    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole
+    run, None if nothing counts tokens.
 
     `agent_name` wrote the answer. `stop_reason` says in the team's own words why it stopped. `session_state` is kept
     for the session's next run, in the orchestrator's own form.
@@ -62,7 +63,7 @@ class Answer:
 
     final_response: str
     total_messages: int
-    usage: Usage
+    usage: Usage | None
     agent_name: str
     stop_reason: str | None = None
     session_state: bytes | None = None

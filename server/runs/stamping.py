@@ -124,10 +124,12 @@ class Stamping:
         self._digest.update(entry.line + b"\n")
         self._kept_events += 1
         self._kept_bytes += len(entry.line)
-        if isinstance(body, AgentResponse):
+        if isinstance(body, AgentResponse | Completed) and body.usage is None:
+            return
+        if isinstance(body, AgentResponse) and body.usage:
             self._prompt_tokens += body.usage.prompt_tokens
             self._completion_tokens += body.usage.completion_tokens
-        elif isinstance(body, Completed):
+        elif isinstance(body, Completed) and body.usage:
             self._prompt_tokens, self._completion_tokens = body.usage.prompt_tokens, body.usage.completion_tokens
 
     def _count_message(self) -> None:

@@ -113,10 +113,11 @@ async def test_usage_is_what_the_models_server_counted(make: Make, own: bool, st
             answer = answered(await team.run(task(), sink))
         await mine.close()
         unreported = Usage(1, 1) if own and make is society else Usage()  # the choice of the inner team's speaker
+        assert answer.usage is not None
         assert answer.usage + unreported == counted(fake)
         responses = Usage()
         for body in sink.bodies(AgentResponse):
-            responses += body.usage
+            responses += body.usage or Usage()
         choice = Usage(1, 1) if make is society else Usage()
         assert responses + choice == counted(fake)
 

@@ -1,21 +1,14 @@
 """The four agents' parts: plan, fetch, analyse, report. Each reads what the others said."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from askstream.agents.insights.measures import ALL_MEASURES, MEASURES
+from askstream.agents.insights.measures import MEASURES
 from askstream.agents.insights.offline import answers, queries, verdicts
 from askstream.agents.insights.offline.answers import Found
 from askstream.agents.insights.offline.causes import Change, Search, figures_sql, search
-from askstream.agents.insights.offline.conversation import (
-    Act,
-    Call,
-    Conversation,
-    Result,
-    json_in,
-    with_json,
-)
+from askstream.agents.insights.offline.conversation import Act, Call, Conversation, Result, json_in, with_json
 from askstream.agents.insights.offline.dialogue import understand
 from askstream.agents.insights.offline.names import facts_from
 from askstream.agents.insights.offline.plan import PLURALS, Plan, in_statements, to_text
@@ -112,9 +105,7 @@ def found_in(text: str) -> Found | None:
 def _found(plan: Plan, tables: Sequence[Table]) -> Generator[Act, Sequence[Result], Found]:
     if plan.job == "report":
         return (yield from _report(plan, tables))
-    caused = plan.job == "why" or (
-        plan.job == "figure" and plan.against and plan.measures[0] in MEASURES
-    )
+    caused = plan.job == "why" or (plan.job == "figure" and plan.against and plan.measures[0] in MEASURES)
     if not caused or plan.against is None or not tables:
         return answers.answer(plan, tables)
     found = yield from search(Change(plan, plan.period, plan.against), limit=_CAUSES)
@@ -143,9 +134,7 @@ def _report(plan: Plan, tables: Sequence[Table]) -> Generator[Act, Sequence[Resu
         return Found(_headline(tables[0], None), [], [key], "There is nothing to compare with.")
     found: list[Search] = []
     for period, limit in zip(periods, _IN_REPORT, strict=False):
-        found.append(
-            (yield from search(Change(plan, plan.period, period), limit=limit, brief=True))
-        )
+        found.append((yield from search(Change(plan, plan.period, period), limit=limit, brief=True)))
     moved = yield from _moved(found)
     lines: list[str] = []
     for one in found:
@@ -158,29 +147,20 @@ def _report(plan: Plan, tables: Sequence[Table]) -> Generator[Act, Sequence[Resu
 
 def _moved(found: Sequence[Search]) -> Generator[Act, Sequence[Result], Table]:
     """What each cause of either change added to both of them."""
-    causes = list(
-        {one.name: one for search in found for one in search.causes if not one.asked}.values()
-    )
-    sqls = [figures_sql(one.change, causes) for one in found]
-    results = yield Act(
-        "What moved on both?", tuple(Call("run_sql", {"query": sql}) for sql in sqls)
-    )
-    sides = [[tuple(row) for row in result.data.get("rows", ())] for result in results]
-    unit = CHANGE + found[0].change.unit
-    rows = tuple(
-        (
-            name,
-            *(
-                (side[place][1] or 0.0) - (side[place][2] or 0.0) if side else None
-                for side in sides
-            ),
-        )
-        for place, name in enumerate([*(cause.name for cause in causes), "Everything else"], 1)
-    )
+    causes = list({one.name: one for search in found for one in search.causes if not one.asked}.values())
+    sql = "\nUNION ALL\n".join(figures_sql(one.change, causes) for one in found)
+    (result,) = yield Act("What moved on both?", (Call("run_sql", {"query": sql}),))
+    moves = [_difference(row) for row in result.data.get("rows", ())]
+    names = ["All", *(cause.name for cause in causes), "Everything else"]
+    sides = [moves[place : place + len(names)] for place in range(0, len(moves), len(names))]
+    rows = tuple(zip(names, *sides, strict=True))[1:] if moves else ()
     columns = ("Part", *(f"Change on {one.change.previous.label}" for one in found))
-    return Table(
-        "What moved", columns, ("", *(unit for _ in found)), rows, ";\n\n".join(sqls), "bar"
-    )
+    units = ("", *(CHANGE + found[0].change.unit for _ in found))
+    return Table("What moved", columns, units, rows, sql, "bar")
+
+
+def _difference(row: Sequence[Any]) -> float:
+    return (row[1] or 0.0) - (row[2] or 0.0)
 
 
 def _headline(key: Table, found: Search | None) -> str:
@@ -191,9 +171,7 @@ def _headline(key: Table, found: Search | None) -> str:
 
 def _next(found: Sequence[Search]) -> str:
     """What to look at next: the causes that are still at work when the period ends."""
-    falls = [
-        (cause, one) for one in found for cause in one.causes if (cause.contribution or 0.0) < 0
-    ]
+    falls = [(cause, one) for one in found for cause in one.causes if (cause.contribution or 0.0) < 0]
     names = list(dict.fromkeys(cause.name for cause, _ in falls))[:3]
     if not names:
         return "**Next.** No part held the figure back by more than the general course; there is nothing to follow up."

@@ -12,12 +12,7 @@ _STRANGER: Final = (
     "Insights team, and this isn't an agent of it. With a model's key (`OPENAI_API_KEY`) a language model "
     "answers in my place."
 )
-_ROLES: Final = {
-    "planning": agents.plan,
-    "data": agents.fetch,
-    "analysis": agents.analyse,
-    "report": report.write,
-}
+_ROLES: Final = {"planning": agents.plan, "data": agents.fetch, "analysis": agents.analyse, "report": report.write}
 
 
 def reply(messages: Sequence[Json], tools: Sequence[Json] = ()) -> Reply:

@@ -7,7 +7,8 @@ from typing import Final
 
 from askstream.agents.insights.measures import ALL_MEASURES
 from askstream.agents.insights.offline.forecast import forecast
-from askstream.agents.insights.offline.plan import EVENTS, IS_TIME, PLURALS, Plan, label
+from askstream.agents.insights.offline.grammar import TIMES
+from askstream.agents.insights.offline.plan import EVENTS, PLURALS, Plan, label
 from askstream.agents.insights.offline.tables import Table, change, day, percent, shown
 from askstream.agents.insights.periods import MONTH_NAMES, months_from
 from askstream.agents.insights.sql import Value
@@ -59,10 +60,7 @@ def _one_figure(plan: Plan, row: Sequence[Value]) -> str:
     then = row[2]
     if not isinstance(then, float | int):
         return f"{text}; in {plan.against.label} nothing was sold"
-    return (
-        f"{text} in {plan.period.label}, **{shown(then, unit)}** in {plan.against.label}: "
-        f"{change(now, then, unit)}"
-    )
+    return f"{text} in {plan.period.label}, **{shown(then, unit)}** in {plan.against.label}: {change(now, then, unit)}"
 
 
 def _list(plan: Plan, table: Table) -> Found:
@@ -70,25 +68,15 @@ def _list(plan: Plan, table: Table) -> Found:
         return Found(f"No {PLURALS[plan.by]} fit that.")
     in_all, unit = table.rows[0][-1], table.unit
     first = table.rows[0]
-    many = (
-        f"{in_all} {PLURALS[plan.by]}"
-        if isinstance(in_all, int) and in_all != 1
-        else f"1 {plan.by}"
-    )
+    many = f"{in_all} {PLURALS[plan.by]}" if isinstance(in_all, int) and in_all != 1 else f"1 {plan.by}"
     if plan.order in ("growth", "decline"):
         word = "grew" if plan.order == "growth" else "declined"
         moved = change(_n(first[1]), _n(first[2]), unit)
-        return Found(
-            f"**{_name(plan, first[0])}** {word} the most: {moved}, to {shown(first[1], unit)}.",
-            [],
-            [],
-        )
+        return Found(f"**{_name(plan, first[0])}** {word} the most: {moved}, to {shown(first[1], unit)}.", [], [])
     if plan.limit:
-        return Found(
-            f"**{many}**. The first is {_name(plan, first[0])} with {shown(first[1], unit)}."
-        )
+        return Found(f"**{many}**. The first is {_name(plan, first[0])} with {shown(first[1], unit)}.")
     values = [(row[0], _n(row[1])) for row in table.rows if row[1] is not None]
-    if plan.by in IS_TIME and not plan.order and len(values) > 1:
+    if plan.by in TIMES and not plan.order and len(values) > 1:
         high, low = max(values, key=lambda v: v[1]), min(values, key=lambda v: v[1])
         told = f"Highest: {_name(plan, high[0])} (**{shown(high[1], unit)}**); lowest: {_name(plan, low[0])} "
         return Found(f"{told}(**{shown(low[1], unit)}**).")
@@ -141,13 +129,10 @@ def _event(plan: Plan, table: Table) -> Found:
         return Found(f"**None**: there were no {what} in {plan.period.label}.")
     lines = [_event_line(plan, row) for row in table.rows[:5]]
     if plan.job == "stock":
-        return Found(
-            f"**{shown(table.rows[0][-1], '')} units** on hand at the end of {plan.period.label}."
-        )
+        return Found(f"**{shown(table.rows[0][-1], '')} units** on hand at the end of {plan.period.label}.")
     many = table.rows[0][-1] if plan.job in ("lost", "gained") else len(table.rows)
     return Found(
-        f"**{many}** {what if many != 1 else what.removesuffix('s')}. {lines[0]}",
-        [f"{line}" for line in lines[1:]],
+        f"**{many}** {what if many != 1 else what.removesuffix('s')}. {lines[0]}", [f"{line}" for line in lines[1:]]
     )
 
 
@@ -155,13 +140,14 @@ def _event_line(plan: Plan, row: Sequence[Value]) -> str:
     match plan.job:
         case "stock_outs":
             missed = (
-                f"; at the pace of the four weeks before, sales of {shown(row[4], 'EUR')} were missed"
-                if row[4]
-                else ""
+                f"; at the pace of the four weeks before, sales of {shown(row[4], 'EUR')} were missed" if row[4] else ""
             )
             return f"**{row[0]}** was out of stock for {row[3]} days, {day(str(row[1]))} to {day(str(row[2]))}{missed}."
         case "lost":
-            return f"**{row[0]}** ({row[1]}) has not ordered since {day(str(row[2]))}; revenue over all time {shown(row[3], 'EUR')}."
+            return (
+                f"**{row[0]}** ({row[1]}) has not ordered since {day(str(row[2]))}; revenue over all time"
+                f" {shown(row[3], 'EUR')}."
+            )
         case "gained":
             return f"**{row[0]}** ({row[1]}) first ordered on {day(str(row[2]))}; revenue since {shown(row[3], 'EUR')}."
         case "staff":
@@ -205,8 +191,10 @@ def _forecast(plan: Plan, table: Table) -> Found:
         f"{first[0]}: **{shown(first[1], unit)}**, give or take {shown(found.error_percent, '%')}.",
         [
             f"Method: {found.method}.",
-            f"Error: {shown(found.error_percent, '%')} on average, when the last {found.tested} months were "
-            "foretold from those before them.",
+            (
+                f"Error: {shown(found.error_percent, '%')} on average, when the last {found.tested} months were "
+                "foretold from those before them."
+            ),
         ],
         [ahead],
     )

@@ -5,14 +5,12 @@ The search looks at remainders. The figures that are told never come from it: on
 for each part as a whole, under the same filters as the question, and for everything else.
 """
 
-# ruff: noqa: S608 - SQL is what this makes; names stand in it as literals
-
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Final
 
-from askstream.agents.insights.measures import DRIVER, EVERY, MEASURES, Filters, sides, where
+from askstream.agents.insights.measures import CAUSAL, DRIVER, EVERY, MEASURES, Filters, sides, where
 from askstream.agents.insights.offline import queries
 from askstream.agents.insights.offline.conversation import Act, Call, Json, Result
 from askstream.agents.insights.offline.plan import Plan
@@ -108,7 +106,7 @@ def search(change: Change, *, limit: int, brief: bool = False) -> Steps:
     asked = [
         Cause(dimension, members[0], asked=True)
         for dimension, members in change.plan.only.items()
-        if len(members) == 1 and dimension in ("product", "category", "region", "customer")
+        if len(members) == 1 and dimension in CAUSAL and not brief
     ]
     found: list[Cause] = []
     business = replace(change, plan=replace(change.plan, only={}, without={}))
@@ -122,9 +120,7 @@ def search(change: Change, *, limit: int, brief: bool = False) -> Steps:
         if len(found) >= limit:
             break
         thought = f"{cause.name} stands out. Does the rest move evenly without it?"
-        results = yield Act(
-            thought, (change.call("break_down", _names(found), dimension=EVERY, limit=_LOOKED_AT),)
-        )
+        results = yield Act(thought, (change.call("break_down", _names(found), dimension=EVERY, limit=_LOOKED_AT),))
     return (yield from _told(change, [*asked, *found], whole, floor, brief))
 
 
@@ -164,20 +160,16 @@ def _told(change: Change, causes: Sequence[Cause], whole: Json, floor: float, br
     sized = [cause for cause in causes if not cause.asked]
     sql = figures_sql(change, sized)
     calls = [Call("run_sql", {"query": sql})]
-    facts = [_facts_calls(change, cause) for cause in causes]
+    facts = [_facts_calls(change, cause, brief=brief) for cause in causes]
     calls += [call for group in facts for call in group]
     seasonal = not brief and _has_season(change)
-    earlier = replace(
-        change, current=change.current.year_before(), previous=change.previous.year_before()
-    )
+    earlier = replace(change, current=change.current.year_before(), previous=change.previous.year_before())
     calls += [Call("run_sql", {"query": figures_sql(earlier, [])})] if seasonal else []
     driven = not brief and change.measure in _DRIVEN
     calls += [change.call("break_down", dimension=DRIVER)] if driven else []
     names = ", ".join(cause.name for cause in causes)
-    results = list(
-        (yield Act(f"What happened to {names}?" if names else "Is it the season?", tuple(calls)))
-    )
-    drivers = results.pop().data if driven else {}
+    results = list((yield Act(f"What happened to {names}?" if names else "Is it the season?", tuple(calls))))
+    drivers: Json = results.pop().data if driven else {}
     season = results.pop() if seasonal else None
     rows: Sequence[Sequence[float]] = results[0].data.get("rows", ())
     told: list[Cause] = []
@@ -189,25 +181,10 @@ def _told(change: Change, causes: Sequence[Cause], whole: Json, floor: float, br
         told.append(_with_figures(cause, row, known, change))
     now, then = _pair(results[0], 0) or (None, None)
     rest = _pair(results[0], -1) if sized else None
-    sqls = {
-        "season": str(season.data.get("sql", "")) if season else "",
-        "drivers": str(drivers.get("sql", "")),
-    }
+    sqls = {"season": str(season.data.get("sql", "")) if season else "", "drivers": str(drivers.get("sql", ""))}
     pair = _pair(season, 0) if season else None
     typical = whole.get("typical_change_percent")
-    return Search(
-        change,
-        now,
-        then,
-        tuple(told),
-        rest or (None, None),
-        pair,
-        drivers,
-        floor,
-        typical,
-        sql,
-        sqls,
-    )
+    return Search(change, now, then, tuple(told), rest or (None, None), pair, drivers, floor, typical, sql, sqls)
 
 
 def _has_season(change: Change) -> bool:
@@ -235,9 +212,7 @@ def figures_sql(change: Change, causes: Sequence[Cause]) -> str:
     rows = [("All", "1"), *parts, ("Everything else", others)]
     selects: list[str] = []
     for name, test in rows:
-        values = ", ".join(
-            f"{queries.value(measure, f'{side} AND {test}')}" for side in (now, then)
-        )
+        values = ", ".join(f"{queries.value(measure, f'{side} AND {test}')}" for side in (now, then))
         if measure.is_ratio:
             values += f", {_contribution(change, test)}"
         selects.append(f"SELECT {literal(name)} AS part, {values}\nFROM sales WHERE {base}")
@@ -264,13 +239,11 @@ def _contribution(change: Change, test: str) -> str:
 # --- what happened to a part ---------------------------------------------------------------------
 
 
-def _facts_calls(change: Change, cause: Cause) -> list[Call]:
+def _facts_calls(change: Change, cause: Cause, *, brief: bool) -> list[Call]:
     """The queries that say what happened, all under the filters of the question."""
     plan = change.plan
     only = {**plan.only, cause.dimension: (cause.name,)}
-    span = Period(
-        min(change.current, change.previous).start, max(change.current, change.previous).end
-    )
+    span = Period(min(change.current, change.previous).start, max(change.current, change.previous).end)
     within = replace(change, plan=replace(plan, only=only))
     if cause.dimension in ("product", "category"):
         own = {name: members for name, members in only.items() if name in ("product", "category")}
@@ -281,7 +254,8 @@ def _facts_calls(change: Change, cause: Cause) -> list[Call]:
     else:
         asked = [queries.order_dates(cause.name)]
     calls = [Call("run_sql", {"query": sql}) for sql in asked]
-    if inside := _WITHIN.get(cause.dimension):
+    inside = _WITHIN.get(cause.dimension)
+    if inside and not brief:
         calls.append(within.call("break_down", dimension=inside, limit=1))
     return calls
 

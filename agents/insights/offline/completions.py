@@ -62,14 +62,8 @@ def _deltas(answer: Reply, position: int) -> Iterator[Json]:
         yield {"content": piece}
     for index, call in enumerate(_calls(answer, position)):
         name = {"name": call["function"]["name"], "arguments": ""}
-        yield {
-            "tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": name}]
-        }
-        yield {
-            "tool_calls": [
-                {"index": index, "function": {"arguments": call["function"]["arguments"]}}
-            ]
-        }
+        yield {"tool_calls": [{"index": index, "id": call["id"], "type": "function", "function": name}]}
+        yield {"tool_calls": [{"index": index, "function": {"arguments": call["function"]["arguments"]}}]}
 
 
 def _message(answer: Reply, position: int) -> Json:
@@ -95,10 +89,7 @@ def _calls(answer: Reply, position: int) -> list[dict[str, Any]]:
                 {
                     "id": call_id(call, position),
                     "type": "function",
-                    "function": {
-                        "name": call.name,
-                        "arguments": orjson.dumps(call.arguments).decode(),
-                    },
+                    "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
                 }
                 for call in calls
             ]

@@ -21,12 +21,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "ReportAgent": "report",
 }
 # How each agent's statement begins. A provider's wire may carry no names.
-OPENINGS: Final[Mapping[str, Role]] = {
-    "**Plan": "planning",
-    "**Data": "data",
-    "**Analysis": "analysis",
-    "# ": "report",
-}
+OPENINGS: Final[Mapping[str, Role]] = {"**Plan": "planning", "**Data": "data", "**Analysis": "analysis", "# ": "report"}
 ASK: Final = "ASK USER:"  # a line of the planner that begins so asks the person
 REVIEW: Final = "REVIEW:"  # a message that begins so, after a report, says what must change
 NOBODY: Final = "Nobody answered"  # how the message begins that stands for a missing answer
@@ -162,9 +157,7 @@ def content_of(message: Json) -> str:
     if isinstance(content, str):
         return content
     parts = cast("list[object]", content) if isinstance(content, list) else []
-    return "".join(
-        str(cast("Json", part).get("text", "")) for part in parts if isinstance(part, dict)
-    )
+    return "".join(str(cast("Json", part).get("text", "")) for part in parts if isinstance(part, dict))
 
 
 def call_id(call: Call, position: int) -> str:

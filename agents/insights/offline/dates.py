@@ -5,18 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Final, Literal
 
 from askstream.agents.insights.offline.words import Text
-from askstream.agents.insights.periods import (
-    MONTH_NAMES,
-    Period,
-    half,
-    months_from,
-    parse,
-    quarter,
-    year,
-)
+from askstream.agents.insights.periods import MONTH_NAMES, Period, half, months_from, parse, quarter, year
 
 Relation = Literal["year_before", "before"]
 _COUNTED: Final = "one two three four five six seven eight nine ten eleven twelve"
@@ -31,17 +24,37 @@ _ORDINAL: Final = "|".join(_ORDINALS)
 _YEAR: Final = r"(?:19\d\d|20\d\d|21\d\d)"
 _OF: Final = rf"(?: ?(?:-|/|of|in)? ?(?P<y>{_YEAR}|last year|the year before|this year))?"
 _LAST: Final = "last|previous|past|prior|preceding|latest|most recent"
-LENGTHS: Final[Mapping[str, int]] = {
-    "month": 1,
-    "quarter": 3,
-    "half": 6,
-    "half year": 6,
-    "year": 12,
-}
+LENGTHS: Final[Mapping[str, int]] = {"month": 1, "quarter": 3, "half": 6, "half year": 6, "year": 12}
 # "May" and "March" are months only behind one of these words, or beside a year.
 _TIME_COMES: Final = frozenset(
-    "in for of since from to until till by during last and or vs versus against than with between about after "
-    "- the this through but".split()
+    [
+        "in",
+        "for",
+        "of",
+        "since",
+        "from",
+        "to",
+        "until",
+        "till",
+        "by",
+        "during",
+        "last",
+        "and",
+        "or",
+        "vs",
+        "versus",
+        "against",
+        "than",
+        "with",
+        "between",
+        "about",
+        "after",
+        "-",
+        "the",
+        "this",
+        "through",
+        "but",
+    ]
 )
 _JOINS: Final = frozenset(("to", "until", "till", "through", "-", "up to"))
 
@@ -213,11 +226,7 @@ _RELATIONS: Final[tuple[tuple[str, Relation], ...]] = (
     (r"(?:the )?(?:previous|preceding|prior) period", "before"),
 )  # fmt: skip
 _AHEAD: Final = rf"(?:the )?(?:next|coming|following) (?:(?P<n>{COUNT}) )?(?P<unit>month|quarter|half|half year|year)s?"
-WORDS: Final = (
-    *(pattern for pattern, _ in _PATTERNS),
-    *(pattern for pattern, _ in _RELATIONS),
-    _AHEAD,
-)
+WORDS: Final = (*(pattern for pattern, _ in _PATTERNS), *(pattern for pattern, _ in _RELATIONS), _AHEAD)
 
 
 def find(text: Text, today: date, first_day: date) -> Dates:
@@ -277,10 +286,8 @@ def _settled(mentions: list[Mention], text: Text) -> list[Mention]:
     for mention in reversed(mentions):
         after = settled[0] if settled else None
         moved = mention
-        if after and mention.open and not after.open and mention.period.days < 360:
-            period = mention.period.shifted(
-                12 * (after.period.start.year - mention.period.start.year)
-            )
+        if after and mention.open and not after.open and after.period.days < 360:
+            period = mention.period.shifted(12 * (after.period.start.year - mention.period.start.year))
             joined = text.whole[mention.end : after.start].strip() in _JOINS
             later = joined and period.start > after.period.start  # "from November to March 2026"
             moved = replace(mention, period=period.shifted(-12) if later else period, open=False)
@@ -295,9 +302,7 @@ def _ranges(mentions: list[Mention], text: Text) -> list[Mention]:
         before = joined[-1] if joined else None
         between = text.whole[before.end : mention.start].strip() if before else ""
         lead = text.whole[: before.start].split()[-1:] if before else []
-        if before and (
-            between in _JOINS and lead != ["compare"] or between == "and" and lead == ["between"]
-        ):
+        if before and ((between in _JOINS and lead != ["compare"]) or (between == "and" and lead == ["between"])):
             start = before.period
             if start.start > mention.period.start and before.open:
                 start = start.shifted(-12)
@@ -332,8 +337,7 @@ def _bounded(mention: Mention, text: Text, reader: _Reader) -> Mention:
 def _linked(spans: list[Mention], text: str) -> bool:
     """Whether a word that joins stands between two periods; one behind the other isn't a pair."""
     joins = r"\b(?:and|or|vs|versus|against|with|to|than|then|compare|compared|over|into)\b| [-/] "
-    pairs = zip(spans, spans[1:], strict=False)
-    return all(re.search(joins, text[a.end : b.start]) for a, b in pairs)
+    return all(re.search(joins, text[a.end : b.start]) for a, b in pairwise(spans))
 
 
 def last_whole(unit: str, today: date, count: int = 1) -> Period:
@@ -376,8 +380,4 @@ def number(text: str) -> int:
 
 def place(text: str) -> int:
     """The place in a list that an ordinal names, from 0; -1 for the last."""
-    return (
-        -1
-        if text == "last"
-        else next((n for n, words in enumerate(_ORDINALS) if text in words.split("|")), 0)
-    )
+    return -1 if text == "last" else next((n for n, words in enumerate(_ORDINALS) if text in words.split("|")), 0)

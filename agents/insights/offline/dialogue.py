@@ -15,19 +15,10 @@ from askstream.agents.insights.offline.conversation import ASK, Conversation, In
 from askstream.agents.insights.offline.grammar import Slots, read
 from askstream.agents.insights.offline.names import Facts, Named
 from askstream.agents.insights.offline.plan import Plan
-from askstream.agents.insights.offline.understanding import (
-    No,
-    check_words,
-    job_of,
-    present,
-    refusal,
-    understood,
-)
+from askstream.agents.insights.offline.understanding import No, check_words, job_of, present, refusal, understood
 
 _LONG_TALK: Final = 300  # characters; in longer texts the last question alone may be answered
-_OPENERS: Final = (
-    r"\b(?:so,? )?(?:what|how much|how many|which|who|why|when|show|give|list|compare|tell me)\b"
-)
+_OPENERS: Final = r"\b(?:so,? )?(?:what|how much|how many|which|who|why|when|show|give|list|compare|tell me)\b"
 # Who lies within whom: naming one lets go of the other.
 _WITHIN: Final[Mapping[str, tuple[str, ...]]] = {
     "region": ("customer", "sales_person"), "segment": ("customer",), "category": ("product",),
@@ -41,7 +32,9 @@ _HIDDEN: Final[Mapping[str, str]] = {
 _GONE: Final = "without|no|leave out|leaving out|remove|drop|skip|hide|omit"
 _SHORT: Final = r"\b(?:shorter|short|briefly|brief|too long|less text|more concise|condense)\b"
 _CHOICES: Final = ("revenue", "orders", "units", "margin", "report")
-_VAGUE: Final = "Which figure of {part} do you mean: 1) revenue, 2) orders, 3) units, 4) gross margin or 5) all of them{when}?"
+_VAGUE: Final = (
+    "Which figure of {part} do you mean: 1) revenue, 2) orders, 3) units, 4) gross margin or 5) all of them{when}?"
+)
 
 
 def understand(talk: Conversation, facts: Facts) -> Plan | str:
@@ -71,10 +64,7 @@ def _first_plan(question: str, slots: Slots, facts: Facts) -> Plan:
         places = [match.start() for match in re.finditer(_OPENERS, question, re.IGNORECASE)]
         tail = question[places[-1] :] if places else ""
         plan = understood(read(tail, facts), facts)
-        return replace(
-            plan,
-            notes=(f"Only the last question of the text was read: “{tail.strip()}”", *plan.notes),
-        )
+        return replace(plan, notes=(f"Only the last question of the text was read: “{tail.strip()}”", *plan.notes))
 
 
 def _slots(question: str, earlier: Slots | None, names: list[Named], facts: Facts) -> Slots | None:
@@ -138,9 +128,7 @@ def leans(slots: Slots) -> bool:
 
 def _of_one(slots: Slots, earlier: Slots) -> Slots:
     """One member of a list: a figure of it, under the filters of the list."""
-    base = replace(
-        earlier, by=[], nouns=[], order=None, count=None, limit=None, grain="", share=False, jobs=[]
-    )
+    base = replace(earlier, by=[], nouns=[], order=None, count=None, limit=None, grain="", share=False, jobs=[])
     many = re.search(r"\bhow many\b", slots.text.lower()) is not None
     slots.measures = slots.measures or (["units"] if many else [])
     return overlaid(base, slots)
@@ -148,9 +136,7 @@ def _of_one(slots: Slots, earlier: Slots) -> Slots:
 
 def overlaid(old: Slots, new: Slots) -> Slots:
     """The old slots, with those that the new question fills."""
-    found = replace(
-        new, jobs=new.jobs or old.jobs, measures=new.measures or old.measures, per=old.per
-    )
+    found = replace(new, jobs=new.jobs or old.jobs, measures=new.measures or old.measures, per=old.per)
     found.text = f"{old.text} {new.text}"
     shaped = bool(new.by or new.nouns or new.grain)
     if new.jobs:
@@ -177,11 +163,7 @@ def _over_names(found: Slots, old: Slots, new: Slots, *, shaped: bool) -> None:
         if not one.left_out:
             gone |= {one.dimension, *_WITHIN[one.dimension]}
     dropped = {one.name for one in new.named}
-    kept = [
-        one
-        for one in old.named
-        if (one.left_out or one.dimension not in gone) and one.name not in dropped
-    ]
+    kept = [one for one in old.named if (one.left_out or one.dimension not in gone) and one.name not in dropped]
     # Positions tell what stands behind "without orders"; those of the old text come first.
     found.named = [*(replace(one, start=one.start - 10_000) for one in kept), *new.named]
 
@@ -200,9 +182,7 @@ def _over_dates(found: Slots, old: Slots, new: Slots) -> None:
         found.dates = replace(old.dates, periods=(moved,), relation=None, notes=())
         found.compared = found.compared and not pair and bool(found.jobs)
     elif new.dates.relation:
-        found.dates = replace(
-            old.dates, periods=(max(periods),), relation=new.dates.relation, step=new.dates.step
-        )
+        found.dates = replace(old.dates, periods=(max(periods),), relation=new.dates.relation, step=new.dates.step)
     else:
         single = bool(new.by or new.grain) and len(periods) == 2
         found.dates = replace(old.dates, periods=(max(periods),)) if single else old.dates
@@ -219,18 +199,10 @@ def _is_vague(slots: Slots, plan: Plan) -> bool:
 
 
 def _ask(slots: Slots, plan: Plan) -> str:
-    names = [
-        f"the {n}" if d == "region" else n for d, members in plan.only.items() for n in members
-    ]
-    when = (
-        ""
-        if slots.dates.periods
-        else ", and for which period (last month, last quarter, this year)"
-    )
+    names = [f"the {n}" if d == "region" else n for d, members in plan.only.items() for n in members]
+    when = "" if slots.dates.periods else ", and for which period (last month, last quarter, this year)"
     question = _VAGUE.format(part=" and ".join(names), when=when)
-    return (
-        f"**Plan, once this is clear**\n\nIts figures may point different ways.\n\n{ASK} {question}"
-    )
+    return f"**Plan, once this is clear**\n\nIts figures may point different ways.\n\n{ASK} {question}"
 
 
 def _heard(plan: Plan, slots: Slots | None, inputs: Sequence[Input], facts: Facts) -> Plan:
@@ -246,9 +218,7 @@ def _heard(plan: Plan, slots: Slots | None, inputs: Sequence[Input], facts: Fact
 
 
 def _answered(plan: Plan, slots: Slots, text: str, facts: Facts) -> tuple[Plan, Slots]:
-    chosen = re.match(
-        r"\W*(?:option |the )?([1-5]|first|second|third|fourth|fifth)\b", text.lower()
-    )
+    chosen = re.match(r"\W*(?:option |the )?([1-5]|first|second|third|fourth|fifth)\b", text.lower())
     words = ("first", "second", "third", "fourth", "fifth")
     if chosen:
         place = words.index(chosen[1]) if chosen[1] in words else int(chosen[1]) - 1
@@ -267,24 +237,17 @@ def _answered(plan: Plan, slots: Slots, text: str, facts: Facts) -> tuple[Plan, 
         return replace(plan, notes=notes, refused=no.reasons), slots
 
 
-def _remarked(
-    plan: Plan, slots: Slots | None, text: str, facts: Facts
-) -> tuple[Plan, Slots | None]:
+def _remarked(plan: Plan, slots: Slots | None, text: str, facts: Facts) -> tuple[Plan, Slots | None]:
     """What a remark changes is said; a remark that isn't understood whole changes nothing."""
     rest, hidden = _hidden(text, plan)
     changed = [f"Without {name}" for name in hidden if name not in plan.hidden]
     old = replace(plan, changed=(), refused=(), hidden=hidden)
     rest = re.sub(
-        r"\b(?:add|use|take|please|instead(?: of \w+)?|rather than \w+|it|for|with)\b",
-        " ",
-        rest,
-        flags=re.I,
+        r"\b(?:add|use|take|please|instead(?: of \w+)?|rather than \w+|it|for|with)\b", " ", rest, flags=re.IGNORECASE
     )
     if not re.search(r"\w", rest):
         told = tuple(changed) or ()
-        return replace(
-            old, changed=told, refused=() if told else ("There was no remark that I know.",)
-        ), slots
+        return replace(old, changed=told, refused=() if told else ("There was no remark that I know.",)), slots
     new = read(rest, facts)
     try:
         check_words(new, facts)
@@ -297,9 +260,7 @@ def _remarked(
         return replace(old, changed=tuple(changed), refused=reasons), slots
     same = replace(made, notes=()) == replace(old, notes=())
     if same:
-        return replace(
-            old, refused=("The report does that already.",), changed=tuple(changed)
-        ), slots
+        return replace(old, refused=("The report does that already.",), changed=tuple(changed)), slots
     return replace(made, changed=(*changed, f"“{text.strip()}”")), found
 
 
@@ -314,7 +275,5 @@ def _hidden(text: str, plan: Plan) -> tuple[str, tuple[str, ...]]:
     short = re.sub(_SHORT, " ", text, flags=re.IGNORECASE)
     if short != text:
         hidden.append("details")
-        text = re.sub(
-            r"\b(?:make|it|is|the|report|please|this|much)\b", " ", short, flags=re.IGNORECASE
-        )
+        text = re.sub(r"\b(?:make|it|is|the|report|please|this|much)\b", " ", short, flags=re.IGNORECASE)
     return text, tuple(dict.fromkeys(hidden))

@@ -26,13 +26,9 @@ from starlette.routing import Route
 Json = Mapping[str, Any]
 
 MODEL: Final = "offline-analyst (rules, no LLM)"
-_MAX_BODY: Final = (
-    4 * 1024 * 1024
-)  # a conversation of forty messages with their tool results stays far below
+_MAX_BODY: Final = 4 * 1024 * 1024  # a conversation of forty messages with their tool results stays far below
 _GRACE: Final = 1  # seconds for open answers when the endpoint closes
-_is_ours: ContextVar[bool] = ContextVar(
-    "_is_ours", default=False
-)  # whether the offline endpoint's server is running
+_is_ours: ContextVar[bool] = ContextVar("_is_ours", default=False)  # whether the offline endpoint's server is running
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +148,7 @@ async def _body(request: Request) -> Json | Response:
     except orjson.JSONDecodeError:
         return _error(400, "invalid_json", "The body isn't JSON.")
     match body:
-        case {"messages": [*messages]} if all(
-            isinstance(message, dict) for message in cast("list[object]", messages)
-        ):
+        case {"messages": [*messages]} if all(isinstance(message, dict) for message in cast("list[object]", messages)):
             return cast("Json", body)
         case _:
             return _error(400, "invalid_request", "The body needs a list `messages`.")
@@ -172,6 +166,4 @@ def _json(value: Json, status: int = 200) -> Response:
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    return _json(
-        {"error": {"message": message, "type": "invalid_request_error", "code": code}}, status
-    )
+    return _json({"error": {"message": message, "type": "invalid_request_error", "code": code}}, status)

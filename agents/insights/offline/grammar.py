@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, field
-
 from typing import Final, Literal
 
 from askstream.agents.insights.offline import dates, lexicon, names
@@ -12,17 +11,19 @@ from askstream.agents.insights.offline.words import Text, corrected, plain, voca
 
 Order = Literal["top", "bottom", "growth", "decline"]
 Limit = tuple[str, float]  # a sign: > >= < <=
-_AMOUNT: Final = r"(?:€ |eur )?(?P<n>\d[\d.,]*)(?P<k> ?k| thousand| million| mio| m)?(?P<u> %| percent| €| eur| euros?)?"
+_AMOUNT: Final = (
+    r"(?:€ |eur )?(?P<n>\d[\d.,]*)(?P<k> ?k| thousand| million| mio| m)?(?P<u> %| percent| €| eur| euros?)?"
+)
 _SCALES: Final = {"k": 1e3, "thousand": 1e3, "million": 1e6, "mio": 1e6, "m": 1e6}
 TIMES: Final = ("day", "weekday", "week", "month", "quarter", "year")
-_BY_WEEKDAY: Final = (
-    r"\bby weekdays?\b|\bweekdays? by\b|\b(?:which|best|worst|top|bottom)(?: \d+)? weekdays?\b"
-)
+_BY_WEEKDAY: Final = r"\bby weekdays?\b|\bweekdays? by\b|\b(?:which|best|worst|top|bottom)(?: \d+)? weekdays?\b"
+_TABLES: Final = (
+    lexicon.MEASURES, lexicon.DIMENSIONS, lexicon.GRAINS, lexicon.EVENTS, lexicon.LIMITS, lexicon.DAYS,
+    lexicon.CHARTS, lexicon.REFUSED,
+)  # fmt: skip
 _PATTERNS: Final = [
-    value
-    for thing in vars(lexicon).values()
-    for value in (thing.values() if isinstance(thing, dict) else [thing])
-    if isinstance(value, str)
+    *(value for value in vars(lexicon).values() if isinstance(value, str)),
+    *(pattern for table in _TABLES for pattern in table.values()),
 ]
 _KNOWN: Final = vocabulary((*_PATTERNS, *dates.WORDS, " ".join(lexicon.FILLERS))) | lexicon.FILLERS
 
@@ -62,10 +63,11 @@ class Slots:
 def read(question: str, facts: Facts) -> Slots:
     """Read a question over data with these names. Never raises."""
     spoken = {
-        word
+        form
         for members in facts.members.values()
         for name in members
         for word in plain(name).split()
+        for form in (word, f"{word}s")
     }
     text, respelt = corrected(plain(question), _KNOWN | frozenset(spoken))
     found, rest = Slots(text=question), Text(text)
@@ -118,9 +120,7 @@ def _read_jobs(text: Text, found: Slots) -> None:
     if "stock" in found.jobs:
         text.take("now|current|currently|today|left|at present")
     if re.search(lexicon.DIMENSIONS["customer"], text.rest) or "who" in text.rest.split():
-        found.jobs += [
-            job for job, p in (("lost", lexicon.LOST), ("gained", lexicon.GAINED)) if text.has(p)
-        ]
+        found.jobs += [job for job, p in (("lost", lexicon.LOST), ("gained", lexicon.GAINED)) if text.has(p)]
     if re.search(r"\bchurn", text.rest) and text.has("churn(?:ed)?"):
         found.jobs.append("lost")
 
@@ -131,15 +131,15 @@ def _read_measures(text: Text, found: Slots) -> None:
     for match in text.take(rf"(?:average|mean)(?= (?:{'|'.join(everyday)}))"):
         word = text.take("|".join(everyday))
         found.per = everyday[word[0][0]] if match and word else ""
-    if re.search(r"\b(?:average|mean) [a-z ]+ per (?:day|week|month)\b", text.rest):
-        if match := text.take(rf"(?:per|a) (?P<per>{per})"):
-            found.per = match[0]["per"]
-            text.take("average|mean")
+    averaged = re.search(r"\b(?:average|mean) [a-z ]+ per (?:day|week|month)\b", text.rest)
+    if averaged and (match := text.take(rf"(?:per|a) (?P<per>{per})")):
+        found.per = match[0]["per"]
+        text.take("average|mean")
     found.share = text.has(lexicon.SHARE)
     many = text.has(r"how many(?= (?:customers|clients|buyers))")
     placed: list[tuple[int, str]] = []
     for measure, pattern in lexicon.MEASURES.items():
-        ranked = rf"(?:(?:ranked |sorted |ordered |measured )?by |in terms of |according to |with |of )?(?:the |our )?(?:total )?(?:{pattern})"
+        ranked = rf"{lexicon.RANKED_BY}(?:the |our )?(?:total )?(?:{pattern})"
         placed += [(match.start(), measure) for match in text.take(ranked)]
     found.measures = list(dict.fromkeys(measure for _, measure in sorted(placed)))
     if many and found.nothing is None:
@@ -149,29 +149,38 @@ def _read_measures(text: Text, found: Slots) -> None:
 
 
 def _read_shape(text: Text, found: Slots) -> None:
-    """Order, count, limits, comparison, direction, share, chart."""
-    for sign, pattern in lexicon.LIMITS.items():
-        for match in text.take(rf"(?:is |was |of )?(?:{pattern}) {_AMOUNT}"):
-            found.limit = (sign, _amount(match))
-            if "%" in (match["u"] or "") or "percent" in (match["u"] or ""):
-                found.measures = ["margin_rate" if m == "margin" else m for m in found.measures]
-    for chart, pattern in lexicon.CHARTS.items():
-        if text.has(pattern):
-            found.chart = chart
-    text.take("(?:as |in |on )?(?:an? )?charts?(?: of)?")
-    if match := text.take(lexicon.POSITIONS):
-        found.position = 0 if match[0]["m"] else dates.place(match[0]["n"])
+    """Order, count, limits, comparison, direction, chart, and the grain of time."""
+    _read_limits(text, found)
+    _read_chart(text, found)
     _read_order(text, found)
     found.compared = text.has(lexicon.COMPARE)
-    for direction, pattern in (("down", lexicon.DOWN), ("up", lexicon.UP)):
-        if text.has(pattern):
-            found.direction = "down" if direction == "down" else "up"
+    if text.has(lexicon.DOWN):
+        found.direction = "down"
+    if text.has(lexicon.UP):
+        found.direction = "up"
     found.compared = text.has(lexicon.GROWTH) or found.compared
     for grain, pattern in lexicon.GRAINS.items():
         if text.has(pattern):
             found.grain = grain
     if text.has(lexicon.TREND):
         found.grain = found.grain or "month"
+
+
+def _read_limits(text: Text, found: Slots) -> None:
+    for sign, pattern in lexicon.LIMITS.items():
+        for match in text.take(rf"(?:is |was |of )?(?:{pattern}) {_AMOUNT}"):
+            found.limit = (sign, _amount(match))
+            if "%" in (match["u"] or "") or "percent" in (match["u"] or ""):
+                found.measures = ["margin_rate" if m == "margin" else m for m in found.measures]
+
+
+def _read_chart(text: Text, found: Slots) -> None:
+    for chart, pattern in lexicon.CHARTS.items():
+        if text.has(pattern):
+            found.chart = chart
+    text.take("(?:as |in |on )?(?:an? )?charts?(?: of)?")
+    if match := text.take(lexicon.POSITIONS):
+        found.position = 0 if match[0]["m"] else dates.place(match[0]["n"])
 
 
 def _read_order(text: Text, found: Slots) -> None:
@@ -207,21 +216,14 @@ def _read_dimension(text: Text, found: Slots, dimension: str) -> None:
     if text.take(rf"(?:{lexicon.BY}) (?:{pattern})"):
         found.by.append(dimension)
     listed = found.order or found.limit or _asks_which(pattern, text.whole)
-    if (dimension not in TIMES or listed) and text.take(
-        rf"(?:which |what |who |all |the |our )*(?:{pattern})"
-    ):
+    if (dimension not in TIMES or listed) and text.take(rf"(?:which |what |who |all |the |our )*(?:{pattern})"):
         found.nouns.append(dimension)
 
 
 def _count_customers(found: Slots) -> None:
     """ "How many customers" is a count, unless it asks for those with a property."""
     found.nouns.remove("how many")
-    listed = (
-        found.limit
-        or found.nothing is not None
-        or found.jobs
-        or any(n.left_out for n in found.named)
-    )
+    listed = found.limit or found.nothing is not None or found.jobs or any(n.left_out for n in found.named)
     if not listed and "customer" in found.nouns:
         found.nouns.remove("customer")
         found.measures = found.measures or ["customers"]
@@ -232,20 +234,15 @@ def _stands_beside(match: re.Match[str], named: list[Named], dimension: str, tex
     return any(
         one.dimension == dimension
         and (
-            text.whole[match.end() : one.start].strip() in ("", "the", "of")
-            and match.end() <= one.start
-            or text.whole[one.end : match.start()].strip() == ""
-            and one.end <= match.start()
+            (text.whole[match.end() : one.start].strip() in ("", "the", "of") and match.end() <= one.start)
+            or (text.whole[one.end : match.start()].strip() == "" and one.end <= match.start())
         )
         for one in named
     )
 
 
 def _asks_which(pattern: str, whole: str) -> bool:
-    return (
-        re.search(rf"\b(?:which|what) (?:{pattern})(?![\w·])|\b(?:{pattern}) by ", whole)
-        is not None
-    )
+    return re.search(rf"\b(?:which|what) (?:{pattern})(?![\w·])|\b(?:{pattern}) by ", whole) is not None
 
 
 def _amount(match: re.Match[str]) -> float:

@@ -18,9 +18,7 @@ _LISTS: Final = (
     ("customer", "customers", "name"),
     ("sales_person", "sales_people", "name"),
 )
-_JOINED: Final = re.compile(
-    r"[\s·]*(?:(?:and|or|nor|the|in|for|from|to|a|vs|versus|with|against|than|/|-)[\s·]+)*"
-)
+_JOINED: Final = re.compile(r"[\s·]*(?:(?:and|or|nor|the|in|for|from|to|a|vs|versus|with|against|than|/|-)[\s·]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def facts_from(schema: Mapping[str, Any]) -> Facts | None:
             values[table["name"], column["name"]] = tuple(column.get("values", ()))
     try:
         members = {dimension: values[table, column] for dimension, table, column in _LISTS}
-        days = (date.fromisoformat(str(schema[key])) for key in ("first_day", "last_day"))
-        return Facts(*days, members)
+        first, last = (date.fromisoformat(str(schema[key])) for key in ("first_day", "last_day"))
+        return Facts(first, last, members)
     except (KeyError, ValueError):
         return None
 
@@ -61,15 +59,15 @@ def full(text: Text, facts: Facts) -> list[Named]:
     """Take the names that stand there in full, longer ones first; "northern" is North."""
     spoken = {
         plain(name).strip(): (dimension, name)
-        for dimension, members in reversed(facts.members.items())
+        for dimension, members in reversed(list(facts.members.items()))
         for name in members
     }
     found: list[Named] = []
     for words in sorted(spoken, key=len, reverse=True):
         dimension, name = spoken[words]
         ending = "(?:ern)?" if dimension == "region" else "s?"
-        for match in text.take(rf"(?:the )?{re.escape(words)}{ending}"):
-            found.append(Named(*match.span(), dimension, name))
+        matches = text.take(rf"(?:the )?{re.escape(words)}{ending}")
+        found += [Named(*match.span(), dimension, name) for match in matches]
     return found
 
 
@@ -124,9 +122,7 @@ def with_exclusions(text: Text, named: Sequence[Named]) -> list[Named]:
     found: list[Named] = []
     for one in sorted(named, key=lambda n: n.start):
         before = found[-1] if found else None
-        cue = next(
-            (c for c in cues if c.end() <= one.start and _close(text, c.end(), one.start)), None
-        )
+        cue = next((c for c in cues if c.end() <= one.start and _close(text, c.end(), one.start)), None)
         follows = before is not None and _close(text, before.end, one.start)
         left_out = cue is not None or (follows and before is not None and before.left_out)
         found.append(Named(one.start, one.end, one.dimension, one.name, left_out))
@@ -142,8 +138,6 @@ def _close(text: Text, start: int, end: int) -> bool:
     between = text.whole[start:end]
     return (
         _JOINED.fullmatch(between) is not None
-        or re.fullmatch(
-            rf"\s*(?:the |our |any |all )?(?:{'|'.join(lexicon.DIMENSIONS.values())})?\s*", between
-        )
+        or re.fullmatch(rf"\s*(?:the |our |any |all )?(?:{'|'.join(lexicon.DIMENSIONS.values())})?\s*", between)
         is not None
     )

@@ -4,13 +4,11 @@ that the grammar reads back as the same plan."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Any, Final, Literal, get_args
-
-import orjson
+from typing import Any, Final, Literal, cast, get_args
 
 from askstream.agents.insights.measures import ALL_MEASURES, Filters
 from askstream.agents.insights.offline.conversation import json_in, with_json
-from askstream.agents.insights.offline.grammar import TIMES, Limit, Order
+from askstream.agents.insights.offline.grammar import Limit, Order
 from askstream.agents.insights.periods import Period
 
 Job = Literal[
@@ -97,15 +95,12 @@ def _value(name: str, value: Any) -> Any:
         case {"start": start, "end": end}:
             return Period(date.fromisoformat(start), date.fromisoformat(end))
         case dict():
-            return {key: tuple(members) for key, members in value.items()}  # pyright: ignore
+            filters = cast("dict[str, list[str]]", value)
+            return {key: tuple(members) for key, members in filters.items()}
         case list():
-            return tuple(value)  # pyright: ignore[reportUnknownArgumentType] - checked by its use
+            return tuple(cast("list[Any]", value))
         case _:
             return value
-
-
-def dumped(plan: Plan) -> bytes:
-    return orjson.dumps(plan)
 
 
 # --- in words ------------------------------------------------------------------------------------
@@ -121,8 +116,8 @@ def _words(plan: Plan) -> str:
     when = f", {plan.period.label}"
     where = f"{_where(plan)}{when}{_against(plan)}"
     match plan.job:
-        case "no" | "foreign":
-            return "No answer"
+        case "no" | "foreign" | "schema":
+            return "What data there is" if plan.job == "schema" else "No answer"
         case "list":
             return f"{_listed(plan)}{where}"
         case "absent":
@@ -135,24 +130,15 @@ def _words(plan: Plan) -> str:
         case "why":
             return f"Why {measures_in_words(plan)}{_where(plan)} changed{when}{_against(plan)}"
         case "report":
-            kind = _SPANS.get(plan.period.whole_months, "Business")
-            return f"{kind} sales report{_where(plan)}{when}"
+            return f"{_SPANS.get(plan.period.whole_months, 'Business')} sales report{_where(plan)}{when}"
         case "forecast":
             unit = f"next {plan.ahead} months" if plan.ahead > 1 else "next month"
             return f"Forecast of {measures_in_words(plan)}{_where(plan)}, {unit}"
-        case "stock":
-            return f"Stock on hand{_where(plan)}{when}"
-        case "schema":
-            return "What data there is"
         case "figure":
-            per = (
-                f"average {measures_in_words(plan)} per {plan.per}"
-                if plan.per
-                else measures_in_words(plan)
-            )
+            per = f"average {measures_in_words(plan)} per {plan.per}" if plan.per else measures_in_words(plan)
             return f"{per}{where}"
         case _:
-            return f"{EVENTS[plan.job]}{where}"
+            return f"{EVENTS.get(plan.job, 'Stock on hand')}{where}"
 
 
 def measures_in_words(plan: Plan) -> str:
@@ -182,8 +168,7 @@ def _where(plan: Plan) -> str:
 
 def _named(only: Filters) -> str:
     return "".join(
-        f" {'in the' if dimension == 'region' else 'of'} {_together(members)}"
-        for dimension, members in only.items()
+        f" {'in the' if dimension == 'region' else 'of'} {_together(members)}" for dimension, members in only.items()
     )
 
 
@@ -203,32 +188,22 @@ def _days(plan: Plan) -> str:
 
 
 def _bought(plan: Plan) -> str:
-    sold = {
-        name: members for name, members in plan.only.items() if not _is_attribute(plan.by, name)
-    }
+    sold = {name: members for name, members in plan.only.items() if not is_attribute(plan.by, name)}
     kept = {name: members for name, members in plan.only.items() if name not in sold}
-    bought = (
-        " that bought " + " and ".join(name for m in sold.values() for name in m) + " but"
-        if sold
-        else ""
-    )
+    bought = " that bought " + " and ".join(name for m in sold.values() for name in m) + " but" if sold else ""
     return f"{_named(kept)}{bought}"
 
 
 def _lacking(plan: Plan) -> str:
     what = " and ".join(name for members in plan.lacking.values() for name in members)
-    bought = any(not _is_attribute(plan.by, name) for name in plan.only)
+    bought = any(not is_attribute(plan.by, name) for name in plan.only)
     return f"not {what}" if what and bought else f"without orders{_named(plan.lacking)}"
 
 
-def _is_attribute(by: str, dimension: str) -> bool:
+def is_attribute(by: str, dimension: str) -> bool:
     """Whether the dimension says what kind of member it is, whatever was sold."""
     return dimension in {"customer": ("region", "segment"), "product": ("category",)}.get(by, ())
 
 
 def _against(plan: Plan) -> str:
     return f" compared with {plan.against.label}" if plan.against else ""
-
-
-is_attribute = _is_attribute
-IS_TIME: Final = frozenset(TIMES)

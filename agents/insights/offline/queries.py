@@ -17,9 +17,9 @@ from askstream.agents.insights.measures import (
     sides,
     value_sql,
     where,
-    within,
 )
-from askstream.agents.insights.offline.plan import IS_TIME, Plan, is_attribute
+from askstream.agents.insights.offline.grammar import TIMES
+from askstream.agents.insights.offline.plan import Plan, is_attribute
 from askstream.agents.insights.offline.tables import CHANGE
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.sql import literal
@@ -41,15 +41,16 @@ _TIME: Final[Mapping[str, str]] = {
     "weekday": f"({_NUMBER} + 6) % 7 + 1 || ' ' || substr('SunMonTueWedThuFriSat', 1 + 3 * {_NUMBER}, 3)",
 }
 _POPULATION: Final[Mapping[str, str]] = {
-    "customer": "(SELECT c.name AS customer, c.segment, r.name AS region"
-    " FROM customers c JOIN regions r USING (region_id))",
-    "product": "(SELECT p.name AS product, k.name AS category"
-    " FROM products p JOIN categories k USING (category_id))",
+    "customer": (
+        "(SELECT c.name AS customer, c.segment, r.name AS region FROM customers c JOIN regions r USING (region_id))"
+    ),
+    "product": "(SELECT p.name AS product, k.name AS category FROM products p JOIN categories k USING (category_id))",
     "region": "(SELECT name AS region FROM regions)",
     "category": "(SELECT name AS category FROM categories)",
     "segment": "(SELECT DISTINCT segment FROM customers)",
-    "sales_person": "(SELECT s.name AS sales_person, r.name AS region"
-    " FROM sales_people s JOIN regions r USING (region_id))",
+    "sales_person": (
+        "(SELECT s.name AS sales_person, r.name AS region FROM sales_people s JOIN regions r USING (region_id))"
+    ),
 }
 value = partial(value_sql, exact=True)  # figures are rounded once, when they are shown
 _ORDERS: Final = {"top": "2 DESC", "bottom": "2", "growth": "change DESC", "decline": "change"}
@@ -107,20 +108,22 @@ def _figure(plan: Plan) -> Query:
 
 def _measure_row(plan: Plan, measure: Measure) -> str:
     if measure is MEDIAN:
-        values = [
-            _median(condition(plan, period)) for period in (plan.period, plan.against) if period
-        ]
+        values = [_median(condition(plan, period)) for period in (plan.period, plan.against) if period]
         return f"SELECT '{measure.label}' AS measure,\n" + ",\n".join(
             f"({sql}) AS value_{n}" for n, sql in enumerate(values)
         )
     if plan.per:
-        count = {"day": plan.period.days, "week": plan.period.days / 7}.get(
-            plan.per, len(plan.period.months())
-        )
+        count = {"day": plan.period.days, "week": plan.period.days / 7}.get(plan.per, len(plan.period.months()))
         mean = f"1.0 * {measure.numerator} / {count:.12g}"
-        return f"SELECT '{measure.label} per {plan.per}' AS measure,\n       {mean} AS value\nFROM sales\nWHERE {condition(plan)}"
+        return (
+            f"SELECT '{measure.label} per {plan.per}' AS measure,\n       {mean} AS value\nFROM sales\nWHERE"
+            f" {condition(plan)}"
+        )
     if plan.against is None:
-        return f"SELECT '{measure.label}' AS measure,\n       {value(measure)} AS value\nFROM sales\nWHERE {condition(plan)}"
+        return (
+            f"SELECT '{measure.label}' AS measure,\n       {value(measure)} AS value\nFROM sales\nWHERE"
+            f" {condition(plan)}"
+        )
     now, then = sides(plan.period, plan.against)
     return (
         f"SELECT '{measure.label}' AS measure,\n       {value(measure, now)} AS value,\n"
@@ -153,9 +156,7 @@ def course(plan: Plan, *, whole: bool = False) -> Query:
         f"SELECT month,\n       {value(measure)} AS {measure.name}\nFROM sales\n"
         f"WHERE {condition(plan, span)}\nGROUP BY month\nORDER BY month"
     )
-    return Query(
-        f"{measure.label} by month", sql, (("Month", ""), (measure.label, measure.unit)), "line"
-    )
+    return Query(f"{measure.label} by month", sql, (("Month", ""), (measure.label, measure.unit)), "line")
 
 
 def _list(plan: Plan) -> Query:
@@ -164,41 +165,29 @@ def _list(plan: Plan) -> Query:
     periods = (plan.period, plan.against) if plan.against else (plan.period,)
     if plan.against:
         now, then = (f"COALESCE({value(measure, side)}, 0)" for side in sides(*periods))
-        values = (
-            f"{now} AS {measure.name},\n       {then} AS earlier,\n       {now} - {then} AS change"
-        )
+        values = f"{now} AS {measure.name},\n       {then} AS earlier,\n       {now} - {then} AS change"
         columns += [(plan.against.label, measure.unit), ("Change", CHANGE + measure.unit)]
     else:
         values = f"{value(measure)} AS {measure.name}"
         if not measure.is_ratio and plan.by not in measure.overlaps and not plan.limit:
-            values += (
-                f",\n       100.0 * {measure.numerator} / SUM({measure.numerator}) OVER () AS share"
-            )
+            values += f",\n       100.0 * {measure.numerator} / SUM({measure.numerator}) OVER () AS share"
             columns.append(("Share", "%"))
     sign, size = plan.limit or ("", 0.0)
     having = f"\nHAVING {value(measure)} {sign} {size:.12g}" if sign else ""
-    default = "1" if plan.by in IS_TIME else "2 DESC"
+    default = "1" if plan.by in TIMES else "2 DESC"
     order = _ORDERS.get(plan.order or "", default)
     limit = f"\nLIMIT {plan.count}" if plan.count else ""
     sql = (
         f"SELECT {by} AS name,\n       {values},\n       COUNT(*) OVER () AS in_all\nFROM sales\n"
         f"WHERE {condition(plan, *periods)}\nGROUP BY 1{having}\nORDER BY {order}, 1{limit}"
     )
-    kind = plan.chart or (
-        "line" if plan.by in IS_TIME and plan.by != "weekday" and not plan.order else "bar"
-    )
-    return Query(
-        f"{measure.label} by {plan.by.replace('_', ' ')}", sql, (*columns, ("In all", "")), kind
-    )
+    kind = plan.chart or ("line" if plan.by in TIMES and plan.by != "weekday" and not plan.order else "bar")
+    return Query(f"{measure.label} by {plan.by.replace('_', ' ')}", sql, (*columns, ("In all", "")), kind)
 
 
 def _share(plan: Plan) -> Query:
     measure = ALL_MEASURES[plan.measure]
-    part = (
-        _days(plan.days)
-        if not plan.part
-        else " AND ".join(conditions({plan.part: plan.only[plan.part]}, {}))
-    )
+    part = _days(plan.days) if not plan.part else " AND ".join(conditions({plan.part: plan.only[plan.part]}, {}))
     rest = {name: members for name, members in plan.only.items() if name != plan.part}
     rows = where((plan.period,), rest, plan.without)
     own, whole = value(measure, part), value(measure)
@@ -215,9 +204,7 @@ def _absent(plan: Plan) -> Query:
     bought = {name: members for name, members in plan.only.items() if name not in kept}
     tests = conditions(kept, plan.without)
     if bought:
-        tests.append(
-            f"{plan.by} IN (SELECT {plan.by} FROM sales WHERE {where((plan.period,), bought, {})})"
-        )
+        tests.append(f"{plan.by} IN (SELECT {plan.by} FROM sales WHERE {where((plan.period,), bought, {})})")
     sold = where((plan.period,), plan.lacking, {})
     tests.append(f"{plan.by} NOT IN (SELECT {plan.by} FROM sales WHERE {sold})")
     sql = (
@@ -230,10 +217,7 @@ def _absent(plan: Plan) -> Query:
 def _key(plan: Plan) -> Query:
     periods = [plan.period, *compared(plan)]
     values = ", ".join(f"{value(ALL_MEASURES[name])} AS {name}" for name in plan.measures)
-    rows = [
-        f"SELECT '{p.label}' AS period, {values}\nFROM sales WHERE {condition(plan, p)}"
-        for p in periods
-    ]
+    rows = [f"SELECT '{p.label}' AS period, {values}\nFROM sales WHERE {condition(plan, p)}" for p in periods]
     return Query("Key figures", "\nUNION ALL\n".join(rows), (("Period", ""), *_labels(plan)))
 
 
@@ -266,20 +250,11 @@ def stock(day: Period, only: Filters) -> Query:
         "FROM inventory i JOIN products p USING (product_id) JOIN categories k USING (category_id)\n"
         f"WHERE {' AND '.join(tests)}\nORDER BY i.on_hand DESC, 1"
     )
-    return Query(
-        "Stock on hand",
-        sql,
-        (("Product", ""), ("Units on hand", "units"), ("In all", "units")),
-        "bar",
-    )
+    return Query("Stock on hand", sql, (("Product", ""), ("Units on hand", "units"), ("In all", "units")), "bar")
 
 
 def stock_outs(period: Period, only: Filters) -> Query:
-    tests = [
-        "i.on_hand <= 0",
-        f"i.day BETWEEN '{period.start}' AND '{period.end}'",
-        *_stock_tests(only),
-    ]
+    tests = ["i.on_hand <= 0", f"i.day BETWEEN '{period.start}' AND '{period.end}'", *_stock_tests(only)]
     sql = f"""WITH empty AS (
   SELECT p.name AS product, i.day,
          julianday(i.day) - ROW_NUMBER() OVER (PARTITION BY i.product_id ORDER BY i.day) AS run
@@ -291,13 +266,7 @@ def stock_outs(period: Period, only: Filters) -> Query:
 SELECT *, (SELECT SUM(revenue) / 28 * days FROM sales s WHERE s.product = spells.product
            AND ordered_on >= date(first_day, '-28 days') AND ordered_on < first_day) AS missed
 FROM spells ORDER BY days DESC, product LIMIT 20"""
-    columns = (
-        ("Product", ""),
-        ("From", "day"),
-        ("To", "day"),
-        ("Days", "days"),
-        ("Sales missed, about", "EUR"),
-    )
+    columns = (("Product", ""), ("From", "day"), ("To", "day"), ("Days", "days"), ("Sales missed, about", "EUR"))
     return Query("Stock-outs", sql, columns)
 
 
@@ -308,14 +277,8 @@ def _stock_tests(only: Filters) -> list[str]:
 
 def _customers(plan: Plan) -> Query:
     which, test = {
-        "gained": (
-            "first_order",
-            f"first_order > (SELECT date(MIN(ordered_on), '+{SILENCE} days') FROM orders)",
-        ),
-        "lost": (
-            "last_order",
-            f"last_order <= (SELECT date(MAX(ordered_on), '-{SILENCE} days') FROM orders)",
-        ),
+        "gained": ("first_order", f"first_order > (SELECT date(MIN(ordered_on), '+{SILENCE} days') FROM orders)"),
+        "lost": ("last_order", f"last_order <= (SELECT date(MAX(ordered_on), '-{SILENCE} days') FROM orders)"),
     }[plan.job]
     tests = [f"{which} BETWEEN '{plan.period.start}' AND '{plan.period.end}'", test]
     tests += conditions(plan.only, plan.without)
@@ -328,13 +291,7 @@ FROM (
 WHERE {" AND ".join(tests)}
 ORDER BY revenue DESC LIMIT 10"""
     named = "First order" if plan.job == "gained" else "Last order"
-    columns = (
-        ("Customer", ""),
-        ("Region", ""),
-        (named, "day"),
-        ("Revenue, all time", "EUR"),
-        ("In all", ""),
-    )
+    columns = (("Customer", ""), ("Region", ""), (named, "day"), ("Revenue, all time", "EUR"), ("In all", ""))
     return Query("Customers gained" if plan.job == "gained" else "Customers lost", sql, columns, "")
 
 
@@ -415,19 +372,14 @@ def happened(span: Period, only: Filters) -> str:
     """Rows of kind, name, first and last day or month, and size: price and cost changes, promotions
     and stock-outs."""
     plan = Plan(job="promotion", period=span, covers=span, only=only)
-    moves = {
-        "price": steps(span, only, "price"),
-        "cost": steps(span, only, "cost"),
-        "promotion": promotions(plan),
-    }
+    moves = {"price": steps(span, only, "price"), "cost": steps(span, only, "cost"), "promotion": promotions(plan)}
     size = {"promotion": "rate"}
     parts = [
-        f"SELECT '{kind}' AS kind, name, month AS first, month AS last, {size.get(kind, 'change')} AS size\nFROM ({query.sql})"
+        f"SELECT '{kind}' AS kind, name, month AS first, month AS last, {size.get(kind, 'change')} AS size\nFROM"
+        f" ({query.sql})"
         for kind, query in moves.items()
     ]
-    parts.append(
-        f"SELECT 'stock_out', product, first_day, last_day, days\nFROM ({stock_outs(span, only).sql})"
-    )
+    parts.append(f"SELECT 'stock_out', product, first_day, last_day, days\nFROM ({stock_outs(span, only).sql})")
     return "\nUNION ALL\n".join(parts)
 
 

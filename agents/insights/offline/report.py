@@ -47,11 +47,7 @@ def write(talk: Conversation) -> Script:
     charts = [] if "charts" in plan.hidden else _charts(plan, [*tables, *more])
     if charts:
         results = yield Act("Drawing what the report shows.", tuple(charts))
-        drawn = [
-            str(call.arguments["title"])
-            for call, result in zip(charts, results, strict=True)
-            if not result.error
-        ]
+        drawn = [str(call.arguments["title"]) for call, result in zip(charts, results, strict=True) if not result.error]
     parts = [f"# {title(plan)}{_assumed(plan)}", *_remarks(plan)]
     parts += [found.headline] if found and plan.job != "foreign" else []
     parts += [" ".join(f"*{note}.*" for note in plan.notes)] if plan.notes else []
@@ -59,21 +55,14 @@ def write(talk: Conversation) -> Script:
     parts += _body(plan, tables, more)
     if found and found.findings:
         lines = found.findings[:_BRIEF] if "details" in plan.hidden else found.findings
-        parts += [
-            "## Findings",
-            "\n".join(line if line.startswith(" ") else f"- {line}" for line in lines),
-        ]
+        parts += ["## Findings", "\n".join(line if line.startswith(" ") else f"- {line}" for line in lines)]
     parts += [found.closing] if found and found.closing else []
     parts += [f"Charts: {', '.join(f'*{name}*' for name in drawn)}."] if drawn else []
     return "\n\n".join([*parts, *_sql(plan, [*tables, *more])])
 
 
 def _assumed(plan: Plan) -> str:
-    return (
-        " (no period named: the year so far)"
-        if any("the year so far" in note for note in plan.notes)
-        else ""
-    )
+    return " (no period named: the year so far)" if any("the year so far" in note for note in plan.notes) else ""
 
 
 def _no(plan: Plan, question: str) -> str:
@@ -105,11 +94,7 @@ def _titled(table: Table, *, first: bool) -> str:
     columns = len(table.columns) - hidden
     rows = tuple(row[:columns] for row in table.rows[: 2 * _SHOWN])
     cut = Table(table.title, table.columns[:columns], table.units[:columns], rows, table.sql)
-    more = (
-        f"\n\n*{len(table.rows) - len(rows)} more rows are in the chart.*"
-        if len(rows) < len(table.rows)
-        else ""
-    )
+    more = f"\n\n*{len(table.rows) - len(rows)} more rows are in the chart.*" if len(rows) < len(table.rows) else ""
     return (markdown(cut) if first else f"### {table.title}\n\n{markdown(cut)}") + more
 
 
@@ -118,10 +103,7 @@ def _sql(plan: Plan, tables: Sequence[Table]) -> list[str]:
     if not with_sql or {"SQL", "details"} & set(plan.hidden):
         return []
     known = dict.fromkeys((one.title, one.sql) for one in with_sql)
-    return [
-        "## SQL behind the figures",
-        *(f"**{name}**\n\n```sql\n{sql}\n```" for name, sql in known),
-    ]
+    return ["## SQL behind the figures", *(f"**{name}**\n\n```sql\n{sql}\n```" for name, sql in known)]
 
 
 # --- the charts ----------------------------------------------------------------------------------
@@ -131,10 +113,7 @@ def _charts(plan: Plan, tables: Sequence[Table]) -> list[Call]:
     drawn = [one for one in tables if one.chart and len(one.rows) > 1 and one.column(1)]
     if plan.job == "report":
         course = [one for one in drawn if one.chart == "line"][:1]
-        return [
-            _chart(one, plan)
-            for one in [*course, *(one for one in drawn if one.chart == "bar")][:2]
-        ]
+        return [_chart(one, plan) for one in [*course, *(one for one in drawn if one.chart == "bar")][:2]]
     return [_chart(one, plan) for one in drawn[:3]]
 
 

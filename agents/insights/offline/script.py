@@ -6,14 +6,7 @@ conversation has, up to the first call that has none. That call is the reply.
 
 from collections.abc import Generator, Sequence
 
-from askstream.agents.insights.offline.conversation import (
-    Act,
-    Call,
-    Conversation,
-    Reply,
-    Result,
-    Say,
-)
+from askstream.agents.insights.offline.conversation import Act, Call, Conversation, Reply, Result, Say
 
 Script = Generator[Act, Sequence[Result], str]  # ends with the agent's statement
 

@@ -47,19 +47,14 @@ def from_json(values: Mapping[str, Any]) -> list[Table]:
 
 
 def markdown(table: Table) -> str:
-    cells = (
-        [shown(cell, unit) for cell, unit in zip(row, table.units, strict=True)]
-        for row in table.rows
-    )
+    cells = ([shown(cell, unit) for cell, unit in zip(row, table.units, strict=True)] for row in table.rows)
     return grid(table.columns, cells)
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; every column but the first is set to the right."""
     rule = ["---", *["--:"] * (len(columns) - 1)]
-    return "\n".join(
-        "| " + " | ".join(_cell(cell) for cell in line) + " |" for line in [columns, rule, *rows]
-    )
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in [columns, rule, *rows])
 
 
 def shown(value: Value, unit: str) -> str:
@@ -73,11 +68,7 @@ def shown(value: Value, unit: str) -> str:
     sign, size = ("−" if value < 0 and round(value, 2) else ""), abs(value)
     match unit:
         case "EUR":
-            return (
-                f"{sign}€{size:,.2f}"
-                if 0 < size < 1000 and size != int(size)
-                else f"{sign}€{size:,.0f}"
-            )
+            return f"{sign}€{size:,.2f}" if 0 < size < 1000 and size != int(size) else f"{sign}€{size:,.0f}"
         case "%":
             return f"{sign}{size:.1f} %"
         case _:

@@ -4,20 +4,20 @@ the job doesn't use is a reason too: no other question is ever answered. Pure.""
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-
 from typing import Final
 
 from askstream.agents.insights.measures import ALL_MEASURES, Filters
 from askstream.agents.insights.offline import dates, lexicon
-from askstream.agents.insights.offline.grammar import TIMES, Slots
+from askstream.agents.insights.offline.grammar import TIMES, Order, Slots
 from askstream.agents.insights.offline.names import Facts
-from askstream.agents.insights.offline.plan import EVENTS, PLURALS, Job, Plan, label
+from askstream.agents.insights.offline.plan import EVENTS, PLURALS, Job, Plan, is_attribute, label
 from askstream.agents.insights.periods import Period, months_from
 
 _KEY: Final = ("revenue", "orders", "units", "margin")
 _LISTED: Final = 10  # members of a long list that are shown
 _LONG: Final = ("product", "customer")
 _MOST_AHEAD: Final = 12
+_MOST_DAYS: Final = 100  # in a list
 # The slots that each job uses, beside the period and what is filtered.
 _USES: Final[Mapping[Job, str]] = {
     "figure": "measure days compared direction per sold bought chart",
@@ -37,6 +37,12 @@ _USES: Final[Mapping[Job, str]] = {
     "staff": "by",
     "schema": "measure by",
 }
+# Where an answer can't be filtered by every dimension: those that it can.
+_GOODS, _PLACES = ("product", "category"), ("region", "segment", "customer")
+_FILTERED: Final[Mapping[Job, tuple[str, ...]]] = {
+    "stock": _GOODS, "stock_outs": _GOODS, "promotion": _GOODS, "price": _GOODS, "cost": _GOODS,
+    "lost": _PLACES, "gained": _PLACES, "staff": ("region",), "schema": (),
+}  # fmt: skip
 _NAMES: Final[Mapping[str, str]] = {
     "measure": "a measure", "days": "days of the week", "by": "a breakdown", "order": "a ranking",
     "limit": "a threshold", "nothing": "“not sold”", "share": "a share", "compared": "a comparison",
@@ -59,7 +65,7 @@ class No(Exception):
         self.reasons = reasons
 
 
-def understood(slots: Slots, facts: Facts, *, may_ask: bool = False) -> Plan:
+def understood(slots: Slots, facts: Facts) -> Plan:
     """The plan of a question that stands alone. Raises No."""
     check_words(slots, facts)
     job = job_of(slots)
@@ -97,22 +103,16 @@ def _unknown(slots: Slots, facts: Facts) -> str:
     quoted = " and ".join(f"“{part}”" for part in slots.left)
     hint = ""
     if re.match(rf"(?:{lexicon.EXCEPT}|in|of) ", slots.left[0] + " ") or slots.named:
-        hint = (
-            f" It is no name in the data; the categories are {', '.join(facts.members['category'])}"
-        )
+        hint = f" It is no name in the data; the categories are {', '.join(facts.members['category'])}"
         hint += f", the regions {', '.join(facts.members['region'])}."
     return f"I don't know {quoted}.{hint}"
 
 
 def _is_foreign(slots: Slots) -> bool:
     words = " ".join(slots.left).split()
-    common = set("der die das und wie war la el los las del les des le quel quelle est sont por en im il che "
-                 "cuales fueron ventas mes pasado umsatz monat chiffre mois combien".split())  # fmt: skip
+    common = set(lexicon.FOREIGN.split())
     letters = [c for c in slots.text if c.isalpha()]
-    return (
-        bool(common.intersection(words))
-        or sum(not c.isascii() for c in letters) * 3 > len(letters) > 0
-    )
+    return bool(common.intersection(words)) or sum(not c.isascii() for c in letters) * 3 > len(letters) > 0
 
 
 def present(slots: Slots) -> set[str]:
@@ -136,9 +136,7 @@ def job_of(slots: Slots) -> Job | None:
     if "report" in jobs and len(jobs) > 1:
         jobs.remove("report")
     if len(jobs) > 1:
-        raise No(
-            f"I can't give {' and '.join(_TOLD[job] for job in jobs)} in one answer: ask one after the other."
-        )
+        raise No(f"I can't give {' and '.join(_TOLD[job] for job in jobs)} in one answer: ask one after the other.")
     if jobs:
         return jobs[0]  # pyright: ignore[reportReturnType] - the grammar names jobs of ours
     if slots.dates.ahead:
@@ -184,9 +182,7 @@ def _check_slots(slots: Slots, job: Job) -> None:
         if some
     ]
     if len(plural) > 1:
-        raise No(
-            f"There are several {' and several '.join(plural)} in that: I answer one question at a time."
-        )
+        raise No(f"There are several {' and several '.join(plural)} in that: I answer one question at a time.")
     if len(slots.dates.periods) > 2 or not slots.dates.linked:
         names = ", ".join(period.label for period in slots.dates.periods)
         raise No(f"I read more than one period ({names}) and don't see how they belong together.")
@@ -252,9 +248,7 @@ def dimension_of(slots: Slots, job: Job) -> str:
     if len(wanted) > 1 and job == "list" and slots.by and nouns and not slots.order:
         wanted = [d for d in wanted if d not in nouns] if "customers" in slots.measures else wanted
     if len(wanted) > 1:
-        raise No(
-            f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}."
-        )
+        raise No(f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}.")
     if not wanted[0]:
         raise No("I don't see of what the list should be: products, customers, regions, months …")
     if job == "absent" and wanted[0] in TIMES:
@@ -274,7 +268,7 @@ def _filters(slots: Slots, job: Job) -> tuple[Filters, Filters, Filters]:
     return only, without, lacking
 
 
-def _order(slots: Slots, job: Job) -> str | None:  # pyright: ignore
+def _order(slots: Slots, job: Job) -> Order | None:
     if job != "list":
         return None
     moving = slots.direction or slots.compared or slots.dates.relation
@@ -291,17 +285,26 @@ def _count(slots: Slots, by: str, job: Job) -> int:
     return 5 if slots.order and by in (*TIMES, *_LONG) else _LISTED if by in _LONG else 0
 
 
+def _check_filters(plan: Plan) -> None:
+    allowed = _FILTERED.get(plan.job)
+    wrong = [d for d in plan.only if allowed is not None and d not in allowed]
+    if allowed is not None and plan.job not in ("lost", "gained"):
+        wrong += list(plan.without)
+    if plan.job == "absent":
+        wrong += [d for d in plan.without if d != plan.by and not is_attribute(plan.by, d)]
+    if wrong:
+        names = " or ".join(dict.fromkeys(name.replace("_", " ") for name in wrong))
+        raise No(f"I can't filter {_TOLD[plan.job]} by {names} in that way.")
+
+
 def _checked(plan: Plan, slots: Slots) -> Plan:
+    _check_filters(plan)
     if plan.job == "list":
         if len(plan.measures) > 1:
             raise No("A list goes by one measure at a time.")
         overlap = plan.by in ALL_MEASURES[plan.measure].overlaps
-        if slots.share and (
-            ALL_MEASURES[plan.measure].is_ratio or overlap or plan.order in ("growth", "decline")
-        ):
-            raise No(
-                f"Shares of {label(plan.measure)} don't add up by {plan.by.replace('_', ' ')}."
-            )
+        if slots.share and (ALL_MEASURES[plan.measure].is_ratio or overlap or plan.order in ("growth", "decline")):
+            raise No(f"Shares of {label(plan.measure)} don't add up by {plan.by.replace('_', ' ')}.")
     if plan.chart == "pie" and not (plan.job == "list" and _adds_up(plan)):
         raise No("A pie shows the shares of a whole; that isn't one. I can draw bars or a line.")
     if plan.per and (len(plan.measures) > 1 or ALL_MEASURES[plan.measure].is_ratio or plan.by):
@@ -336,9 +339,7 @@ def _part(plan: Plan, slots: Slots) -> str:
         at = text.find(members[0].lower())
         if at > 0 and re.search(cue, text[:at]):
             return name
-    raise No(
-        "I don't see what the part is, and what the whole: ask for the share of one name in one whole."
-    )
+    raise No("I don't see what the part is, and what the whole: ask for the share of one name in one whole.")
 
 
 # --- the time ------------------------------------------------------------------------------------
@@ -346,7 +347,7 @@ def _part(plan: Plan, slots: Slots) -> str:
 
 def timed(plan: Plan, slots: Slots, facts: Facts) -> Plan:
     """With the period and that of comparison, as far as the data goes. Raises No."""
-    when, notes = slots.dates, list((*plan.notes, *slots.dates.notes))
+    when, notes = slots.dates, [*plan.notes, *slots.dates.notes]
     pair = len(when.periods) == 2
     if pair and plan.job not in ("figure", "why", "list", "report"):
         raise No(f"I can't compare two periods of {_TOLD[plan.job]}.")
@@ -359,9 +360,7 @@ def timed(plan: Plan, slots: Slots, facts: Facts) -> Plan:
         period, against, note = like(period, against, facts)
         notes += [note] if note else []
         if plan.job == "list":
-            plan = replace(
-                plan, order=plan.order if plan.order in ("growth", "decline") else "growth"
-            )
+            plan = replace(plan, order=plan.order if plan.order in ("growth", "decline") else "growth")
     elif _needs_comparison(plan, slots):
         against = _related(period, slots, facts, bool(when.notes))
     plan = replace(plan, period=period, against=against, notes=tuple(dict.fromkeys(notes)))
@@ -412,6 +411,8 @@ def _default_period(plan: Plan, slots: Slots, facts: Facts) -> tuple[Period, str
             unit = slots.grain if slots.grain in ("quarter", "year") else "month"
             last = dates.last_whole(unit, today)
             return last, "" if slots.grain else f"No period was named: the last {unit} is taken"
+        case _ if plan.by == "year":
+            return Period(facts.first_day, today), "No period was named: all that there is is taken"
         case _ if slots.dates.relation == "before" and slots.dates.step:
             return dates.last_whole(slots.dates.step, today), ""
         case _:
@@ -439,6 +440,8 @@ def _covered(plan: Plan, facts: Facts, *, given: bool) -> Plan:
         else:
             against = None
             notes = (*notes, f"There is nothing to compare with: {told}")
+    if plan.by == "day" and not (plan.order or plan.limit) and period.days > _MOST_DAYS:
+        raise No(f"A list of {period.days} days is too long: name a shorter period, or ask for the best.")
     if plan.job == "stock" and period.days > 1:
         period = Period(period.end, period.end)
         notes = (*notes, f"The stock is that at the end of {dates.day_name(period.end)}")

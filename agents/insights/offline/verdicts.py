@@ -8,15 +8,7 @@ from askstream.agents.insights.measures import MEASURES
 from askstream.agents.insights.offline import queries
 from askstream.agents.insights.offline.causes import Cause, Search
 from askstream.agents.insights.offline.conversation import Json
-from askstream.agents.insights.offline.tables import (
-    CHANGE,
-    Table,
-    change,
-    day,
-    percent,
-    shown,
-    signed,
-)
+from askstream.agents.insights.offline.tables import CHANGE, Table, change, day, percent, shown, signed
 from askstream.agents.insights.periods import MONTH_NAMES
 
 _WHOLE: Final = 1.5  # of a change: a larger share says little, since others go against it
@@ -51,11 +43,7 @@ def _sold(cause: Cause, found: Search, facts: Json) -> str:
     units = _units(facts, found)
     inside = _inside(cause, found, facts)
     name = cause.name if cause.dimension == "product" else inside[0] if inside else ""
-    parts = [
-        _stock_out(name, cause, found, facts),
-        _promotion(found, facts),
-        _step("price", found, facts),
-    ]
+    parts = [_stock_out(name, cause, found, facts), _promotion(found, facts), _step("price", found, facts)]
     if found.change.measure in _COSTED:
         parts.append(_step("cost", found, facts))
     told = [part for part in parts if part]
@@ -80,10 +68,7 @@ def _stock_out(name: str, cause: Cause, found: Search, facts: Json) -> str:
 
 def _promotion(found: Search, facts: Json) -> str:
     rows = [row for row in facts.get("happened", ()) if row[0] == "promotion"]
-    for period, words in (
-        (found.change.current, "A promotion"),
-        (found.change.previous, "A promotion ended:"),
-    ):
+    for period, words in ((found.change.current, "A promotion"), (found.change.previous, "A promotion ended:")):
         inside = [row for row in rows if f"{period.start:%Y-%m}" <= row[2] <= f"{period.end:%Y-%m}"]
         both = [row for row in rows if row not in inside]
         if inside and (not both or period is found.change.current):
@@ -110,11 +95,7 @@ def _region(cause: Cause, found: Search, facts: Json) -> str:
     if gone and _fell(cause, found):
         names = " and ".join(f"{row[0]} ({day(row[2])})" for row in gone)
         if len(gone) == len(people):
-            who = (
-                "Both of its sales people have left"
-                if len(gone) == 2
-                else "All of its sales people have left"
-            )
+            who = "Both of its sales people have left" if len(gone) == 2 else "All of its sales people have left"
             return f"{who}: {names}."
         return f"Of its {len(people)} sales people {names} left."
     inside = _inside(cause, found, facts)
@@ -125,16 +106,10 @@ def _region(cause: Cause, found: Search, facts: Json) -> str:
 
 def _customer(cause: Cause, found: Search, facts: Json) -> str:
     try:
-        first, last, until = (
-            date.fromisoformat(facts[k]) for k in ("first_order", "last_order", "data_until")
-        )
+        first, last, until = (date.fromisoformat(facts[k]) for k in ("first_order", "last_order", "data_until"))
     except (KeyError, TypeError, ValueError):
         return "It never ordered."
-    if (
-        (until - last).days >= queries.SILENCE
-        and last < found.change.current.end
-        and _fell(cause, found)
-    ):
+    if (until - last).days >= queries.SILENCE and last < found.change.current.end and _fell(cause, found):
         return f"It has not ordered since {day(last.isoformat())}."
     if first >= found.change.previous.start and not _fell(cause, found):
         return f"It is new: its first order came on {day(first.isoformat())}."
@@ -145,12 +120,7 @@ def _inside(cause: Cause, found: Search, facts: Json) -> tuple[str, float] | Non
     """The part inside that makes more than half of the change, and its share."""
     part: Json | None = facts.get("inside")
     whole = found.difference if cause.asked else cause.contribution
-    if (
-        not part
-        or part.get("contribution") is None
-        or not whole
-        or MEASURES[found.change.measure].is_ratio
-    ):
+    if not part or part.get("contribution") is None or not whole or MEASURES[found.change.measure].is_ratio:
         return None
     share = part["contribution"] / whole
     return (part["name"], share) if share > _MOST else None
@@ -168,12 +138,7 @@ def _units(facts: Json, found: Search) -> str:
 def _part_of(found: Search) -> str:
     """Of which part of the business figures are, if the question filters."""
     regions = found.change.plan.only.get("region", ())
-    others = [
-        n
-        for d, m in found.change.plan.only.items()
-        if d not in ("region", "product", "category")
-        for n in m
-    ]
+    others = [n for d, m in found.change.plan.only.items() if d not in ("region", "product", "category") for n in m]
     where = f" in the {' and '.join(regions)}" if regions else ""
     return f"{where}{' of ' + ' and '.join(others) if others else ''}"
 
@@ -198,11 +163,7 @@ def moved(found: Search) -> str:
         else shown(abs(found.difference), unit)
     )
     by = f" by {size}" if found.difference else ""
-    relative = (
-        f" ({percent(100 * found.difference / abs(then))})"
-        if unit != "%" and then and found.difference
-        else ""
-    )
+    relative = f" ({percent(100 * found.difference / abs(then))})" if unit != "%" and then and found.difference else ""
     return (
         f"{label}{_part_of(found)} {verb}{by}{relative}, from {shown(then, unit)} in {found.change.previous.label} "
         f"to {shown(now, unit)} in {found.change.current.label}."
@@ -216,7 +177,7 @@ def largest(found: Search) -> str:
         if not told.startswith(_UNKNOWN):
             return f"{asked.name}: {told}"
     along = [c for c in found.causes if not c.asked and found.share(c) > 0]
-    cause = max(along, key=lambda c: found.share(c), default=None)
+    cause = max(along, key=found.share, default=None)
     if cause is None:
         return ""
     lead = "Mainly" if found.share(cause) > _MOST else "The largest cause:"
@@ -241,16 +202,12 @@ def _driver(found: Search) -> list[str]:
         share = part["contribution"] / found.difference if found.difference else 0.0
         if _MOST < share <= _WHOLE:
             size = signed(part["contribution"], found.change.unit)
-            return [
-                f"By driver it is mainly {part['name']}: {size} of {signed(found.difference, found.change.unit)}."
-            ]
+            return [f"By driver it is mainly {part['name']}: {size} of {signed(found.difference, found.change.unit)}."]
     return []
 
 
 def _size(cause: Cause, found: Search) -> str:
-    values = (
-        f"{shown(cause.previous, found.change.unit)} to {shown(cause.current, found.change.unit)}"
-    )
+    values = f"{shown(cause.previous, found.change.unit)} to {shown(cause.current, found.change.unit)}"
     text = f"{signed(cause.contribution or 0.0, found.change.unit)} ({values}"
     share = found.share(cause)
     if found.change.unit != "%" and 0 < share <= _WHOLE:
@@ -272,25 +229,17 @@ def _rest(found: Search) -> list[str]:
     unit = found.change.unit
     if sized:
         now, then = found.rest
-        return [
-            f"Everything else: {change(now, then, unit)}, from {shown(then, unit)} to {shown(now, unit)}."
-        ]
+        return [f"Everything else: {change(now, then, unit)}, from {shown(then, unit)} to {shown(now, unit)}."]
     if found.now is None or found.then is None or not found.floor:
         return []
     kinds = [
-        d
-        for d in ("product", "category", "region", "customer")
-        if d not in MEASURES[found.change.measure].overlaps
+        d for d in ("product", "category", "region", "customer") if d not in MEASURES[found.change.measure].overlaps
     ]
     kinds = [kind for kind in kinds if kind not in found.change.plan.only]
     course = "" if found.typical is None else f" ({percent(found.typical)})"
-    size = shown(found.floor if unit in ("EUR", "%") else round(found.floor), unit).replace(
-        " %", " points"
-    )
+    size = shown(found.floor if unit in ("EUR", "%") else round(found.floor), unit).replace(" %", " points")
     return (
-        [
-            f"No single {' or '.join(kinds)} moved by more than {size} beyond the general course{course}."
-        ]
+        [f"No single {' or '.join(kinds)} moved by more than {size} beyond the general course{course}."]
         if kinds
         else []
     )
@@ -310,27 +259,14 @@ def cause_table(found: Search) -> Table:
     product do; everything else has none of them."""
     unit, sized = found.change.unit, [cause for cause in found.causes if not cause.asked]
     rows: list[tuple[Any, ...]] = [
-        (f"{cause.name} ({cause.dimension})", cause.current, cause.previous, cause.contribution)
-        for cause in sized
+        (f"{cause.name} ({cause.dimension})", cause.current, cause.previous, cause.contribution) for cause in sized
     ]
     now, then = found.rest
     if sized and not MEASURES[found.change.measure].is_ratio:
         rows.append(("Everything else", now, then, (now or 0.0) - (then or 0.0)))
-    columns = (
-        "Part",
-        found.change.current.label,
-        found.change.previous.label,
-        "Part of the change",
-    )
+    columns = ("Part", found.change.current.label, found.change.previous.label, "Part of the change")
     title = f"{MEASURES[found.change.measure].label}: what moved, {columns[1]} compared with {columns[2]}"
-    return Table(
-        title,
-        columns,
-        ("", unit, unit, CHANGE + unit),
-        tuple(rows),
-        found.sql,
-        "bar" if rows else "",
-    )
+    return Table(title, columns, ("", unit, unit, CHANGE + unit), tuple(rows), found.sql, "bar" if rows else "")
 
 
 def season_table(found: Search) -> Table | None:
@@ -339,9 +275,7 @@ def season_table(found: Search) -> Table | None:
     one, unit = found.change, found.change.unit
     columns = ("Figure", one.current.year_before().label, one.previous.year_before().label)
     rows = ((MEASURES[one.measure].label, *found.season),)
-    return Table(
-        "The same step a year earlier", columns, ("", unit, unit), rows, found.other_sql["season"]
-    )
+    return Table("The same step a year earlier", columns, ("", unit, unit), rows, found.other_sql["season"])
 
 
 def driver_table(found: Search) -> Table | None:
@@ -349,11 +283,7 @@ def driver_table(found: Search) -> Table | None:
     unit = CHANGE + found.change.unit
     rows = tuple((str(part["name"]).capitalize(), part["contribution"]) for part in parts)
     title = "By driver: more or fewer units, other products, list prices, discounts"
-    return (
-        Table(title, ("Driver", "Effect"), ("", unit), rows, found.other_sql["drivers"])
-        if rows
-        else None
-    )
+    return Table(title, ("Driver", "Effect"), ("", unit), rows, found.other_sql["drivers"]) if rows else None
 
 
 def _moved(value: float) -> str:

@@ -35,6 +35,7 @@ async def test_the_planner_asks_and_continues_with_the_answer() -> None:
     assert [name for name, _ in play.sink.said()] == [PLANNER, PLANNER, DATA, ANALYST, REPORTER]
     assert answer.final_response == "ReportAgent on Revenue"
     assert answer.total_messages == 5
+    assert answer.usage
     assert answer.usage.prompt_tokens == 50
 
 
@@ -91,6 +92,7 @@ async def test_an_approved_report_is_the_answer() -> None:
     assert "pprove" in play.inquiries[0].prompt
     assert answer.final_response == "ReportAgent on Why?"
     assert answer.total_messages == 4
+    assert answer.usage
     assert answer.usage.prompt_tokens == 40
 
 

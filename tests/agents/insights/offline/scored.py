@@ -39,11 +39,13 @@ def no(told: str) -> Right:
 
 
 MEDIAN = """WITH totals AS (SELECT SUM({value}) AS t {tables} BETWEEN '{first}' AND '{last}' GROUP BY o.order_id),
-numbered AS (SELECT t, ROW_NUMBER() OVER (ORDER BY t) AS n FROM totals), counted AS (SELECT COUNT(*) AS many FROM totals)
+numbered AS (SELECT t, ROW_NUMBER() OVER (ORDER BY t) AS n FROM totals),
+counted AS (SELECT COUNT(*) AS many FROM totals)
 SELECT AVG(t) FROM numbered, counted WHERE n IN ((many + 1) / 2, (many + 2) / 2)"""
 NOT_ORDERED = """SELECT COUNT(*) FROM customers WHERE customer_id NOT IN
 (SELECT customer_id FROM orders WHERE ordered_on BETWEEN '{first}' AND '{last}')"""
 TALK = "The other day my colleague and I went for lunch, and he said that the market was odd, and I agreed with him. "
+YEAR_2025 = ("2025-01-01", "2025-12-31")
 Q3, MAY, OCTOBER = ("2026-07-01", "2026-09-30"), ("2026-05-01", "2026-05-31"), ("2026-10-01", "2026-10-31")
 WEST, AUDIO, OUTDOOR = "r.name = 'West'", "k.name = 'Audio'", "k.name = 'Outdoor'"
 BLUE = "c.name = 'Blue Harbour Hotels'"
@@ -110,7 +112,8 @@ GIVEN: Mapping[str, Right] = {
     ),
     "why did the margin on textiles go down?": Right(told=("Unit costs rose by 30.0 % in August 2025",)),
     "who sold the most in the South in the first half of 2026?": Right(
-        by("s.name", REVENUE, ("2026-01-01", "2026-06-30"), "ORDER BY 2 DESC LIMIT 1", "r.name = 'South'"), ("", "EUR")
+        by("s.name", REVENUE, ("2026-01-01", "2026-06-30"), "ORDER BY 2 DESC LIMIT 1", "r.name = 'South'"),
+        ("", "EUR"),
     ),
     "median order value": Right(
         MEDIAN.format(value=VALUE, tables=TABLES, first=YEAR[0], last=YEAR[1]), told=("year so far",)
@@ -153,7 +156,9 @@ OURS: Mapping[str, Right] = {
     ),
     "which customers in the West did not order in Q3?": Right(
         """SELECT COUNT(*) FROM customers JOIN regions r USING (region_id) WHERE r.name = 'West' AND customer_id NOT IN
-        (SELECT customer_id FROM orders WHERE ordered_on BETWEEN '2026-07-01' AND '2026-09-30')""", ("n",), ("customers**",)
+        (SELECT customer_id FROM orders WHERE ordered_on BETWEEN '2026-07-01' AND '2026-09-30')""",
+        ("n",),
+        ("customers**",),
     ),
     "customers that never bought a Turntable in 2025": Right(
         """SELECT COUNT(*) FROM customers WHERE customer_id NOT IN (SELECT customer_id FROM orders JOIN order_lines
@@ -169,7 +174,7 @@ OURS: Mapping[str, Right] = {
         ("n",),
     ),
     "days with revenue above 30,000 in 2025": Right(
-        f"SELECT COUNT(*) FROM ({by('o.ordered_on', REVENUE, ('2025-01-01', '2025-12-31'), f'HAVING {REVENUE} > 30000')})",
+        f"SELECT COUNT(*) FROM ({by('o.ordered_on', REVENUE, YEAR_2025, f'HAVING {REVENUE} > 30000')})",
         ("n",),
     ),
     "best month for orders in 2025": Right(
@@ -180,7 +185,7 @@ OURS: Mapping[str, Right] = {
     ),
     "revenue by weekday in Q3": Right(by("''", REVENUE, Q3, ", strftime('%w', o.ordered_on)"), ("", "EUR")),
     "How many Turntables are in stock?": Right(
-        "SELECT on_hand FROM inventory JOIN products p USING (product_id) WHERE p.name = 'Turntable' AND day = '2026-10-31'",
+        "SELECT on_hand FROM inventory JOIN products USING (product_id) WHERE name = 'Turntable' AND day > '2026-10-30'",
         ("n",),
     ),
     "stock of Audio now": Right(
@@ -191,7 +196,8 @@ OURS: Mapping[str, Right] = {
         told=("**Halo Floor Lamp** was out of stock for 26 days, 2 October 2026 to 27 October 2026",)
     ),
     "revenue in the first quarter vs the same quarter last year": Right(
-        f"SELECT ({of(REVENUE, '2026-01-01', '2026-03-31')}), ({of(REVENUE, '2025-01-01', '2025-03-31')})", ("EUR", "EUR")
+        f"SELECT ({of(REVENUE, '2026-01-01', '2026-03-31')}), ({of(REVENUE, '2025-01-01', '2025-03-31')})",
+        ("EUR", "EUR"),
     ),
     "this year against last year in units": Right(
         f"SELECT ({of(UNITS, *YEAR)}), ({of(UNITS, '2025-01-01', '2025-10-31')})", ("n", "n")
@@ -199,7 +205,9 @@ OURS: Mapping[str, Right] = {
     "compare North and South in 2025": Right(
         by("r.name", REVENUE, ("2025-01-01", "2025-12-31"), extra="r.name IN ('North', 'South')"), ("", "EUR")
     ),
-    "reveneu in Septmber 2025": Right(of(REVENUE, "2025-09-01", "2025-09-30"), told=("“reveneu” was read as “revenue”",)),
+    "reveneu in Septmber 2025": Right(
+        of(REVENUE, "2025-09-01", "2025-09-30"), told=("“reveneu” was read as “revenue”",)
+    ),
     "which categories shrank in Q3?": Right(told=("**Outdoor** declined the most",)),
     "Price changes in 2026": Right(told=("**Audio**, March 2026: list prices +20.0 %",)),
     "which customers did we lose in Q1 2026?": Right(told=("**Halvorsen Retail Group** (East)", "31 January 2026")),
