@@ -320,6 +320,9 @@ def _bounded(mention: Mention, text: Text, reader: _Reader) -> Mention:
     beyond today."""
     period, cut = mention.period, ""
     lead = text.whole[: mention.start].split()[-1:]
+    if text.whole[: mention.start].endswith(" up to "):
+        text.blank(mention.start - 6, mention.start)
+        lead = ["until"]
     if lead and lead[0] in ("since", "after", "until", "till", "from", "during", "over"):
         text.blank(mention.start - len(lead[0]) - 1, mention.start)
     text.take("(?:the )?(?:month|week|year|quarter)s? of(?= ·)")

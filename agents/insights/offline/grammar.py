@@ -16,6 +16,7 @@ _AMOUNT: Final = (
 )
 _SCALES: Final = {"k": 1e3, "thousand": 1e3, "million": 1e6, "mio": 1e6, "m": 1e6}
 TIMES: Final = ("day", "weekday", "week", "month", "quarter", "year")
+_ASKS_LIST: Final = r"\b(?:which|what|list|all|by|per|each|compare)\b"
 _BY_WEEKDAY: Final = r"\bby weekdays?\b|\bweekdays? by\b|\b(?:which|best|worst|top|bottom)(?: \d+)? weekdays?\b"
 _TABLES: Final = (
     lexicon.MEASURES, lexicon.DIMENSIONS, lexicon.GRAINS, lexicon.EVENTS, lexicon.LIMITS, lexicon.DAYS,
@@ -84,7 +85,8 @@ def read(question: str, facts: Facts) -> Slots:
     _read_dimension(rest, found, "sales_person")  # before "sales" is taken as a measure
     _read_measures(rest, found)
     _read_shape(rest, found)
-    more, found.unclear = names.partial(rest, facts, _KNOWN - frozenset(spoken - lexicon.FILLERS))
+    more, unclear = names.partial(rest, facts, _KNOWN - frozenset(spoken - lexicon.FILLERS))
+    found.unclear += unclear
     found.named = names.with_exclusions(rest, [*named, *more])
     _read_dimensions(rest, found)
     found.left = rest.left(lexicon.FILLERS)
@@ -137,11 +139,15 @@ def _read_measures(text: Text, found: Slots) -> None:
         text.take("average|mean")
     found.share = text.has(lexicon.SHARE)
     many = text.has(r"how many(?= (?:customers|clients|buyers))")
-    placed: list[tuple[int, str]] = []
+    placed: list[tuple[int, str, str]] = []
     for measure, pattern in lexicon.MEASURES.items():
         ranked = rf"{lexicon.RANKED_BY}(?:the |our )?(?:total )?(?:{pattern})"
-        placed += [(match.start(), measure) for match in text.take(ranked)]
-    found.measures = list(dict.fromkeys(measure for _, measure in sorted(placed)))
+        placed += [(match.start(), measure, match[0]) for match in text.take(ranked)]
+    placed.sort()
+    found.measures = list(dict.fromkeys(measure for _, measure, _ in placed))
+    if len(found.measures) > 1 and any(re.match("with|of|by|in terms|according", said) for _, _, said in placed[1:]):
+        quoted = " and ".join(f"“{said}”" for _, _, said in placed)
+        found.unclear.append(f"I don't see how {quoted} belong together")
     if many and found.nothing is None:
         found.nouns.append("how many")
     found.sold = text.has(lexicon.SOLD)
@@ -211,7 +217,7 @@ def _read_dimensions(text: Text, found: Slots) -> None:
 def _read_dimension(text: Text, found: Slots, dimension: str) -> None:
     pattern = lexicon.DIMENSIONS[dimension]
     for match in list(re.finditer(rf"(?<![\w·])(?:{pattern})(?![\w·])", text.rest)):
-        if _stands_beside(match, found.named, dimension, text):
+        if _stands_beside(match, found, dimension, text):
             text.blank(*match.span())
     if text.take(rf"(?:{lexicon.BY}) (?:{pattern})"):
         found.by.append(dimension)
@@ -229,16 +235,16 @@ def _count_customers(found: Slots) -> None:
         found.measures = found.measures or ["customers"]
 
 
-def _stands_beside(match: re.Match[str], named: list[Named], dimension: str, text: Text) -> bool:
-    """Whether it only says what kind of thing a name is: "the region North", "customer Halvorsen"."""
-    return any(
-        one.dimension == dimension
-        and (
-            (text.whole[match.end() : one.start].strip() in ("", "the", "of") and match.end() <= one.start)
-            or (text.whole[one.end : match.start()].strip() == "" and one.end <= match.start())
-        )
-        for one in named
-    )
+def _stands_beside(match: re.Match[str], found: Slots, dimension: str, text: Text) -> bool:
+    """Whether it only says what kind of thing a name is: "the region North", "Audio products"."""
+    free = not (found.order or found.limit or found.nothing is not None or re.search(_ASKS_LIST, text.whole))
+    kinds = {"product": ("category",), "customer": ("segment", "region")}.get(dimension, ()) if free else ()
+    for one in found.named:
+        before = text.whole[match.end() : one.start].strip() in ("", "the", "of") and match.end() <= one.start
+        behind = text.whole[one.end : match.start()].strip() == "" and one.end <= match.start()
+        if (one.dimension == dimension and (before or behind)) or (one.dimension in kinds and behind):
+            return True
+    return False
 
 
 def _asks_which(pattern: str, whole: str) -> bool:

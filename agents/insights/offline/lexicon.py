@@ -12,7 +12,7 @@ MEASURES: Final[Mapping[str, str]] = {
         f"|(?:average |mean )?{_MONEY} per order|average value (?:of|per) (?:an |the )?orders?"
     ),
     "discount_rate": "(?:average|mean|typical) discounts?(?: rates?)?|discount (?:rates?|percentages?|in percent)",
-    "average_price": "(?:average|mean) (?:selling |unit )?prices?|price per unit|asp|revenue per unit",
+    "average_price": "(?:average|mean) (?:selling |unit )?prices?(?: per unit)?|price per unit|asp|revenue per unit",
     "unit_cost": "(?:average |mean )?(?:unit costs?|costs? per unit)|average costs?",
     "revenue_per_customer": (
         f"(?:average |mean )?{_MONEY} per (?:active )?(?:customer|client|buyer)|"
@@ -72,10 +72,10 @@ ADVICE: Final = (
 )
 REPORT: Final = (
     "(?:business |sales |performance |management )*(?:reports?|overview|summary|dashboard|briefing)(?:"
-    " (?:for|on|of|about) (?:our |the )?(?:sales )?performance)?|(?:doing|going|perform(?:ing|ed)?|performance)|tell"
-    " (?:me|us) (?:something |more )?about|(?:our )?sales performance"
+    " (?:for|on|of|about) (?:our |the )?(?:sales )?performance)?|"
+    "(?:doing|going(?! (?:up|down))|perform(?:ing|ed)?|performance)|tell (?:me|us) (?:something |more )?about|(?:our )?sales performance"
 )
-FORECAST: Final = "forecasts?|predict(?:ion|ions|ed)?|projections?|projected|outlook|expected"
+FORECAST: Final = "will|forecasts?|predict(?:ion|ions|ed)?|projections?|projected|outlook|expected"
 STOCK_OUT: Final = (
     "(?:went |was |were |run |ran |running |sold |be |been )*(?:out of stock|stock ?outs?|sold out|out of)|without"
     " stock"
@@ -114,7 +114,8 @@ COMPARE: Final = (
 )
 GROWTH: Final = "growth|grow(?:n|ing|s)?|grew|changes?|changed"
 UP: Final = (
-    "rise|rose|risen|rising|up|increas(?:e[ds]?|ing)|higher|jump(?:ed)?|better|grow(?:ing)?|grew|growth|went up|go up"
+    "rise|rose|risen|rising|up|increas(?:e[ds]?|ing)|higher|jump(?:ed)?|better|grow(?:ing)?|grew|growth|"
+    "(?:went|go|going|gone) up"
 )
 DOWN: Final = (
     "fall(?:s|en|ing)?|fell|drop(?:s|ped|ping)?|declin(?:e[ds]?|ing)|decreas(?:e[ds]?|ing)|lower|shr[iau]nk(?:ing)?|"
@@ -170,151 +171,16 @@ REFUSED: Final[Mapping[str, str]] = {
     "anomal\\w+|outliers?": "I don't search for anomalies; I can give the best and worst day, and causes of a change",
     "delete|drop table|insert|update|truncate|alter|create table": "I only read the data",
 }
-FILLERS: Final = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "for",
-        "to",
-        "from",
-        "with",
-        "and",
-        "or",
-        "our",
-        "we",
-        "us",
-        "you",
-        "i",
-        "me",
-        "my",
-        "your",
-        "it",
-        "its",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "do",
-        "does",
-        "did",
-        "done",
-        "have",
-        "has",
-        "had",
-        "how",
-        "what",
-        "which",
-        "who",
-        "whose",
-        "when",
-        "where",
-        "much",
-        "many",
-        "please",
-        "could",
-        "would",
-        "can",
-        "will",
-        "show",
-        "tell",
-        "give",
-        "get",
-        "list",
-        "display",
-        "find",
-        "about",
-        "there",
-        "these",
-        "those",
-        "them",
-        "they",
-        "he",
-        "she",
-        "so",
-        "also",
-        "just",
-        "only",
-        "exactly",
-        "in",
-        "total",
-        "overall",
-        "altogether",
-        "know",
-        "like",
-        "want",
-        "need",
-        "let",
-        "see",
-        "say",
-        "s",
-        "-",
-        "/",
-        "hi",
-        "hello",
-        "hey",
-        "thanks",
-        "thank",
-        "ok",
-        "okay",
-        "now",
-        "then",
-        "but",
-        "as",
-        "that",
-        "this",
-        "any",
-        "some",
-        "quick",
-        "quickly",
-        "question",
-        "figures",
-        "figure",
-        "number",
-        "numbers",
-        "value",
-        "values",
-        "amount",
-        "made",
-        "during",
-        "within",
-        "all",
-        "came",
-        "come",
-        "comes",
-        "went",
-        "both",
-        "business",
-        "company",
-        "wholesale",
-        "data",
-        "generate",
-        "create",
-        "write",
-        "make",
-        "produce",
-        "prepare",
-        "us",
-        "really",
-        "actually",
-        "simply",
-        "roughly",
-        "approximately",
-        "long",
-        "far",
-        "out",
-        "into",
-        "our",
-        "had",
-        "ones",
-    ]
+_FILLERS_WORDS: Final = (
+    "a an the of in on at for to from with and or our we us you i me my your it its is are was were be been do "
+    "does did done have has had how what which who whose when where much many please could can show tell give get "
+    "list display find about there these those them they he she so also just only exactly in total overall "
+    "altogether know like want need let see say s - / hi hello hey thanks thank ok okay now then but as that this "
+    "any some quick quickly question figures figure number numbers made during within all came come comes went "
+    "both business company wholesale data generate create write make produce prepare us really actually simply "
+    "roughly approximately long far out into our had ones "
 )
+FILLERS: Final = frozenset(_FILLERS_WORDS.split())
 FOREIGN: Final = (
     "der die das und wie war la el los las del les des le quel quelle est sont por en im il che cuales fueron ventas "
     "mes pasado umsatz monat chiffre mois combien"

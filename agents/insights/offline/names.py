@@ -18,7 +18,8 @@ _LISTS: Final = (
     ("customer", "customers", "name"),
     ("sales_person", "sales_people", "name"),
 )
-_JOINED: Final = re.compile(r"[\s·]*(?:(?:and|or|nor|the|in|for|from|to|a|vs|versus|with|against|than|/|-)[\s·]+)*")
+# "Without A and B" leaves out both; "without A in B" leaves out A alone.
+_AND: Final = re.compile(r"\s*(?:(?:and|or|nor|the|/)\s+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def with_exclusions(text: Text, named: Sequence[Named]) -> list[Named]:
     for one in sorted(named, key=lambda n: n.start):
         before = found[-1] if found else None
         cue = next((c for c in cues if c.end() <= one.start and _close(text, c.end(), one.start)), None)
-        follows = before is not None and _close(text, before.end, one.start)
+        follows = before is not None and _AND.fullmatch(text.whole[before.end : one.start]) is not None
         left_out = cue is not None or (follows and before is not None and before.left_out)
         found.append(Named(one.start, one.end, one.dimension, one.name, left_out))
     for cue in cues:
@@ -134,10 +135,7 @@ def with_exclusions(text: Text, named: Sequence[Named]) -> list[Named]:
 
 
 def _close(text: Text, start: int, end: int) -> bool:
-    """Whether only words that join stand between two places."""
-    between = text.whole[start:end]
-    return (
-        _JOINED.fullmatch(between) is not None
-        or re.fullmatch(rf"\s*(?:the |our |any |all )?(?:{'|'.join(lexicon.DIMENSIONS.values())})?\s*", between)
-        is not None
-    )
+    """Whether only words that lead to a name stand between two places."""
+    kinds = "|".join(lexicon.DIMENSIONS.values())
+    lead = rf"\s*(?:(?:in|from|for|to|of|the|our|any|all|a) )*(?:{kinds})?\s*"
+    return re.fullmatch(lead, text.whole[start:end]) is not None

@@ -156,7 +156,7 @@ def _listed(plan: Plan) -> str:
     limit = ""
     if plan.limit:
         sign, size = plan.limit
-        unit = {"%": " %", "EUR": " EUR"}.get(ALL_MEASURES[plan.measure].unit, "")
+        unit = f" {ALL_MEASURES[plan.measure].unit}"
         limit = f" {_SIGNS[sign]} {size:.12g}{unit}"
     what = f"{first}{PLURALS[plan.by]} by {measures_in_words(plan)}{limit}"
     return f"{what}{growth.get(plan.order or '', '')}"

@@ -305,6 +305,17 @@ def _checked(plan: Plan, slots: Slots) -> Plan:
         overlap = plan.by in ALL_MEASURES[plan.measure].overlaps
         if slots.share and (ALL_MEASURES[plan.measure].is_ratio or overlap or plan.order in ("growth", "decline")):
             raise No(f"Shares of {label(plan.measure)} don't add up by {plan.by.replace('_', ' ')}.")
+    if (
+        plan.job == "list"
+        and re.search(r"\bhow many\b", slots.text.lower())
+        and not plan.limit
+        and plan.by not in TIMES
+    ):
+        raise No("I count orders, units and customers, and how many of a list have a property.")
+    if plan.job == "report" and slots.grain in ("day", "week"):
+        raise No("I give reports by month, quarter, half or whole year.")
+    if plan.job == "forecast" and slots.dates.periods:
+        raise No("I forecast what follows the data: ask for the next months by their number.")
     if plan.chart == "pie" and not (plan.job == "list" and _adds_up(plan)):
         raise No("A pie shows the shares of a whole; that isn't one. I can draw bars or a line.")
     if plan.per and (len(plan.measures) > 1 or ALL_MEASURES[plan.measure].is_ratio or plan.by):

@@ -13,43 +13,11 @@ _TOKEN: Final = re.compile(
 _SHORTEST: Final = 5  # letters; too many other words are one letter away from a shorter one
 TAKEN: Final = "·"
 # Real words that are a letter away from one that the grammar knows.
-_REAL: Final = frozenset(
-    [
-        "event",
-        "clause",
-        "cause",
-        "pause",
-        "mouth",
-        "there",
-        "least",
-        "stick",
-        "stack",
-        "stork",
-        "shock",
-        "prince",
-        "prize",
-        "pride",
-        "person",
-        "court",
-        "round",
-        "weather",
-        "worth",
-        "forth",
-        "north",
-        "south",
-        "coast",
-        "boast",
-        "toast",
-        "worse",
-        "morning",
-        "evening",
-        "never",
-        "always",
-        "ready",
-        "light",
-        "right",
-    ]
+_REAL_WORDS: Final = (
+    "event clause cause pause mouth there least stick stack stork shock prince prize pride person court round "
+    "weather worth forth north south coast boast toast worse morning evening never always ready light right "
 )
+_REAL: Final = frozenset(_REAL_WORDS.split())
 
 
 @lru_cache(maxsize=1024)
@@ -129,5 +97,5 @@ def vocabulary(patterns: Iterable[str]) -> frozenset[str]:
     whole = " ".join(patterns)
     ends = re.findall(r"([a-z]{2,})\(\?:([a-z|]+)\)", whole)
     found = {stem + end for stem, endings in ends for end in endings.split("|")}
-    found |= set(re.findall(r"(?<![a-z])[a-z]{2,}(?![a-z]*[(\[])", whole.replace("\\b", " ")))
+    found |= set(re.findall(r"(?<![a-z])[a-z]{2,}(?![a-z]*\((?:\?:)?[a-z])", whole.replace("\\b", " ")))
     return frozenset(found | {word.removesuffix("s") for word in found})

@@ -185,7 +185,7 @@ OURS: Mapping[str, Right] = {
     ),
     "revenue by weekday in Q3": Right(by("''", REVENUE, Q3, ", strftime('%w', o.ordered_on)"), ("", "EUR")),
     "How many Turntables are in stock?": Right(
-        "SELECT on_hand FROM inventory JOIN products USING (product_id) WHERE name = 'Turntable' AND day > '2026-10-30'",
+        "SELECT on_hand FROM inventory JOIN products USING(product_id) WHERE name = 'Turntable' AND day > '2026-10-30'",
         ("n",),
     ),
     "stock of Audio now": Right(

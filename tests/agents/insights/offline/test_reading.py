@@ -24,7 +24,7 @@ PERIODS = {
     "revenue in the last 90 days": "2026-08-03..2026-10-31", "revenue in the last 3 months": "2026-08..2026-10",
     "revenue in week 1 of 2026": "2025-12-29..2026-01-04", "revenue in CW 34": "2026-08-17..2026-08-23",
     "revenue last week": "2026-10-19..2026-10-25", "revenue on Cyber Monday": "2025-12-01",
-    "revenue on Black Friday": "2025-11-28", "orders on 2026-02-14": "2026-02-14", "units on the 3rd of May": "2026-05-03",
+    "revenue on Black Friday": "2025-11-28", "on 2026-02-14 revenue": "2026-02-14", "units 3rd of May": "2026-05-03",
     "revenue in the first half of 2025": "2025-H1", "revenue in the last 3 months of 2025": "2025-Q4",
     "revenue in FY 2025": "2025", "revenue yesterday": "2026-10-30", "revenue of all time": "2024-11..2026-10",
 }  # fmt: skip
@@ -64,6 +64,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     },
     "units of turntabels": {"only": {"product": ("Turntable",)}},
     "units of the region North": {"only": {"region": ("North",)}},
+    "revenue excluding Lighting in the North": {"only": {"region": ("North",)}, "without": {"category": ("Lighting",)}},
+    "orders without Halvorsen in the East": {
+        "only": {"region": ("East",)},
+        "without": {"customer": ("Halvorsen Retail Group",)},
+    },
     "revenue in the North and South but not Lighting": {
         "only": {"region": ("North", "South")},
         "without": {"category": ("Lighting",)},
@@ -99,6 +104,11 @@ REFUSED = {
     "top 5 products in May as a pie of the moon": "moon",
     "orders by region as a pie chart by month": "one thing at a time",
     "share of margin rate from Audio": "no shares",
+    "orders with discount": "belong together",
+    "how many products do we have": "I count orders",
+    "weekly report": "reports by month",
+    "what will revenue be in December": "what follows the data",
+    "stock value": "“value”",
 }
 
 
