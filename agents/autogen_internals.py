@@ -86,6 +86,7 @@ MESSAGE_HANDLERS = frozenset({"_on_message"})
 ONE_TURN = "Maximum number of turns 1 reached."
 
 _TOOL_END = "askstream.one_end"
+_IS_ALONE = "_askstream_is_alone"
 _NEXT = object()
 _FILTERED = " (with message filtering)"  # MessageFilterAgent's suffix of the inner agent's description
 
@@ -126,9 +127,17 @@ def members(team: Team) -> list[ChatAgent]:
     return found
 
 
-def output_queue(team: BaseGroupChat) -> "asyncio.Queue[object]":
-    """The queue that the team's stream reads from."""
-    return getattr(team, _QUEUE)
+def report_sent(team: BaseGroupChat, sent: Callable[[], None]) -> None:
+    """Call `sent` for each message that the team puts into the queue that its stream reads from."""
+    queue: asyncio.Queue[object] = getattr(team, _QUEUE)
+    put = queue.put
+
+    async def reporting(item: object) -> None:
+        if isinstance(item, BaseAgentEvent | BaseChatMessage):  # else it is the end of the stream
+            sent()
+        await put(item)
+
+    cast(Any, queue).put = reporting
 
 
 def has_run(team: Team | ChatAgent) -> bool:
@@ -140,7 +149,14 @@ def single_agent_team(agent: ChatAgent) -> RoundRobinGroupChat:
     """A team of one agent that has one turn."""
     kind: type[BaseModel] | None = getattr(agent, _OUTPUT_TYPE, None)
     types: list[type[BaseAgentEvent | BaseChatMessage]] | None = [StructuredMessage[kind]] if kind else None
-    return RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
+    team = RoundRobinGroupChat([agent], max_turns=1, custom_message_types=types)
+    setattr(team, _IS_ALONE, True)
+    return team
+
+
+def is_single_agent(team: Team) -> bool:
+    """Whether `single_agent_team` made it. Its limit of one turn is ours: an agent alone has no reason to stop."""
+    return getattr(team, _IS_ALONE, False)
 
 
 def report_turns(

@@ -22,11 +22,13 @@ handoff to a name that isn't in the team."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalMessage:
-    """A message from outside of the team. `target` is the member that gets the turn, in a swarm."""
+    """A message from outside of the team. `target` is the member that gets the turn, in a swarm. `images` are
+    `data:` addresses."""
 
     source: str
     text: str
     target: str = ""
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

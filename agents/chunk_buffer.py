@@ -24,6 +24,7 @@ class _Text:
     agent_name: str
     message_id: str
     send_after: float
+    thought: bool | None  # None: it isn't one
     pieces: list[str] = field(default_factory=list[str])
     mender: PieceMender = field(default_factory=PieceMender)
     size: int = 0
@@ -72,12 +73,12 @@ class ChunkBuffer:
             raise asyncio.CancelledError
         return await self._sink.ask(inquiry)
 
-    async def write(self, agent_name: str, message_id: str, piece: str) -> None:
-        """Add a piece to the text `message_id`. Call `end` after the last one."""
+    async def write(self, agent_name: str, message_id: str, piece: str, *, thought: bool = False) -> None:
+        """Add a piece to the text `message_id`. Call `end` after the last one. `thought`: it isn't a response's."""
         now = self._time()
         text = self._texts.get(message_id)
         if text is None:
-            text = self._texts[message_id] = _Text(agent_name, message_id, send_after=now)
+            text = self._texts[message_id] = _Text(agent_name, message_id, send_after=now, thought=thought or None)
         piece = text.mender.add(piece)
         text.pieces.append(piece)
         text.size += len(piece)
@@ -127,7 +128,8 @@ class ChunkBuffer:
             text.send_after = self._time() + MERGE_SECONDS
             for start in range(0, len(whole), MERGE_SIZE):
                 piece = whole[start : start + MERGE_SIZE]
-                await self._send(Draft(text.agent_name, "", AgentChunk(delta=piece, message_id=text.message_id)))
+                body = AgentChunk(delta=piece, message_id=text.message_id, thought=text.thought)
+                await self._send(Draft(text.agent_name, "", body))
 
     async def _send_held(self) -> None:
         held, self._held = self._held, None

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from askstream.agents import console, loading, models
 from askstream.agents.arguments import RunArguments
 from askstream.agents.human import TeamProfile
-from askstream.agents.models import ModelSettings
+from askstream.agents.memory import ContextWindow
+from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, ClientSource, TeamSource
 from askstream.agents.team_factory import TeamFactory
+from askstream.agents.waits import WaitPolicy
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ log = logging.getLogger(__name__)
 
 WAREHOUSE = "warehouse.db"
 _NO_DATABASE = "The team's database can't be made. Check that ASKSTREAM_DATA names a folder that can be written."
+
+_NEEDS_TOOLS = (
+    "The bundled team needs a model that can call tools: it would make up its figures. ASKSTREAM_MODEL_INFO says "
+    '"function_calling": false. Choose another model with ASKSTREAM_MODEL, or a team of your own with ASKSTREAM_TEAM.'
+)
 
 
 @asynccontextmanager
@@ -50,6 +57,8 @@ async def open_orchestrator(
     `team_unavailable`, for settings with which no run could succeed.
     """
     model.check()
+    if team is None and model.info.get("function_calling") is False:
+        raise BadModelSettings(_NEEDS_TOOLS)
     console.replace_input()  # before a team's module can keep the original
     async with AsyncExitStack() as stack:
         source: TeamSource
@@ -65,7 +74,8 @@ async def open_orchestrator(
             source=source,
             max_messages=max_messages,
             conversation_messages=conversation_messages,
-            counts=team is not None or model.kind != "offline",
+            waits=WaitPolicy(seconds=model.wait_seconds, retries=model.retries),
+            window=ContextWindow(model.context_window),
         )
         stack.push_async_callback(orchestrator.close)
         if isinstance(source, CustomTeam):

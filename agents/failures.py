@@ -10,6 +10,7 @@ import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 
+from askstream.agents import model_errors
 from askstream.server.events.errors import FailureCode, RunFailed
 from askstream.server.foreign import ForeignExit
 
@@ -19,6 +20,11 @@ REFUSED = "The model refused to answer. Put the question another way."
 FILTERED = "The provider's content filter stopped the answer. Put the question another way."
 CUT_SHORT = "The model's answer broke off before its end. Ask again; if it happens often, look at the provider."
 AT_LIMIT = "The model reached its output limit in the middle of its answer. Ask for less, or allow it more tokens."
+EMPTY = "The model gave an empty answer: it may have thought, but it wrote no text. Ask again, or use another model."
+CONTEXT_FULL = (
+    "The conversation has more tokens than the model can read. Ask for less, start a new session, or use a model, or a "
+    "setting of its server, with a larger context."
+)
 NO_STREAM = (
     "What answers at the model's address doesn't speak the chat completions API. Check OPENAI_BASE_URL: for most "
     "providers it ends in /v1."
@@ -41,7 +47,7 @@ _BY_CLASS: Mapping[str, tuple[FailureCode, str]] = {
     ),
     "RateLimitError": (
         "model_rate_limited",
-        "The model's provider is limiting requests (429), also after waiting as it asked. Ask again later.",
+        "The model's provider is limiting requests (429). Ask again later.",
     ),
     "NotFoundError": (
         "model_rejected_request",
@@ -76,15 +82,17 @@ _BY_PROVIDER_CODE: Mapping[str, tuple[FailureCode, str]] = {
         "model_rate_limited",
         "The account at the model's provider has no credit left (429). Check its plan and billing.",
     ),
-    "context_length_exceeded": (
-        "model_rejected_request",
-        "The conversation has outgrown what the model can read (400). Ask for less, or use a larger model.",
-    ),
     "rate_limit_exceeded": (
         "model_rate_limited",
         "The model's provider is limiting requests. Ask again later.",
     ),
 }
+# The text of AutoGen's client, which checks this itself.
+_NO_VISION = "does not support vision"
+_SEES_NOTHING = (
+    "The model can't read images. Ask without them, or use one that can; for an unknown model set vision in "
+    "ASKSTREAM_MODEL_INFO."
+)
 _BAD_RESPONSE = "The model's provider sent something that can't be read. Ask again; if it stays, check OPENAI_BASE_URL."
 _TEAM_FAILED = "The team failed while it was working on this question. The server's log has the traceback."
 
@@ -93,6 +101,10 @@ def of_model(problem: Exception) -> RunFailed:
     """The run's failure for an error of a model call."""
     if isinstance(problem, RunFailed):
         return problem
+    if model_errors.is_context_full(problem):
+        return context_full()
+    if _NO_VISION in str(problem):
+        return RunFailed("model_rejected_request", _SEES_NOTHING)
     names = [kind.__name__ for kind in type(problem).__mro__]
     found = _BY_PROVIDER_CODE.get(str(getattr(problem, "code", None))) or _by_class(names)
     if found is None and any(name in _UNREADABLE for name in names):
@@ -103,6 +115,8 @@ def of_model(problem: Exception) -> RunFailed:
 def of_text(text: str) -> RunFailed:
     """The failure for an error that AutoGen passed on as the text `Type: message`; only the type counts."""
     found = _by_class([text.partition(":")[0].strip()])
+    if found and model_errors.says_context_full(text):
+        return context_full()
     return RunFailed(*found) if found else of_team()
 
 
@@ -158,6 +172,19 @@ def kind(problem: BaseException) -> str:
 
 def _place(name: str, file: str, line: object) -> str:
     return f"{name} at {file}:{line}"
+
+
+def context_full() -> RunFailed:
+    return RunFailed("model_context_full", CONTEXT_FULL)
+
+
+def still_away(what: str, seconds: float) -> RunFailed:
+    """For a model's server that was waited for. `what` completes "The model's server …"."""
+    return RunFailed(
+        "model_unavailable",
+        f"The model's server {what}, still after {seconds:.0f} s. Ask again later; check that the server runs, and "
+        "OPENAI_BASE_URL.",
+    )
 
 
 def cut_short() -> RunFailed:

@@ -7,14 +7,18 @@ from typing import Any, cast
 
 from autogen_agentchat.messages import BaseChatMessage, BaseTextChatMessage, MultiModalMessage, StructuredMessage
 from autogen_core import Image
+from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from askstream.server.events import Json
+from askstream.server.events.errors import RunFailed
 
 OBJECT, PARTS = "application/json", "multipart/mixed"
 
 # Characters of all images of a message, in base64: an event has 256 KiB, its text included.
 IMAGE_CHARACTERS = 160_000
+# Pixels of one image of a question: a small file may hold a picture of gigabytes, and a model gets it as PNG.
+MOST_PIXELS = 4_000_000
 # Pixels of the longer side, each tried in turn until the image fits.
 _SIDES = (1536, 1024, 512, 256, 128, 64)
 _JPEG_QUALITY = 80
@@ -31,6 +35,22 @@ def content(message: BaseChatMessage) -> tuple[str | None, Json]:
             return OBJECT, cast(Any, message).content.model_dump(mode="json")
         case _:
             return OBJECT, message.model_dump(mode="json", exclude=set(BaseChatMessage.model_fields))
+
+
+def read(urls: Sequence[str]) -> list[Image]:
+    """The images of `data:` addresses. Raises RunFailed `image_unreadable`. May take tenths of a second."""
+    return [_read(url) for url in urls]
+
+
+def _read(url: str) -> Image:
+    try:
+        picture = Pictures.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError("too many pixels")
+        picture.load()
+        return Image(picture)
+    except Exception as problem:  # decoders raise errors of many kinds
+        raise RunFailed("image_unreadable", "An image of the question can't be read. Send another file.") from problem
 
 
 def has_images(message: object) -> bool:

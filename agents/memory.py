@@ -12,7 +12,9 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter
 
+from askstream.agents import model_errors
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint
+from askstream.server.events import Usage
 from askstream.server.runs.orchestrator import Exchange, Task
 
 # Characters, about four to a token. Every model call of a run, some twenty, reads all of it: 12,000 are 3,000 tokens a
@@ -23,6 +25,11 @@ MEMORY_CHARACTERS = 12_000
 ANSWER_CHARACTERS = 3_000
 # The part of its end that stays: there it says how the question was understood.
 END_CHARACTERS = 600
+
+# Of a small context, the memory gets a quarter: so many characters for each of its tokens. A state, which holds the
+# tools' results as well, gets half.
+CHARACTERS_PER_TOKEN = 1
+STATE_BYTES_PER_TOKEN = 2
 
 # The maximum for one agent's part of a state, in bytes of JSON. Each model call of that agent reads all of it: these
 # are about 30,000 tokens.
@@ -38,8 +45,35 @@ _CUT = "\n\n[...]\n\n"
 log = logging.getLogger(__name__)
 
 
+class ContextWindow:
+    """The number of tokens that the model can read, None while unknown. All runs of a server share one."""
+
+    def __init__(self, tokens: int | None = None) -> None:
+        self.tokens = tokens
+
+    def learn(self, problem: BaseException) -> None:
+        """Remember the size that an error names, if it is smaller than the known one."""
+        found = model_errors.window(problem)
+        if found is not None and (self.tokens is None or found < self.tokens):
+            self.tokens = found
+
+    @property
+    def characters(self) -> int:
+        """The maximum of the memory's characters."""
+        return MEMORY_CHARACTERS if self.tokens is None else min(MEMORY_CHARACTERS, self.tokens * CHARACTERS_PER_TOKEN)
+
+    @property
+    def state_bytes(self) -> int:
+        """The maximum for one agent's part of a state."""
+        return STATE_BYTES if self.tokens is None else min(STATE_BYTES, self.tokens * STATE_BYTES_PER_TOKEN)
+
+
 class StateRefused(Exception):
-    """A team can't load the session's state. The team can't be used any more."""
+    """A team can't go on from the session's state, after it has used `spent`. The team can't be used any more."""
+
+    def __init__(self, why: str, spent: Usage | None = None) -> None:
+        super().__init__(why)
+        self.spent = spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +98,11 @@ class SessionState:
 _ADAPTER: Final = TypeAdapter(SessionState)
 
 
-def dump_state(left: SessionState) -> bytes | None:
-    """None for a state that a model shouldn't read whole, or that can't be stored."""
+def dump_state(left: SessionState, most: int = STATE_BYTES) -> bytes | None:
+    """None for a state that can't be stored, or with a part of more than `most` bytes, too much for a model to read."""
     try:
         largest = max(len(orjson.dumps(part)) for part in left.state["agent_states"].values())
-        return (
-            orjson.dumps({"session": STATE_VERSION, **_ADAPTER.dump_python(left)}) if largest <= STATE_BYTES else None
-        )
+        return orjson.dumps({"session": STATE_VERSION, **_ADAPTER.dump_python(left)}) if largest <= most else None
     except (TypeError, ValueError, LookupError) as problem:
         log.warning("the team's state can't be kept for its session (%s)", type(problem).__name__)
         return None
@@ -88,24 +120,28 @@ def load_state(saved: bytes | None, shape: TeamShape | None) -> SessionState | N
     return kept if kept is not None and kept.shape == shape else None
 
 
-def first_checkpoint(task: Task, answerer: str, shape: TeamShape | None = None) -> TeamCheckpoint:
+def first_checkpoint(
+    task: Task, answerer: str, shape: TeamShape | None = None, characters: int = MEMORY_CHARACTERS
+) -> TeamCheckpoint:
     """The first checkpoint of a run. A team of `shape` goes on from the session's state, if there is one that fits.
     Else its first turn begins with the remembered messages, then the question."""
     kept = load_state(task.session_state, shape)
     if kept is not None:
-        asked = ExternalMessage(source=USER, text=task.question, target=kept.target)
+        asked = ExternalMessage(source=USER, text=task.question, target=kept.target, images=task.images)
         return TeamCheckpoint(state=kept.state, unheard=(asked,), remembered=kept.messages, skipped=kept.messages)
-    earlier = remembered(task.history, answerer)
-    question = ExternalMessage(source=USER, text=task.question)
+    earlier = remembered(task.history, answerer, characters)
+    question = ExternalMessage(source=USER, text=task.question, images=task.images)
     return TeamCheckpoint(unheard=(*earlier, question), remembered=len(earlier), skipped=len(earlier))
 
 
-def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMessage, ...]:
-    """The latest exchanges that fit into MEMORY_CHARACTERS, oldest first. `answerer` is the source of the answers."""
+def remembered(
+    history: Sequence[Exchange], answerer: str, characters: int = MEMORY_CHARACTERS
+) -> tuple[ExternalMessage, ...]:
+    """The latest exchanges that fit into `characters`, oldest first. `answerer` is the source of the answers."""
     kept: list[Exchange] = []
-    left = MEMORY_CHARACTERS
+    left = characters
     for exchange in reversed(history):
-        short = replace(exchange, answer=_short(exchange.answer))
+        short = replace(exchange, answer=_short(exchange.answer, ANSWER_CHARACTERS * characters // MEMORY_CHARACTERS))
         left -= len(short.question) + len(short.answer)
         if left < 0:
             break
@@ -120,13 +156,13 @@ def remembered(history: Sequence[Exchange], answerer: str) -> tuple[ExternalMess
     )
 
 
-def _short(answer: str) -> str:
-    """Cut an answer to ANSWER_CHARACTERS. A longer one loses its middle, from its SQL on if it has any. Whole
-    paragraphs of its end stay, as many as fit into END_CHARACTERS."""
-    if len(answer) <= ANSWER_CHARACTERS:
+def _short(answer: str, most: int) -> str:
+    """Cut an answer to `most` characters. A longer one loses its middle, from its SQL on if it has any. Whole
+    paragraphs of its end stay, as many as fit into END_CHARACTERS, or into a fifth of a smaller maximum."""
+    if len(answer) <= most:
         return answer
-    tail = answer[-END_CHARACTERS:].partition("\n\n")[2]
-    head = answer[: ANSWER_CHARACTERS - len(_CUT) - len(tail)]
+    tail = answer[-min(END_CHARACTERS, most // 5) :].partition("\n\n")[2]
+    head = answer[: max(0, most - len(_CUT) - len(tail))]
     end = head.find(_SQL)
     if end < 0:
         end = head.rfind("\n")

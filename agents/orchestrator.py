@@ -6,8 +6,8 @@ Don't import AutoGen here before `warm`: it takes seconds, and a starting server
 import asyncio
 import importlib
 import logging
-from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -18,20 +18,23 @@ from askstream.agents.arguments import RunArguments
 from askstream.agents.checkpoint import TeamCheckpoint
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
+from askstream.agents.memory import ContextWindow
 from askstream.agents.models import BadModelSettings
 from askstream.agents.progress import Progress, SpeakerProgress
 from askstream.agents.scope import TaskScope
+from askstream.agents.waits import WaitPolicy
 from askstream.server import versions
-from askstream.server.events import Draft
+from askstream.server.events import Draft, Usage
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.foreign import Contained, ForeignExit
-from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, Task
+from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, SupportsWatched, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
     from autogen_core.models import ChatCompletionClient
 
+    from askstream.agents.calls import ModelCaller
     from askstream.agents.tap import ModelCalls
 
 log = logging.getLogger(__name__)
@@ -71,8 +74,7 @@ class ClientSource(Protocol):
 
 
 class AutoGenOrchestrator:
-    """An `Orchestrator`. `model` is the name that viewers see; `counts`: it counts tokens. Close it when no run is
-    active."""
+    """An `Orchestrator`. `model` is the name that viewers see. Close it when no run is active."""
 
     def __init__(
         self,
@@ -82,9 +84,11 @@ class AutoGenOrchestrator:
         source: TeamSource,
         max_messages: int = 40,
         conversation_messages: int = 400,
-        counts: bool = True,
+        waits: WaitPolicy | None = None,
+        window: ContextWindow | None = None,
     ) -> None:
-        self._model, self._counts = model, counts
+        self._model = model
+        self._waits, self._window = waits or WaitPolicy(), window or ContextWindow()
         self._connect = client
         self._source = source
         self._limits = MessageLimits(max_messages, conversation_messages)
@@ -125,7 +129,7 @@ class AutoGenOrchestrator:
             return await self._with_team(task, sink, client)
         except memory.StateRefused as problem:
             log.info("run=%s: its session's earlier answers go to the team as text: %s", task.run_id, problem)
-            return await self._with_team(replace(task, session_state=None), sink, client)
+            return await self._with_team(replace(task, session_state=None), sink, client, problem.spent)
         except ForeignExit as problem:
             failures.report(f"run={task.run_id}: the team", problem)
             raise failures.of_team() from problem
@@ -159,20 +163,26 @@ class AutoGenOrchestrator:
             versions.warn({name: metadata.version(name) for name in _PACKAGES})
             return self._connect()
 
-    async def _with_team(self, task: Task, sink: Sink, client: "ChatCompletionClient") -> Answer | Inquiry:
+    async def _with_team(
+        self, task: Task, sink: Sink, client: "ChatCompletionClient", spent: Usage | None = None
+    ) -> Answer | Inquiry:
         """Open the team's resources outside of the run's scope, whose end cancels every task in it."""
         from askstream.agents.autogen_internals import MESSAGE_HANDLERS, VITAL_COROUTINES
+        from askstream.agents.calls import ModelCaller
+        from askstream.agents.context import RunMemory
         from askstream.agents.tap import ModelCalls, Tap
 
         start = None if task.checkpoint is None else checkpoint.load(task.checkpoint)
         buffer = ChunkBuffer(sink)
-        model_calls = ModelCalls(start.usage if start else None)
+        model_calls = ModelCalls(start.usage if start else spent)
+        caller = ModelCaller(buffer, self._waits, RunMemory(task.question, self._window))
+        tap = Tap(client, buffer, model_calls, caller, _watched(client, sink))
         if not self._source.makes_in_thread:
             await self._start_gate.enter()
-        async with self._source.team(_arguments(Tap(client, buffer, model_calls), task)) as team:
+        async with self._source.team(_arguments(tap, task)) as team:
             if self._source.makes_in_thread:
                 await self._start_gate.enter()
-            answer = self._answer(team, task, start, sink, buffer, model_calls)
+            answer = self._answer(team, task, start, sink, buffer, model_calls, caller)
             return await TaskScope(VITAL_COROUTINES, MESSAGE_HANDLERS).run(answer)
 
     async def _answer(
@@ -183,21 +193,28 @@ class AutoGenOrchestrator:
         sink: Sink,
         buffer: ChunkBuffer,
         model_calls: "ModelCalls",
+        caller: "ModelCaller",
     ) -> Answer | Inquiry:
+        from askstream.agents import own_client
         from askstream.agents.autogen_internals import members
         from askstream.agents.runner import TeamRunner
 
+        runner: TeamRunner | None = None
         try:
             with Contained():
+                own_client.wrap(team, caller, model_calls)
                 names = [agent.name for agent in members(team)]
                 profile = self._source.profile if task.asks else replace(self._source.profile, questions=0)
                 progress = _progress(profile, names, start.progress if start else 0)
-                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits, counts=self._counts)
+                runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits, window=self._window)
                 return await runner.run(team, task, start, sink.checkpoint)
         except (AskstreamError, memory.StateRefused):
             raise
         except Exception as problem:
-            raise _cause_of(problem, buffer, model_calls, task.run_id) from problem
+            cause = _cause_of(problem, buffer, model_calls, task.run_id)
+            if _is_context_full(cause) and runner is not None and runner.in_first_turn_of_session_state:
+                raise memory.StateRefused("the model can't read all of its state", model_calls.usage) from problem
+            raise cause from problem
         finally:
             buffer.close()
 
@@ -212,6 +229,13 @@ def _arguments(client: "ChatCompletionClient", task: Task) -> RunArguments:
         principal=task.principal,
         asks=task.asks,
     )
+
+
+def _watched(client: object, sink: Sink) -> Callable[[], AbstractContextManager[None]]:
+    """Suspend the run's limit on silence during a call of a client that has limits of its own."""
+    if isinstance(sink, SupportsWatched) and getattr(client, "limits_silence", False):
+        return sink.watched
+    return nullcontext
 
 
 def _progress(profile: TeamProfile, members: Collection[str], now: int) -> Progress:
@@ -238,6 +262,10 @@ def _cause_of(problem: Exception, buffer: ChunkBuffer, model_calls: "ModelCalls"
     else:
         failures.report(f"run={run_id}: the team", problem, hidden=hidden)
     return failures.of_text(head)
+
+
+def _is_context_full(problem: Exception) -> bool:
+    return isinstance(problem, RunFailed) and problem.code == "model_context_full"
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

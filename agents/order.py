@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 
-# Loop iterations in which a message that was taken from the team's queue reaches the runner.
+# Loop iterations in which a message of an inner team's manager reaches the agent that runs the team.
 IN_TRANSIT = 3
 # A custom agent may keep an inner agent's messages to itself. A message that an idle runner didn't get in this time
 # won't come; it takes less than a millisecond otherwise.
@@ -22,14 +22,13 @@ class MessageOrder:
         self._under_way: dict[str, str] = {}  # source by id
         self._seen: set[str] = set()
         self._silent: set[str] = set()  # sources whose messages never come
-        self._queue: asyncio.Queue[object] = asyncio.Queue()
         self._busy = False
-        self._handled = 0
+        self._sent = self._handled = 0
         self._progress = asyncio.Event()
 
-    def watch(self, queue: asyncio.Queue[object]) -> None:
-        """Count the messages in the queue that the runner's stream reads from."""
-        self._queue = queue
+    def sent(self) -> None:
+        """The team has put a message into the queue that the runner's stream reads from."""
+        self._sent += 1
 
     def skips(self, message_id: str) -> None:
         """A message won't come to the runner, or has come already."""
@@ -66,18 +65,18 @@ class MessageOrder:
 
     async def caught_up(self) -> None:
         """Return when the runner has handled all messages that were yielded before this call."""
-        handled = self._handled + self._queue.qsize() + self._busy
-        due = set(self._under_way)
-        while self._handled < handled or not due.isdisjoint(self._under_way):
+        sent, due = self._sent, set(self._under_way)
+        while self._handled < sent or not due.isdisjoint(self._under_way):
             self._progress.clear()
             try:
                 async with asyncio.timeout(LOST_SECONDS):
                     await self._progress.wait()
             except TimeoutError:
                 if not self._busy:
-                    self._give_up(due)
+                    self._give_up(sent, due)
                     return
 
-    def _give_up(self, due: set[str]) -> None:
+    def _give_up(self, sent: int, due: set[str]) -> None:
+        self._handled = max(self._handled, sent)
         lost = due.intersection(self._under_way)
         self._silent.update(self._under_way.pop(message_id) for message_id in lost)

@@ -1,4 +1,4 @@
-"""AutoGen's model clients, with two more errors: for an answer that broke off, and for a refusal.
+"""AutoGen's model clients, with three more errors: for an answer that broke off, for a refusal, and for silence.
 
 AutoGen takes a stream that ends cleanly but early for a whole answer, and a refusal for an empty one. Only the chunks
 show the difference, so two private methods that yield chunks are overridden. Tests fail if an upgrade moves them.
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from askstream.agents import failures
 from askstream.agents.quirks import AnswerRepair
+from askstream.agents.silence import LastHeard, SilenceLimits, SilenceWatch
 from askstream.server.events.errors import RunFailed
 from askstream.server.events.unicode import mended_json
 
@@ -58,20 +59,21 @@ class _StreamCheck:
                 raise failures.cut_short()
             case "content_filter":
                 raise RunFailed("model_refused", failures.FILTERED)
-            case "length":
-                raise RunFailed("model_cut_short", failures.AT_LIMIT)
-            case _:
+            case _:  # "length" too: the text is kept, see model_answer.py
                 return
 
 
 async def _checked(
-    chunks: AsyncGenerator[ChatCompletionChunk], check: _StreamCheck
+    chunks: AsyncGenerator[ChatCompletionChunk], check: _StreamCheck, watch: SilenceWatch
 ) -> AsyncGenerator[ChatCompletionChunk]:
     try:
         async with aclosing(chunks):
-            async for chunk in chunks:
-                check.add(chunk)
-                yield chunk
+            with watch:
+                async for chunk in chunks:
+                    watch.heard()
+                    check.add(chunk)
+                    yield chunk
+                    watch.waits()
     except APITimeoutError:
         raise
     except APIConnectionError as problem:
@@ -169,7 +171,16 @@ async def _chunks(
 
 
 class _Streams(BaseOpenAIChatCompletionClient):
-    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients."""
+    """AutoGen's two streaming methods, for free text and for structured output; shared by both clients.
+
+    `silence` limits the silence of each call, for its first token and later.
+    """
+
+    limits_silence = True
+
+    def __init__(self, *, silence: SilenceLimits | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._silence, self._heard = silence or SilenceLimits(), LastHeard()
 
     def _create_stream_chunks(
         self,
@@ -182,7 +193,8 @@ class _Streams(BaseOpenAIChatCompletionClient):
         if tool_params:
             conversation["tools"] = tool_params
         check = _StreamCheck()
-        return _checked(_chunks(self._client, conversation, create_args, cancellation_token, check), check)
+        chunks = _chunks(self._client, conversation, create_args, cancellation_token, check)
+        return _checked(chunks, check, SilenceWatch(self._silence, self._heard, oai_messages))
 
     def _create_stream_chunks_beta_client(
         self,

@@ -19,6 +19,7 @@ from autogen_agentchat.base import Handoff, TaskResult, Team
 from autogen_agentchat.messages import (
     BaseChatMessage,
     HandoffMessage,
+    MultiModalMessage,
     SelectorEvent,
     SelectSpeakerEvent,
     TextMessage,
@@ -28,16 +29,26 @@ from autogen_agentchat.messages import (
 from autogen_agentchat.teams import BaseGroupChat, Swarm
 from autogen_core import CancellationToken
 
-from askstream.agents import autogen_internals, checkpoint, console, failures, human, media, memory, nesting
+from askstream.agents import (
+    autogen_internals,
+    checkpoint,
+    console,
+    failures,
+    human,
+    media,
+    memory,
+    model_answer,
+    nesting,
+)
 from askstream.agents.answer import AnswerRule, Said
 from askstream.agents.checkpoint import ExternalMessage, TeamCheckpoint, Waiting
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.human import MessageLimits, TeamProfile
-from askstream.agents.memory import SessionState, TeamShape
+from askstream.agents.memory import ContextWindow, SessionState, TeamShape
 from askstream.agents.progress import Progress
 from askstream.agents.tap import ModelCalls
 from askstream.agents.translate import TeamMessage, Translator
-from askstream.server.events import AgentChunk, AgentResponse, Draft, Usage
+from askstream.server.events import AgentChunk, AgentResponse, Draft
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.foreign import Contained
 from askstream.server.runs.orchestrator import Answer, Inquiry, Task
@@ -54,7 +65,7 @@ Save = Callable[[bytes], Awaitable[None]]
 
 class TeamRunner:
     """One run of one team from `start` to its end, or until it waits for a person. The team must be fresh and can't be
-    used again. The run's scope must end the tasks that it leaves behind. `counts`: its model counts tokens."""
+    used again. The run's scope must end the tasks that it leaves behind."""
 
     def __init__(
         self,
@@ -64,12 +75,11 @@ class TeamRunner:
         profile: TeamProfile,
         *,
         limits: MessageLimits,
-        counts: bool = True,
+        window: ContextWindow | None = None,
     ) -> None:
         self._buffer, self._model_calls, self._progress, self._profile = buffer, model_calls, progress, profile
-        self._counts = counts
-        self._translator = Translator(progress, model_calls.message_id, counts=counts)
-        self._limits = limits
+        self._translator = Translator(progress, model_calls.message_id, model_calls.thought_id)
+        self._limits, self._window = limits, window or ContextWindow()
         self._checkpoint = TeamCheckpoint()
         self._stepping = self._resumed = False
         self._answer_rule = AnswerRule()
@@ -81,10 +91,18 @@ class TeamRunner:
         # The question for which the team is stopped; None if it is stopped because nobody answers.
         self._stopped: asyncio.Future[Waiting | None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def in_first_turn_of_session_state(self) -> bool:
+        """Whether the team has gone on from the session's state, and no turn has ended yet."""
+        at = self._checkpoint
+        return not self._resumed and bool(at.state) and at.turns == 0
+
     async def run(self, team: Team, task: Task, start: TeamCheckpoint | None, save: Save) -> Answer | Inquiry:
         """Run the team. Raises RunFailed, or any error that AutoGen raises."""
         self._resumed = start is not None
-        self._checkpoint = start or memory.first_checkpoint(task, self._profile.answerer, _shape(team))
+        self._checkpoint = start or memory.first_checkpoint(
+            task, self._profile.answerer, _shape(team), self._window.characters
+        )
         self._answer_rule = autogen_internals.answer_rule(team, self._profile.author)
         self._people.update(autogen_internals.serve_inputs(team, suspend=self._suspend, wait=self._wait))
         console.serve_input(self._input)
@@ -98,7 +116,7 @@ class TeamRunner:
     async def _run_whole(self, team: Team, *, review: bool) -> Answer:
         """Run the team in one go; and again, in the same place, with what a person says at its end."""
         while not self._checkpoint.ended:
-            turn = asyncio.ensure_future(self._turn(team, _messages(team, self._checkpoint.unheard)))
+            turn = asyncio.ensure_future(self._turn(team, await _messages(team, self._checkpoint.unheard)))
             await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if not turn.done():
                 self._checkpoint = checkpoint.concluded(self._checkpoint)
@@ -122,7 +140,7 @@ class TeamRunner:
         for inner in nesting.teams(team)[1:]:
             autogen_internals.silence_manager(inner)
         if isinstance(team, BaseGroupChat):
-            self._buffer.order.watch(autogen_internals.output_queue(team))
+            autogen_internals.report_sent(team, self._buffer.order.sent)
 
     async def _run_by_turns(self, team: BaseGroupChat, task: Task, save: Save) -> Answer | Inquiry:
         self._stepping = True
@@ -170,7 +188,7 @@ class TeamRunner:
     async def _step(self, team: BaseGroupChat, termination: autogen_internals.Termination, *, review: bool) -> None:
         """Run one turn, or the part of it before it waits for a person."""
         before = self._checkpoint
-        new_messages = _messages(team, before.unheard)
+        new_messages = await _messages(team, before.unheard)
         counted = new_messages if before.state else new_messages[before.skipped :]
         if counted and (reason := await termination.ends(counted)) is not None:
             ended = replace(before, ended=True, stop_reason=reason)
@@ -223,8 +241,8 @@ class TeamRunner:
         if isinstance(message, BaseChatMessage):
             self._count(message)
         spent = message.models_usage
-        if spent and not self._model_calls.has_counted(spent, message.source):  # an agent's own client
-            self._model_calls.usage += Usage(spent.prompt_tokens, spent.completion_tokens)
+        if spent and not self._model_calls.has_counted(spent, message.source):  # a client that isn't the run's
+            self._model_calls.usage += model_answer.counted(spent)
         for draft in await self._drafts(message):
             await self._emit(draft)
         if (most := self._limits.passed(self._checkpoint)) is not None:
@@ -362,14 +380,15 @@ class TeamRunner:
 
     def _answer(self, team: BaseGroupChat | None = None) -> Answer:
         """The run's answer. A `team` that was run by turns leaves its state to the session."""
-        if self._checkpoint.final_response is None:
+        final_response = self._checkpoint.final_response or ""
+        if not final_response.strip():
             raise RunFailed("team_failed", "The team ended without an answer. Put the question another way.")
         return Answer(
-            final_response=self._checkpoint.final_response,
+            final_response=final_response,
             total_messages=self._checkpoint.messages,
-            usage=self._model_calls.usage if self._counts else None,
+            usage=self._model_calls.usage,
             agent_name=self._checkpoint.agent_name,
-            stop_reason=self._checkpoint.stop_reason,
+            stop_reason=None if team and autogen_internals.is_single_agent(team) else self._checkpoint.stop_reason,
             session_state=self._session_state(team) if team else None,
         )
 
@@ -377,9 +396,13 @@ class TeamRunner:
         state, shape = self._left_state or self._checkpoint.state, _shape(team)
         if not state or not self._profile.keeps_state or shape is None:
             return None
-        said = autogen_internals.thread(team, state)
+        try:
+            said = autogen_internals.thread(team, state)
+        except Exception as problem:  # such as a custom message without a `type`, which AutoGen can't load again
+            log.warning("the team's state can't be kept for its session", exc_info=problem)
+            return None
         left = SessionState(shape=shape, state=state, messages=len(said), target=_waits_for_person(said, shape.members))
-        return memory.dump_state(left)
+        return memory.dump_state(left, self._window.state_bytes)
 
 
 def _shape(team: Team) -> TeamShape | None:
@@ -409,8 +432,15 @@ def _interrupted(why: str) -> RunFailed:
     return RunFailed("interrupted", f"The run was interrupted, and {why}. Ask again.")
 
 
-def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
-    return [_message(one, by_handoff=isinstance(team, Swarm)) for one in said]
+async def _messages(team: Team, said: Sequence[ExternalMessage]) -> list[BaseChatMessage]:
+    found: list[BaseChatMessage] = []
+    for one in said:
+        if one.images:
+            pictures = await asyncio.to_thread(media.read, one.images)
+            found.append(MultiModalMessage(source=one.source, content=[one.text, *pictures]))
+        if one.target or not one.images:
+            found.append(_message(one, by_handoff=isinstance(team, Swarm)))
+    return found
 
 
 def _message(said: ExternalMessage, *, by_handoff: bool) -> BaseChatMessage:

@@ -32,7 +32,7 @@ from autogen_agentchat.messages import (
     UserInputRequestedEvent,
 )
 
-from askstream.agents import media
+from askstream.agents import media, model_answer
 from askstream.agents.progress import Progress
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, Json, ToolExecution, Usage
 
@@ -55,13 +55,15 @@ class _Call:
 
 
 class Translator:
-    """Translates one run; agents may speak in any order and at once. Times are those of the messages. `counts`: the
-    team's model counts tokens."""
+    """Translates one run; agents may speak in any order and at once. Times are those of the messages."""
 
     def __init__(
-        self, progress: Progress, message_id: MessageIds = lambda _message, _text: None, *, counts: bool = True
+        self,
+        progress: Progress,
+        message_id: MessageIds = lambda _message, _text: None,
+        thought_id: MessageIds = lambda _message, _text: None,
     ) -> None:
-        self._progress, self._message_id, self._counts = progress, message_id, counts
+        self._progress, self._message_id, self._thought_id = progress, message_id, thought_id
         self._calls: dict[tuple[str, str], _Call] = {}
         self._usage: dict[str, Usage] = {}
         self._pieces: dict[str, str] = {}
@@ -77,11 +79,11 @@ class Translator:
 
     def _count(self, message: TeamMessage) -> None:
         if spent := message.models_usage:
-            usage = Usage(spent.prompt_tokens, spent.completion_tokens)
+            usage = model_answer.counted(spent)
             self._usage[message.source] = self._usage.get(message.source, Usage()) + usage
 
-    def _thinking(self, agent_name: str, text: str) -> Draft:
-        return Draft(agent_name, text, AgentThinking(progress=self._progress.now))
+    def _thinking(self, agent_name: str, text: str, message_id: str | None = None) -> Draft:
+        return Draft(agent_name, text, AgentThinking(progress=self._progress.now, message_id=message_id))
 
     def said(self, message: BaseChatMessage) -> Iterable[Draft]:
         text = message.to_text()
@@ -89,7 +91,7 @@ class Translator:
         self._progress.finished(message.source)
         body = AgentResponse(
             progress=self._progress.now,
-            usage=self._usage.pop(message.source, Usage()) if self._counts else None,
+            usage=self._usage.pop(message.source, Usage()),
             message_id=self._message_id(message, text) or self._pieces.pop(message.source, None),
             content_type=content_type,
             content=content,
@@ -97,8 +99,9 @@ class Translator:
         yield Draft(message.source, text, body)
 
     def thought(self, message: ThoughtEvent | SelectorEvent) -> Iterable[Draft]:
-        self._pieces.pop(message.source, None)
-        yield self._thinking(message.source, message.content)
+        pieces = self._pieces.pop(message.source, None)
+        sent = self._thought_id(message, message.content) or pieces
+        yield self._thinking(message.source, message.content, sent)
 
     def other_event(self, message: BaseAgentEvent) -> Iterable[Draft]:
         yield self._thinking(message.source, message.to_text())

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from bench import build, goals, machine, report
+from bench import machine, report
+from bench.fanout import Scope
+from bench.machine import say
 from bench.report import Results, Section, Table
 from bench.sections import journal, start, teams, viewers, waits
 from bench.servers import OTHER, Checkout
-from bench.suite import Scope, say
 
 SECTIONS: Mapping[str, Callable[[Scope], Iterator[Table]]] = {
     "fanout": viewers.fanout,
@@ -33,12 +34,12 @@ EXTRAS = ("waits",)
 def main() -> int:
     options = _options()
     # First, since this needs the network, and `prepare` takes it away.
-    for make in (build.install, partial(build.program, "viewers"), partial(build.program, "floor")):
-        say(build.attempt(make))
+    for make in (machine.install, partial(machine.program, "viewers"), partial(machine.program, "floor")):
+        say(machine.attempt(make))
     say(machine.prepare())
     other = Checkout(OTHER, options.server.absolute()) if options.server else None
     found = _all(Scope(options.full, other), options)
-    print(f"\n{report.text(found, goals.standing(found.rows))}")
+    print(f"\n{report.text(found)}")
     return 1 if any(section.failure for section in found.sections.values()) else 0
 
 
@@ -66,7 +67,7 @@ def _all(scope: Scope, options: argparse.Namespace) -> Results:
         found.sections[name] = measured(name, SECTIONS[name], scope)
         found.sections = {name: found.sections[name] for name in SECTIONS if name in found.sections}
         if options.write:
-            report.write(found, goals.standing(found.rows))
+            report.write(found)
     return found
 
 
@@ -78,7 +79,7 @@ def measured(name: str, section: Callable[[Scope], Iterator[Table]], scope: Scop
         for table in section(scope):
             result.tables.append(table)
 
-    result.failure = build.attempt(add_tables)
+    result.failure = machine.attempt(add_tables)
     say(f"{name}: {time.monotonic() - began:.0f} s{', failed: ' if result.failure else ''}{result.failure}")
     return result
 

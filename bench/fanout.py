@@ -1,22 +1,24 @@
 """One server and its viewers: the cost and the latency of a delivery, and the memory of a viewer that waits.
 
 viewers.c is the generator. It opens the viewers, runs one measurement after another, and reports the viewers' events.
+The servers that are measured beside each other are chosen here, and their outcomes become rows of a table.
 """
 
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from bench import build, machine
-from bench.build import Unmeasurable
+from bench import machine, servers
 from bench.events import PARTS
-from bench.servers import Running, Server, Watching, running
+from bench.machine import Unmeasurable, say
+from bench.report import Row, Table
+from bench.servers import BARE, FLOOR, TITLES, Checkout, Running, Server, Transport, Watching, running
 
 # Deliveries of the first trial run. Trials only find out how fast a server is.
 TRIAL_DELIVERIES = 2_000
@@ -89,7 +91,7 @@ class Viewers:
 @contextmanager
 def watching(server: Running, how: Watching, count: int, *, first: int = 0) -> Generator[Viewers]:
     """Attach `count` viewers to a running server. `first` is the number of its next event."""
-    command = [build.program("viewers"), count, first, how.control]
+    command = [machine.program("viewers"), count, first, how.control]
     command += [how.late, how.late_events, len(how.requests), *how.requests, *how.greetings]
     process = subprocess.Popen([str(p) for p in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {machine.cores()[1]})
@@ -136,11 +138,17 @@ class Outcome:
     limit: str = ""
 
 
-def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
-    """Measure `count` viewers, spread over `runs` runs that publish the same numbers. A failure is an outcome, too."""
+def attempted(measure: Callable[..., None], *arguments: Any) -> Outcome:
+    """Measure into an outcome, which comes after the arguments. A failure is an outcome, too."""
     outcome = Outcome()
-    outcome.failure = build.attempt(partial(_measure, server, count, runs, plan, outcome))
+    outcome.failure = machine.attempt(partial(measure, *arguments, outcome))
     return outcome
+
+
+def measure(server: Server, count: int, plan: Plan, *, runs: int = 1) -> Outcome:
+    """Measure `count` viewers, spread over `runs` runs that publish the same numbers."""
+    say(f"{server.name}, {TITLES[server.transport]}, {count:,} viewers of {runs:,} run{'s' if runs > 1 else ''}")
+    return attempted(_measure, server, count, runs, plan)
 
 
 def _measure(server: Server, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
@@ -161,11 +169,10 @@ def _measure(server: Server, count: int, runs: int, plan: Plan, outcome: Outcome
 
 def _drive(process: Running, viewers: Viewers, count: int, runs: int, plan: Plan, outcome: Outcome) -> None:
     best = partial(_best, process, viewers, plan, outcome)
-    if plan.seconds:
-        best("rush", partial(viewers.rush, events_of(viewers.rush, count, plan.seconds)))
-    if plan.single_seconds:
-        single = partial(viewers.rush, window=1)
-        best("single", partial(single, events_of(single, count, plan.single_seconds)))
+    for name, seconds, window in (("rush", plan.seconds, 64), ("single", plan.single_seconds, 1)):
+        if seconds:
+            rush = partial(viewers.rush, window=window)
+            best(name, partial(rush, events_of(rush, count, seconds)))
     if plan.paced_seconds:
         rate = plan.rate or paced_rate(count)
         events = max(10, round(plan.paced_seconds * rate))
@@ -221,3 +228,82 @@ def events_of(rush: Callable[[int], Seen], count: int, seconds: float) -> int:
     while (seen := rush(events)).seconds < seconds / 4 and events < MOST_EVENTS:
         events *= 4
     return round(min(MOST_EVENTS, max(FEWEST_EVENTS, events * seconds / max(seen.seconds, 1e-6))))
+
+
+Outcomes: TypeAlias = dict[tuple[Transport, int], Mapping[str, Outcome]]
+"""The outcome of each server, by transport and number of viewers."""
+
+NOISY = "Other programs used a share of the two cores meanwhile: the ratios say more than the figures."
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The extent of a measurement. `other` is a checkout whose server is measured as well."""
+
+    is_full: bool = False
+    other: Checkout | None = None
+
+    @property
+    def checkouts(self) -> list[Checkout]:
+        return [servers.here(), *([self.other] if self.other else [])]
+
+
+def contenders(scope: Scope, *, plain: bool = False, bare: bool = False) -> Mapping[Transport, list[Server]]:
+    """Return ours, then that of the other checkout, then with `plain` our other variants, then the peers."""
+    found: dict[Transport, list[Server]] = {}
+    for transport in TITLES:
+        found[transport] = [servers.ours(transport, checkout=checkout) for checkout in scope.checkouts]
+        if plain:
+            found[transport] += [servers.ours(transport, plain=True), servers.ours(transport, journal="memory")]
+    found["sse"] += [servers.SSE_STARLETTE] if machine.packages().exists() else []
+    found["sse"] += [BARE if bare else servers.STREAMING]
+    found["websocket"] += [servers.SEND_TEXT, servers.BROADCAST]
+    return found
+
+
+def compared(count: int, plan: Plan, who: Mapping[Transport, list[Server]], *, runs: int = 1) -> Outcomes:
+    """Measure all servers at one number of viewers. The C loop is for both transports: their bytes hardly differ."""
+    floor = measure(FLOOR, count, plan, runs=runs)
+    return {
+        (transport, count): {**{s.name: measure(s, count, plan, runs=runs) for s in those}, FLOOR.name: floor}
+        for transport, those in who.items()
+    }
+
+
+def each(outcomes: Mapping[str, Outcome], figure: str) -> Mapping[str, float | None]:
+    """Return the figure of each server."""
+    return {name: outcome.figures.get(figure) for name, outcome in outcomes.items()}
+
+
+def table(found: Outcomes, title: str, unit: str, rows: Mapping[str, tuple[str, str]], *, of: str) -> Table:
+    """Return a row for each case and each of `rows`: the end of its name; its figure and its goal's first words."""
+    result = Table(title, unit, notes=notes(found))
+    for (transport, count), outcomes in found.items():
+        for suffix, (figure, goal) in rows.items():
+            case = f"{TITLES[transport]}, {count:,} {of}{suffix}"
+            result.rows.append(Row(case, each(outcomes, figure), goal=f"{goal} {count}", of=TITLES[transport]))
+    return result
+
+
+def growth(found: Outcomes, title: str, figure: str, goal: str) -> Table:
+    """Divide the figure at the largest number by that at the smallest; 1 is flat."""
+    counts = [count for _, count in found]
+    near, far = min(counts), max(counts)
+    result = Table(title, f"Times the cost: {far:,} beside {near:,}", better="")
+    for transport, case in TITLES.items() if near != far else ():
+        small, large = each(found[transport, near], figure), each(found[transport, far], figure)
+        figures = {name: more / less for name, less in small.items() if less and (more := large.get(name))}
+        result.rows.append(Row(case, figures, goal=goal, of=case))
+    return result
+
+
+def notes(found: Outcomes) -> list[str]:
+    """Return failures, noise and limits of the figures."""
+    result: list[str] = []
+    for (transport, count), outcomes in found.items():
+        for name, outcome in outcomes.items():
+            case = f"{name}, {TITLES[transport]}, {count:,}"
+            result += [f"{case}: failed, {outcome.failure}."] if outcome.failure else []
+            result += [NOISY] if outcome.noise > machine.QUIET else []
+            result += [f"{case}: {outcome.limit}."] if outcome.limit and outcome.noise <= machine.QUIET else []
+    return result

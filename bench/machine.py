@@ -1,14 +1,20 @@
-"""Read what Linux reports about processes and cores, and give the benchmark a network namespace of its own."""
+"""The machine: the benchmark's programs and packages, made on first use; a network namespace of its own; and what Linux
+reports about processes and cores."""
 
 import ctypes
 import fcntl
+import hashlib
+import logging
 import os
 import platform
 import re
 import resource
+import shutil
 import socket
 import sqlite3
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from operator import itemgetter
@@ -16,6 +22,11 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
+# A new virtual environment doesn't have it yet.
+FOLDER = Path(sys.prefix) / "bench"
 
 _TICK = os.sysconf("SC_CLK_TCK")
 # A round counts as disturbed when other programs used more than this share of the two cores.
@@ -112,3 +123,61 @@ def prepare() -> str:
     except OSError:
         return f"congestion control can't be set: TCP uses {_CONGESTION_CONTROL.read_text().strip()}"
     return ""
+
+
+class Unmeasurable(Exception):
+    """There is no figure; the message says why. The other measurements go on."""
+
+
+def say(text: str) -> None:
+    if text:
+        print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def attempt(do: Callable[[], object]) -> str:
+    """Do it. Return the reason of a failure, else ''. Log an unexpected one."""
+    try:
+        do()
+    except Unmeasurable as problem:
+        return str(problem)
+    except Exception as problem:
+        logging.getLogger(__name__).exception("unexpected")
+        return f"{type(problem).__name__}: {problem}"
+    return ""
+
+
+def program(name: str) -> Path:
+    """Return the C program of that name, compiled. Raises Unmeasurable."""
+    source = HERE / f"{name}.c"
+    made = _made_from(source)
+    if made.exists():
+        return made
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Unmeasurable(f"there is no C compiler, and {name}.c needs one (Debian: apt-get install gcc libc6-dev)")
+    FOLDER.mkdir(exist_ok=True)
+    done = subprocess.run([compiler, "-O2", "-o", made, source], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unmeasurable(f"{name}.c can't be compiled: {done.stderr.strip()[-300:]}")
+    return made
+
+
+def install() -> None:
+    """Install the peers that aren't packages of the project, by their hashes. Raises Unmeasurable."""
+    if packages().exists():
+        return
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--target", str(packages()), "--requirement", str(REQUIREMENTS)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        shutil.rmtree(packages(), ignore_errors=True)
+        raise Unmeasurable(f"the packages of bench/{REQUIREMENTS.name} can't be installed, so they are left out")
+
+
+def packages() -> Path:
+    """Return the folder of the installed peers. It exists once they are installed."""
+    return _made_from(REQUIREMENTS)
+
+
+def _made_from(source: Path) -> Path:
+    """Each version of the source has its own."""
+    return FOLDER / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"

@@ -62,7 +62,8 @@ async def sse_starlette(request: Request) -> Response:
 
 async def streaming(request: Request) -> Response:
     """Starlette's StreamingResponse over bytes that were encoded once for all."""
-    return StreamingResponse(watch(request.path_params["run"], as_block), media_type="text/event-stream")
+    blocks = watch(request.path_params["run"], lambda e: b"id: %d\ndata: %b\n\n" % (e["event"]["id"], orjson.dumps(e)))
+    return StreamingResponse(blocks, media_type="text/event-stream")
 
 
 async def send_text(websocket: WebSocket) -> None:
@@ -70,10 +71,6 @@ async def send_text(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in watch(websocket.path_params["run"], lambda event: orjson.dumps(event).decode()):
         await websocket.send_text(text)
-
-
-def as_block(event: dict[str, Any]) -> bytes:
-    return b"id: %d\ndata: %b\n\n" % (event["event"]["id"], orjson.dumps(event))
 
 
 @asynccontextmanager

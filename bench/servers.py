@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
-from bench import build, machine
-from bench.build import Unmeasurable
+from bench import machine
+from bench.machine import Unmeasurable
 from bench.ours import CONTROL_PATH, RUNS_PATH
 
 Transport: TypeAlias = Literal["sse", "websocket"]
@@ -23,6 +23,7 @@ Command: TypeAlias = Callable[[int, Path], list[str]]
 """For a port and a folder."""
 Journal: TypeAlias = Literal["sqlite", "memory"]
 
+TITLES: Mapping[Transport, str] = {"sse": "SSE", "websocket": "WebSocket"}
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
 # More events than any measurement publishes: a run must not end before its server is stopped.
@@ -61,17 +62,9 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Running:
     server: Server
-    process: subprocess.Popen[bytes]
+    pid: int
     port: int
     start_seconds: float
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-
-def python(*arguments: str) -> list[str]:
-    return [sys.executable, *arguments]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -101,11 +94,9 @@ def _free_port() -> int:
 
 def answers(port: int) -> bool:
     """Whether /health answers."""
-    try:
-        with request(port, "/health") as answer:
-            return answer.status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+    with suppress(OSError, http.client.HTTPException), request(port, "/health") as answer:
+        return answer.status == 200
+    return False
 
 
 @contextmanager
@@ -126,7 +117,7 @@ def running(
                     log.seek(0)
                     raise Unmeasurable(f"{server.name} does not start: {log.read().decode(errors='replace')[-1000:]}")
                 time.sleep(LOOK_SECONDS)
-            yield Running(server, process, port, time.perf_counter() - began)
+            yield Running(server, process.pid, port, time.perf_counter() - began)
         finally:
             process.kill()
             process.wait()
@@ -225,12 +216,12 @@ def ours(
 
     def prepare(port: int, runs: int) -> Watching:
         ids = start_runs(port, runs, ENDLESS)
-        is_sse = transport == "sse"
-        paths = [f"/runs/{run}/events?after=latest" for run in ids] if is_sse else ["/ws"]
-        requests = [_watch(transport, path, port) for path in paths]
-        subscribe = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
-        greetings = [] if is_sse else subscribe
-        return Watching(requests=requests, greetings=greetings, control=head("POST", CONTROL_PATH, port, _CHUNKED))
+        control = head("POST", CONTROL_PATH, port, _CHUNKED)
+        if transport == "sse":
+            paths = [f"/runs/{run}/events?after=latest" for run in ids]
+            return Watching(requests=[_watch(transport, path, port) for path in paths], control=control)
+        greetings = [json.dumps({"type": "subscribe", "run_id": run, "after": "latest"}) for run in ids]
+        return Watching(requests=[_watch(transport, "/ws", port)], greetings=greetings, control=control)
 
     return Server(
         name=PLAIN if plain else MEMORY if journal == "memory" else checkout.name,
@@ -251,19 +242,21 @@ def _peer(
         requests = [_watch(transport, f"/{path}/{run}", port + port_offset) for run in range(runs)]
         return Watching(requests=requests, control=head("POST", "/control", port, _CHUNKED))
 
-    variables = {"PYTHONPATH": str(build.packages())}
+    variables = {"PYTHONPATH": str(machine.packages())}
     return Server(name=name, transport=transport, command=command or _uvicorn, prepare=prepare, environment=variables)
 
 
 def _uvicorn(port: int, _data: Path) -> list[str]:
     """Return the command of uvicorn, with the options of our server."""
     options = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "2048", "--no-access-log"]
-    return python("-m", "uvicorn", "bench.peers:app", "--port", str(port), "--log-level", "warning", *options)
+    return [sys.executable, "-m", "uvicorn", "bench.peers:app", "--port", str(port), "--log-level", "warning", *options]
 
 
-FLOOR = _peer("C send loop", "watch", command=lambda port, _: [str(build.program("floor")), str(port)])
+FLOOR = _peer("C send loop", "watch", command=lambda port, _: [str(machine.program("floor")), str(port)])
 BARE = _peer(
-    "bare Python, durable", "watch", command=lambda port, data: python("-m", "bench.bare", str(port), str(data))
+    "bare Python, durable",
+    "watch",
+    command=lambda port, data: [sys.executable, "-m", "bench.bare", str(port), str(data)],
 )
 SSE_STARLETTE = _peer("sse-starlette", "sse-starlette")
 STREAMING = _peer("StreamingResponse", "streaming")

@@ -67,7 +67,6 @@ static uint64_t clock_ns(clockid_t clock) {
     clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
-
 static uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static uint64_t digits(const char *text, int count) {
@@ -78,10 +77,7 @@ static uint64_t digits(const char *text, int count) {
 
 static void count_event(viewer *v, const char *mark) {
     uint64_t number = digits(mark + NUMBER_AT, 7);
-    if (number < v->next) {
-        repeats++;
-        return;
-    }
+    if (number < v->next) { repeats++; return; }
     gaps += number - v->next;
     v->next = (uint32_t)number + 1;
     if (v == late) return;
@@ -100,15 +96,10 @@ static void scan(viewer *v, const char *p, size_t n) {
         if (v->cut < MARK) return;
         count_event(v, v->tail);
         v->cut = 0;
-        p += k;
-        n -= k;
+        p += k, n -= k;
     }
     for (const char *end = p + n; (p = memchr(p, '^', (size_t)(end - p))); p += MARK) {
-        if (end - p < MARK) {
-            v->cut = (uint8_t)(end - p);
-            memcpy(v->tail, p, v->cut);
-            return;
-        }
+        if (end - p < MARK) { v->cut = (uint8_t)(end - p); memcpy(v->tail, p, v->cut); return; }
         count_event(v, p);
     }
 }
@@ -135,10 +126,7 @@ static int ask(const char *request) {
 static void end(viewer *v) {
     close(v->fd);
     v->fd = -1;
-    if (v != late) {
-        closed++;
-        return;
-    }
+    if (v != late) { closed++; return; }
     if (v->next != late_events) errx(1, "the replay ended after %u of %lu events", v->next, late_events);
     late_due = now() + late_pause;
     if (replay_count < MOST_REPLAYS) replays[replay_count++] = (uint32_t)(late_bytes * 1000000 / (now() - late_began));
@@ -169,9 +157,7 @@ static void take_frames(viewer *v, const char *p, size_t n) {
         if (v->left) {
             size_t k = v->left < n ? v->left : n;
             if (v->kind < CLOSE) scan(v, p, k);
-            v->left -= k;
-            p += k;
-            n -= k;
+            v->left -= k, p += k, n -= k;
             continue;
         }
         n--;
@@ -185,10 +171,7 @@ static void take(viewer *v) {
     if (v->fd < 0) return;
     ssize_t n = recv(v->fd, read_buffer, READ_BYTES, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n <= 0) {
-        end(v);
-        return;
-    }
+    if (n <= 0) { end(v); return; }
     *(v == late ? &late_bytes : &bytes_in) += (uint64_t)n;
     if (rate > 0) read_at = now();
     if (is_websocket && v != late) take_frames(v, read_buffer, (size_t)n);
@@ -238,7 +221,6 @@ static void report(uint64_t expected, double seconds, double busy) {
         printf(",\"replay_mb_s\":%.2f", replays[replay_count / 2] / 1e3);
     }
     puts("}");
-    fflush(stdout);
 }
 
 /* The viewers that did not read during the run read now. Reports how many got everything, and how many were closed. */
@@ -252,7 +234,6 @@ static void release(int stalled) {
     }
     printf("{\"caught_up\":%lu,\"of\":%lu,\"closed\":%lu}\n",
            delivered - before, (uint64_t)stalled * events, closed - was_closed);
-    fflush(stdout);
 }
 
 /* Paced: publishes the next events if they are due, and lets the late viewer connect. */
@@ -349,12 +330,12 @@ static void open_all(void) {
         watch(viewers[i].fd, i);
     }
     printf("{\"connect_s\":%.4f}\n", (double)(now() - start) / 1e9);
-    fflush(stdout);
 }
 
 int main(int argc, char **argv) {
     char line[200];
     if (argc < 8) errx(1, "too few arguments");
+    setvbuf(stdout, NULL, _IOLBF, 0);  /* each answer is a line, and goes out with its end */
     viewer_count = atoi(argv[1]);
     first = strtoull(argv[2], NULL, 10);
     late_request = argv[4];

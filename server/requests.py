@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 from starlette.requests import Request
 
+from askstream.server import images
 from askstream.server.events import EventType, Filter
 from askstream.server.events.cursor import parse
 from askstream.server.events.errors import (
@@ -61,6 +62,9 @@ class Ask(View):
     """The body of `/ask-stream`, `/ask` and `/runs`, and the fields of the WebSocket's `ask`."""
 
     question: str = Field(description=f"what the team shall answer; {QUESTION_CHARACTERS:,} characters by default")
+    images: tuple[str, ...] = Field(
+        default=(), description="`data:` addresses of PNG, JPEG, GIF or WebP; four, 160,000 characters together"
+    )
     session_id: Identifier | None = Field(
         default=None, description="the conversation this run belongs to; a new one if absent"
     )
@@ -78,28 +82,32 @@ class Ask(View):
     idempotency_key: Identifier | None = Field(default=None, description="the same key and body join the same run")
 
     def check_question(self, characters: int) -> Self:
-        """Return itself. Raises InvalidRequest if the question is empty, longer than that, or has a NUL."""
+        """Return itself. Raises InvalidRequest if the question is empty, longer than that, or has a NUL, and what
+        `images.check` raises."""
         if not self.question.strip():
             raise InvalidRequest("question: the question is empty.")
         if "\0" in self.question:
             raise InvalidRequest("question: the question contains a NUL character.")
         if len(self.question) > characters:
             raise InvalidRequest(f"question: {len(self.question):,} characters; at most {characters:,} are allowed.")
+        images.check(self.images)
         return self
 
     def to_question(self, principal: str, *, asks: bool = False) -> Question:
         """Return the run that is asked for. `asks` is the transport's default. The filter and the key are no part of
         the fingerprint."""
-        asks = asks if self.asks is None else self.asks
-        whole = self.model_copy(update={"asks": asks})
-        body = whole.model_dump_json(include={"question", "session_id", "if_busy", "review", "asks", "on_disconnect"})
+        fields = {"question", "session_id", "if_busy", "review", "on_disconnect"}
+        fields |= {"asks"} if self.asks is not None else set()
+        # A question without images has the fingerprint that it had before there were any: its key may be in use.
+        body = self.model_dump_json(include=fields | {"images"} if self.images else fields)
         return Question(
             text=self.question,
+            images=self.images,
             principal=principal,
             session_id=self.session_id,
             if_busy=self.if_busy,
             review=self.review,
-            asks=asks,
+            asks=asks if self.asks is None else self.asks,
             on_disconnect=self.on_disconnect,
             idempotency_key=self.idempotency_key,
             fingerprint=hashlib.sha256(body.encode()).hexdigest(),

@@ -61,7 +61,15 @@ class Settings(BaseSettings):
         default="field", description="how messages name their speaker to the model: field, prefix or none"
     )
     model_stream_usage: bool = Field(default=True, description="ask the model's server for the usage of a stream")
-    model_info: dict[str, Any] = Field(default={}, description="JSON: what AutoGen should know of an unknown model")
+    model_info: dict[str, Any] = Field(
+        default={}, description="JSON: facts about an unknown model, such as function_calling and context_window"
+    )
+    model_options: dict[str, Any] = Field(
+        default={}, description="JSON: options of each request, such as max_tokens and temperature; timeout, retries"
+    )
+    model_wait_seconds: float = Field(default=60, ge=0, description="how long a call waits for a model that is away")
+    first_token_seconds: float = Field(default=120, gt=0, description="how long a model may take to begin its answer")
+    token_silence_seconds: float = Field(default=60, gt=0, description="how long a model may pause in its answer")
 
     log_level: str = Field(default="INFO", validation_alias=_env("LOG_LEVEL", "ASKSTREAM_LOG_LEVEL"))
     log_libraries: bool = Field(
@@ -87,7 +95,7 @@ class Settings(BaseSettings):
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
 
-    @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", mode="before")
+    @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", "model_options", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """Read a variable's JSON. pydantic-settings would do so as well, but not report what is wrong with it."""
@@ -140,6 +148,10 @@ def model(settings: Settings) -> ModelSettings:
         info=settings.model_info,
         names=settings.model_names,
         stream_usage=settings.model_stream_usage,
+        options=settings.model_options,
+        wait_seconds=settings.model_wait_seconds,
+        first_token_seconds=settings.first_token_seconds,
+        token_silence_seconds=settings.token_silence_seconds,
     )
 
 

@@ -5,7 +5,7 @@ import os
 import hypothesis
 import pytest
 
-from dev import find_browser
+from tools.browser import find_browser
 
 # Chromium as root and on a closed network: no sandbox, and none of its background services.
 CHROMIUM_FLAGS = (

@@ -16,8 +16,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dev import DEFAULT_LANES, LOCKS, MOST_AT_ONCE, REST_LANES, ROOT, Profile, cores, find_browser, shared_options
 from tests.timing import PATIENCE
+from tools.browser import find_browser
+from tools.environment import LOCKS, MODEL_LOCK, ROOT, Profile
+from tools.lanes import DEFAULT_LANES, MODEL_LANES, MOST_AT_ONCE, REST_LANES, cores, shared_options
 
 # In place of uv. It records each call, and installs the command that the project would install.
 UV = """#!/bin/sh
@@ -80,7 +82,8 @@ def checkout(tmp_path: Path) -> Checkout:
     folder = tmp_path / "a checkout"
     folder.mkdir()
     shutil.copy(ROOT / "dev.py", folder)
-    for lock in LOCKS.values():
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for lock in (*LOCKS.values(), MODEL_LOCK):
         (folder / lock.name).touch()
     (folder / "pyproject.toml").write_text("[project]\n")
     programs = tmp_path / "programs"
@@ -328,23 +331,45 @@ def test_a_failed_lane_fails_the_task_and_stops_no_other(lanes: Called, failing:
 
 @pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("long", [False, True])
-def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool, long: bool) -> None:
+@pytest.mark.parametrize("model", [False, True])
+def test_each_test_is_in_one_lane_and_real_time_is_never_shared(*, serial: bool, long: bool, model: bool) -> None:
     """With any marks: no test is left out of all lanes, and CI runs none of them twice."""
-    marks = {"serial": serial, "long": long}
-    marked = [lane for lane in DEFAULT_LANES + REST_LANES if "-m" in lane.options]
+    marks = {"serial": serial, "long": long, "model": model}
+    marked = [lane for lane in DEFAULT_LANES + REST_LANES + MODEL_LANES if "-m" in lane.options]
     assert [lane.options[2:] for lane in marked] == [("--ignore=tests/bench",)] * len(marked)
     (chosen,) = [lane for lane in marked if eval(lane.options[1], {}, marks)]
-    assert (chosen in DEFAULT_LANES) is not long
-    assert not (serial and chosen.shared)
+    assert (chosen in MODEL_LANES) is model
+    assert (chosen in DEFAULT_LANES) is not (long or model)
+    assert not ((serial or model) and chosen.shared)
+
+
+def test_a_real_model_is_installed_for_its_own_lane_only(checkout: Checkout, lanes: Called) -> None:
+    """By hash, alone, once, and again where it wasn't finished; a browser isn't looked for."""
+    lanes()
+    lanes("--rest")
+    lanes("--all")
+    assert MODEL_LOCK.name not in checkout.installs()
+    code, calls = lanes("--model")
+    assert (code, calls[-1]) == (0, list(MODEL_LANES[0].options))
+    call = Path(checkout.environment["UV_RECORD"]).read_text()
+    assert "--force-reinstall --no-deps --require-hashes" in call
+    assert checkout.installs() == [MODEL_LOCK.name]
+    lanes("--model")
+    assert checkout.installs() == []
+    (checkout.folder / MODEL_LOCK.name).write_text("# another model\n")
+    checkout.call("test", "--model", UV_FIRST="kill -9 $PPID; exit 1")
+    assert checkout.installs() == [MODEL_LOCK.name]
+    lanes("--model")
+    assert checkout.installs() == [MODEL_LOCK.name]
 
 
 def test_the_cores_share_the_tests(lanes: Called, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process for each core and one more, up to a limit; a file's tests stay in one, and serial tests run alone."""
-    monkeypatch.setattr("dev.cores", lambda: 3)
+    monkeypatch.setattr("tools.lanes.cores", lambda: 3)
     assert shared_options(DEFAULT_LANES[0]) == ["-n", "4", "--dist", "loadfile"]
-    monkeypatch.setattr("dev.cores", lambda: 64)
+    monkeypatch.setattr("tools.lanes.cores", lambda: 64)
     assert shared_options(DEFAULT_LANES[0]) == ["-n", str(MOST_AT_ONCE), "--dist", "loadfile"]
-    monkeypatch.setattr("dev.cores", lambda: 1)
+    monkeypatch.setattr("tools.lanes.cores", lambda: 1)
     assert shared_options(DEFAULT_LANES[0]) == []
     monkeypatch.undo()
     _, (first, *others) = lanes()
@@ -360,9 +385,18 @@ def test_everything_is_measured_together(lanes: Called) -> None:
     assert ["--cov-append" in call for call in calls] == [False, *([True] * (len(calls) - 1))]
 
 
-def test_an_older_python_can_read_the_file() -> None:
+@pytest.mark.parametrize("path", ["dev.py", "tools/__init__.py"])
+def test_an_older_python_can_read_the_file(path: str) -> None:
     """It must reach the error that names the Python that is needed."""
-    ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 8))
+    ast.parse((ROOT / path).read_text(), feature_version=(3, 8))
+
+
+def test_the_version_is_checked_before_other_files_are_read() -> None:
+    """They may have what older Pythons can't read."""
+    imports = [node for node in ast.parse((ROOT / "dev.py").read_text()).body if isinstance(node, ast.ImportFrom)]
+    assert all((node.module or "").split(".")[0] in ("__future__", "typing", "tools") for node in imports)
+    first = ast.parse((ROOT / "tools" / "__init__.py").read_text()).body
+    assert [type(node) for node in first] == [ast.Expr, ast.Import, ast.If]
 
 
 def locked(path: Path) -> dict[str, tuple[Requirement, list[str]]]:
@@ -375,7 +409,7 @@ def locked(path: Path) -> dict[str, tuple[Requirement, list[str]]]:
     return {canonicalize_name(requirement.name): (requirement, hashes) for requirement, hashes in pairs}
 
 
-@pytest.mark.parametrize("lock", LOCKS.values(), ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS.values(), MODEL_LOCK], ids=lambda path: path.name)
 def test_a_lock_pins_everything_by_hash_and_names_no_place(lock: Path) -> None:
     """So that it works behind any mirror, and only locked files are installed."""
     assert not re.search(r"//|^\s*#|^\s*-(?!-hash)|@", lock.read_text(), re.MULTILINE)
@@ -394,6 +428,15 @@ def test_the_locks_satisfy_what_the_project_asks_for(profile: Profile) -> None:
     for wanted in map(Requirement, (*project["project"]["dependencies"], *own)):
         held, _ = entries[canonicalize_name(wanted.name)]
         assert wanted.specifier.contains(next(iter(held.specifier)).version), f"{wanted} against {held}"
+
+
+def test_the_model_is_locked_as_the_project_asks_for_it() -> None:
+    """Nothing of it is in the other locks, so nothing of it is served."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    entries = locked(MODEL_LOCK)
+    for wanted in map(Requirement, project["dependency-groups"]["model"]):
+        assert entries[canonicalize_name(wanted.name)][0].specifier == wanted.specifier
+    assert not entries.keys() & (locked(LOCKS["run"]).keys() | locked(LOCKS["dev"]).keys())
 
 
 def test_both_locks_agree() -> None:
@@ -441,7 +484,7 @@ def test_a_browser_of_playwrights_own_is_found(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("ASKSTREAM_BROWSER", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("dev.BROWSERS", ("chromium",))
+    monkeypatch.setattr("tools.browser.BROWSERS", ("chromium",))
     assert find_browser() == str(tmp_path / ".cache/ms-playwright/chromium-1200/chrome-linux64/chrome")
 
 

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import pytest
 from packaging.utils import canonicalize_name
 
-from dev import LOCKS, ROOT
+from tools.environment import LOCKS, ROOT
 
 PACKAGES = ("server", "transports", "agents", "web")
 WEB_FILES = {str(path.relative_to(ROOT)) for path in (ROOT / "web" / "static").rglob("*") if path.is_file()}

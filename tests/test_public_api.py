@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import askstream
-from dev import ROOT
+from tools.environment import ROOT
 
 PROGRAM = "import sys; before = set(sys.modules); import askstream; print(*sorted(set(sys.modules) - before))"
 # `importlib`, which most interpreters have imported already.

@@ -30,9 +30,7 @@ class Flow:
 def typical_rate(pairs: Iterable[tuple[float, float]]) -> float:
     """The median relative change of (current, previous) pairs, weighted by the previous value. One member that
     collapses doesn't move it. 0.0 if no previous value is positive."""
-    rates = sorted(
-        ((current - previous) / previous, previous) for current, previous in pairs if previous > 0
-    )
+    rates = sorted(((current - previous) / previous, previous) for current, previous in pairs if previous > 0)
     half = sum(weight for _, weight in rates) / 2
     for rate, weight in rates:
         half -= weight
@@ -56,14 +54,11 @@ def weight(part: Part, *, of_ratio: bool) -> float:
     return abs(part.unusual) * min(1.0, abs(part.unusual) / own) if own else 0.0
 
 
-def parts_of_sum(
-    rows: Sequence[tuple[str, float, float]], *, overlapping: bool
-) -> tuple[list[Part], float]:
+def parts_of_sum(rows: Sequence[tuple[str, float, float]], *, overlapping: bool) -> tuple[list[Part], float]:
     """Parts from (name, current, previous), most unusual first, and the typical rate of change."""
     rate = typical_rate((current, previous) for _, current, previous in rows)
     parts = [
-        Part(name, now, then, None if overlapping else now - then, now - then * (1 + rate))
-        for name, now, then in rows
+        Part(name, now, then, None if overlapping else now - then, now - then * (1 + rate)) for name, now, then in rows
     ]
     return _by_weight(parts), rate
 
@@ -84,9 +79,7 @@ def parts_of_ratio(
     whole_then = _ratio(sum(row[3] for row in rows), total_then)
     parts: list[Part] = []
     for name, now, now_base, then, then_base in rows:
-        moved = _ratio(now - whole_then * now_base, total_now) - _ratio(
-            then - whole_then * then_base, total_then
-        )
+        moved = _ratio(now - whole_then * now_base, total_now) - _ratio(then - whole_then * then_base, total_then)
         parts.append(
             Part(
                 name,

@@ -37,9 +37,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("orders", "Orders", "orders", "COUNT(DISTINCT order_id)", overlaps=_IN_ORDERS),
         Measure("units", "Units", "units", "SUM(quantity)"),
         Measure("margin", "Gross margin", "EUR", "SUM(revenue - cost)"),
-        Measure(
-            "margin_rate", "Gross margin rate", "%", "SUM(revenue - cost)", "SUM(revenue)", 100
-        ),
+        Measure("margin_rate", "Gross margin rate", "%", "SUM(revenue - cost)", "SUM(revenue)", 100),
         Measure("cost", "Cost of goods", "EUR", "SUM(cost)"),
         Measure("discount", "Discounts given", "EUR", "SUM(quantity * unit_price * discount)"),
         Measure(
@@ -116,9 +114,7 @@ def measure_named(name: str) -> Measure:
     """Look a measure up. Raises ToolError `unknown_measure`."""
     found = MEASURES.get(name.strip().lower())
     if found is None:
-        raise ToolError(
-            "unknown_measure", f"There is no measure {name!r}; there are {', '.join(MEASURES)}."
-        )
+        raise ToolError("unknown_measure", f"There is no measure {name!r}; there are {', '.join(MEASURES)}.")
     return found
 
 
@@ -159,9 +155,7 @@ def value_sql(measure: Measure, condition: str = "", *, exact: bool = False) -> 
     return f"ROUND({value}, 2)" if measure.unit == "EUR" and not exact else value
 
 
-def comparison_sql(
-    measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters
-) -> str:
+def comparison_sql(measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
     now, then = sides(current, previous)
     return (
         f"SELECT {value_sql(measure, now)} AS current,\n       {value_sql(measure, then)} AS previous\n"

@@ -2,13 +2,16 @@
 ask the user, and work again after a review of the report."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
+from typing import cast
 
 from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import SourceMatchTermination
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage, ToolCallExecutionEvent
 from autogen_agentchat.teams import SelectorGroupChat
+from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 from autogen_core.tools import FunctionTool, ToolSchema
 
@@ -24,6 +27,12 @@ STEPS: Mapping[str, int] = {PLANNER: 25, DATA: 50, ANALYST: 75, REPORTER: 100}
 MORE_DATA = "MORE DATA:"
 # At the start of a line of the planner's, this asks the user the text that follows.
 ASK_USER = "ASK USER:"
+# At the top of a report for which no tool read the database: the model can only have made its figures up.
+NO_DATA = (
+    "**No tool returned anything from the database for this report: figures in it are invented. The model may not be "
+    "able to call tools.**\n\n"
+)
+_READS_DATABASE = frozenset({"describe_schema", "run_sql", "compare_periods", "break_down"})
 # After these rounds the analyst must use the data there is: a question that needs more is several questions.
 MOST_ROUNDS = 2
 # Model calls with tools in one turn; one without tools follows the last, so that a turn ends with text.
@@ -39,8 +48,7 @@ answered is the last question, which may refer to them ("and the quarter before?
 """
 
 _PROMPTS: Mapping[str, str] = {
-    PLANNER: (
-        f"""You are PlanningAgent, who plans how the question is answered.
+    PLANNER: f"""You are PlanningAgent, who plans how the question is answered.
 {_TEAM}
 Call describe_schema first: it tells which tables, measures, dimensions and periods there are. Then write a short plan:
 1. The question in one sentence, with the measure and the period made exact. Where the question leaves something open,
@@ -52,18 +60,14 @@ Call describe_schema first: it tells which tables, measures, dimensions and peri
 If the database can't answer the question, say so plainly, and plan the closest answer that it can give.
 If AnalysisAgent asks for more data, write only what is to be fetched in addition.
 If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
-be done anew or in another way to obey it, and say what of the earlier work still stands."""
-    ),
-    DATA: (
-        f"""You are DataAgent, who fetches the figures that the plan asks for.
+be done anew or in another way to obey it, and say what of the earlier work still stands.""",
+    DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
 {_TEAM}
 Use compare_periods and run_sql; call several tools at once where they don't depend on each other. If a query fails,
 read the error, correct the query and try again. Aggregate in SQL rather than fetching many rows.
 Write the figures as small Markdown tables, each followed by the SQL behind it in a ```sql block. If a figure can't be
-had, say which one and why. Don't interpret."""
-    ),
-    ANALYST: (
-        f"""You are AnalysisAgent, who finds out what the figures mean and why they are so.
+had, say which one and why. Don't interpret.""",
+    ANALYST: f"""You are AnalysisAgent, who finds out what the figures mean and why they are so.
 {_TEAM}
 For each notable change find its cause: use break_down by the dimensions of the plan until one driver explains it
 (price or quantity, one product, region, customer, sales person, a stock-out, a promotion), and run_sql to check what
@@ -71,10 +75,8 @@ you suspect. Say how much of the change each cause explains. Keep apart what the
 Check figures against each other; if they contradict, say so.
 If figures are missing without which the question can't be answered, write one line that starts with "{MORE_DATA}"
 and says exactly which, and nothing else. Otherwise write your findings, the most important first, each with its
-figures, its cause and the SQL behind them."""
-    ),
-    REPORTER: (
-        f"""You are ReportAgent, who writes the answer that the person who asked will read.
+figures, its cause and the SQL behind them.""",
+    REPORTER: f"""You are ReportAgent, who writes the answer that the person who asked will read.
 {_TEAM}
 First call make_chart, at least once, with figures that DataAgent or AnalysisAgent gave. Then write the report in
 Markdown and nothing else:
@@ -86,8 +88,7 @@ Markdown and nothing else:
 - the assumptions made, and what the data can't tell;
 - "## SQL": each query that a figure came from, in ```sql blocks.
 Figures with units and thousands separators. Invent nothing: what the team didn't find isn't in the report.
-If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark."""
-    ),
+If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
 }
 
 # For the planner: what it may do if the client can be asked, and if it can't.
@@ -123,10 +124,17 @@ def team(
     """A fresh team with `tools`. `asks`: somebody can answer its questions. Without reviews it ends within
     `max_messages`, if those are enough for four turns and the questions that it may ask."""
     rounds = min(MOST_ROUNDS, max(0, (max_messages - len(ORDER) - MOST_QUESTIONS) // 3))
+    members = {name: _agent(name, client, tools, asks=asks) for name in ORDER}
+    reporter = cast(_Reporter, members[REPORTER])
+
+    def choose(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> str:
+        reporter.has_data = has_data(thread)
+        return next_speaker(thread, rounds=rounds)
+
     return SelectorGroupChat(
-        [_agent(name, client, tools, asks=asks) for name in ORDER],
+        list(members.values()),
         model_client=client,  # never called: `selector_func` always chooses
-        selector_func=lambda thread: next_speaker(thread, rounds=rounds),
+        selector_func=choose,
         termination_condition=SourceMatchTermination([REPORTER]),
     )
 
@@ -140,6 +148,16 @@ def next_speaker(thread: Sequence[BaseAgentEvent | BaseChatMessage], *, rounds: 
         sent_back = sum(message.source == ANALYST and _wants_more(message.to_text()) for message in said)
         return PLANNER if sent_back <= rounds else REPORTER
     return ORDER[min(ORDER.index(last) + 1, len(ORDER) - 1)] if last in ORDER else PLANNER
+
+
+def has_data(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> bool:
+    """Whether a tool has read the database. A chart shows only what the model gave it."""
+    return any(
+        result.name in _READS_DATABASE and not result.is_error
+        for message in thread
+        if isinstance(message, ToolCallExecutionEvent)
+        for result in message.content
+    )
 
 
 def question_in(agent_name: str, text: str) -> str | None:
@@ -160,9 +178,24 @@ _QUESTION = re.compile(rf"^[ \t*_]*{ASK_USER}[*_]*(.*)", re.MULTILINE | re.DOTAL
 PROFILE = TeamProfile(steps=STEPS, answerer=REPORTER, asks=question_in, keeps_state=False)
 
 
+class _Reporter(AssistantAgent):
+    """The reporter, whose report begins with NO_DATA unless a tool has read the database."""
+
+    has_data = True
+
+    async def on_messages_stream(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        async for message in super().on_messages_stream(messages, cancellation_token):
+            if isinstance(message, Response) and isinstance(message.chat_message, TextMessage) and not self.has_data:
+                message.chat_message.content = NO_DATA + message.chat_message.content
+            yield message
+
+
 def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, asks: bool) -> AssistantAgent:
     more = (_MAY_ASK if asks else _ALONE) if name == PLANNER else ""
-    return AssistantAgent(
+    kind = _Reporter if name == REPORTER else AssistantAgent
+    return kind(
         name,
         client,
         description=_DESCRIPTIONS[name],

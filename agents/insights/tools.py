@@ -106,9 +106,7 @@ class Warehouse:
 
     async def describe_schema(self) -> str:
         """Describe the database: tables, columns, links, ranges and values; measures and dimensions if it has them."""
-        described = await interruptible(
-            lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop)
-        )
+        described = await interruptible(lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop))
         business = await self._business()
         return _json((with_meanings(described) if business else described) | business)
 
@@ -141,9 +139,7 @@ class Warehouse:
     async def break_down(
         self,
         measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
-        dimension: Annotated[
-            str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"
-        ],
+        dimension: Annotated[str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"],
         current: PeriodText,
         previous: PeriodText,
         filters: FilterMap = None,
@@ -159,9 +155,7 @@ class Warehouse:
             return _json(await self._by_every(asked, max(1, min(limit, MAX_PARTS))))
         if dimension not in DIMENSIONS:
             known = ", ".join((*DIMENSIONS, EVERY, DRIVER))
-            raise ToolError(
-                "unknown_dimension", f"There is no dimension {dimension!r}; there are {known}."
-            )
+            raise ToolError("unknown_dimension", f"There is no dimension {dimension!r}; there are {known}.")
         return _json(await self._by_dimension(asked, dimension, max(1, min(limit, MAX_PARTS))))
 
     async def _by_every(self, asked: Asked, limit: int) -> dict[str, object]:
@@ -181,9 +175,7 @@ class Warehouse:
         return _head(asked, now, then) | {
             "dimension": EVERY,
             "typical_change_percent": None if rate is None else _rounded(100 * rate),
-            "parts": [
-                {"dimension": name, **_rounded_all(asdict(part))} for name, part in found[:limit]
-            ],
+            "parts": [{"dimension": name, **_rounded_all(asdict(part))} for name, part in found[:limit]],
             "parts_in_all": len(found),
             "sql": ";\n\n".join(split.sql for split in splits),
         }
@@ -210,9 +202,7 @@ class Warehouse:
             ratios = [(name, a, b, c, d) for name, (a, b, c, d) in rows]
             return Split(parts_of_ratio(ratios, measure.scale, overlapping=overlapping), None, sql)
         return Split(
-            *parts_of_sum(
-                [(name, now, then) for name, (now, then) in rows], overlapping=overlapping
-            ),
+            *parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping),
             sql,
         )
 
@@ -231,22 +221,15 @@ class Warehouse:
             cells = [_number(cell) or 0.0 for cell in row[1:]]
             flows.append((Flow(*cells[:4]), Flow(*cells[4:])))
         of_margin = measure.name == "margin"
-        now, then = (
-            sum(f[side].revenue - (f[side].cost if of_margin else 0.0) for f in flows)
-            for side in (0, 1)
-        )
+        now, then = (sum(f[side].revenue - (f[side].cost if of_margin else 0.0) for f in flows) for side in (0, 1))
         found = effects(flows, of_margin=of_margin)
         return _head(asked, now, then) | {
             "dimension": DRIVER,
-            "parts": [
-                {"name": name, "contribution": _rounded(value)} for name, value in found.items()
-            ],
+            "parts": [{"name": name, "contribution": _rounded(value)} for name, value in found.items()],
             "sql": sql,
         }
 
-    async def _asked(
-        self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap
-    ) -> Asked:
+    async def _asked(self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap) -> Asked:
         first, last = await self._days()
         now, then, note = periods.like_for_like(_period(current), _period(previous), last)
         for period in (now, then):
@@ -267,9 +250,7 @@ class Warehouse:
         )
 
     async def _days(self) -> tuple[date, date]:
-        ((first, last),) = (
-            await self._sales("SELECT MIN(ordered_on), MAX(ordered_on) FROM orders")
-        ).rows
+        ((first, last),) = (await self._sales("SELECT MIN(ordered_on), MAX(ordered_on) FROM orders")).rows
         return date.fromisoformat(str(first)), date.fromisoformat(str(last))
 
     async def _members(self, asked: FilterMap) -> Filters:
@@ -277,9 +258,7 @@ class Warehouse:
         found: dict[str, tuple[str, ...]] = {}
         for dimension, given in (asked or {}).items():
             if dimension not in DIMENSIONS:
-                raise ToolError(
-                    "unknown_dimension", f"There is no dimension {dimension!r} to filter by."
-                )
+                raise ToolError("unknown_dimension", f"There is no dimension {dimension!r} to filter by.")
             wanted = [given] if isinstance(given, str) else given
             if not wanted:
                 raise ToolError(
@@ -287,23 +266,13 @@ class Warehouse:
                     f"The filter for {dimension} has no members: leave it out, or name some.",
                 )
             listing = _MEMBERS[dimension]
-            found[dimension] = tuple(
-                [await self._member(listing, dimension, name) for name in wanted]
-            )
+            found[dimension] = tuple([await self._member(listing, dimension, name) for name in wanted])
         return found
 
     async def _member(self, listing: str, dimension: str, name: str) -> str:
-        rows = (
-            await self._sales(
-                f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})"
-            )
-        ).rows
+        rows = (await self._sales(f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})")).rows
         if not rows:
-            form = (
-                "months are written 2026-10"
-                if dimension == "month"
-                else "describe_schema lists them"
-            )
+            form = "months are written 2026-10" if dimension == "month" else "describe_schema lists them"
             raise ToolError("unknown_value", f"There is no {dimension} {name!r}; {form}.")
         return str(rows[0][0])
 
@@ -314,9 +283,7 @@ class Warehouse:
         except ToolError:
             return {}
         return {
-            "measures": {
-                m.name: f"{m.label} ({m.unit}): {measures.value_sql(m)}" for m in MEASURES.values()
-            },
+            "measures": {m.name: f"{m.label} ({m.unit}): {measures.value_sql(m)}" for m in MEASURES.values()},
             "dimensions": list(DIMENSIONS),
             "first_day": rows[0][0],
             "last_day": rows[0][1],
@@ -334,8 +301,7 @@ class Warehouse:
                 raise
             raise ToolError(
                 "not_this_schema",
-                "This tool needs the bundled sales warehouse, and this database has other tables;"
-                " use run_sql.",
+                "This tool needs the bundled sales warehouse, and this database has other tables; use run_sql.",
             ) from None
 
 
@@ -375,13 +341,8 @@ def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) 
                 "bad_chart",
                 f"Series {one['name']!r} has {len(one['values'])} values for {len(labels)} labels.",
             )
-        if any(
-            value is not None and (not math.isfinite(value) or (pie and value < 0))
-            for value in one["values"]
-        ):
-            raise ToolError(
-                "bad_chart", "A chart's values are finite numbers, and a pie's are not negative."
-            )
+        if any(value is not None and (not math.isfinite(value) or (pie and value < 0)) for value in one["values"]):
+            raise ToolError("bad_chart", "A chart's values are finite numbers, and a pie's are not negative.")
 
 
 def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, object]:
@@ -399,9 +360,7 @@ def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, obje
         "change": _rounded(change),
         # A rate's change has only its own unit: per cent of per cent mislead.
         "change_percent": (
-            None
-            if change is None or not then or measure.unit == "%"
-            else _rounded(100 * change / then)
+            None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then)
         ),
     }
 
@@ -441,10 +400,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _rounded_all(values: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: _rounded(value) if isinstance(value, float) else value
-        for name, value in values.items()
-    }
+    return {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _json(value: object) -> str:

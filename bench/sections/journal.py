@@ -14,13 +14,11 @@ import uvloop
 
 from askstream.server.journal import Entry, Journal, RunRecord, open_journal
 from bench import machine, servers
-from bench.build import Unmeasurable
 from bench.events import AGENT, envelope
-from bench.fanout import Seen, paced_rate, watching
-from bench.goals import SQLITE, UNDISTURBED
-from bench.report import Row, Table
-from bench.servers import FLOOR, OURS, Running, Transport, Watching
-from bench.suite import TITLES, Scope, say
+from bench.fanout import NOISY, Scope, Seen, paced_rate, watching
+from bench.machine import Unmeasurable, say
+from bench.report import SQLITE, UNDISTURBED, Row, Table
+from bench.servers import FLOOR, OURS, TITLES, Running, Transport, Watching
 
 RUNS = 500
 REPLAYED = 10_000
@@ -93,7 +91,8 @@ def replay(scope: Scope) -> Iterator[Table]:
         for transport, live in cases:
             case = f"from {kept}, {live:,} live {TITLES[transport]} viewers"
             say(f"replay {case}")
-            alone, quiet, beside = replays(transport, kind, live, 4 if scope.is_full else 2)
+            alone, quiet, beside, noise = replays(transport, kind, live, 4 if scope.is_full else 2)
+            others.notes += [NOISY] if noise > machine.QUIET else []
             speed.rows.append(Row(f"{case}: alone", {OURS: alone, FLOOR.name: floor}, 0, f"replay {kept}"))
             speed.rows.append(Row(f"{case}: meanwhile", {OURS: beside.replay_mb_s}, 0))
             others.rows.append(Row(f"{case}, p50", {OURS: beside.p50_ms, UNDISTURBED: quiet.p50_ms}))
@@ -104,18 +103,21 @@ def replay(scope: Scope) -> Iterator[Table]:
 
 def replays(
     transport: Transport, kind: servers.Journal, live: int, seconds: float, extra: Mapping[str, str] | None = None
-) -> tuple[float, Seen, Seen]:
-    """Return the MB/s of a late viewer alone, and the results of `live` viewers without late ones and with them."""
+) -> tuple[float, Seen, Seen, float]:
+    """Return the MB/s of a late viewer alone, and the results of `live` viewers without late ones and with them, and
+    the share of the cores that other programs used at most."""
     with servers.running(servers.ours(transport, journal=kind, extra=extra)) as process:
         how = _ended_run(process, process.server.prepare(process.port, 1))
-        alone, first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
-        quiet, first = _paced(process, how, live, first, seconds, 0)
-        beside, _ = _paced(process, how, live, first, seconds, PAUSE_MS)
-    return alone.replay_mb_s, quiet, beside
+        (alone, _), first = _paced(process, how, 1, REPLAYED, 2, PAUSE_MS // 5)
+        (quiet, before), first = _paced(process, how, live, first, seconds, 0)
+        (beside, noise), _ = _paced(process, how, live, first, seconds, PAUSE_MS)
+    return alone.replay_mb_s, quiet, beside, max(before, noise)
 
 
-def _paced(process: Running, how: Watching, live: int, first: int, seconds: float, pause_ms: int) -> tuple[Seen, int]:
-    """Measure live viewers, and late ones if `pause_ms` isn't 0. Also return the number of the next event.
+def _paced(
+    process: Running, how: Watching, live: int, first: int, seconds: float, pause_ms: int
+) -> tuple[tuple[Seen, float], int]:
+    """Measure live viewers, and late ones if `pause_ms` isn't 0. Also return the noise and the next event's number.
 
     A single live viewer gets one event a second, so that a late one is nearly alone.
     """
@@ -123,14 +125,14 @@ def _paced(process: Running, how: Watching, live: int, first: int, seconds: floa
     with watching(process, how, live, first=first) as viewers:
         machine.settle(process.pid)
         pace = partial(viewers.pace, max(2, round(seconds * rate)), rate=rate, late_pause_ms=pause_ms)
-        return machine.least_disturbed(pace, process.pid, viewers.process.pid)[0], viewers.first
+        return machine.least_disturbed(pace, process.pid, viewers.process.pid), viewers.first
 
 
 def _floor() -> float:
     """Measure the C loop: the same bytes from memory, in as few system calls as possible."""
     with servers.running(FLOOR) as process:
         how = _late("/late", process, process.server.prepare(process.port, 1))
-        return _paced(process, how, 1, 0, 2, PAUSE_MS // 5)[0].replay_mb_s
+        return _paced(process, how, 1, 0, 2, PAUSE_MS // 5)[0][0].replay_mb_s
 
 
 def _ended_run(process: Running, how: Watching) -> Watching:

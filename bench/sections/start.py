@@ -1,6 +1,7 @@
 """Start-up: the first answer of /health, the first question after it, and `--help`."""
 
 import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -8,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import servers
-from bench.build import Unmeasurable
-from bench.goals import IMPORT, PYTHON, STARLETTE
-from bench.report import Row, Table
+from bench.fanout import Scope
+from bench.machine import Unmeasurable, say
+from bench.report import IMPORT, PYTHON, STARLETTE, Row, Table
 from bench.servers import LOOK_SECONDS, STREAMING, Checkout, Server
-from bench.suite import Scope, say
 from bench.writers import QUESTION, quantiles
 
 _LIBRARIES = "import autogen_agentchat.agents, autogen_agentchat.teams, autogen_ext.models.openai"
@@ -46,8 +46,8 @@ def _round(scope: Scope) -> Mapping[tuple[str, str], dict[str, float]]:
                 figures = _first_question(checkout, Path(data))
                 for key, figure in zip(("health", "cold", "meanwhile"), figures, strict=True):
                     found[key, folder][checkout.name] = figure
-    found["help", ""][PYTHON] = python = _run(servers.python("-c", "pass"))
-    imports = _run(servers.python("-c", _LIBRARIES)) - python
+    found["help", ""][PYTHON] = python = _run([sys.executable, "-c", "pass"])
+    imports = _run([sys.executable, "-c", _LIBRARIES]) - python
     with servers.running(STREAMING, is_up=servers.answers, on_one_core=False) as peer:
         for folder in _FOLDERS:
             found["health", folder][STARLETTE] = peer.start_seconds

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,11 +16,10 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 
 from bench import machine, servers
-from bench.build import Unmeasurable
-from bench.goals import AUTOGEN, STARLETTE
-from bench.report import Row, Table
+from bench.fanout import Scope
+from bench.machine import Unmeasurable, say
+from bench.report import AUTOGEN, STARLETTE, Row, Table
 from bench.servers import LIMITS, ROOT, STREAMING, Checkout, Running, Server
-from bench.suite import Scope, say
 from bench.writers import QUESTION, SHAPE, delays, quantiles
 
 _DELTA = re.compile(rb'"delta":"([^"]*)"')
@@ -113,7 +113,7 @@ async def _ask(session: aiohttp.ClientSession, took: list[float]) -> None:
 
 
 def _in_process(shape: Shape, rounds: int) -> list[Cost]:
-    command = servers.python(WRITERS, "stream", str(shape.runs), str(rounds))
+    command = [sys.executable, WRITERS, "stream", str(shape.runs), str(rounds)]
     process = subprocess.Popen(command, env=servers.environment(shape.environment), stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {machine.cores()[0]})
     lines = process.communicate()[0].splitlines()

@@ -1,14 +1,28 @@
 """Viewers: many of one run, one of each of many runs, thousands that wait, and one that stops reading."""
 
 from collections.abc import Iterator
-from functools import partial
 
-from bench import build, machine
-from bench.fanout import Outcome, Plan, Seen, warm, watching
-from bench.goals import UNDISTURBED
-from bench.report import Row, Table
-from bench.servers import OURS, Server
-from bench.suite import TITLES, Outcomes, Scope, compared, contenders, each, growth, measured, notes, say, table
+from bench import machine
+from bench.fanout import (
+    Outcome,
+    Outcomes,
+    Plan,
+    Scope,
+    Seen,
+    attempted,
+    compared,
+    contenders,
+    each,
+    growth,
+    measure,
+    notes,
+    table,
+    warm,
+    watching,
+)
+from bench.machine import say
+from bench.report import UNDISTURBED, Row, Table
+from bench.servers import OURS, TITLES, Server
 
 _CPU = "CPU seconds of the server for a million deliveries"
 _BRIEF = Plan(seconds=0.6, single_seconds=0.4, paced_seconds=1.2)
@@ -55,7 +69,7 @@ def waiting(scope: Scope) -> Iterator[Table]:
     idle = Table(f"{WAITING:,} viewers wait", "Percent of a core")
     seconds = 20 if scope.is_full else 3
     for transport, servers in contenders(scope, plain=scope.is_full).items():
-        found = {s.name: measured(s, WAITING, Plan(idle_seconds=seconds if s.name == OURS else 0)) for s in servers}
+        found = {s.name: measure(s, WAITING, Plan(idle_seconds=seconds if s.name == OURS else 0)) for s in servers}
         case = TITLES[transport]
         memory.rows.append(Row(case, each(found, "memory"), 1, "memory", case))
         connect.rows.append(Row(case, each(found, "connect"), 2, "connect", case))
@@ -69,7 +83,8 @@ def waiting(scope: Scope) -> Iterator[Table]:
 
 def stalled(scope: Scope) -> Iterator[Table]:
     title = f"One of {FEW} viewers stops reading"
-    rate = Table(f"{title}: deliveries a second to the others", "Share of what they got before", better="")
+    unit = "Deliveries a second, and the share of what they were before"
+    rate = Table(f"{title}: deliveries a second to the others", unit, better="")
     memory = Table(f"{title}: the server's memory", "KB that it grows by")
     lost = Table(f"{title}: what it lost without a notice", "Percent of the events", better="")
     # A short run ends before the database has filled its cache, which is not the viewer's memory.
@@ -97,9 +112,7 @@ def stall(server: Server, count: int, events: int, *, seconds_before: float) -> 
 
     `seconds_before` of events fill the server's own caches, such as its database's: they aren't the viewer's memory.
     """
-    outcome = Outcome()
-    outcome.failure = build.attempt(partial(_stall, server, count, events, seconds_before, outcome))
-    return outcome
+    return attempted(_stall, server, count, events, seconds_before)
 
 
 def _stall(server: Server, count: int, events: int, seconds_before: float, outcome: Outcome) -> None:

@@ -6,12 +6,12 @@ from functools import partial
 from typing import TypeAlias
 
 from bench import servers
-from bench.fanout import Plan
+from bench.fanout import Plan, Scope, measure
+from bench.machine import say
 from bench.report import Row, Table
 from bench.sections.journal import replays
 from bench.sections.teams import Cost, Shape, compared, first_event_at_rest
 from bench.servers import OURS, Journal
-from bench.suite import Scope, measured, say
 from bench.without import VARIABLE
 
 WITHOUT = "without the wait"
@@ -35,7 +35,8 @@ def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
     writers = Shape(runs=300 if scope.is_full else 50, agents=1, pieces=200, pause=0.05)
     fast, lonely = replace(writers, runs=20, pause=0.005), f"1,000 runs with a viewer each, {_MILLION}"
     yield "joining of chunks", "CPU ms of a run that writes 200 pieces a second", lambda extra: _cost(fast, extra).cpu
-    yield "commit delay", lonely, partial(_lonely, seconds)
+    paced = Plan(paced_seconds=2 * seconds, rate=10, rushes=2, patience=2)
+    yield "commit delay", lonely, partial(_cpu, "paced", 1000, paced, 1000, "sqlite")
     cases: list[tuple[str, int, Journal]] = [
         ("commit delay", 100, "sqlite"),
         ("commit delay", 1000, "sqlite"),
@@ -44,7 +45,7 @@ def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
     ]
     for name, viewers, journal in cases:
         what = f"{viewers:,} viewers of a fast run, {journal} journal, {_MILLION}"
-        yield name, what, partial(_rush, seconds, viewers, journal)
+        yield name, what, partial(_cpu, "rush", viewers, Plan(seconds=seconds, rushes=2, patience=2), 1, journal)
     what = "100 live viewers beside late ones, p99 in ms"
     yield "replay gate", what, lambda extra: replays("sse", "memory", 100, 2 * seconds, extra)[2].p99_ms
     what = f"delay of a piece, {writers.runs} runs at once, p99 in ms"
@@ -52,14 +53,8 @@ def _cases(scope: Scope) -> Iterator[tuple[str, str, Figure]]:
     yield "first event first", "from a question to its first event, p50 in ms", first_event_at_rest
 
 
-def _lonely(seconds: float, extra: Mapping[str, str]) -> float:
-    plan = Plan(paced_seconds=2 * seconds, rate=10, rushes=2, patience=2)
-    return measured(servers.ours("sse", extra=extra), 1000, plan, runs=1000).figures["paced"]
-
-
-def _rush(seconds: float, viewers: int, journal: Journal, extra: Mapping[str, str]) -> float:
-    plan = Plan(seconds=seconds, rushes=2, patience=2)
-    return measured(servers.ours("sse", journal=journal, extra=extra), viewers, plan).figures["rush"]
+def _cpu(figure: str, viewers: int, plan: Plan, runs: int, journal: Journal, extra: Mapping[str, str]) -> float:
+    return measure(servers.ours("sse", journal=journal, extra=extra), viewers, plan, runs=runs).figures[figure]
 
 
 def _cost(shape: Shape, extra: Mapping[str, str]) -> Cost:

@@ -40,7 +40,10 @@ def encode_as(draft: Event | Draft, event_id: int, run_id: str, moment: datetime
         "run_id": run_id,
     }
     # A copy: orjson's result holds 4 KB of memory, however short it is, and channels keep hundreds of lines.
-    return b"%b" % _dumps({"event": event})
+    try:
+        return b"%b" % orjson.dumps({"event": event})  # not `_dumps`: saves a call for every event
+    except TypeError:
+        return b"%b" % _dumps_any({"event": event})
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -70,7 +73,7 @@ def decode(line: bytes | str) -> Event:
 def _decoded(raw: dict[str, Any]) -> Event:
     kind = EVENT_TYPES[raw["event_type"]]
     given = {name: raw["data"][wire] for name, wire in _wire_names(kind) if wire in raw["data"]}
-    if given.get("usage"):
+    if "usage" in given:
         given["usage"] = Usage(**given["usage"])
     return Event(
         id=raw["id"],

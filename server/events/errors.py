@@ -16,8 +16,10 @@ AskstreamError
 │   ├── InputExpired            410 input_expired
 │   ├── LogExpired              410 log_expired
 │   ├── BodyTooLarge            413 body_too_large
+│   ├── ImageTooLarge           413 image_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── InvalidRequest          422 invalid_request
+│   ├── InvalidImage            422 invalid_image
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
@@ -41,12 +43,15 @@ FailureCode: TypeAlias = Literal[
     "model_unavailable",
     "model_unreachable",
     "model_cut_short",
+    "model_context_full",
+    "model_empty",
     "model_refused",
     "model_bad_response",
     "model_rejected_request",
     "message_limit",
     "team_unavailable",
     "team_failed",
+    "image_unreadable",
     "event_too_large",
     "log_full",
     "interrupted",
@@ -138,12 +143,20 @@ class BodyTooLarge(Refused):
     code, status, title = "body_too_large", 413, "The body is too large"
 
 
+class ImageTooLarge(Refused):
+    code, status, title = "image_too_large", 413, "The images are too large"
+
+
 class UnsupportedMediaType(Refused):
     code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
 
 
 class InvalidRequest(Refused):
     code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class InvalidImage(Refused):
+    code, status, title = "invalid_image", 422, "An image is not valid"
 
 
 class InvalidMessage(Refused):

@@ -29,44 +29,54 @@ InputOutcome: TypeAlias = Literal["answered", "timed_out"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the model's provider counted, summed over the calls in question."""
+    """Tokens that the model's provider counted, summed over the calls in question. None: one call wasn't counted."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+        return Usage(
+            _sum(self.prompt_tokens, other.prompt_tokens), _sum(self.completion_tokens, other.completion_tokens)
+        )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """First event of every run, before any model call."""
+    """First event of every run, before any model call. `images` are those of the question, as `data:` addresses."""
 
     question: str
     session_id: str
     model: str
     progress: int = 0
+    images: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentThinking:
-    """An agent's turn begins, or it voices a thought."""
+    """An agent's turn begins, it voices a thought, or it waits for its model.
+
+    `message_id` is that of the chunks which announced this thought, where the model streamed it.
+    """
 
     progress: int = 0
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentResponse:
     """An agent finished its subtask; the event's message is its whole text.
 
-    `usage` is None if nothing counts tokens: without a model there are none.
     `message_id` is that of the chunks which announced this text, where the model streamed it. Content that isn't plain
     text is also in `content`: an object if `content_type` is `application/json`, a list of texts and images if it is
     `multipart/mixed`.
     """
 
     progress: int = 0
-    usage: Usage | None = field(default_factory=Usage)
+    usage: Usage = field(default_factory=Usage)
     message_id: str | None = None
     content_type: str | None = None
     content: Json = None
@@ -95,7 +105,7 @@ class Completed:
     final_response: str
     total_messages: int
     response_length: int
-    usage: Usage | None
+    usage: Usage
     duration_ms: int
     progress: int = 100
     answered_by: str | None = None
@@ -151,10 +161,14 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentChunk:
-    """A piece of text as the model writes it. All chunks of one text share a `message_id`."""
+    """A piece of text as the model writes it. All chunks of one text share a `message_id`.
+
+    `thought`: the text is a thought before an answer, and no part of a response.
+    """
 
     delta: str
     message_id: str
+    thought: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

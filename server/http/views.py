@@ -70,7 +70,7 @@ def run(scope: Scope, record: RunRecord, pending: dict[str, Any] | None) -> Run:
         "ended_at": _moment(record.ended_at) if record.ended_at is not None else None,
         "log_expired": record.expired_at is not None,
         "pending_input": pending,
-        "usage": Usage(record.prompt_tokens, record.completion_tokens),
+        "usage": record.usage,
         "digest": record.digest,
         "links": _links(addresses.run(scope, record.run_id)),
     }

@@ -3,8 +3,11 @@
 from askstream.server.journal.backends import open_journal
 from askstream.server.journal.base import (
     READ_BYTES,
+    UNKNOWN,
+    Append,
     Checkpoint,
     Entry,
+    ImmediateJournal,
     Journal,
     ListPosition,
     RunRecord,
@@ -13,12 +16,16 @@ from askstream.server.journal.base import (
     Size,
     first_bytes,
     holds_key,
+    tokens_of,
 )
 
 __all__ = [
     "READ_BYTES",
+    "UNKNOWN",
+    "Append",
     "Checkpoint",
     "Entry",
+    "ImmediateJournal",
     "Journal",
     "ListPosition",
     "RunRecord",
@@ -28,4 +35,5 @@ __all__ = [
     "first_bytes",
     "holds_key",
     "open_journal",
+    "tokens_of",
 ]

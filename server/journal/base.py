@@ -8,10 +8,13 @@ Its run goes on elsewhere as attempt 2, which appends events 8 and 9. The first 
 8. Without the fence, viewers of the first 8 and of the second would have different logs for ever.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from askstream.server.events import Usage
 
 RunState: TypeAlias = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
@@ -22,6 +25,8 @@ RECORD_SECONDS = 7 * 24 * 3600
 # Seconds that an idempotency key is held (transports/PROTOCOL.md, promise 5). Clients retry within minutes; a day also
 # covers a nightly job.
 KEY_SECONDS = 24 * 3600
+# A count of tokens that nobody knows. The columns of earlier files are NOT NULL.
+UNKNOWN: Final = -1
 
 
 class Entry(NamedTuple):
@@ -62,10 +67,19 @@ class RunUpdate(NamedTuple):
     digest: str | None
 
 
+class Append(NamedTuple):
+    """The arguments of `Journal.append`."""
+
+    update: RunUpdate
+    entries: Sequence[Entry]
+    checkpoint: bytes | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The facts about a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
 
+    `prompt_tokens` and `completion_tokens` are UNKNOWN where the model's server didn't count them.
     `log_events` and `log_bytes` measure what the journal still holds of the log, lines alone. A run whose log has
     expired keeps its record for a while, so that a late viewer gets 410 and not 404. `digest` is the SHA-256, in hex,
     over the event lines, each with its newline and chunks left out; None until the end.
@@ -97,12 +111,27 @@ class RunRecord:
         return self.ended_at is not None
 
     @property
+    def usage(self) -> Usage:
+        return Usage(
+            None if self.prompt_tokens == UNKNOWN else self.prompt_tokens,
+            None if self.completion_tokens == UNKNOWN else self.completion_tokens,
+        )
+
+    @property
     def update(self) -> RunUpdate:
         return RunUpdate(*_UPDATED(self))
 
     def updated(self, to: RunUpdate) -> "RunRecord":
         """Return this record with a later update of the same run."""
         return replace(self, **to._asdict())
+
+
+def tokens_of(usage: Usage) -> tuple[int, int]:
+    """The two counts as a record has them."""
+    return (
+        UNKNOWN if usage.prompt_tokens is None else usage.prompt_tokens,
+        UNKNOWN if usage.completion_tokens is None else usage.completion_tokens,
+    )
 
 
 _UPDATED = attrgetter(*RunUpdate._fields)
@@ -219,3 +248,17 @@ class Journal(Protocol):
     async def close(self) -> None:
         """Finish what was accepted. No call may follow."""
         ...
+
+
+class ImmediateJournal(ABC):
+    """A base class for a `Journal` that can also make appends durable within one call, without suspending.
+
+    Optional: the first events of a burst become durable, and are shown, before the last ones are emitted.
+    """
+
+    @abstractmethod
+    def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
+        """Do as `append` does, with appends of different runs. Return the error of each, None for one that is durable.
+
+        Return None, with nothing done, if that could hold up the event loop. `append` must then do it.
+        """

@@ -19,7 +19,7 @@ from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
 from askstream.server.runs.history import earlier
 from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import LogWriter
+from askstream.server.runs.log_writer import Burst, LogWriter
 from askstream.server.runs.orchestrator import Orchestrator, Task
 from askstream.server.runs.recovery import Recovered, Work
 from askstream.server.runs.run import SYSTEM, Run
@@ -51,7 +51,7 @@ class ActiveRuns:
         clock: Callable[[], datetime],
     ) -> None:
         self._journal, self._bus, self._orchestrators, self._limits = journal, bus, orchestrators, limits
-        self._group, self._clock, self._log = group, clock, StreamLog()
+        self._group, self._clock, self._log, self._burst = group, clock, StreamLog(), Burst(journal)
         self._runs: dict[str, Run] = {}
         self._by_key: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,11 +99,11 @@ class ActiveRuns:
         task, name = _task(record)
         run = self._add(record, task, self._orchestrators[name], slot)
         # The client may disconnect before the journal has answered. A run that the journal holds must go on.
-        return await asyncio.shield(self._begin(run, is_first=is_first))
+        return await asyncio.shield(self._begin(run, task.images, is_first=is_first))
 
-    async def _begin(self, run: Run, *, is_first: bool) -> tuple[RunRecord, bool]:
+    async def _begin(self, run: Run, images: tuple[str, ...], *, is_first: bool) -> tuple[RunRecord, bool]:
         new = run.writer.created
-        started = Started(question=new.question, session_id=new.session_id, model=new.model)
+        started = Started(question=new.question, session_id=new.session_id, model=new.model, images=images or None)
         try:
             holder = await run.writer.begin(Draft(SYSTEM, "The run has started.", started))
         except BaseException:
@@ -228,7 +228,9 @@ class ActiveRuns:
 
     def _add(self, record: RunRecord, task: Task, orchestrator: Orchestrator, slot: SessionSlot) -> Run:
         channel = self._bus.open(record.run_id, record.last_id)
-        writer = LogWriter(record, self._journal, channel, self._limits, clock=self._clock, log=self._log)
+        writer = LogWriter(
+            record, self._journal, channel, self._limits, clock=self._clock, log=self._log, burst=self._burst
+        )
         run = self._runs[record.run_id] = Run(task, orchestrator, writer, self._limits, slot)
         self._by_key[record.principal, record.idempotency_key] = run
         return run
@@ -254,7 +256,7 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False, "asks": True}
+    options: dict[str, Any] = {"by": "team", "review": False, "asks": True, "images": ()}
     try:
         options.update(orjson.loads(record.options))
     except (ValueError, TypeError):
@@ -264,6 +266,7 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         run_id=record.run_id,
         session_id=record.session_id,
         question=record.question,
+        images=tuple(options["images"]),
         review=options["review"],
         asks=options["asks"],
         attempt=record.attempt,

@@ -33,14 +33,13 @@ class RunDeadlines:
     """The deadlines of one stretch of work, which starts at `began`: total time, silence, and time without viewers.
 
     `earlier_seconds` is the sum of the stretches before it. Waiting for a session slot or a human doesn't count: nobody
-    had to watch. `emitted` is the number of the team's events at `emitted_at`. Times in seconds of the monotonic clock.
+    had to watch. `silent` is set when silence was the reason to stop. Times in seconds of the monotonic clock.
     """
 
     limits: Limits
     began: float
     earlier_seconds: float
-    emitted_at: float
-    emitted: int
+    silent: bool = False
 
     def seconds(self, now: float) -> float:
         """The time that the team has been at work."""
@@ -53,19 +52,23 @@ class RunDeadlines:
 
     def resume(self, now: float) -> None:
         """The wait is over. It counts for nothing."""
-        self.began = self.emitted_at = now
+        self.began = now
 
-    def check(self, now: float, *, emitted: int, viewers: int, unwatched_since: float) -> CancelReason | float:
+    def check(
+        self, now: float, *, last_sign: float, watched: bool, viewers: int, unwatched_since: float
+    ) -> CancelReason | float:
         """Return the reason to stop the team, or the seconds until the next check. Events need no earlier check.
 
-        `unwatched_since` is the time at which the last viewer left.
+        `last_sign` is the time of the team's last event. `watched`: a call that limits its silence itself is in
+        progress, so the run's own limit doesn't count. `unwatched_since` is the time at which the last viewer left.
         """
-        if emitted != self.emitted:
-            self.emitted, self.emitted_at = emitted, now
-        ends_at = self.began + self.limits.run_seconds - self.earlier_seconds
-        left = min(ends_at, self.emitted_at + self.limits.silence_seconds) - now
+        left = self.began + self.limits.run_seconds - self.earlier_seconds - now
+        silence = self.limits.silence_seconds
+        if not watched:
+            silence += max(last_sign, self.began) - now
         orphan_seconds = self.limits.orphan_seconds or float("inf")
         unwatched = orphan_seconds if viewers else max(unwatched_since, self.began) + orphan_seconds - now
-        if left <= 0:
+        if min(left, silence) <= 0:
+            self.silent = left > 0
             return "timeout"
-        return min(left, unwatched) if unwatched > 0 else "orphaned"
+        return min(left, silence, unwatched) if unwatched > 0 else "orphaned"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,9 +31,10 @@ class Reply:
 class Task:
     """One question for a team, or the rest of one.
 
-    `history` are the session's earlier exchanges, oldest first. `session_state` comes from the answer of the session's
-    last completed run, None if that had none. `review` asks for a human's approval of the answer before it is final.
-    `asks`: somebody can answer a question of the team's; without it the team should assume, and say so.
+    `images` are those of the question, as `data:` addresses. `history` are the session's earlier exchanges, oldest
+    first. `session_state` comes from the answer of the session's last completed run, None if that had none. `review`
+    asks for a human's approval of the answer before it is final. `asks`: somebody can answer a question of the team's;
+    without it the team should assume, and say so.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
     resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
@@ -42,6 +43,7 @@ class Task:
     run_id: str
     session_id: str
     question: str
+    images: tuple[str, ...] = ()
     history: tuple[Exchange, ...] = ()
     session_state: bytes | None = None
     review: bool = False
@@ -54,8 +56,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole
-    run, None if nothing counts tokens.
+    """The good end of a run. `total_messages` counts the agents' messages; `usage` is summed over the whole run.
 
     `agent_name` wrote the answer. `stop_reason` says in the team's own words why it stopped. `session_state` is kept
     for the session's next run, in the orchestrator's own form.
@@ -63,7 +64,7 @@ class Answer:
 
     final_response: str
     total_messages: int
-    usage: Usage | None
+    usage: Usage
     agent_name: str
     stop_reason: str | None = None
     session_state: bytes | None = None
@@ -105,6 +106,15 @@ class Sink(Protocol):
         After a crash the run resumes from its last checkpoint, and the reply is lost. Calls of one run are served in
         order. The wait doesn't count for the run's limits. Safe to cancel: the question is withdrawn.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsWatched(Protocol):
+    """A sink of a run with a limit on silence."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Suspends that limit within the block: whatever works there has a limit of its own."""
         ...
 
 

@@ -63,7 +63,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal, TypeAlias
 
-from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed
+from askstream.server.events import Cancelled, CancelReason, Completed, Draft, Failed, Resumed, ToolExecution
 from askstream.server.events.errors import AskstreamError, JournalError, RunFailed
 from askstream.server.foreign import ContainedCoroutine
 from askstream.server.journal import RunState
@@ -97,6 +97,7 @@ class TeamSink:
     emit: Any
     checkpoint: Any
     ask: Any
+    watched: Any
 
 
 class Run:
@@ -119,6 +120,7 @@ class Run:
         self._stop_with: CancelReason | Suspend | None = None
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = monotonic()
+        self._silent = False  # the reason "timeout" means silence
         self._team_seconds = 0.0  # of the team's work; waiting for a human doesn't count
 
     def cancel(self, reason: CancelReason) -> None:
@@ -242,11 +244,9 @@ class Run:
             limits=self._limits,
             began=began,
             earlier_seconds=self._team_seconds,
-            emitted_at=began,
-            emitted=self.writer.emitted,
         )
         questions = Questions(asyncio.get_running_loop().create_future())
-        sink = TeamSink(self.writer.emit, self.writer.checkpoint, questions.ask)
+        sink = TeamSink(self.writer.emit, self.writer.checkpoint, questions.ask, self.writer.watched)
         team_task = asyncio.ensure_future(ContainedCoroutine(self._orchestrator.run(self._task, sink)))
         try:
             await self._watch_deadlines(team_task, deadlines, questions)
@@ -283,11 +283,13 @@ class Run:
                 continue
             match deadlines.check(
                 monotonic(),
-                emitted=self.writer.emitted,
+                last_sign=self.writer.last_sign,
+                watched=self.writer.watched_calls > 0,
                 viewers=channel.viewers,
                 unwatched_since=channel.unwatched_since,
             ):
                 case str() as reason:
+                    self._silent = deadlines.silent
                     self.cancel(reason)
                 case seconds:
                     wakers = team_task, self._stop, questions.asked
@@ -322,8 +324,21 @@ class Run:
                 return Draft(SYSTEM, str(outcome), Failed(error=outcome.code)), "failed"
             case AskstreamError():
                 return self._terminal(RunFailed("internal", "The server could not record this run."))
+            case "timeout" if self._silent:
+                return Draft(SYSTEM, self._silence(), Cancelled(reason=outcome)), "cancelled"
             case _:
                 return Draft(SYSTEM, _CANCEL_MESSAGES[outcome], Cancelled(reason=outcome)), "cancelled"
+
+    def _silence(self) -> str:
+        """The sentence for a run that was silent for too long: for how long, and since what."""
+        text = f"The run was stopped: it gave no sign of life for {self._limits.silence_seconds:g} s"
+        match self.writer.last_draft:
+            case Draft(agent_name=name, body=ToolExecution(status="started", tool_name=tool)):
+                return f"{text}, while {name} waited for the tool {tool}."
+            case Draft(agent_name=name):
+                return f"{text}; the last came from {name}."
+            case None:
+                return f"{text} at all."
 
     def _completed(self, answer: Answer) -> Completed:
         return Completed(

@@ -37,6 +37,7 @@ class Question:
 
     text: str
     principal: str
+    images: tuple[str, ...] = ()
     session_id: str | None = None
     if_busy: IfBusy = "reject"
     review: bool = False
@@ -212,12 +213,10 @@ class Runs:
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, orchestrator: str) -> RunRecord:
-        options = {
-            "by": orchestrator,
-            "review": question.review,
-            "asks": question.asks,
-            "on_disconnect": question.on_disconnect,
-        }
+        options: dict[str, Any] = {"by": orchestrator, "review": question.review, "asks": question.asks}
+        options["on_disconnect"] = question.on_disconnect
+        if question.images:
+            options["images"] = question.images
         return RunRecord(
             run_id=self._new_id(),
             principal=question.principal,

@@ -24,7 +24,7 @@ from askstream.server.events import (
 )
 from askstream.server.events.errors import RunFailed
 from askstream.server.events.schema import TYPE_NAMES
-from askstream.server.journal import Entry, RunRecord, RunState, RunUpdate, Size
+from askstream.server.journal import UNKNOWN, Entry, RunRecord, RunState, RunUpdate, Size, tokens_of
 from askstream.server.runs.limits import Limits
 
 # Characters that are kept of a tool's result if the whole would exceed the limit for one event.
@@ -114,7 +114,7 @@ class Stamping:
         self._log_bytes -= written.log_bytes - left.bytes
 
     def _count(self, body: EventBody, entry: Entry) -> None:
-        """Usage is summed over responses; the terminal event's usage is the total."""
+        """Usage is summed over responses; the terminal event's usage is the total. Inlined, for speed."""
         self.last_id = entry.id
         self._log_events += 1
         self._log_bytes += len(entry.line)
@@ -124,13 +124,15 @@ class Stamping:
         self._digest.update(entry.line + b"\n")
         self._kept_events += 1
         self._kept_bytes += len(entry.line)
-        if isinstance(body, AgentResponse | Completed) and body.usage is None:
-            return
-        if isinstance(body, AgentResponse) and body.usage:
-            self._prompt_tokens += body.usage.prompt_tokens
-            self._completion_tokens += body.usage.completion_tokens
-        elif isinstance(body, Completed) and body.usage:
-            self._prompt_tokens, self._completion_tokens = body.usage.prompt_tokens, body.usage.completion_tokens
+        if isinstance(body, AgentResponse):
+            prompt, completion = body.usage.prompt_tokens, body.usage.completion_tokens
+            if prompt is None or completion is None or self._prompt_tokens == UNKNOWN:
+                self._prompt_tokens = self._completion_tokens = UNKNOWN
+            else:
+                self._prompt_tokens += prompt
+                self._completion_tokens += completion
+        elif isinstance(body, Completed):
+            self._prompt_tokens, self._completion_tokens = tokens_of(body.usage)
 
     def _count_message(self) -> None:
         """Enforce the message limits for every orchestrator."""

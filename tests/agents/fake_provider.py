@@ -30,8 +30,11 @@ class Reply:
     raw: bytes | None = None
     cut: bool = False  # the connection dies instead of the end
     pause: float = 0.0  # seconds between pieces
-    hang: bool = False  # it never ends
+    hang: bool = False  # it never ends by itself
     hold: asyncio.Event | None = None  # waits for it before the last piece
+    mute: asyncio.Event | None = None  # waits for it before the first byte
+    drop: bool = False  # the connection dies before the first byte
+    text_error: str | None = None  # an error's whole body
 
 
 Script = Callable[[Body, int], Reply]
@@ -59,7 +62,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]:
+async def provider(script: Script | Sequence[Reply], *, port: int = 0) -> AsyncGenerator[Provider]:
     """Serve until the block ends. A sequence is used in order; its last reply is repeated."""
 
     def answer(body: Body, number: int) -> Reply:
@@ -77,14 +80,14 @@ async def provider(script: Script | Sequence[Reply]) -> AsyncGenerator[Provider]
                 fake.requests.append(body)
                 fake.asked.set()
                 with fake.busy():
-                    await _respond(answer(body, number), body, writer)
+                    await _respond(answer(body, number), body, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the other side is gone, or the block ends
         finally:
             serving.discard(me)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     fake = Provider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     try:
         yield fake
@@ -106,12 +109,17 @@ async def _request(reader: asyncio.StreamReader) -> Body | None:
     return json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
-async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> None:
-    if not body.get("stream"):
+async def _respond(reply: Reply, body: Body, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await _before_first_byte(reply, writer)
+    if not body.get("stream") and reply.status == 200:
+        if reply.hang:
+            await _left(reader)
         _respond_whole(reply, str(body["model"]), writer)
         return
     if reply.status != 200:
         text = json.dumps({"error": reply.error or {"message": "sk-secret no"}}).encode()
+        if reply.text_error is not None:
+            text = reply.text_error.encode()
         _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])
         writer.write(text)
         return
@@ -123,12 +131,26 @@ async def _respond(reply: Reply, body: Body, writer: asyncio.StreamWriter) -> No
         await writer.drain()
         await asyncio.sleep(reply.pause)
     if reply.hang:
-        await asyncio.Event().wait()
+        await _left(reader)
     if reply.cut:
         writer.transport.abort()
         raise ConnectionResetError
     writer.write(b"0\r\n\r\n")
     await writer.drain()
+
+
+async def _before_first_byte(reply: Reply, writer: asyncio.StreamWriter) -> None:
+    if reply.drop:
+        writer.transport.abort()
+        raise ConnectionResetError
+    if reply.mute is not None:
+        await reply.mute.wait()
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Return never: the client leaves, or the block ends."""
+    await reader.read()
+    raise ConnectionResetError
 
 
 def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> None:
@@ -138,9 +160,12 @@ def _respond_whole(reply: Reply, model: str, writer: asyncio.StreamWriter) -> No
         for i, (name, arguments) in enumerate(reply.calls)
     ]
     message = {"role": "assistant", "content": "".join(reply.text) or None, "tool_calls": calls or None}
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
-    prompt, completion = reply.usage or (0, 0)
-    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    finish = reply.finish if reply.finish != "auto" else "tool_calls" if calls else "stop"
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    usage = None
+    if reply.usage is not None:
+        prompt, completion = reply.usage
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "c", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
     text = json.dumps(body).encode()
     _head(writer, reply, "application/json", [f"Content-Length: {len(text)}"])

@@ -1,5 +1,6 @@
-"""An MCP server over stdio or HTTP with one tool, for tests: `python mcp_server.py [PORT]`."""
+"""An MCP server over stdio or HTTP with two tools, for tests: `python mcp_server.py [PORT]`."""
 
+import asyncio
 import sys
 
 from mcp.server.fastmcp import FastMCP
@@ -11,6 +12,13 @@ server = FastMCP("rooms", port=port, log_level="ERROR")
 @server.tool()
 def look(at: str) -> str:
     """Look at something."""
+    return f"{at} seen"
+
+
+@server.tool()
+async def stare(at: str) -> str:
+    """Look at something for longer than any test."""
+    await asyncio.sleep(600)
     return f"{at} seen"
 
 

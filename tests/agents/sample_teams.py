@@ -13,9 +13,11 @@ from autogen_core.models import ChatCompletionClient
 
 from askstream.agents.factory import CustomTeam
 from askstream.agents.human import TeamProfile
+from askstream.agents.memory import ContextWindow
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.agents.team_factory import TeamFactory
+from askstream.agents.waits import WaitPolicy
 from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution
 from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Task
 from tests.agents import fake_provider
@@ -75,8 +77,9 @@ async def orchestrator(
     *,
     max_messages: int = 40,
     conversation_messages: int = 400,
-    max_retries: int = 0,
+    wait_seconds: float = 0.0,
     patience: float = 10.0,
+    window: int | None = None,
     profile: TeamProfile | None = None,
     client: ChatCompletionClient | None = None,
 ) -> AsyncGenerator[AutoGenOrchestrator]:
@@ -85,8 +88,7 @@ async def orchestrator(
         model="fake",
         base_url=fake.base_url,
         names="field",
-        max_retries=max_retries,
-        timeout_seconds=patience,
+        options={"timeout": patience},
         info={"structured_output": True},
     )
     source = CustomTeam(factory(make))
@@ -97,6 +99,8 @@ async def orchestrator(
         source=source,
         max_messages=max_messages,
         conversation_messages=conversation_messages,
+        waits=WaitPolicy(seconds=wait_seconds),
+        window=ContextWindow(window),
     )
     try:
         yield made

@@ -3,13 +3,18 @@
 import inspect
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent
-from autogen_core.models import ChatCompletionClient
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
+from autogen_core import CancellationToken
+from autogen_core import Image as Picture
+from autogen_core.models import ChatCompletionClient, UserMessage
 from openai import OpenAIError
+from PIL import Image
 
 from askstream.server.events import AgentChunk
 from askstream.server.events.errors import RunFailed
@@ -24,7 +29,9 @@ HTML = b"<html><body>Welcome to my router</body></html>"
 MISBEHAVIOURS = {
     "stream cut by the network": (Reply(text=["half "], cut=True), "model_cut_short"),
     "stream ends early but cleanly": (Reply(text=["half "], finish=None), "model_cut_short"),
-    "stream stops at the output limit": (Reply(text=["half "], finish="length"), "model_cut_short"),
+    "nothing before the output limit": (Reply(thoughts=["hm"], finish="length"), "model_cut_short"),
+    "nothing but thoughts": (Reply(thoughts=["hm"]), "model_empty"),
+    "nothing but spaces": (Reply(text=[" ", "\n"]), "model_empty"),
     "refusal": (Reply(refusal="I can't help with that"), "model_refused"),
     "content filter": (Reply(text=["Wel"], finish="content_filter"), "model_refused"),
     "prompt filtered": (Reply(status=400, error={"message": "no", "code": "content_filter"}), "model_refused"),
@@ -32,7 +39,7 @@ MISBEHAVIOURS = {
     "key without the right": (Reply(status=403), "model_auth"),
     "unknown model": (Reply(status=404), "model_rejected_request"),
     "rejected request": (Reply(status=400), "model_rejected_request"),
-    "too long a prompt": (Reply(status=400, error={"code": "context_length_exceeded"}), "model_rejected_request"),
+    "too long a prompt": (Reply(status=400, error={"code": "context_length_exceeded"}), "model_context_full"),
     "too many requests": (Reply(status=429), "model_rate_limited"),
     "no credit": (Reply(status=429, error={"code": "insufficient_quota"}), "model_rate_limited"),
     "server error": (Reply(status=500), "model_unavailable"),
@@ -56,6 +63,7 @@ async def failure(fake: Provider, make: Callable[[ChatCompletionClient], object]
     return caught.value
 
 
+@pytest.mark.filterwarnings("ignore:No text content")  # AutoGen's, for an empty answer
 @pytest.mark.parametrize(("reply", "code"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
 async def test_each_misbehaviour_has_its_code(reply: Reply, code: str) -> None:
     """A run ends with the stable code of the failure and a sentence that names what to do."""
@@ -84,6 +92,33 @@ async def test_a_provider_that_hangs_is_unavailable(reply: Reply) -> None:
     assert caught.value.code == "model_unavailable"
 
 
+class Looks(BaseChatAgent):
+    """Shows its model an image. An AssistantAgent would leave it out for a model without vision."""
+
+    def __init__(self, client: ChatCompletionClient) -> None:
+        super().__init__("Looks", "Looks.")
+        self._client = client
+
+    @property
+    def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
+        return (TextMessage,)
+
+    async def on_messages(self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken) -> Response:
+        seen = UserMessage(content=[Picture(Image.new("RGB", (1, 1)))], source="user")
+        result = await self._client.create([seen])
+        return Response(chat_message=TextMessage(source=self.name, content=str(result.content)))
+
+    async def on_reset(self, cancellation_token: CancellationToken) -> None: ...
+
+
+async def test_a_model_without_vision_rejects_an_image() -> None:
+    """AutoGen's client raises a ValueError, which is no fault of the team's."""
+    async with provider([Reply(text=["a cat"])]) as fake:
+        problem = await failure(fake, Looks)
+    assert problem.code == "model_rejected_request"
+    assert "can't read images" in str(problem)
+
+
 async def test_text_before_the_cut_stays_visible() -> None:
     """A run whose answer broke off has failed, but its chunks were sent."""
     sink = Recorder()
@@ -97,7 +132,7 @@ async def test_text_before_the_cut_stays_visible() -> None:
 async def test_a_rate_limit_is_waited_out_as_the_provider_asks() -> None:
     """429 with Retry-After is tried again, not sooner, and the run continues."""
     replies = [Reply(status=429, headers={"Retry-After": "1"}), Reply(text=["fine"])]
-    async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
+    async with provider(replies) as fake, orchestrator(fake, agent, wait_seconds=10) as team:
         began = time.monotonic()
         answer = await team.run(task(), Recorder())
     assert answered(answer).final_response == "fine"
@@ -108,7 +143,7 @@ async def test_a_rate_limit_is_waited_out_as_the_provider_asks() -> None:
 async def test_an_error_after_the_first_piece_is_never_tried_again() -> None:
     """Half an answer followed by another one would be a text that no model wrote."""
     replies = [Reply(text=["half"], cut=True), Reply(text=["whole"])]
-    async with provider(replies) as fake, orchestrator(fake, agent, max_retries=2) as team:
+    async with provider(replies) as fake, orchestrator(fake, agent, wait_seconds=10) as team:
         with pytest.raises(RunFailed, match="broke off"):
             await team.run(task(), Recorder())
     assert len(fake.requests) == 1
@@ -119,7 +154,7 @@ async def test_an_untapped_client_keeps_its_codes() -> None:
     from askstream.agents.models import ModelSettings, connect
 
     async with provider([Reply(status=401)]) as fake:
-        own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m", max_retries=0))
+        own = connect(ModelSettings(api_key="x", base_url=fake.base_url, model="m"))
         problem = await failure(fake, lambda _client: AssistantAgent("Solo", own))
         await own.close()
     assert problem.code == "model_auth"

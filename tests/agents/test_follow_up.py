@@ -9,7 +9,8 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent, SocietyOfMindAgent, UserProxyAgent
 from autogen_agentchat.conditions import HandoffTermination, MaxMessageTermination, TextMentionTermination
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
-from autogen_core.models import ChatCompletionClient
+from autogen_core.model_context import UnboundedChatCompletionContext
+from autogen_core.models import ChatCompletionClient, LLMMessage, UserMessage
 
 from askstream.agents import memory
 from askstream.agents.human import TeamProfile
@@ -27,6 +28,7 @@ from tests.agents.sample_teams import (
     comparable,
     forked,
     graph,
+    look,
     model,
     orchestrator,
     swarm,
@@ -258,3 +260,49 @@ async def test_a_state_has_no_part_of_the_run_beside_the_teams_own() -> None:
     kept = orjson.loads(first.session_state)
     assert sorted(kept) == ["messages", "session", "shape", "state", "target"]
     assert kept["shape"] == {"kind": "RoundRobinGroupChat", "members": ["A"]}
+
+
+class Noted(UnboundedChatCompletionContext):
+    """Adds a note to each of the user's messages: then no exchange is recognised that could be left out."""
+
+    async def get_messages(self) -> list[LLMMessage]:
+        return [
+            message.model_copy(update={"content": f"{message.content} (a note)"})
+            if isinstance(message, UserMessage)
+            else message
+            for message in await super().get_messages()
+        ]
+
+
+async def test_a_state_that_fills_the_context_gives_way_to_the_answers_as_text() -> None:
+    """It does so if no single exchange can be left out of the prompts."""
+
+    def script(body: Body, _: int) -> fake_provider.Reply:
+        if any(message["role"] == "tool" for message in body["messages"]):
+            if "now" in str(body["messages"]):
+                return fake_provider.Reply(status=400, error={"message": "This exceeds the context length."})
+            return fake_provider.Reply(text=["noted"])
+        if "now" in str(body["messages"]):
+            return fake_provider.Reply(text=["fine"])
+        return fake_provider.Reply(calls=[("look", '{"at": "7"}')])
+
+    def make(client: ChatCompletionClient) -> BaseGroupChat:
+        helped = agent(client, "A", tools=[look], reflect_on_tool_use=True, model_context=Noted())
+        return RoundRobinGroupChat([helped], max_turns=1)
+
+    async with provider(script) as fake:
+        first, _ = await ask(fake, make, task())
+        assert first.session_state is not None
+        second, sink = await ask(fake, make, follow_up(first.session_state))
+    assert second.final_response == "fine"
+    assert sink.said() == [("A", "fine")]
+    assert "So." in str(fake.requests[-1]["messages"])
+
+
+async def test_a_small_window_bounds_the_state() -> None:
+    """The next run gets the answers as text then."""
+    async with provider(model) as fake:
+        whole, _ = await ask(fake, one, task())
+        small, _ = await ask(fake, one, task(), window=10)
+    assert whole.session_state is not None
+    assert small.session_state is None

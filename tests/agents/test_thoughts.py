@@ -19,6 +19,9 @@ TEXTS = {
     "<thin air": ("", "<thin air"),
     "<think>a < b </thing></think>c": ("a < b </thing>", "c"),
     "<think>never ends</thi": ("never ends</thi", ""),
+    "hm < </thing></think>\nSo </think>": ("hm < </thing>", "So </think>"),
+    "</think>So": ("", "So"),
+    "So it ends with </thi": ("", "So it ends with </thi"),
     "": ("", ""),
     " \n": ("", " \n"),
 }
@@ -27,6 +30,8 @@ TEXTS = {
 def split(pieces: list[str]) -> tuple[str, str]:
     splitter, found = ThoughtSplitter(), {"thought": "", "text": ""}
     for part, text in [each for piece in pieces for each in splitter.add(piece)] + list(splitter.end()):
+        if part == "thought" and found["text"]:  # it has proved to be a thought
+            found = {"thought": found["text"], "text": ""}
         found[part] += text
     assert (splitter.thought, splitter.text) == (found["thought"], found["text"])
     return splitter.thought, splitter.text
@@ -46,6 +51,7 @@ def test_it_makes_no_difference_where_the_text_is_split(text: str, cuts: list[in
 
 REPLIES = {
     "in the text": Reply(text=["<th", "ink>hm, ", "well</", "think>\n\n", "So it is."]),
+    "without the first mark": Reply(text=["hm, ", "well</thi", "nk>\n", "So it is."]),
     "in reasoning": Reply(thoughts=["hm, ", "well"], text=["So it is."], reasoning="reasoning"),
     "in reasoning_content": Reply(thoughts=["hm, ", "well"], text=["So it is."]),
 }
@@ -54,7 +60,7 @@ REPLIES = {
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
 async def test_thoughts_of_any_model_are_thoughts(reply: Reply, streams: bool) -> None:
-    """In whichever of the three ways a server sends them: they are in no response, and a text of their own."""
+    """In whichever of these ways a server sends them: they are in no response, and a text of their own."""
     sink = Recorder()
 
     def make(client: ChatCompletionClient) -> object:

@@ -1,14 +1,15 @@
 """A measurement is complete: every viewer has received every event, or there is no figure."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import build, fanout, machine, servers
-from bench.build import Unmeasurable
+from bench import fanout, machine, servers
 from bench.fanout import Plan, Seen
+from bench.machine import Unmeasurable
 from bench.sections import journal, teams, viewers
 from bench.servers import FLOOR, Checkout, Server, Transport
 from bench.writers import delays
@@ -21,8 +22,8 @@ PLAN = Plan(seconds=0.01, single_seconds=0.01, paced_seconds=0.1)
 def generator() -> None:
     """The generator and the floor are compiled on first use."""
     try:
-        build.program("viewers")
-        build.program("floor")
+        machine.program("viewers")
+        machine.program("floor")
     except Unmeasurable as problem:
         pytest.skip(str(problem))
 
@@ -30,7 +31,7 @@ def generator() -> None:
 def faulty(fault: str) -> Server:
     return Server(
         name=fault,
-        command=lambda port, _: servers.python(str(FAULTY), str(port), fault),
+        command=lambda port, _: [sys.executable, str(FAULTY), str(port), fault],
         prepare=FLOOR.prepare,
     )
 
@@ -72,7 +73,7 @@ def test_our_plain_connections_are_measured_too() -> None:
 
 def test_late_viewers_read_all_of_a_run_while_others_watch() -> None:
     """Each of them gets every event once, in order, or the generator ends with an error."""
-    alone, quiet, beside = journal.replays("sse", "sqlite", 3, 0.5)
+    alone, quiet, beside, _noise = journal.replays("sse", "sqlite", 3, 0.5)
     assert min(alone, quiet.p99_ms, beside.p99_ms, beside.replay_mb_s) > 0
 
 

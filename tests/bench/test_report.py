@@ -9,11 +9,10 @@ import pytest
 import bench
 from bench import report
 from bench.__main__ import SECTIONS, measured
-from bench.build import Unmeasurable
-from bench.goals import GOALS, Goal, standing
-from bench.report import BEGIN, END, PAGE, Results, Row, Section, Table, markdown, ratio
+from bench.fanout import Scope
+from bench.machine import Unmeasurable
+from bench.report import BEGIN, END, GOALS, PAGE, Goal, Results, Row, Section, Table, markdown, ratio, standing
 from bench.servers import BARE, OURS, PLAIN, SEND_TEXT, SSE_STARLETTE
-from bench.suite import Scope
 
 
 def line(rows: list[Row], goal: Goal) -> list[str]:
@@ -121,7 +120,7 @@ def test_writing_keeps_the_text_around_the_figures(tmp_path: Path) -> None:
     page = tmp_path / "RESULTS.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
-        report.write(found(), standing(found().rows), page, tmp_path / "figures" / "figures.json")
+        report.write(found(), page, tmp_path / "figures" / "figures.json")
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith(f"{END}\nafter\n")
@@ -140,7 +139,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "RESULTS.md"
     path.write_text("only words\n")
     with pytest.raises(ValueError, match="expected the lines"):
-        report.write(found(), "", path, tmp_path / "figures" / "figures.json")
+        report.write(found(), path, tmp_path / "figures" / "figures.json")
     assert path.read_text() == "only words\n"
     assert not (tmp_path / "figures").exists()
 

@@ -1,4 +1,4 @@
-"""Teams of the tests' own, served with `--team tests.e2e.teams:NAME`: AutoGen's, without a model."""
+"""Teams of the tests' own, served with `--team tests.e2e.teams:NAME`: AutoGen's."""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from autogen_agentchat.agents import BaseChatAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent, UserProxyAgent
 from autogen_agentchat.base import Response, TaskResult, Team
 from autogen_agentchat.conditions import TextMentionTermination
 from autogen_agentchat.messages import (
@@ -62,6 +62,10 @@ class Streamer(Silent):
         for number in range(1000):
             yield ModelClientStreamingChunkEvent(source=self.name, content=f"{number} " * 300)
         yield Response(chat_message=TextMessage(source=self.name, content="all said"))
+
+
+def solo(model_client: Any) -> Any:
+    return AssistantAgent("Solo", model_client)
 
 
 def waiting() -> Any:

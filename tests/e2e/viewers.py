@@ -1,7 +1,8 @@
 """Viewers of a run: over SSE with plain HTTP, over WebSocket with the `websockets` client."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import httpx2
@@ -22,7 +23,7 @@ def client_of(url: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=url, timeout=3 * PATIENCE, verify=False)
 
 
-async def sse_lines(url: str, path: str, **request: Any) -> AsyncIterator[tuple[str, str]]:
+async def sse_lines(url: str, path: str, **request: Any) -> AsyncGenerator[tuple[str, str]]:
     """Yield (last event id, data) of each event of an SSE response, as it arrives."""
     decoder = Decoder()
     async with (
@@ -72,6 +73,14 @@ async def watch_ws(url: str, run_id: str, *, after: int = 0, filters: dict[str, 
         reply = await say(ws, type="subscribe", run_id=run_id, after=after, **(filters or {}))
         assert reply["ok"], reply
         return await frames(ws)
+
+
+async def watch_both(url: str, run_id: str) -> list[dict[str, Any]]:
+    """Return all events of a run, chunks included, to its end. They must be the same over both transports."""
+    tokens = {"tokens": True}
+    lines, others = await asyncio.gather(watch_sse(url, run_id, filters=tokens), watch_ws(url, run_id, filters=tokens))
+    assert lines == others
+    return [json.loads(line)["event"] for line in lines]
 
 
 async def ask(url: str, question: str, **fields: Any) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from dev import ROOT
 from tests.agents.fake_provider import Reply, provider
 from tests.e2e.viewers import ask, client_of, is_terminal, watch_sse
 from tests.embedding.conftest import COMMANDS, Process, Start
+from tools.environment import ROOT
 
 PAGE = ROOT / "docs" / "embedding.md"
 

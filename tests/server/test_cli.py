@@ -20,6 +20,14 @@ def test_it_prints_its_version() -> None:
     [
         ("ASKSTREAM_TRANSPORTS", "sse", "transports: Value error, expected JSON, .* got 'sse'"),
         ("ASKSTREAM_MODEL_INFO", "{", "model_info: Value error, expected JSON, .* got '{'"),
+        ("ASKSTREAM_MODEL_OPTIONS", "max_tokens=5", "model_options: Value error, expected JSON, .* got 'max_tokens=5'"),
+        (
+            "ASKSTREAM_MODEL_OPTIONS",
+            '{"max_token": 5}',
+            "ASKSTREAM_MODEL_OPTIONS has no 'max_token': did you mean 'max",
+        ),
+        ("ASKSTREAM_MODEL_INFO", '{"function_caling": true}', "has no 'function_caling': did you mean 'function_calli"),
+        ("ASKSTREAM_MODEL_INFO", '{"function_calling": false}', "bundled team needs a model that can call tools"),
         ("ASKSTREAM_MESSAGES", "many", "messages: "),
         ("ASKSTREAM_LOG_FILE", "{file}/server.log", "expected ASKSTREAM_LOG_FILE to be .*server.log"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL"),

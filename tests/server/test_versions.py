@@ -20,7 +20,7 @@ from askstream.server.app import create_app
 from askstream.server.connections.uvicorn import WebSocket
 from askstream.server.settings import Settings
 from askstream.server.versions import TESTED
-from dev import ROOT
+from tools.environment import ROOT
 
 
 @pytest.mark.parametrize("name", TESTED)

@@ -119,7 +119,8 @@ export class Report {
 }
 
 function tokens(usage) {
-  const { prompt_tokens: read = 0, completion_tokens: written = 0 } = usage;
+  const { prompt_tokens: read = null, completion_tokens: written = null } = usage;
+  if (read === null || written === null) return 'not counted';
   return `${number(read)} read, ${number(written)} written`;
 }
 

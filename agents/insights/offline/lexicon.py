@@ -71,9 +71,9 @@ ADVICE: Final = (
     "what (?:should|can|could|must) (?:we|i) do(?: about)?|how (?:should|can|could) (?:we|i) (?:fix|stop|react to)"
 )
 REPORT: Final = (
-    "(?:business |sales |performance |management )*(?:reports?|overview|summary|dashboard|briefing)(?:"
-    " (?:for|on|of|about) (?:our |the )?(?:sales )?performance)?|"
-    "(?:doing|going(?! (?:up|down))|perform(?:ing|ed)?|performance)|tell (?:me|us) (?:something |more )?about|(?:our )?sales performance"
+    "(?:business |sales |performance |management )*(?:reports?|overview|summary|dashboard|briefing)"
+    "(?: (?:for|on|of|about) (?:our |the )?(?:sales )?performance)?|doing|going(?! (?:up|down))|perform(?:ing|ed)?|"
+    "performance|tell (?:me|us) (?:something |more )?about|(?:our )?sales performance"
 )
 FORECAST: Final = "will|forecasts?|predict(?:ion|ions|ed)?|projections?|projected|outlook|expected"
 STOCK_OUT: Final = (

@@ -6,10 +6,9 @@ rows than there are appends, one of them is refused; writing each alone finds ou
 
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from askstream.server.events.errors import AskstreamError, Fenced, OutOfOrder
-from askstream.server.journal.base import Entry, RunUpdate
+from askstream.server.journal.base import Append, RunUpdate
 from askstream.server.journal.sqlite.tables import INSERT_EVENT, NUMBER
 
 # The columns that an append updates.
@@ -30,14 +29,6 @@ DELETE FROM checkpoints WHERE number IN (
 )
 """
 _END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
-
-
-class Append(NamedTuple):
-    """The arguments of `Journal.append`."""
-
-    update: RunUpdate
-    entries: Sequence[Entry]
-    checkpoint: bytes | None
 
 
 class GroupRefused(Exception):

@@ -17,9 +17,9 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from askstream.server.events.errors import AskstreamError, JournalError
-from askstream.server.journal.base import Entry, RunUpdate
+from askstream.server.journal.base import Append, Entry, RunUpdate
 from askstream.server.journal.notifier import AppendNotifier
-from askstream.server.journal.sqlite.appends import Append, write_appends
+from askstream.server.journal.sqlite.appends import write_appends
 from askstream.server.journal.sqlite.tables import connect_beside
 from askstream.server.scheduling import AdaptiveDelay
 
@@ -51,10 +51,11 @@ _LOCK_MS = 5000
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """`events` is the number that it writes; other work counts as one. `size` is in bytes."""
+    """`events` is the number that it writes; other work counts as one. `size` is in bytes. `future` is None for an
+    append whose caller doesn't wait."""
 
     work: Work | Append
-    future: "asyncio.Future[Any]"
+    future: "asyncio.Future[Any] | None" = None
     events: int = 1
     size: int = 0
     is_long: bool = False
@@ -118,23 +119,38 @@ class GroupWriter:
         size = len(checkpoint or b"")
         for entry in entries:
             size += len(entry.line)
-        job = _Job(Append(update, entries, checkpoint), self._loop.create_future(), len(entries) or 1, size)
-        self._add(job)
-        return job.future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._add(_Job(Append(update, entries, checkpoint), future, len(entries) or 1, size), future)
+        return future
+
+    def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
+        """As `ImmediateJournal.write_now`. Jobs that are pending stay pending."""
+        size = 0
+        for append in appends:
+            size += len(append.checkpoint or b"")
+            for entry in append.entries:
+                size += len(entry.line)
+        if self._busy or self._closed or self._is_slow or size > QUICK_BYTES:
+            return None
+        began, group = monotonic(), [_Job(append) for append in appends]
+        if not _write_now(self._db, group):
+            return None
+        self._settle(group, size, began)
+        return [job.error for job in group]
 
     def submit(self, work: Work, *, long: bool = False, urgent: bool = False) -> "asyncio.Future[Any]":
         """Do `work` in the next transaction. The future gets its result after the commit.
 
         `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction.
         """
-        job = _Job(work, self._loop.create_future(), is_long=long)
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._is_urgent |= urgent
-        self._add(job)
-        return job.future
+        self._add(_Job(work, future, is_long=long), future)
+        return future
 
-    def _add(self, job: _Job) -> None:
+    def _add(self, job: _Job, future: "asyncio.Future[Any]") -> None:
         if self._closed:
-            job.future.set_exception(JournalError("the journal is closed"))
+            future.set_exception(JournalError("the journal is closed"))
             return
         self._jobs.append(job)
         self._events += job.events
@@ -187,8 +203,8 @@ class GroupWriter:
         self._is_slow = self._waits_for_disk or self._stalls > 1
         self._max_jobs = GROUP_JOBS if self._is_slow else QUICK_JOBS
         for job in group:
-            if job.future.done():
-                pass  # its caller was cancelled
+            if job.future is None or job.future.done():
+                pass  # nobody waits, or the caller was cancelled
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:
@@ -229,14 +245,15 @@ class GroupWriter:
         """Carry a long WAL over while nothing is written, once the thread is free. A transaction that is due waits."""
         if self._is_wal_long and not self._busy and not self._closed:
             self._is_wal_long = False
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
             self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
 
     def _run_on_thread(self, work: Callable[[], object], then: Callable[[], None]) -> None:
-        """Run `work`, which must not raise, on the thread. Only the thread uses the connection until it is done."""
+        """Run `work`, which must not raise, on the thread. Only the thread uses the connection until it is done: a
+        transaction that is due waits."""
         self._busy = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         done = self._loop.run_in_executor(self._thread, work)
         done.add_done_callback(lambda _: self._on_thread_done(then))
 

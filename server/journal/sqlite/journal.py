@@ -21,8 +21,10 @@ from askstream.server.events.errors import JournalError
 from askstream.server.journal.base import (
     READ_BYTES,
     RECORD_SECONDS,
+    Append,
     Checkpoint,
     Entry,
+    ImmediateJournal,
     ListPosition,
     RunRecord,
     Size,
@@ -61,7 +63,7 @@ SELECT (SELECT coalesce(sum(log_bytes), 0) FROM heads) + (SELECT coalesce(sum(le
 """
 
 
-class SqliteJournal:
+class SqliteJournal(ImmediateJournal):
     """`synchronous` is SQLite's: `normal` survives the death of the process, `full` that of the machine as well."""
 
     survives = True
@@ -83,6 +85,9 @@ class SqliteJournal:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []  # of the readers
+
+    def write_now(self, appends: Sequence[Append]) -> Sequence[BaseException | None] | None:
+        return self._writer.write_now(appends)
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
         write = insert_record if record.idempotency_key is None else _create

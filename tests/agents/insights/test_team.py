@@ -3,12 +3,24 @@
 from pathlib import Path
 
 import pytest
-from autogen_agentchat.messages import TextMessage, ToolCallRequestEvent
+from autogen_agentchat.messages import TextMessage, ToolCallExecutionEvent, ToolCallRequestEvent
+from autogen_core.models import FunctionExecutionResult
 
 from askstream.agents.factory import BundledTeam
 from askstream.agents.insights import team as insights
 from askstream.agents.insights import warehouse
-from askstream.agents.insights.team import ANALYST, ASK_USER, DATA, MORE_DATA, ORDER, PLANNER, REPORTER, next_speaker
+from askstream.agents.insights.team import (
+    ANALYST,
+    ASK_USER,
+    DATA,
+    MORE_DATA,
+    NO_DATA,
+    ORDER,
+    PLANNER,
+    REPORTER,
+    has_data,
+    next_speaker,
+)
 from askstream.agents.insights.tools import toolbox
 from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
@@ -103,7 +115,7 @@ def model(body: Body, _: int) -> Reply:
 
 
 async def run(base_url: str, database: Path, sink: Recorder, max_messages: int = 40) -> str:
-    settings = ModelSettings(model="fake", base_url=base_url, names="field", max_retries=0)
+    settings = ModelSettings(model="fake", base_url=base_url, names="field")
     source = BundledTeam(database.parent, database, max_messages)
     team = AutoGenOrchestrator(model="fake", client=lambda: connect(settings), source=source, max_messages=max_messages)
     try:
@@ -149,3 +161,36 @@ async def test_it_keeps_to_a_small_limit_of_messages(database: Path) -> None:
         with pytest.raises(RunFailed) as caught:
             await run(fake.base_url, database, Recorder(), max_messages=3)
     assert caught.value.code == "message_limit"
+
+
+async def test_a_report_without_data_from_a_tool_says_so_at_its_top(database: Path) -> None:
+    """A model that can't call tools makes them up, and a chart shows what it is given."""
+
+    def invents(body: Body, number: int) -> Reply:
+        name = str(body["messages"][0]["content"])[8:].split(",")[0]
+        asked = body["messages"][-1]["role"] != "tool"
+        chart = '{"title": "t", "type": "bar", "labels": ["a"], "series": [{"name": "s", "values": [1]}]}'
+        calls = {DATA: ("run_sql", '{"query": "no SQL"}'), REPORTER: ("make_chart", chart)}
+        if asked and name in calls:
+            return Reply(calls=[calls[name]])
+        return Reply(text=["Revenue fell ", f"by 12 %, says {name}."])
+
+    sink = Recorder()
+    async with provider(invents) as fake:
+        report = await run(fake.base_url, database, sink)
+    assert report == NO_DATA + "Revenue fell by 12 %, says ReportAgent."
+    assert sink.said()[-1] == (REPORTER, report)
+    assert sink.bodies(AgentResponse)[-1].message_id is not None
+    assert not any(NO_DATA in text for name, text in sink.said() if name != REPORTER)
+
+
+def test_only_a_tool_that_reads_the_database_counts() -> None:
+    """And only if it has succeeded."""
+
+    def ended(name: str, *, is_error: bool = False) -> ToolCallExecutionEvent:
+        result = FunctionExecutionResult(content="x", name=name, call_id="1", is_error=is_error)
+        return ToolCallExecutionEvent(content=[result], source=DATA)
+
+    assert not has_data([said(PLANNER), ended("make_chart")])
+    assert not has_data([ended("run_sql", is_error=True)])
+    assert has_data([ended("run_sql", is_error=True), ended("break_down"), said(ANALYST)])

@@ -6,7 +6,7 @@ import pytest
 
 from askstream.agents.human import ASSUME, ASSUME_ALONE, MOST_QUESTIONS, NO_REPLY, UNREVIEWED
 from askstream.agents.insights import team as insights
-from askstream.agents.insights.team import ANALYST, DATA, PLANNER, REPORTER
+from askstream.agents.insights.team import ANALYST, DATA, NO_DATA, PLANNER, REPORTER
 from askstream.server.events import AgentResponse
 from askstream.server.runs.orchestrator import Exchange, Reply
 from tests.agents.fake_provider import Provider, provider
@@ -33,9 +33,8 @@ async def test_the_planner_asks_and_continues_with_the_answer() -> None:
     assert (asked.agent_name, asked.prompt) == (PLANNER, "Which measure (0)?\n1) revenue")
     assert asked.schema == {"type": "string", "minLength": 1}
     assert [name for name, _ in play.sink.said()] == [PLANNER, PLANNER, DATA, ANALYST, REPORTER]
-    assert answer.final_response == "ReportAgent on Revenue"
+    assert answer.final_response == NO_DATA + "ReportAgent on Revenue"
     assert answer.total_messages == 5
-    assert answer.usage
     assert answer.usage.prompt_tokens == 50
 
 
@@ -90,9 +89,8 @@ async def test_an_approved_report_is_the_answer() -> None:
         assert len(fake.requests) == 4
     assert play.inquiries[0].agent_name == REPORTER
     assert "pprove" in play.inquiries[0].prompt
-    assert answer.final_response == "ReportAgent on Why?"
+    assert answer.final_response == NO_DATA + "ReportAgent on Why?"
     assert answer.total_messages == 4
-    assert answer.usage
     assert answer.usage.prompt_tokens == 40
 
 
@@ -103,7 +101,7 @@ async def test_a_remark_makes_the_team_work_again() -> None:
         answer = await play.run(replace(task(), review=True), [sent_back("Shorter."), APPROVED])
         assert heard_by(fake, PLANNER)[-1] == ("user", "REVIEW: Shorter.")
     assert [name for name, _ in play.sink.said()] == [PLANNER, DATA, ANALYST, REPORTER] * 2
-    assert answer.final_response == "ReportAgent on REVIEW: Shorter."
+    assert answer.final_response == NO_DATA + "ReportAgent on REVIEW: Shorter."
 
 
 async def test_a_report_sent_back_without_a_remark_is_checked_again() -> None:
@@ -118,7 +116,7 @@ async def test_after_three_rounds_the_report_is_final() -> None:
     async with provider(staff()) as fake:
         play = insights_run(fake)
         answer = await play.run(replace(task(), review=True), [sent_back(f"No {i}") for i in range(3)])
-    assert answer.final_response == "ReportAgent on REVIEW: No 2"
+    assert answer.final_response == NO_DATA + "ReportAgent on REVIEW: No 2"
     assert answer.total_messages == 16
 
 
@@ -127,7 +125,7 @@ async def test_a_report_that_nobody_reviewed_says_so() -> None:
     async with provider(staff()) as fake:
         answer = await insights_run(fake).run(replace(task(), review=True), [NOBODY_THERE])
         assert len(fake.requests) == 4
-    assert answer.final_response == "ReportAgent on Why?" + UNREVIEWED
+    assert answer.final_response == NO_DATA + "ReportAgent on Why?" + UNREVIEWED
 
 
 async def test_a_question_and_a_review_in_one_run() -> None:
@@ -136,7 +134,7 @@ async def test_a_question_and_a_review_in_one_run() -> None:
         play = insights_run(fake)
         replies = [Reply(value="a"), Reply(value="b"), sent_back("c"), APPROVED]
         answer = await play.run(replace(task(), review=True), replies)
-    assert answer.final_response == "ReportAgent on REVIEW: c"
+    assert answer.final_response == NO_DATA + "ReportAgent on REVIEW: c"
     assert len(play.inquiries) == 4
 
 

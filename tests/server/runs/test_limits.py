@@ -18,9 +18,10 @@ from askstream.server.events import (
     ToolExecution,
     Usage,
 )
-from askstream.server.events.errors import TooManyRuns
+from askstream.server.events.errors import RunFailed, TooManyRuns
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import Answer, Inquiry, Limits, Runs, Sink, Task
+from askstream.server.runs.orchestrator import SupportsWatched
 from tests.conformance.journals import Yielding
 from tests.server.runs.harness import ANSWER, Harness, Scripted, ask, ended, until
 
@@ -51,6 +52,62 @@ async def test_a_run_may_not_be_silent_for_too_long(harness: Harness) -> None:
     log = await ended(harness, harness.open(falls_silent, silence_seconds=0.15))
     assert log[-1].body == Cancelled(reason="timeout")
     assert len(log) == 7
+
+
+async def test_silence_says_what_it_was(harness: Harness) -> None:
+    """A tool that doesn't return, or the agent that spoke last."""
+
+    async def calls_a_tool(task: Task, sink: Sink) -> Answer:
+        await sink.emit(Draft("A", "", ToolExecution(tool_name="t", parameters={}, call_id="c", status="started")))
+        await asyncio.Event().wait()
+        return ANSWER
+
+    async def speaks(task: Task, sink: Sink) -> Answer:
+        await sink.emit(Draft("B", "hm", AgentThinking()))
+        await asyncio.Event().wait()
+        return ANSWER
+
+    said = "The run was stopped: it gave no sign of life for 0.1 s"
+    log = await ended(harness, harness.open(calls_a_tool, silence_seconds=0.1))
+    assert (log[-1].body, log[-1].message) == (Cancelled(reason="timeout"), f"{said}, while A waited for the tool t.")
+    log = await ended(harness, harness.open(speaks, silence_seconds=0.1))
+    assert log[-1].message == f"{said}; the last came from B."
+
+
+async def test_a_call_that_limits_its_own_silence_may_be_silent(harness: Harness) -> None:
+    """After it the run's limit counts anew."""
+    release = asyncio.Event()
+
+    async def asks_a_model(task: Task, sink: Sink) -> Answer:
+        assert isinstance(sink, SupportsWatched)
+        with sink.watched():
+            await asyncio.sleep(0.5)
+            release.set()
+        await asyncio.Event().wait()
+        return ANSWER
+
+    log = await ended(harness, harness.open(asks_a_model, silence_seconds=0.1))
+    assert release.is_set()
+    assert log[-1].body == Cancelled(reason="timeout")
+
+
+async def test_unknown_usage_is_unknown_in_the_record(harness: Harness) -> None:
+    """Of one call that nobody counted, and of a whole run."""
+
+    async def fails(task: Task, sink: Sink) -> Answer:
+        for usage in (Usage(3, 4), Usage(None, None), Usage(3, 4)):
+            await sink.emit(Draft("A", "a", AgentResponse(usage=usage)))
+        raise RunFailed("team_failed", "It failed.")
+
+    async def answers(task: Task, sink: Sink) -> Answer:
+        return replace(ANSWER, usage=Usage(None, None))
+
+    for team in (fails, answers):
+        runs = harness.open(team)
+        record = await ask(runs)
+        await runs.outcome(record.run_id)
+        record = await runs.find(record.run_id, "p")
+        assert record.usage == Usage(None, None)
 
 
 async def test_the_message_limit_holds_for_any_team(harness: Harness) -> None:

@@ -14,7 +14,7 @@ from askstream.server.events.errors import JournalError, RunFailed
 from askstream.server.journal import Entry, Journal, RunUpdate, open_journal
 from askstream.server.journal.memory import MemoryJournal
 from askstream.server.runs.limits import Limits
-from askstream.server.runs.log_writer import COMPACT_CHUNKS, LogWriter
+from askstream.server.runs.log_writer import COMPACT_CHUNKS, Burst, LogWriter
 from askstream.server.telemetry import StreamLog
 from tests.conformance.journals import Yielding, record
 
@@ -26,7 +26,13 @@ ANSWERED = Draft(
 
 def _writer(journal: Journal, limits: Limits | None = None) -> LogWriter:
     return LogWriter(
-        record(), journal, Channel("r"), limits or Limits(), clock=lambda: datetime.now(UTC), log=StreamLog()
+        record(),
+        journal,
+        Channel("r"),
+        limits or Limits(),
+        clock=lambda: datetime.now(UTC),
+        log=StreamLog(),
+        burst=Burst(journal),
     )
 
 

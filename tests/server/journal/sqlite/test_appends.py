@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from askstream.server.events.errors import Fenced, JournalError, OutOfOrder
-from askstream.server.journal.base import RunRecord
-from askstream.server.journal.sqlite.appends import Append, GroupRefused, write_appends
+from askstream.server.journal.base import Append, RunRecord
+from askstream.server.journal.sqlite.appends import GroupRefused, write_appends
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from askstream.server.journal.sqlite.tables import connect_writer, insert_record
 from tests.conformance.journals import entries, record, update

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from askstream.server.events.errors import JournalError
+from askstream.server.journal import Append
 from askstream.server.journal.notifier import AppendNotifier
 from askstream.server.journal.sqlite import group_writer as writers
-from askstream.server.journal.sqlite.appends import Append
 from askstream.server.journal.sqlite.group_writer import GroupWriter, Work
 from askstream.server.scheduling import SKIPPED_WRITES
 from tests.conformance.journals import entries, update
