@@ -48,7 +48,7 @@ def beyond(part: Part, rate: float | None) -> Part:
 
 
 def weight(part: Part, *, of_ratio: bool) -> float:
-    """How much a part says about the cause: large, and large for its size. A customer that leaves
+    """The weight of a part as a cause: large, and large for its size. A customer that leaves
     weighs more than its region, where it is one of many. The parts of a ratio have no size."""
     own = max(abs(part.current or 0.0), abs(part.previous or 0.0)) if not of_ratio else 1.0
     return abs(part.unusual) * min(1.0, abs(part.unusual) / own) if own else 0.0

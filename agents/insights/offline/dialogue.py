@@ -49,7 +49,7 @@ def understand(talk: Conversation, facts: Facts) -> Plan | str:
         slots = _continued(question, earlier, names, facts)
         plan = _first_plan(question, slots, facts)
     except No as no:
-        plan, slots = refusal(no, facts), None
+        plan, slots = refusal(no, read(question, facts), facts), None
     if slots and not talk.inputs and talk.may_ask and _is_vague(slots, plan):
         return _ask(slots, plan)
     return _heard(plan, slots, talk.inputs, facts)
@@ -119,7 +119,7 @@ def leans(slots: Slots) -> bool:
         return not whole
     if own == "why" and not slots.measures and not slots.dates.periods:
         return True
-    if own is None:
+    if own is None or (own == "figure" and not slots.measures and slots.direction):
         return bool(present(slots) or slots.named or slots.dates.periods)
     if own == "list" and slots.by and not slots.measures and len(words) <= 4:
         return True

@@ -58,6 +58,7 @@ class Plan:
     hidden: tuple[str, ...] = ()  # parts of the report that a remark takes away
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()  # questions that would get an answer
     changed: tuple[str, ...] = ()  # what became of a remark
     refused: tuple[str, ...] = ()
 

@@ -39,7 +39,7 @@ def write(talk: Conversation) -> Script:
     if plan is None:
         return f"# No answer\n\n{WHAT_IT_CAN}"
     if plan.job == "no":
-        return _no(plan, talk.questions[-1])
+        return _no(plan)
     tables = from_json(json_in((talk.said_by("data") or [""])[-1]))
     found = found_in((talk.said_by("analysis") or [""])[-1])
     more = found.tables if found else []
@@ -53,6 +53,7 @@ def write(talk: Conversation) -> Script:
     parts += [" ".join(f"*{note}.*" for note in plan.notes)] if plan.notes else []
     parts += [_FOREIGN, *plan.reasons] if plan.job == "foreign" else []
     parts += _body(plan, tables, more)
+    parts += [WHAT_IT_CAN] if plan.job == "schema" else []
     if found and found.findings:
         lines = found.findings[:_BRIEF] if "details" in plan.hidden else found.findings
         parts += ["## Findings", "\n".join(line if line.startswith(" ") else f"- {line}" for line in lines)]
@@ -65,9 +66,11 @@ def _assumed(plan: Plan) -> str:
     return " (no period named: the year so far)" if any("the year so far" in note for note in plan.notes) else ""
 
 
-def _no(plan: Plan, question: str) -> str:
+def _no(plan: Plan) -> str:
     reasons = " ".join(plan.reasons)
-    return "\n\n".join(["# No answer", reasons, *_remarks(plan), WHAT_IT_CAN])
+    shown = ", ".join(f"*{example}*" for example in plan.examples)
+    helps = [f"I can answer, for example: {shown}. Ask *help* for all that I can."] if shown else [WHAT_IT_CAN]
+    return "\n\n".join(["# No answer", reasons, *_remarks(plan), *helps])
 
 
 def _remarks(plan: Plan) -> list[str]:
@@ -82,7 +85,7 @@ def _body(plan: Plan, tables: Sequence[Table], more: Sequence[Table]) -> list[st
     if plan.job == "report":
         return [markdown(one) for one in more[:1]]
     shown = [one for one in [*tables[:1], *more] if one.rows and one.columns]
-    if plan.job == "figure" and len(tables[0].rows) == 1 and not plan.against:
+    if plan.job == "figure" and tables and len(tables[0].rows) == 1 and not plan.against:
         shown = shown[1:]  # the headline says it all
     if plan.job == "schema":
         shown = list(tables)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from askstream.agents.insights.measures import ALL_MEASURES, Filters
+from askstream.agents.insights.measures import ALL_MEASURES, MEASURES, Filters
 from askstream.agents.insights.offline import dates, lexicon
 from askstream.agents.insights.offline.grammar import TIMES, Order, Slots
 from askstream.agents.insights.offline.names import Facts
@@ -75,9 +75,26 @@ def understood(slots: Slots, facts: Facts) -> Plan:
     return timed(_shaped(slots, job, Period(facts.first_day, facts.last_day)), slots, facts)
 
 
-def refusal(no: No, facts: Facts) -> Plan:
+def refusal(no: No, slots: Slots, facts: Facts) -> Plan:
+    """With three questions that fit what was understood."""
     covers = Period(facts.first_day, facts.last_day)
-    return Plan(job="no", period=covers, covers=covers, reasons=no.reasons)
+    known = slots.measures or slots.named or slots.dates.periods or slots.by or slots.nouns
+    return Plan(
+        job="no", period=covers, covers=covers, reasons=no.reasons, examples=_examples(slots, covers) if known else ()
+    )
+
+
+def _examples(slots: Slots, covers: Period) -> tuple[str, ...]:
+    measure = next((name for name in slots.measures if name in MEASURES), "revenue")
+    what = label(measure)
+    places = [one.name for one in slots.named if one.dimension == "region" and not one.left_out][:1]
+    where = f" in the {places[0]}" if places else ""
+    month = Period(covers.end.replace(day=1), covers.end).label
+    return (
+        f"{what[:1].upper()}{what[1:]}{where} in {month}",
+        f"{what[:1].upper()}{what[1:]}{where} by month in {covers.end.year}",
+        f"Why did {what}{where} change in {month}?",
+    )
 
 
 # --- words and slots -----------------------------------------------------------------------------
@@ -150,7 +167,8 @@ def job_of(slots: Slots) -> Job | None:
     if slots.by or slots.grain or slots.nouns or slots.limit or _members_compared(slots):
         return "list"
     pair = slots.compared and len(slots.dates.periods) == 2
-    return "figure" if slots.measures or slots.sold or slots.bought or pair else None
+    asked = slots.measures or slots.sold or slots.bought or pair or slots.direction
+    return "figure" if asked else None
 
 
 def _is_set(slots: Slots) -> bool:

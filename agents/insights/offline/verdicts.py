@@ -68,12 +68,12 @@ def _stock_out(name: str, cause: Cause, found: Search, facts: Json) -> str:
 
 def _promotion(found: Search, facts: Json) -> str:
     rows = [row for row in facts.get("happened", ()) if row[0] == "promotion"]
-    for period, words in ((found.change.current, "A promotion"), (found.change.previous, "A promotion ended:")):
+    for period, words in ((found.change.current, "A promotion with"), (found.change.previous, "A promotion ended:")):
         inside = [row for row in rows if f"{period.start:%Y-%m}" <= row[2] <= f"{period.end:%Y-%m}"]
         both = [row for row in rows if row not in inside]
         if inside and (not both or period is found.change.current):
             told = " and ".join(f"{shown(row[4], '%')} in {_month(row[2])}" for row in inside)
-            return f"{words} with discounts of {told}"
+            return f"{words} discounts of {told}"
     return ""
 
 

@@ -32,4 +32,4 @@ def plan_of(path: Path, question: str) -> Plan:
     try:
         return understood(slots_of(path, question), facts_of(path))
     except No as no:
-        return refusal(no, facts_of(path))
+        return refusal(no, slots_of(path, question), facts_of(path))
