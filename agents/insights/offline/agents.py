@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any, Final
 
 from askstream.agents.insights.measures import MEASURES
@@ -12,11 +13,11 @@ from askstream.agents.insights.offline.conversation import Act, Call, Conversati
 from askstream.agents.insights.offline.dialogue import understand
 from askstream.agents.insights.offline.names import facts_from
 from askstream.agents.insights.offline.plan import PLURALS, Plan, in_statements, to_text
-from askstream.agents.insights.offline.queries import Query
 from askstream.agents.insights.offline.script import Script
-from askstream.agents.insights.offline.tables import CHANGE, Table, from_json, markdown
+from askstream.agents.insights.offline.tables import CHANGE, Query, Table, from_json, markdown
 from askstream.agents.insights.periods import Period
 
+_NO_DAY: Final = date(2000, 1, 1)  # of a database without the days of sales
 SCHEMA: Final = Call("describe_schema", {})
 _CAUSES: Final = 6  # of one change
 _IN_REPORT: Final = (2, 3)  # of the change on the period before, and on the year before
@@ -29,7 +30,7 @@ def plan(talk: Conversation) -> Script:
     facts = facts_from(schema.data)
     if facts is None:
         reason = f" ({schema.message})" if schema.error else ""
-        covers = Period(queries.NO_DAY, queries.NO_DAY)
+        covers = Period(_NO_DAY, _NO_DAY)
         return to_text(
             Plan(
                 job="foreign",

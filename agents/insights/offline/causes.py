@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Final
 
 from askstream.agents.insights.measures import CAUSAL, DRIVER, EVERY, MEASURES, Filters, sides, where
-from askstream.agents.insights.offline import queries
+from askstream.agents.insights.offline import events, queries
 from askstream.agents.insights.offline.conversation import Act, Call, Json, Result
 from askstream.agents.insights.offline.plan import Plan
 from askstream.agents.insights.periods import Period
@@ -247,12 +247,12 @@ def _facts_calls(change: Change, cause: Cause, *, brief: bool) -> list[Call]:
     within = replace(change, plan=replace(plan, only=only))
     if cause.dimension in ("product", "category"):
         own = {name: members for name, members in only.items() if name in ("product", "category")}
-        asked = [queries.terms(only, plan.without, change.current, change.previous)]
-        asked += [queries.happened(span, own)]
+        asked = [events.terms(only, plan.without, change.current, change.previous)]
+        asked += [events.happened(span, own)]
     elif cause.dimension == "region":
-        asked = [queries.staff((cause.name,)).sql]
+        asked = [events.staff((cause.name,)).sql]
     else:
-        asked = [queries.order_dates(cause.name)]
+        asked = [events.order_dates(cause.name)]
     calls = [Call("run_sql", {"query": sql}) for sql in asked]
     inside = _WITHIN.get(cause.dimension)
     if inside and not brief:

@@ -14,8 +14,8 @@ from askstream.agents.insights.offline import dates, lexicon
 from askstream.agents.insights.offline.conversation import ASK, Conversation, Input
 from askstream.agents.insights.offline.grammar import Slots, read
 from askstream.agents.insights.offline.names import Facts, Named
-from askstream.agents.insights.offline.plan import Plan
-from askstream.agents.insights.offline.understanding import No, check_words, job_of, present, refusal, understood
+from askstream.agents.insights.offline.plan import No, Plan
+from askstream.agents.insights.offline.understanding import check_words, job_of, present, refusal, understood
 
 _LONG_TALK: Final = 300  # characters; in longer texts the last question alone may be answered
 _OPENERS: Final = r"\b(?:so,? )?(?:what|how much|how many|which|who|why|when|show|give|list|compare|tell me)\b"

@@ -21,6 +21,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "staff": "Sales people who left", "stock_outs": "Stock-outs", "lost": "Customers lost",
     "gained": "Customers gained",
 }  # fmt: skip
+TOLD: Final[Mapping[str, str]] = {
+    "figure": "a figure", "list": "a list", "share": "a share", "absent": "“not sold”",
+    "why": "a cause", "report": "a report", "forecast": "a forecast", "stock": "the stock",
+    "schema": "the description of the data", **{job: name.lower() for job, name in EVENTS.items()},
+}  # fmt: skip
 PLURALS: Final[Mapping[str, str]] = {
     "product": "products", "category": "categories", "region": "regions", "customer": "customers",
     "segment": "segments", "sales_person": "sales people", "weekday": "weekdays", "day": "days",
@@ -65,6 +70,14 @@ class Plan:
     @property
     def measure(self) -> str:
         return self.measures[0] if self.measures else "revenue"
+
+
+class No(Exception):
+    """The question gets no answer, for these reasons."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
 
 
 def to_text(plan: Plan) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from askstream.agents.insights.measures import ALL_MEASURES
 from askstream.agents.insights.periods import Period
 from askstream.agents.insights.sql import Value
 
@@ -29,6 +28,16 @@ class Table:
 
     def column(self, number: int) -> list[float | None]:
         return [float(row[number] or 0) if row[number] is not None else None for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A SELECT, and what its columns are."""
+
+    title: str
+    sql: str
+    columns: tuple[tuple[str, str], ...]  # label and unit
+    chart: str = ""
 
 
 def from_json(values: Mapping[str, Any]) -> list[Table]:
@@ -92,10 +101,6 @@ def change(now: float | None, then: float | None, unit: str) -> str:
 
 def percent(value: float) -> str:
     return f"{'−' if value < 0 else '+'}{abs(value):.1f} %"
-
-
-def unit_of(measure: str) -> str:
-    return ALL_MEASURES[measure].unit
 
 
 def day(iso: str) -> str:

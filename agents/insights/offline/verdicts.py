@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any, Final
 
 from askstream.agents.insights.measures import MEASURES
-from askstream.agents.insights.offline import queries
+from askstream.agents.insights.offline import events
 from askstream.agents.insights.offline.causes import Cause, Search
 from askstream.agents.insights.offline.conversation import Json
 from askstream.agents.insights.offline.tables import CHANGE, Table, change, day, percent, shown, signed
@@ -109,7 +109,7 @@ def _customer(cause: Cause, found: Search, facts: Json) -> str:
         first, last, until = (date.fromisoformat(facts[k]) for k in ("first_order", "last_order", "data_until"))
     except (KeyError, TypeError, ValueError):
         return "It never ordered."
-    if (until - last).days >= queries.SILENCE and last < found.change.current.end and _fell(cause, found):
+    if (until - last).days >= events.SILENCE and last < found.change.current.end and _fell(cause, found):
         return f"It has not ordered since {day(last.isoformat())}."
     if first >= found.change.previous.start and not _fell(cause, found):
         return f"It is new: its first order came on {day(first.isoformat())}."

@@ -8,8 +8,8 @@ import orjson
 
 from askstream.agents.insights.offline.grammar import Slots, read
 from askstream.agents.insights.offline.names import Facts, facts_from
-from askstream.agents.insights.offline.plan import Plan
-from askstream.agents.insights.offline.understanding import No, refusal, understood
+from askstream.agents.insights.offline.plan import No, Plan
+from askstream.agents.insights.offline.understanding import refusal, understood
 from askstream.agents.insights.tools import toolbox
 
 
