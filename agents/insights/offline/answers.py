@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from askstream.agents.insights.measures import ALL_MEASURES
 from askstream.agents.insights.offline.forecast import forecast
 from askstream.agents.insights.offline.grammar import TIMES
 from askstream.agents.insights.offline.plan import EVENTS, PLURALS, Plan, label
@@ -31,7 +30,7 @@ def answer(plan: Plan, tables: Sequence[Table]) -> Found:
         return Found(NONE)
     match plan.job:
         case "figure":
-            return _figure(plan, tables[0])
+            return _figure(plan, tables[: len(plan.measures)])
         case "list":
             return _list(plan, tables[0])
         case "share":
@@ -44,23 +43,22 @@ def answer(plan: Plan, tables: Sequence[Table]) -> Found:
             return _event(plan, tables[0])
 
 
-def _figure(plan: Plan, table: Table) -> Found:
-    told = [_one_figure(plan, row) for row in table.rows]
-    return Found(". ".join(told) + ".")
+def _figure(plan: Plan, tables: Sequence[Table]) -> Found:
+    return Found(". ".join(_one_figure(plan, table) for table in tables) + ".")
 
 
-def _one_figure(plan: Plan, row: Sequence[Value]) -> str:
-    name, now = str(row[0]), row[1]
-    unit = next((m.unit for m in ALL_MEASURES.values() if name.startswith(m.label)), "EUR")
+def _one_figure(plan: Plan, table: Table) -> str:
+    (name, now, *earlier), unit = table.rows[0], table.unit
     if now is None:
         return f"{name} in {plan.period.label}: nothing was sold"
-    text = f"{name}: **{shown(now, unit)}**" + (f" {unit}" if unit not in ("EUR", "%") else "")
-    if plan.against is None or not isinstance(now, float | int):
+    text = f"{name}: **{shown(now, unit)}**"
+    if plan.against is None:
         return text
-    then = row[2]
-    if not isinstance(then, float | int):
+    then = earlier[0]
+    if then is None:
         return f"{text}; in {plan.against.label} nothing was sold"
-    return f"{text} in {plan.period.label}, **{shown(then, unit)}** in {plan.against.label}: {change(now, then, unit)}"
+    moved = change(_n(now), _n(then), unit)
+    return f"{text} in {plan.period.label}, **{shown(then, unit)}** in {plan.against.label}: {moved}"
 
 
 def _list(plan: Plan, table: Table) -> Found:

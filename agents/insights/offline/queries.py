@@ -57,7 +57,7 @@ def condition(plan: Plan, *periods: Period) -> str:
 def queries(plan: Plan) -> list[Query]:
     match plan.job:
         case "figure":
-            return [_figure(plan), *_beside(plan)]
+            return [*(_figure(plan, name) for name in plan.measures), *_beside(plan)]
         case "list":
             return [_list(plan)]
         case "share":
@@ -65,7 +65,7 @@ def queries(plan: Plan) -> list[Query]:
         case "absent":
             return [_absent(plan)]
         case "why":
-            return [_figure(plan), course(plan)]
+            return [_figure(plan, plan.measure), course(plan)]
         case "report":
             return [_key(plan), course(plan)]
         case "forecast":
@@ -80,13 +80,12 @@ def _labels(plan: Plan) -> tuple[tuple[str, str], ...]:
     return tuple((ALL_MEASURES[name].label, ALL_MEASURES[name].unit) for name in plan.measures)
 
 
-def _figure(plan: Plan) -> Query:
-    """One row for each measure: its name and value, and with a comparison the earlier value."""
-    rows = [_measure_row(plan, ALL_MEASURES[name]) for name in plan.measures]
-    unit = ALL_MEASURES[plan.measure].unit
-    columns = [("Measure", ""), (plan.period.label, unit)]
-    columns += [(plan.against.label, unit)] if plan.against else []
-    return Query("The figure", "\nUNION ALL\n".join(rows), tuple(columns))
+def _figure(plan: Plan, name: str) -> Query:
+    """One row: the measure's name and value, and with a comparison the earlier value."""
+    measure = ALL_MEASURES[name]
+    columns = [("Measure", ""), (plan.period.label, measure.unit)]
+    columns += [(plan.against.label, measure.unit)] if plan.against else []
+    return Query(measure.label, _measure_row(plan, measure), tuple(columns))
 
 
 def _measure_row(plan: Plan, measure: Measure) -> str:

@@ -84,9 +84,8 @@ def _body(plan: Plan, tables: Sequence[Table], more: Sequence[Table]) -> list[st
         return []
     if plan.job == "report":
         return [markdown(one) for one in more[:1]]
-    shown = [one for one in [*tables[:1], *more] if one.rows and one.columns]
-    if plan.job == "figure" and tables and len(tables[0].rows) == 1 and not plan.against:
-        shown = shown[1:]  # the headline says it all
+    own = list(tables[:1]) if plan.job != "figure" else []  # of figures the headline says it all
+    shown = [one for one in [*own, *more] if one.rows and one.columns]
     if plan.job == "schema":
         shown = list(tables)
     return [_titled(one, first=place == 0) for place, one in enumerate(shown)]

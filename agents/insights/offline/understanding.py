@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from askstream.agents.insights.measures import ALL_MEASURES, MEASURES, Filters
+from askstream.agents.insights.measures import ALL_MEASURES, MEASURES, MEDIAN, Filters
 from askstream.agents.insights.offline import lexicon
 from askstream.agents.insights.offline.grammar import TIMES, Order, Slots
 from askstream.agents.insights.offline.names import Facts
@@ -302,7 +302,18 @@ def _check_filters(plan: Plan) -> None:
         raise No(f"I can't filter {TOLD[plan.job]} by {names} in that way.")
 
 
+def _check_measures(plan: Plan) -> None:
+    """A cause, a report and a forecast don't go by every measure."""
+    if MEDIAN.name in plan.measures and plan.job != "figure":
+        raise No("I give the median of order values for a period and its filters, and nothing else of it.")
+    if len(plan.measures) > 1 and plan.job in ("why", "forecast"):
+        raise No(f"I give {TOLD[plan.job]} of one measure at a time.")
+    if plan.job == "report" and any(ALL_MEASURES[name].is_ratio for name in plan.measures):
+        raise No("I give reports on sums and counts: revenue, orders, units, margin, costs, discounts.")
+
+
 def _checked(plan: Plan, slots: Slots) -> Plan:
+    _check_measures(plan)
     _check_filters(plan)
     if plan.job == "list":
         if len(plan.measures) > 1:

@@ -212,6 +212,12 @@ OURS: Mapping[str, Right] = {
     "Price changes in 2026": Right(told=("**Audio**, March 2026: list prices +20.0 %",)),
     "which customers did we lose in Q1 2026?": Right(told=("**Halvorsen Retail Group** (East)", "31 January 2026")),
     "was there a promotion this year?": Right(told=("**Outdoor**, May 2026: a promotion with discounts of 25.0 %",)),
+    "gross margin rate in Q3": Right(of(RATE, *Q3), ("%",)),
+    "revenue and orders in October 2026": Right(
+        f"SELECT ({of(REVENUE, *OCTOBER)}), ({of(ORDERS, *OCTOBER)})", ("EUR", "n")
+    ),
+    "median order value by region": no("median of order values"),
+    "why did revenue and orders fall in February 2026": no("one measure at a time"),
     "revenue by region and by product": no("by one thing at a time"),
     "revenue of Amber": no("fits several names"),
     "why are the top 5 products falling?": no("can't combine a cause with"),

@@ -1,4 +1,4 @@
-"""The analyst's score over 74 questions: no answer is wrong. `docs/analyst.md` has the list, and must equal it."""
+"""The analyst's score over 78 questions: no answer is wrong. `docs/analyst.md` has the list, and must equal it."""
 
 import sqlite3
 from pathlib import Path
