@@ -172,9 +172,9 @@ def _forecast(plan: Plan, table: Table) -> Found:
     if found is None:
         return Found("The past is too short for a forecast that could be tested.")
     start = plan.covers.end.replace(day=1)
-    unit = table.unit
+    unit, digits = table.unit, 2 if table.unit in ("EUR", "%") else 0
     rows = tuple(
-        (months_from(start, 1).shifted(n).label, round(value, 2), round(low, 2), round(high, 2))
+        (months_from(start, 1).shifted(n).label, round(value, digits), round(low, digits), round(high, digits))
         for n, (value, (low, high)) in enumerate(zip(found.values, found.span, strict=True), 1)
     )
     ahead = Table(

@@ -31,6 +31,7 @@ PLURALS: Final[Mapping[str, str]] = {
     "segment": "segments", "sales_person": "sales people", "weekday": "weekdays", "day": "days",
     "week": "weeks", "month": "months", "quarter": "quarters", "year": "years",
 }  # fmt: skip
+KEY: Final = ("revenue", "orders", "units", "margin")  # the figures of a report
 _SIGNS: Final = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 _SPANS: Final = {1: "Monthly", 3: "Quarterly", 6: "Half-yearly", 12: "Yearly"}
 
@@ -144,7 +145,9 @@ def _words(plan: Plan) -> str:
         case "why":
             return f"Why {measures_in_words(plan)}{_where(plan)} changed{when}{_against(plan)}"
         case "report":
-            return f"{_SPANS.get(plan.period.whole_months, 'Business')} sales report{_where(plan)}{when}"
+            kind = _SPANS.get(plan.period.whole_months, "Business")
+            what = "sales report" if plan.measures == KEY else f"report on {measures_in_words(plan)}"
+            return f"{kind} {what}{_where(plan)}{when}"
         case "forecast":
             unit = f"next {plan.ahead} months" if plan.ahead > 1 else "next month"
             return f"Forecast of {measures_in_words(plan)}{_where(plan)}, {unit}"

@@ -31,7 +31,7 @@ _TIME: Final[Mapping[str, str]] = {
     "quarter": "substr(month, 1, 4) || '-Q' || ((substr(month, 6, 2) + 2) / 3)",
     "year": "substr(month, 1, 4)",
     "week": f"strftime('%Y-W', {_THURSDAY}) || printf('%02d', (strftime('%j', {_THURSDAY}) + 6) / 7)",
-    "weekday": f"({_NUMBER} + 6) % 7 + 1 || ' ' || substr('SunMonTueWedThuFriSat', 1 + 3 * {_NUMBER}, 3)",
+    "weekday": f"(({_NUMBER} + 6) % 7 + 1) || ' ' || substr('SunMonTueWedThuFriSat', 1 + 3 * {_NUMBER}, 3)",
 }
 _POPULATION: Final[Mapping[str, str]] = {
     "customer": (

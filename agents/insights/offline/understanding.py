@@ -10,11 +10,10 @@ from askstream.agents.insights.measures import ALL_MEASURES, MEASURES, MEDIAN, F
 from askstream.agents.insights.offline import lexicon
 from askstream.agents.insights.offline.grammar import TIMES, Order, Slots
 from askstream.agents.insights.offline.names import Facts
-from askstream.agents.insights.offline.plan import EVENTS, PLURALS, TOLD, Job, No, Plan, is_attribute, label
+from askstream.agents.insights.offline.plan import EVENTS, KEY, PLURALS, TOLD, Job, No, Plan, is_attribute, label
 from askstream.agents.insights.offline.timing import timed
 from askstream.agents.insights.periods import Period
 
-_KEY: Final = ("revenue", "orders", "units", "margin")
 _LISTED: Final = 10  # members of a long list that are shown
 _LONG: Final = ("product", "customer")
 _MOST_AHEAD: Final = 12
@@ -145,10 +144,15 @@ def job_of(slots: Slots) -> Job | None:
         return jobs[0]  # pyright: ignore[reportReturnType] - the grammar names jobs of ours
     if slots.dates.ahead:
         return "forecast"
-    if slots.nothing is not None:
+    if slots.nothing is not None or _is_set(slots):
         return "absent"
-    if _is_set(slots):
-        return "absent"
+    return _by_shape(slots)
+
+
+def _by_shape(slots: Slots) -> Job | None:
+    """A share, a list or a figure, by what the question has."""
+    if slots.share and not slots.measures and slots.nouns:
+        raise No("I don't see of which figure the share is: of revenue, orders, units, margin …")
     if slots.share and not (slots.by or slots.nouns):
         return "share"
     if slots.by or slots.grain or slots.nouns or slots.limit or _members_compared(slots):
@@ -241,7 +245,7 @@ def measures_of(slots: Slots, job: Job) -> tuple[str, ...]:
     if slots.measures:
         return tuple(slots.measures)
     many = re.search(r"\bhow many\b", slots.text, re.IGNORECASE) and job == "figure"
-    return ("units",) if many else _KEY if job == "report" else ("revenue",)
+    return ("units",) if many else KEY if job == "report" else ("revenue",)
 
 
 def dimension_of(slots: Slots, job: Job) -> str:
@@ -254,6 +258,9 @@ def dimension_of(slots: Slots, job: Job) -> str:
         wanted = [d for d in wanted if d not in nouns] if "customers" in slots.measures else wanted
     if len(wanted) > 1:
         raise No(f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}.")
+    compared = _members_compared(slots)
+    if compared and wanted[0] != compared:
+        raise No(f"I compare names over one period, not by {wanted[0]}: ask for one name after the other.")
     if not wanted[0]:
         raise No("I don't see of what the list should be: products, customers, regions, months …")
     if job == "absent" and wanted[0] in TIMES:

@@ -189,6 +189,8 @@ def findings(found: Search) -> list[str]:
     for cause in found.causes:
         told = verdict(cause, found)
         kind = "" if cause.name == cause.dimension else f" ({cause.dimension})"
+        if cause.asked and told.startswith(_UNKNOWN) and len(found.causes) > 1:
+            continue  # the other causes say more
         if cause.asked:
             lines.append(f"**{cause.name}**: {told}")
             continue

@@ -183,7 +183,9 @@ OURS: Mapping[str, Right] = {
     "worst day in 2026": Right(
         by("''", REVENUE, YEAR, ", o.ordered_on ORDER BY 2 LIMIT 1"), ("", "EUR"), ("has the lowest revenue",)
     ),
-    "revenue by weekday in Q3": Right(by("''", REVENUE, Q3, ", strftime('%w', o.ordered_on)"), ("", "EUR")),
+    "revenue by weekday in Q3": Right(
+        by("''", REVENUE, Q3, ", strftime('%w', o.ordered_on)"), ("", "EUR"), ("1 Mon", "7 Sun")
+    ),
     "How many Turntables are in stock?": Right(
         "SELECT on_hand FROM inventory JOIN products USING(product_id) WHERE name = 'Turntable' AND day > '2026-10-30'",
         ("n",),

@@ -109,6 +109,8 @@ REFUSED = {
     "weekly report": "reports by month",
     "what will revenue be in December": "what follows the data",
     "stock value": "“value”",
+    "share of customers from Retail in Q3": "which figure the share is",
+    "compare Halo and Lumen by month": "one name after the other",
 }
 
 
