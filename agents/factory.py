@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askstream.agents import console, loading, models
+from askstream.agents.about import BUNDLED
 from askstream.agents.arguments import RunArguments
 from askstream.agents.human import TeamProfile
 from askstream.agents.memory import ContextWindow
@@ -19,6 +20,7 @@ from askstream.agents.models import BadModelSettings, ModelSettings
 from askstream.agents.orchestrator import AutoGenOrchestrator, ClientSource, TeamSource
 from askstream.agents.team_factory import TeamFactory
 from askstream.agents.waits import WaitPolicy
+from askstream.server import private
 from askstream.server.events.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -97,13 +99,14 @@ class BundledTeam:
     """The Business Insights team over a SQLite file."""
 
     makes_in_thread = False
+    about = BUNDLED
 
     def __init__(self, data: Path, warehouse: Path | None, max_messages: int) -> None:
         if warehouse is not None and not warehouse.is_file():
             raise RunFailed(
                 "team_unavailable", f"There is no database {warehouse.name!r} where ASKSTREAM_WAREHOUSE says."
             )
-        self._path = warehouse or data / WAREHOUSE
+        self._path, self._is_own = warehouse or data / WAREHOUSE, warehouse is None
         self._max_messages = max_messages
         self._kit: Mapping[str, FunctionTool] = {}
 
@@ -122,6 +125,8 @@ class BundledTeam:
 
         with _needs_database():
             finish = None if self._path.exists() else warehouse.build_in_child(self._path)
+            if self._is_own:  # an operator's own database keeps its mode
+                private.close_to_others(self._path, private.FILE_MODE)
         importlib.import_module("askstream.agents.provider")  # and what a model's client needs
         from askstream.agents.insights import team as insights
         from askstream.agents.insights.tools import toolbox
@@ -148,7 +153,7 @@ class CustomTeam:
 
     def __init__(self, factory: TeamFactory) -> None:
         self.factory = factory
-        self.profile = TeamProfile(author=factory.author)
+        self.profile, self.about = TeamProfile(author=factory.author), factory.about
 
     async def prepare(self) -> None:
         """Do nothing: the factory's module is imported."""

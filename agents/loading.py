@@ -8,13 +8,16 @@
 A factory is called for each run. A team or agent that exists once is copied for each run.
 """
 
+import inspect
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from askstream.agents import component, copying, failures, team_file
+from askstream.agents import about, component, copying, failures, team_file
 from askstream.agents.team_factory import TeamFactory, is_team, unavailable
 from askstream.agents.threads import in_thread
 from askstream.server import plugins
@@ -33,7 +36,7 @@ async def load(team: object) -> TeamFactory:
     """
     if not isinstance(team, str):
         name = getattr(team, "__qualname__", type(team).__qualname__)
-        return await in_thread(partial(_factory, name, name, team))
+        return await in_thread(partial(_factory, name, name, team, inspect.getmodule(team)))
     try:
         return await in_thread(partial(_named, team))
     except AskstreamError:
@@ -64,19 +67,19 @@ def _named(spec: str) -> TeamFactory:
     if file := _FILE.fullmatch(spec):
         module = team_file.import_file(Path(file["file"]))
         name = file["name"] or team_file.only_team(module)
-        return _factory(label, name, team_file.attribute(module, name))
+        return _factory(label, name, team_file.attribute(module, name), module)
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
         raise ValueError(_FORMS)
-    return _factory(spec, name, plugins.load(spec))
+    return _factory(spec, name, plugins.load(spec), sys.modules[module])
 
 
-def _factory(spec: str, name: str, found: Any) -> TeamFactory:
+def _factory(spec: str, name: str, found: Any, module: ModuleType | None) -> TeamFactory:
     if callable(found):
-        return TeamFactory(spec, found)
+        return TeamFactory(spec, found, about=about.read(spec, found, module))
     if not is_team(found):
         raise unavailable(spec, f"{name} is a {type(found).__name__}: neither a factory, nor a team or agent")
-    return TeamFactory(spec, _copier(spec, found))
+    return TeamFactory(spec, _copier(spec, found), about=about.read(spec, module))
 
 
 def _copier(spec: str, found: Any) -> Callable[[], Any]:

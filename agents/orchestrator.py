@@ -27,7 +27,7 @@ from askstream.server import versions
 from askstream.server.events import Draft, Usage
 from askstream.server.events.errors import AskstreamError, RunFailed
 from askstream.server.foreign import Contained, ForeignExit
-from askstream.server.runs.orchestrator import Answer, Inquiry, Reply, Sink, SupportsWatched, Task
+from askstream.server.runs.orchestrator import About, Answer, Inquiry, Reply, Sink, SupportsWatched, Task
 from askstream.server.scheduling import StartGate
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class TeamSource(Protocol):
 
     makes_in_thread: bool
     """Whether making a team is no work for the event loop."""
+
+    @property
+    def about(self) -> About:
+        """The words of its teams about themselves."""
+        ...
 
     @property
     def profile(self) -> TeamProfile:
@@ -98,6 +103,9 @@ class AutoGenOrchestrator:
     @property
     def model(self) -> str:
         return self._model
+
+    def about(self) -> About:
+        return self._source.about
 
     async def warm(self) -> None:
         """Import AutoGen and make the model client before the first run. Runs that start meanwhile wait for it."""

@@ -13,6 +13,7 @@ from askstream.agents.arguments import Parameter, RunArguments
 from askstream.agents.resources import Resources, manager_of
 from askstream.agents.threads import in_thread
 from askstream.server.events.errors import AskstreamError, RunFailed
+from askstream.server.runs.orchestrator import About
 
 if TYPE_CHECKING:
     from autogen_agentchat.base import Team
@@ -26,15 +27,21 @@ class TeamFactory:
     a context manager, which owns the run's resources. Raises RunFailed `team_unavailable` for parameters that have no
     value.
 
-    It closes `own_clients`, model clients that nobody else uses, at its end.
+    It closes `own_clients`, model clients that nobody else uses, at its end. `about` is what the team says of itself.
     """
 
-    def __init__(self, spec: str, make: Callable[..., Any], own_clients: "Sequence[ChatCompletionClient]" = ()) -> None:
+    def __init__(
+        self,
+        spec: str,
+        make: Callable[..., Any],
+        own_clients: "Sequence[ChatCompletionClient]" = (),
+        about: About | None = None,
+    ) -> None:
         try:
             self._parameters = arguments.parameters(make)
         except ValueError as problem:
             raise unavailable(spec, str(problem)) from problem
-        self.spec, self._make, self._own_clients = spec, make, own_clients
+        self.spec, self.about, self._make, self._own_clients = spec, about or About(), make, own_clients
         self.author: str | None = getattr(make, "answered_by", None)  # the agent whose word is the answer
         self._on_loop = _is_async(make)
         self._holders: set[asyncio.Task[None]] = set()

@@ -17,6 +17,10 @@ from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
+title = "Days between dates"
+greeting = "It counts the days from one date to another."
+starters = ["How many days is it until 2026-12-24?", "How many days are there from 2024-02-28 to 2024-03-01?"]
+
 
 def days_between(first: str, second: str) -> int:
     """Count the days from one date to another, both written YYYY-MM-DD."""

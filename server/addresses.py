@@ -3,6 +3,8 @@
 ASGI's `root_path` is that prefix: the path of a mount, what `--root-path` says, or what a trusted proxy has stripped.
 """
 
+from urllib.parse import quote
+
 from starlette.types import Scope
 
 
@@ -25,3 +27,8 @@ def run(scope: Scope, run_id: str) -> str:
 def runs(scope: Scope, *, limit: int, before: str) -> str:
     """Return the address of the page of runs after the mark `before`."""
     return at(scope, f"/runs?limit={limit}&before={before}")
+
+
+def session(scope: Scope, session_id: str, *, limit: int, before: str) -> str:
+    """Return the address of the page of a session's runs before the mark `before`."""
+    return at(scope, f"/sessions/{quote(session_id, safe='')}?limit={limit}&before={before}")

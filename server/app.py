@@ -6,6 +6,7 @@ looked up in module-level state.
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,17 +21,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
-from askstream.server import lifespan, proxies
+from askstream.server import lifespan, private, proxies
 from askstream.server.bus import Bus
-from askstream.server.connections import SocketRoute
-from askstream.server.events.errors import NotStarted
+from askstream.server.connections import InboundLimits, PrincipalConnections, SocketRoute
+from askstream.server.events.errors import JournalError, NotStarted
+from askstream.server.http import views
+from askstream.server.http.readiness import Readiness
 from askstream.server.http.routes import HttpRoutes
-from askstream.server.journal import Journal, open_journal
+from askstream.server.journal import Journal, SupportsCheck, open_journal
 from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
-from askstream.server.runs.orchestrator import SupportsWarm, open_named
-from askstream.server.runs.retention import attempt, expire_periodically, recover_periodically
-from askstream.server.settings import Settings, limits, model
+from askstream.server.runs.orchestrator import About, SupportsAbout, SupportsWarm, open_named
+from askstream.server.runs.retention import attempt, check_periodically, expire_periodically, recover_periodically
+from askstream.server.settings import Settings, exempt, inbound, limits, model, warnings
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -93,6 +96,7 @@ class Service:
     model: str
     warmed: asyncio.Future[bool]
     drain: Drainer
+    inbound: InboundLimits
 
 
 class App:
@@ -177,6 +181,8 @@ def _transport(given: str | base.TransportFactory) -> base.TransportFactory:
 @asynccontextmanager
 async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Service]:
     """Open all parts. Raises AskstreamError or ValueError if the settings can't be followed."""
+    for sentence in warnings(os.environ):
+        log.warning("%s", sentence)
     async with AsyncExitStack() as closing:
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
         orchestrator = await closing.enter_async_context(_orchestrator(settings, parts))
@@ -191,9 +197,11 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
         for job in (expiring, recover_periodically(runs.recover), _warm_again(orchestrator, warmed)):
             closing.callback(group.create_task(job).cancel)
+        if isinstance(journal, SupportsCheck):
+            closing.callback(group.create_task(check_periodically(journal)).cancel)
         context = _context(settings, runs, bus)
         closing.push_async_callback(context.tasks.close)
-        yield _service(settings, parts, context, orchestrator.model, warmed)
+        yield _service(settings, parts, context, journal, orchestrator, warmed)
 
 
 @asynccontextmanager
@@ -214,9 +222,21 @@ async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
 
 
 def _open_journal(settings: Settings, closing: AsyncExitStack) -> Journal:
+    if settings.journal is None or settings.data.is_dir():
+        _close_data_folder(settings)
     journal = open_journal(settings.journal_url, synchronous=settings.synchronous)
     closing.push_async_callback(journal.close)
     return journal
+
+
+def _close_data_folder(settings: Settings) -> None:
+    """Make the data folder if there is none, for this user alone, and close an existing one to others."""
+    try:
+        private.make_folder(settings.data)
+        private.close_folder(settings.data)
+    except OSError as problem:
+        where = f"{str(settings.data)!r}: {problem.strerror}"
+        raise JournalError(f"can't write to the data folder {where}; choose another with ASKSTREAM_DATA") from problem
 
 
 def _orchestrator(settings: Settings, parts: Parts) -> AbstractAsyncContextManager[Orchestrator]:
@@ -257,20 +277,32 @@ async def _warm_again(orchestrator: Orchestrator, warmed: asyncio.Task[bool]) ->
 
 
 def _service(
-    settings: Settings, parts: Parts, context: base.TransportContext, model: str, warmed: asyncio.Future[bool]
+    settings: Settings,
+    parts: Parts,
+    context: base.TransportContext,
+    journal: Journal,
+    orchestrator: Orchestrator,
+    warmed: asyncio.Future[bool],
 ) -> Service:
     drain = Drainer(context.bus, context.runs, settings.drain_seconds)
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
+    readiness = Readiness(journal, lambda: drain.accepting)
     http_routes = HttpRoutes(
-        context.runs, question_characters=settings.question_characters, ready=lambda: drain.accepting
+        context.runs,
+        question_characters=settings.question_characters,
+        readiness=readiness,
+        about=lambda: views.about(
+            orchestrator.about() if isinstance(orchestrator, SupportsAbout) else About(), ready=warmed.done()
+        ),
     )
     return Service(
         asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
         socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
-        model=model,
+        model=orchestrator.model,
         warmed=warmed,
         drain=drain,
+        inbound=context.inbound,
     )
 
 
@@ -288,6 +320,8 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
+        inbound=inbound(settings),
+        connections=PrincipalConnections(settings.principal_connections, exempt(settings)),
     )
 
 

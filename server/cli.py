@@ -1,7 +1,7 @@
 """The command `askstream`. Heavy modules are imported late, so that `--help` answers at once."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -45,10 +45,6 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
 ) -> None:
     """Serve the page, the API and the team."""
-    from pydantic import ValidationError
-
-    from askstream.server.settings import Settings
-
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -57,8 +53,35 @@ def serve(
         "root_path": root_path,
         "data": data,
     }
+    _serve(_settings(given))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write the copy. An earlier one is replaced.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
+) -> None:
+    """Copy the journal into one file, while the server runs or when it doesn't."""
+    from askstream.server.events.errors import JournalError
+    from askstream.server.journal.sqlite.backup import back_up
+
+    settings = _settings({"data": data})
     try:
-        _serve(Settings(**{name: value for name, value in given.items() if value is not None}))
+        size = back_up(settings.journal_url, file)
+    except (JournalError, ValueError) as problem:
+        _fail(str(problem))
+    else:
+        typer.echo(f"{file}: {size:,} bytes")
+
+
+def _settings(given: dict[str, Any]) -> Any:
+    """Return the settings with these options in place of variables."""
+    from pydantic import ValidationError
+
+    from askstream.server.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as problem:
         errors = problem.errors(include_input=False, include_url=False)
         _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors))
@@ -69,21 +92,32 @@ def _serve(settings: Any) -> None:
 
     gc.disable()  # until the server listens: imported objects stay, so a collection would find nothing
 
-    from askstream.server import process, telemetry
+    from askstream.server import console, process, telemetry
     from askstream.server.events.errors import AskstreamError
 
     try:
-        telemetry.configure(settings.log_level, settings.log_file, libraries=settings.log_libraries)
+        telemetry.configure(
+            settings.log_level,
+            settings.log_file,
+            libraries=settings.log_libraries,
+            file_bytes=settings.log_file_bytes,
+            files=settings.log_files,
+        )
         listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
-        process.run(process.serve(settings, listening, lambda app: typer.echo(process.greeting(listening, app.model))))
-    except (process.AddressInUse, AskstreamError, ValueError) as problem:
+        process.run(process.serve(settings, listening, lambda app: console.say(process.greeting(listening, app.model))))
+    except (process.AddressInUse, AskstreamError, ValueError, OSError) as problem:
         _fail(str(problem))
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"askstream: {message}", err=True)
+def _fail(message: str) -> NoReturn:
+    from askstream.server import console
+
+    console.say(f"askstream: {message}", error=True)
     raise typer.Exit(1)
 
 
 def main() -> None:
+    from askstream.server import console
+
+    console.open_standard_files()
     app()

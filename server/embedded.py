@@ -7,12 +7,11 @@ import asyncio
 import difflib
 import logging
 import socket
-import sys
 import threading
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from askstream.server import process
+from askstream.server import console, process
 from askstream.server.app import App, SupportsRunStream, TeamFactory, create_app
 from askstream.server.events.errors import AskstreamError
 from askstream.server.journal import Journal
@@ -50,7 +49,7 @@ class Handle:
     """A server in this event loop. It answers at `url`; requests before its start wait."""
 
     def __init__(self, app: App, listening: socket.socket, *, direct: bool = True) -> None:
-        listening.listen(process.BACKLOG)
+        listening.listen()  # uvicorn sets the backlog
         self.url = process.url(listening)
         self._app, self._listening, self._direct = app, listening, direct
         self._stopping: asyncio.Task[None] | None = None
@@ -115,8 +114,7 @@ async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) ->
     stop = await handle.started()
     if threading.current_thread() is threading.main_thread():
         stop.on_signals()
-    sys.stdout.write(process.greeting(listening, stop.model) + "\n")
-    sys.stdout.flush()
+    console.say(process.greeting(listening, stop.model))
     await handle.ended()
     return handle
 

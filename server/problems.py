@@ -10,19 +10,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from askstream.server.events.errors import JournalError, MethodNotAllowed, Refused, UnknownAddress
+from askstream.server.connections.refusals import refuse_websocket
+from askstream.server.events.errors import JournalError, MethodNotAllowed, Refused, UnknownAddress, problem
 
 log = logging.getLogger("__main__")
-
-# Close code of a refused WebSocket, for servers that can't send an HTTP response. Most send 403 for it.
-TRY_LATER = 1013
 
 
 def problem_response(
     status: int, title: str, code: str, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    body = orjson.dumps(problem(status, title, code, detail))
+    return Response(body, status, headers, media_type="application/problem+json")
 
 
 def refusal_response(error: Refused) -> Response:
@@ -32,10 +30,10 @@ def refusal_response(error: Refused) -> Response:
 
 async def refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse a request, or a WebSocket before its upgrade, outside of Starlette."""
-    if scope["type"] != "websocket" or "websocket.http.response" in scope.get("extensions", {}):
-        await refusal_response(error)(scope, receive, send)
+    if scope["type"] == "websocket":
+        await refuse_websocket(error, scope, send)
     else:
-        await send({"type": "websocket.close", "code": TRY_LATER, "reason": error.title})
+        await refusal_response(error)(scope, receive, send)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

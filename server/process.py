@@ -16,11 +16,11 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uvicorn
 
-from askstream.server import stalls, versions
+from askstream.server import console, stalls, versions
 from askstream.server.app import Service, create_app
 from askstream.server.settings import Settings
 
@@ -28,11 +28,8 @@ log = logging.getLogger("__main__")
 
 T = TypeVar("T")
 
-# For each inbound message. uvicorn's default is 16 MiB.
-MESSAGE_BYTES = 64 * 1024
 # Seconds for open connections after the last run has ended. Their streams are complete by then.
 CLOSE_SECONDS = 3
-BACKLOG = 2048
 # Synchronous tools run in threads, and a cancelled one holds its thread until it returns. asyncio's default is a few
 # more than there are processors: a handful of such tools would use them up for everybody.
 MAX_THREADS = 64
@@ -114,12 +111,14 @@ def config(app: Service, *, direct: bool = True) -> uvicorn.Config:
         lifespan="off",
         proxy_headers=False,  # the application reads them itself, under every server
         **_protocols(app, direct=direct),
-        ws_max_size=MESSAGE_BYTES,
+        ws_max_size=app.inbound.message_bytes,
         ws_per_message_deflate=False,  # tens of KB a socket, for messages that are mostly small
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_keep_alive=cast(int, app.inbound.keep_alive_seconds),  # uvicorn passes it on to `call_later`
+        backlog=app.inbound.backlog,
     )
 
 
@@ -127,9 +126,11 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     """Return ours, or uvicorn's if its version wasn't tested: private names that ours use may have changed."""
     if not versions.warn({"uvicorn": uvicorn.__version__}, consequence=", so connections are plain ASGI, at more CPU"):
         return {"http": "httptools", "ws": "websockets-sansio"}
-    from askstream.server.connections.uvicorn import HttpProtocol, WebSocket
+    from askstream.server.connections.uvicorn import HttpProtocol
+    from askstream.server.connections.uvicorn_websocket import WebSocket
 
-    return {"http": partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct), "ws": WebSocket}
+    http = partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct, limits=app.inbound)
+    return {"http": http, "ws": WebSocket}
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -169,7 +170,7 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
             app.warmed.add_done_callback(lambda _: gc.freeze())
             stop = GracefulShutdown(app, server)
             stop.on_signals()
-            listening.listen(BACKLOG)
+            listening.listen(settings.backlog)
             ready(app)
             await server.serve(sockets=[listening])
             await stop.finished()
@@ -181,19 +182,12 @@ async def serve(settings: Settings, listening: socket.socket, ready: Callable[[S
 
 def _tune() -> ThreadPoolExecutor:
     """Tune the whole process for serving, and return the loop's threads. Not for a process that isn't ours."""
-    _ignore_console()
+    console.ignore_input()
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=WORKER_PREFIX)
     asyncio.get_running_loop().set_default_executor(workers)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     return workers
-
-
-def _ignore_console() -> None:
-    """Give code that reads standard input its end: nobody sits at a server's console. Child processes inherit it."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
 
 
 async def _all_ended(workers: ThreadPoolExecutor) -> bool:
@@ -227,9 +221,13 @@ class GracefulShutdown:
         return self._app.model
 
     def on_signals(self) -> None:
-        """Let SIGINT and SIGTERM call it. For the main thread only."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self)
+        """Let SIGINT, SIGTERM and SIGHUP call it. For the main thread only.
+
+        A terminal that is closed sends SIGHUP. Under nohup it is inherited as ignored, and stays so.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self)
 
     def __call__(self) -> None:
         if self._draining is None:

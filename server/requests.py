@@ -149,12 +149,19 @@ async def read_body(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMediaType(f"Send the body as application/json; it came as {media or 'nothing'!r}.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > BODY_BYTES:
+        raise _too_large()
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > BODY_BYTES:
-            raise BodyTooLarge(f"The body may have {BODY_BYTES:,} bytes.")
+            raise _too_large()
     return bytes(body)
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The body may have {BODY_BYTES:,} bytes.")
 
 
 async def read_ask(request: Request, *, question_characters: int) -> Ask:

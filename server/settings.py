@@ -3,7 +3,11 @@
 Only app.py, process.py, embedded.py and cli.py read them; everything else gets plain arguments.
 """
 
+import difflib
 import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +15,22 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from askstream.agents.models import ModelSettings, Names
+from askstream.server.connections import InboundLimits
 from askstream.server.proxies import LOOPBACK, checked_prefix, networks
-from askstream.server.requests import QUESTION_CHARACTERS
+from askstream.server.requests import EVERYBODY, QUESTION_CHARACTERS
 from askstream.server.runs import Limits
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
+PREFIX = "ASKSTREAM_"
+FILE_URL = "sqlite:///"
+# Kubernetes sets these in every container beside a service called askstream.
+_OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+# Descriptors for all that is no connection: the journal, the log, models' servers, refusals.
+OTHER_DESCRIPTORS = 64
 
 
 def _env(*names: str) -> AliasChoices:
@@ -25,7 +42,11 @@ class Settings(BaseSettings):
     """Times in seconds. A field `x` is the variable ASKSTREAM_X unless it names another."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASKSTREAM_", extra="ignore", populate_by_name=True, enable_decoding=False
+        env_prefix=PREFIX,
+        extra="ignore",
+        populate_by_name=True,
+        enable_decoding=False,
+        env_ignore_empty=True,  # shells and compose files leave variables empty
     )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -76,6 +97,8 @@ class Settings(BaseSettings):
         default=False, description="AutoGen and the model's library log at LOG_LEVEL, too: prompts and answers"
     )
     log_file: Path | None = Field(default=None, description="also log there, so that `tail -f` and grep work")
+    log_file_bytes: int = Field(default=0, ge=0, description="size at which the log file is begun anew; 0: never")
+    log_files: int = Field(default=5, gt=0, description="earlier log files that are kept then: server.log.1 and so on")
 
     question_characters: int = Field(default=QUESTION_CHARACTERS, gt=0)
     messages: int = Field(default=40, gt=0, description="agents' messages in one run, anew after a person's answer")
@@ -83,6 +106,24 @@ class Settings(BaseSettings):
         default=400, gt=0, description="agents' messages in one run in which a person has answered"
     )
     active_runs: int = Field(default=64, gt=0)
+    waiting_runs: int = Field(default=1000, gt=0, description="runs that wait for a human")
+    principal_runs: int = Field(default=8, gt=0, description="active runs of one principal")
+    run_starts: int = Field(default=30, gt=0, description="runs that one principal may start in a minute")
+    principal_connections: int = Field(default=200, gt=0, description="streams and WebSockets of one principal")
+    limit_anonymous: bool = Field(
+        default=False, description="limit `anonymous` as any principal; it is everybody who needs no token"
+    )
+    connections: int = Field(default=10_000, gt=0, description="at most 64 less than the open files that are allowed")
+    keep_alive_seconds: float = Field(default=5, gt=0, description="how long a connection is kept between requests")
+    backlog: int = Field(default=2048, gt=0, description="connections that wait to be accepted")
+    head_bytes: int = Field(default=64 * 1024, gt=0, description="bytes of a request's line and headers")
+    head_lines: int = Field(default=100, gt=0, description="headers of a request")
+    head_seconds: float = Field(default=10, gt=0, description="time for a request's head to arrive")
+    body_seconds: float = Field(default=30, gt=0, description="time for a request's body to arrive")
+    message_bytes: int = Field(default=64 * 1024, gt=0, description="bytes of a WebSocket message")
+    messages_a_second: float = Field(default=20, gt=0, description="messages, pings and pongs of one WebSocket")
+    messages_at_once: float = Field(default=40, ge=1, description="the same, in a burst")
+    subscriptions: int = Field(default=32, gt=0, description="runs that one WebSocket may watch")
     run_seconds: float = Field(default=900, gt=0)
     silence_seconds: float = Field(default=120, gt=0, description="how long a run may go on without any event")
     log_events: int = Field(default=10_000, gt=0, description="events in one run's log")
@@ -95,9 +136,27 @@ class Settings(BaseSettings):
     journal_bytes: int = Field(default=2**30, gt=0, description="all logs together; the oldest ended ones go first")
     heartbeat_seconds: float = Field(default=15, gt=0)
 
-    @field_validator("transports", "trusted_proxies", "cors_origins", "model_info", "model_options", mode="before")
+    @field_validator("port", mode="before")
     @classmethod
-    def _read_json(cls, value: object) -> object:
+    def _ignore_kubernetes(cls, value: object) -> object:
+        """Read Kubernetes' address of a service called askstream as no port: it is in every container beside it."""
+        return cls.model_fields["port"].default if _is_of_kubernetes(value) else value
+
+    @field_validator("transports", "trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _read_list(cls, value: object) -> object:
+        """Read a JSON list, or plain words with commas or spaces between them."""
+        if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+            return tuple(re.split(r"[,\s]+", value.strip(", \n\t")))
+        return cls._read_json(value)
+
+    @field_validator("model_info", "model_options", mode="before")
+    @classmethod
+    def _read_object(cls, value: object) -> object:
+        return cls._read_json(value)
+
+    @staticmethod
+    def _read_json(value: object) -> object:
         """Read a variable's JSON. pydantic-settings would do so as well, but not report what is wrong with it."""
         if not isinstance(value, str):
             return value
@@ -119,12 +178,75 @@ class Settings(BaseSettings):
 
     @property
     def journal_url(self) -> str:
-        return self.journal or f"sqlite:///{self.data / 'askstream.db'}"
+        return self.journal or f"{FILE_URL}{self.data / 'askstream.db'}"
+
+
+def warnings(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable that looks like a setting and has no effect."""
+    known = _variables()
+    found = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known]
+    sentences = [_misspelt(name, known) for name in sorted(found) if not _OF_KUBERNETES.fullmatch(name)]
+    if _is_of_kubernetes(address := environment.get(f"{PREFIX}PORT")):
+        sentences.append(f"{PREFIX}PORT is {address!r}, which Kubernetes sets: no port, so the default is used")
+    return sentences
+
+
+def _is_of_kubernetes(value: object) -> bool:
+    return isinstance(value, str) and "://" in value
+
+
+def _misspelt(name: str, known: Sequence[str]) -> str:
+    by_rest = {each.removeprefix(PREFIX): each for each in known}  # with the prefix, all of them are alike
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), by_rest, 1)
+    return f"there is no setting {name}" + (f"; did you mean {by_rest[near[0]]}?" if near else "")
+
+
+def _variables() -> list[str]:
+    """Return the names of all variables that are read."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names += map(str, alias.choices) if isinstance(alias, AliasChoices) else [f"{PREFIX}{name.upper()}"]
+    return names
+
+
+def exempt(settings: Settings) -> frozenset[str]:
+    """Return the principals without limits of their own. `anonymous` is one person on their own machine, or everybody
+    behind a proxy that authenticates."""
+    return frozenset() if settings.limit_anonymous else frozenset({EVERYBODY})
+
+
+def inbound(settings: Settings) -> InboundLimits:
+    return InboundLimits(
+        head_bytes=settings.head_bytes,
+        head_lines=settings.head_lines,
+        head_seconds=settings.head_seconds,
+        body_seconds=settings.body_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        connections=min(settings.connections, max(1, _descriptors() - OTHER_DESCRIPTORS)),
+        backlog=settings.backlog,
+        message_bytes=settings.message_bytes,
+        messages_a_second=settings.messages_a_second,
+        messages_at_once=settings.messages_at_once,
+        subscriptions=settings.subscriptions,
+    )
+
+
+def _descriptors() -> int:
+    """Return how many files and sockets this process may have open."""
+    if resource is None:
+        return sys.maxsize
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def limits(settings: Settings) -> Limits:
     return Limits(
         active_runs=settings.active_runs,
+        waiting_runs=settings.waiting_runs,
+        principal_runs=settings.principal_runs,
+        run_starts=settings.run_starts,
+        exempt=exempt(settings),
         messages=settings.messages,
         conversation_messages=settings.conversation_messages,
         run_seconds=settings.run_seconds,

@@ -2,10 +2,16 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
+from askstream.server import private
+
+STREAM = "stream_events"
 STREAM_FORMAT = "%(asctime)s - STREAM - %(levelname)s - %(message)s"
 FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -17,35 +23,45 @@ QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "http
 BATCH_SECONDS = 0.01
 
 
-def configure(level: str, file: Path | None = None, *, libraries: bool = False) -> None:
+def configure(
+    level: str, file: Path | None = None, *, libraries: bool = False, file_bytes: int = 0, files: int = 5
+) -> None:
     """Set up the loggers `stream_events` and `__main__`, and all others, on standard error and in `file`.
 
-    `libraries`: those in QUIETED_LOGGERS log at `level`, too: prompts and answers.
+    `libraries`: those in QUIETED_LOGGERS log at `level`, too: prompts and answers. `file_bytes`: the size at which the
+    file is renamed and begun anew, 0 for never; `files` earlier ones are kept.
 
     Raises ValueError for a level that logging doesn't know, and for a file that can't be written.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"expected LOG_LEVEL to be DEBUG, INFO, WARNING or ERROR, got {level!r}")
-    if file is not None:
-        _check_writable(file)
-    _set_up_logger(logging.getLogger(), FORMAT, number, file, [] if libraries else [NoErrorText()])
-    stream = logging.getLogger("stream_events")
-    _set_up_logger(stream, STREAM_FORMAT, number, file)
+    filters = [] if libraries else [NoErrorText()]
+    root, stream = logging.getLogger(), logging.getLogger(STREAM)
+    root.handlers, stream.handlers = [_ready(logging.StreamHandler(), filters)], [_ready(logging.StreamHandler())]
+    if file is not None:  # one handler: two that write to one file couldn't rename it
+        shared = _ready(_file_handler(file, file_bytes, files), filters)
+        root.handlers.append(shared)
+        stream.handlers.append(shared)
+    root.setLevel(number)
+    stream.setLevel(number)
     stream.propagate = False
     for name in QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(number if libraries else max(number, logging.WARNING))
     # We log our server's start and stop. uvicorn would repeat that, and log the offline analyst's server as well.
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
+    if file is not None:
+        private.close_to_others(file, private.FILE_MODE)
 
 
-def _check_writable(file: Path) -> None:
+def _file_handler(file: Path, most_bytes: int, files: int) -> logging.Handler:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.open("a").close()
-    except OSError as problem:
+        private.make_folder(file.parent)
+        return LogFile(file, maxBytes=most_bytes, backupCount=files, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as problem:
         wanted = "expected ASKSTREAM_LOG_FILE to be a file that can be written"
-        raise ValueError(f"{wanted}, got {str(file)!r}: {problem.strerror}") from problem
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise ValueError(f"{wanted}, got {str(file)!r}: {reason}") from problem
 
 
 class StreamLog:
@@ -56,7 +72,7 @@ class StreamLog:
     """
 
     def __init__(self) -> None:
-        self._log = logging.getLogger("stream_events")
+        self._log = logging.getLogger(STREAM)
         self._records: list[tuple[int, list[str]]] = []  # in order; lines of one level that follow one another
         self._written_at = 0.0
         self._is_due = self._is_closed = False
@@ -89,10 +105,17 @@ class StreamLog:
 
 
 class PerLine(logging.Formatter):
-    """Repeats the prefix of a record on each line of its message. The format must end with the message."""
+    """The format of streamed events for their logger, and the other one for all others.
+
+    Repeats the prefix of a record on each line of its message. Both formats end with the message.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(FORMAT)
+        self._stream = logging.PercentStyle(STREAM_FORMAT)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        text = super().formatMessage(record)
+        text = (self._stream if record.name == STREAM else self._style).format(record)
         return text.replace("\n", "\n" + text.removesuffix(record.message))
 
 
@@ -106,14 +129,18 @@ class NoErrorText(logging.Filter):
         return True
 
 
-def _set_up_logger(
-    logger: logging.Logger, form: str, level: int, file: Path | None, filters: Sequence[logging.Filter] = ()
-) -> None:
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if file is not None:
-        handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
-    for handler in handlers:
-        handler.setFormatter(PerLine(form))
-        handler.filters = list(filters)
-    logger.handlers = handlers
-    logger.setLevel(level)
+class LogFile(RotatingFileHandler):
+    """A private file, which is renamed at its size and begun anew. A device, such as /dev/stderr, never is."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, private.FILE_MODE)
+
+
+def _ready(handler: logging.Handler, filters: Sequence[logging.Filter] = ()) -> logging.Handler:
+    handler.setFormatter(PerLine())
+    handler.filters = list(filters)
+    return handler

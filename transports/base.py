@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 
 from askstream.server import plugins
 from askstream.server.bus import Bus
+from askstream.server.connections import InboundLimits, PrincipalConnections
 from askstream.server.events.errors import AskstreamError
 from askstream.server.requests import QUESTION_CHARACTERS
 from askstream.server.runs import Runs
@@ -71,6 +72,8 @@ class TransportContext:
     question_characters: int = QUESTION_CHARACTERS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     send_seconds: float = SEND_SECONDS
+    inbound: InboundLimits = field(default_factory=InboundLimits)
+    connections: PrincipalConnections = field(default_factory=PrincipalConnections)
 
 
 def loggable(problem: BaseException) -> str:

@@ -46,18 +46,21 @@ class Sse:
     async def ask_stream(self, request: Request) -> "RunStream":
         """Start a run and stream it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
-        viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
+        with self._context.connections.entered(EVERYBODY) as leave:
+            record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
+            viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
             on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
-        return RunStream(viewer, self._context, on_disconnect=on_disconnect)
+        return RunStream(viewer, self._context, on_disconnect=on_disconnect, leave=leave)
 
     async def test_stream(self, request: Request) -> "RunStream":
         """Stream a run of mock events, to check streaming from end to end."""
         question = Question(text="Test stream", principal=EVERYBODY)
-        record, _ = await self._context.runs.start(question, orchestrator="mock")
-        return RunStream(await self._context.bus.attach(record.run_id), self._context)
+        with self._context.connections.entered(EVERYBODY) as leave:
+            record, _ = await self._context.runs.start(question, orchestrator="mock")
+            viewer = await self._context.bus.attach(record.run_id)
+        return RunStream(viewer, self._context, leave=leave)
 
     async def events(self, request: Request) -> "Response | RunStream":
         """Replay a run's log from a cursor, then go on live."""
@@ -68,8 +71,9 @@ class Sse:
         wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE
         if request.method == "HEAD":
             return _head(wire_format, record)
-        viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        return RunStream(viewer, self._context, wire_format=wire_format)
+        with self._context.connections.entered(EVERYBODY) as leave:
+            viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
+        return RunStream(viewer, self._context, wire_format=wire_format, leave=leave)
 
 
 def _get_only(route: Route) -> Route:
@@ -85,15 +89,19 @@ def _head(wire_format: WireFormat, record: RunRecord) -> Response:
     return response
 
 
+def _nothing() -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class RunStream:
     """A response that streams its viewer's events to one client, until the log is complete or the client leaves. It is
-    the handler of its connection."""
+    the handler of its connection. It calls `leave` when that has ended."""
 
     viewer: Viewer
     context: TransportContext
     wire_format: WireFormat = SSE
     on_disconnect: OnDisconnect | None = None
+    leave: Callable[[], object] = _nothing
     _connection: StreamConnection | None = None
     _delivery: Delivery | None = None
 
@@ -113,6 +121,7 @@ class RunStream:
         finally:
             if self._connection is None:
                 self.viewer.close()
+                self.leave()
 
     def opened(self, connection: StreamConnection, /) -> None:
         self._connection = connection
@@ -133,6 +142,7 @@ class RunStream:
             self._connection.abort()
 
     def lost(self) -> None:
+        self.leave()
         if self._delivery is not None:
             self._delivery.stop()
         if self.on_disconnect is not None:
@@ -148,5 +158,6 @@ class RunStream:
 
     def _done(self, drained: bool) -> None:
         self.on_disconnect = None
+        self.leave()
         if self._connection is not None:
             self._connection.finish()

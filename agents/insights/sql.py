@@ -1,41 +1,37 @@
-"""The guarded SELECT: one statement, read-only, with limits of time, size and rows."""
+"""The guarded SELECT: one statement, read-only, with limits of time, size and rows.
+
+A query of the model runs in a child process, which is killed when its time is over: a thread in the middle of one of
+SQLite's functions can't be stopped. Queries of our own, over the bundled schema, run in a thread.
+"""
 
 import asyncio
+import json
+import math
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
+
+from askstream.agents.insights import select_child
+from askstream.agents.insights.select_child import MAX_CELL, Denied, Value, json_value
+
+__all__ = ["MAX_CELL", "Value", "json_value"]
 
 DEADLINE: Final = 5.0  # seconds for one query; people won't wait longer
 MAX_ROWS: Final = 200  # more than a person or a model should read
 MAX_RESULT: Final = 64 * 1024  # bytes of JSON: a quarter of the largest event
-# One SQL function over one cell can't be interrupted. Searching 128 KiB in 256 KiB takes 0.2 s; in a megabyte, seconds.
-MAX_CELL: Final = 256 * 1024
 _MAX_SQL: Final = 20_000  # characters
 # VM instructions between two checks of the clock: about a millisecond.
 _TICK: Final = 10_000
 
-Value = str | int | float | None
 T = TypeVar("T")
-
-_ALLOWED: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
-_FORBIDDEN_FUNCTIONS: Final = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})
-_DENIED_WORDS: Final = {
-    sqlite3.SQLITE_ATTACH: "attach a file",
-    sqlite3.SQLITE_DETACH: "detach a file",
-    sqlite3.SQLITE_PRAGMA: "use a PRAGMA",
-    sqlite3.SQLITE_INSERT: "insert rows",
-    sqlite3.SQLITE_UPDATE: "change rows",
-    sqlite3.SQLITE_DELETE: "delete rows",
-    sqlite3.SQLITE_TRANSACTION: "begin or end a transaction",
-    sqlite3.SQLITE_SAVEPOINT: "set a savepoint",
-}
 
 
 class ToolError(Exception):
@@ -64,8 +60,17 @@ class Rows:
 
 
 async def select(path: Path, query: str, *, limit: int = MAX_ROWS, deadline: float = DEADLINE) -> Rows:
-    """Run one SELECT in a thread. Raises ToolError. Cancelling interrupts the query, and its thread ends."""
-    return await interruptible(lambda stop: select_now(path, query, limit=limit, deadline=deadline, stop=stop))
+    """Run anybody's SELECT. Raises ToolError. Its process is killed at the deadline, or on a cancel."""
+    child = _Child(path, query, limit)
+    try:
+        return await asyncio.to_thread(child.rows, deadline)
+    finally:
+        child.kill()
+
+
+async def select_here(path: Path, query: str, *, limit: int = MAX_ROWS, deadline: float = DEADLINE) -> Rows:
+    """Run a SELECT of our own, in a thread: that costs a hundredth of a process. Raises ToolError."""
+    return await interruptible(lambda stop: _select_here(path, query, limit, deadline, stop))
 
 
 async def interruptible(work: Callable[[threading.Event], T]) -> T:
@@ -77,58 +82,96 @@ async def interruptible(work: Callable[[threading.Event], T]) -> T:
         stop.set()
 
 
-def select_now(
-    path: Path,
-    query: str,
-    *,
-    limit: int = MAX_ROWS,
-    deadline: float = DEADLINE,
-    stop: threading.Event | None = None,
-) -> Rows:
-    """Like `select`, in the caller's thread; `stop` interrupts it."""
-    if len(query) > _MAX_SQL:
-        raise ToolError("sql_too_long", f"A query may have {_MAX_SQL:,} characters, this one has {len(query):,}.")
+class _Child:
+    """A process for one query."""
+
+    def __init__(self, path: Path, query: str, limit: int) -> None:
+        _check_length(query)
+        self._request = {"uri": path.resolve().as_uri(), "query": query, "limit": limit}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._killed = False
+
+    def rows(self, deadline: float) -> Rows:
+        """Start it, and wait for its answer. Blocks."""
+        request = json.dumps(self._request | {"seconds": math.ceil(deadline) + 1})
+        with self._start() as process:
+            try:
+                answer, _ = process.communicate(request, timeout=deadline)
+            except subprocess.TimeoutExpired:
+                raise _late(deadline) from None
+            finally:
+                process.kill()
+        try:
+            return _rows(json.loads(answer))
+        except ValueError:  # none, or a part of one
+            raise ToolError("warehouse_unavailable", "The query's process ended without an answer.") from None
+
+    def kill(self) -> None:
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-I", "-S", select_child.__file__]
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+        with self._lock:
+            if self._killed:
+                raise _late(0)
+            try:
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)  # noqa: S603 - this package's own module, in this interpreter
+            except OSError:
+                raise ToolError("warehouse_unavailable", "No process can be started for the query.") from None
+            return self._process
+
+
+def _select_here(path: Path, query: str, limit: int, deadline: float, stop: threading.Event) -> Rows:
+    _check_length(query)
     connection = open_read_only(path)
-    denied: list[str] = []
     try:
         watch(connection, deadline, stop)
-        connection.set_authorizer(_authorizer(denied))
-        return _fetch(connection, query, limit)
-    except sqlite3.Error as error:
-        raise _tool_error(error, denied, deadline) from None
-    except (UnicodeEncodeError, ValueError):  # a lone surrogate, or a NUL
-        raise ToolError("sql_invalid", "The query holds characters that SQL text can't have.") from None
+        return _rows(select_child.fetch(connection, query, limit))
+    except Denied as problem:
+        code, text = problem.args
+        raise (_late(deadline) if "interrupted" in text else ToolError(code, text)) from None
     finally:
         connection.close()
 
 
+def _check_length(query: str) -> None:
+    if len(query) > _MAX_SQL:
+        raise ToolError("sql_too_long", f"A query may have {_MAX_SQL:,} characters, this one has {len(query):,}.")
+
+
+def _late(deadline: float) -> ToolError:
+    return ToolError("sql_timeout", f"The query was stopped after {deadline:g} s: ask for less at once.")
+
+
+def _rows(answer: dict[str, Any]) -> Rows:
+    if "error" in answer:
+        raise ToolError(*answer["error"])
+    size = len(orjson.dumps(answer["rows"]))
+    if size > MAX_RESULT:
+        raise ToolError(
+            "result_too_large",
+            f"The result has {size:,} bytes, {MAX_RESULT:,} are allowed: select fewer columns or rows, or aggregate.",
+        )
+    return Rows(tuple(answer["columns"]), tuple(map(tuple, answer["rows"])), answer["truncated"])
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that can't write and reads text in any encoding. Raises ToolError."""
-    with ExitStack() as undo:
-        try:
-            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
-            undo.callback(connection.close)
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        except sqlite3.Error:
-            raise ToolError("warehouse_unavailable", "The database can't be opened, or it isn't SQLite.") from None
-        connection.text_factory = _text
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        undo.pop_all()
-    return connection
+    try:
+        return select_child.open_read_only(path.resolve().as_uri())
+    except sqlite3.Error:
+        raise ToolError("warehouse_unavailable", "The database can't be opened, or it isn't SQLite.") from None
 
 
 def watch(connection: sqlite3.Connection, deadline: float, stop: threading.Event | None = None) -> None:
     """Interrupt the connection's queries `deadline` seconds from now, or when `stop` is set."""
     end = time.monotonic() + deadline
     connection.set_progress_handler(lambda: time.monotonic() > end or (stop is not None and stop.is_set()), _TICK)
-
-
-def json_value(value: object) -> Value:
-    """A cell as a JSON value; a blob becomes its size."""
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return value if isinstance(value, str | int | float) else None
 
 
 def literal(value: str) -> str:
@@ -138,53 +181,3 @@ def literal(value: str) -> str:
 
 def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _fetch(connection: sqlite3.Connection, query: str, limit: int) -> Rows:
-    cursor = connection.execute(query)
-    if not cursor.description:
-        raise ToolError("sql_not_allowed", "One SELECT is expected, and this gives no rows.")
-    found = cursor.fetchmany(limit + 1)
-    rows = tuple(tuple(json_value(cell) for cell in row) for row in found[:limit])
-    size = len(orjson.dumps(rows))
-    if size > MAX_RESULT:
-        raise ToolError(
-            "result_too_large",
-            f"The result has {size:,} bytes, {MAX_RESULT:,} are allowed: select fewer columns or rows, or aggregate.",
-        )
-    return Rows(tuple(str(column[0]) for column in cursor.description), rows, len(found) > limit)
-
-
-def _authorizer(denied: list[str]) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
-    def allow(action: int, first: str | None, second: str | None, _db: str | None, _trigger: str | None) -> int:
-        if action in _ALLOWED:
-            return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _FORBIDDEN_FUNCTIONS:
-            return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_PRAGMA and first == "data_version":  # reading a full-text table needs it
-            return sqlite3.SQLITE_OK
-        is_function = action == sqlite3.SQLITE_FUNCTION
-        denied.append(f"call {second}" if is_function else _DENIED_WORDS.get(action, "change the database"))
-        return sqlite3.SQLITE_DENY
-
-    return allow
-
-
-def _tool_error(error: sqlite3.Error, denied: list[str], deadline: float) -> ToolError:
-    text = str(error)
-    if denied:
-        return ToolError("sql_not_allowed", f"Only reading is allowed; this query would {denied[0]}.")
-    if "interrupted" in text:
-        return ToolError("sql_timeout", f"The query was stopped after {deadline:g} s: ask for less at once.")
-    if "one statement" in text:
-        return ToolError("sql_not_allowed", "One statement at a time, please.")
-    if isinstance(error, sqlite3.DataError) or "too big" in text:
-        return ToolError("cell_too_large", f"A value has more than {MAX_CELL:,} bytes: select other columns.")
-    if "readonly" in text or "read-only" in text:
-        return ToolError("sql_not_allowed", "Only reading is allowed; this query would write.")
-    # SQLite's own words name the wrong table or token, which helps the model to correct it.
-    return ToolError("sql_invalid", f"SQLite says: {text}")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")

@@ -45,6 +45,7 @@ from askstream.agents.insights.sql import (
     interruptible,
     literal,
     select,
+    select_here,
 )
 
 MAX_POINTS: Final = 60  # labels in a chart; more are unreadable
@@ -112,15 +113,8 @@ class Warehouse:
 
     async def run_sql(self, query: Annotated[str, "One SELECT, in SQLite's dialect"]) -> str:
         """Run one SELECT, read-only; at most 200 rows come back, so aggregate or add a LIMIT."""
-        found = await self._select(query)
-        return _json(
-            {
-                "columns": found.columns,
-                "rows": found.rows,
-                "truncated": found.truncated,
-                "sql": query.strip(),
-            }
-        )
+        found = await select(self.path, query, deadline=self.deadline)
+        return _json({"columns": found.columns, "rows": found.rows, "truncated": found.truncated, "sql": query.strip()})
 
     async def compare_periods(
         self,
@@ -289,13 +283,10 @@ class Warehouse:
             "last_day": rows[0][1],
         }
 
-    async def _select(self, query: str, limit: int = MAX_ROWS) -> Rows:
-        return await select(self.path, query, limit=limit, deadline=self.deadline)
-
     async def _sales(self, query: str, limit: int = MAX_ROWS) -> Rows:
         """Run a query over the bundled schema. Raises ToolError `not_this_schema` if the file has another."""
         try:
-            return await self._select(query, limit)
+            return await select_here(self.path, query, limit=limit, deadline=self.deadline)
         except ToolError as error:
             if error.code != "sql_invalid":
                 raise

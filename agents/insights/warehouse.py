@@ -32,6 +32,7 @@ from askstream.agents.insights.catalogue import (
     REGIONS,
     SEGMENTS,
 )
+from askstream.server import private
 
 FIRST_DAY = date(2024, 11, 1)
 LAST_DAY = date(2026, 10, 31)
@@ -135,7 +136,7 @@ WON_CUSTOMER = ("Blue Harbour Hotels", "Hospitality", "South", 5.0, date(2025, 9
 
 def build(path: Path, *, seed: int = 7) -> None:
     """Write the warehouse to `path`, replacing a file there atomically. The same seed gives the same rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:

@@ -4,6 +4,7 @@ The choice is made here, below the transports: direct if our server can hand the
 """
 
 from askstream.server.connections.base import (
+    RATE_CLOSE,
     Connection,
     ConnectionHandler,
     Framer,
@@ -12,13 +13,18 @@ from askstream.server.connections.base import (
     StreamConnection,
     StreamHandler,
 )
+from askstream.server.connections.inbound import InboundLimits
+from askstream.server.connections.principals import PrincipalConnections
 from askstream.server.connections.selection import SocketRoute, serve_stream
 
 __all__ = [
+    "RATE_CLOSE",
     "Connection",
     "ConnectionHandler",
     "Framer",
+    "InboundLimits",
     "MessageHandler",
+    "PrincipalConnections",
     "SocketConnection",
     "SocketRoute",
     "StreamConnection",

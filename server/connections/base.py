@@ -48,7 +48,12 @@ class MessageHandler(ConnectionHandler, Protocol):
 
     def received(self, text: str | bytes) -> None:
         """Called once per message. Reading is paused until `SocketConnection.resume`; messages that came in the same
-        packet are still delivered."""
+        packet are still delivered, up to a turn's worth."""
+        ...
+
+    def control(self) -> None:
+        """Called once per ping or pong, which the connection answers: they count towards the rate. Never under a server
+        that isn't ours."""
         ...
 
 
@@ -107,8 +112,15 @@ class SocketConnection(Connection, Protocol):
 # Seconds from a client's half-close to each probe: a peer that is gone answers the first one with a reset, which the
 # second one finds.
 PROBE_SECONDS = (0.0, 1.0)
-# Seconds for a stalled client to read our close frame.
+# Seconds for a client that has stalled, or that sends without end, to read our close frame or refusal.
 CUT_SECONDS = 1.0
+# For each message of a client.
+MESSAGE_BYTES = 64 * 1024
+# Most fragments of one message: empty ones would count towards no other limit. A message of 64 KiB in fragments of
+# 256 bytes is allowed.
+FRAGMENTS = 256
+# Close code for a client that sends too much.
+RATE_CLOSE = 4029
 
 
 class BaseConnection(ABC, Generic[H]):

@@ -18,13 +18,16 @@ from websockets.server import ServerProtocol
 
 from askstream.server.connections.base import (
     CUT_SECONDS,
+    FRAGMENTS,
     PROBE_SECONDS,
+    RATE_CLOSE,
     BaseConnection,
     H,
     MessageHandler,
     StreamHandler,
     Write,
 )
+from askstream.server.connections.inbound import FRAMES_PIECE, Inbound
 
 # Seconds for a client to answer our close frame.
 CLOSE_SECONDS = 5.0
@@ -90,9 +93,9 @@ class DirectStream(_DirectConnection[StreamHandler]):
     """The rest of an HTTP response's body, in chunks.
 
     Bytes that the client sends meanwhile are its next request. They are kept, up to READ_AHEAD_BYTES, for `release`,
-    which gets the transport back. `release` is None if the connection serves no further request. A client that
-    closes its sending side may still be reading: the connection stays open, and `probe`, a message without effect, is
-    sent to find out.
+    which gets the transport back; `ahead` are those that have come already. `release` is None if the connection serves
+    no further request. A client that closes its sending side may still be reading: the connection stays open, and
+    `probe`, a message without effect, is sent to find out.
     """
 
     __slots__ = ("_eof", "_probe", "_read_ahead", "_release")
@@ -107,12 +110,15 @@ class DirectStream(_DirectConnection[StreamHandler]):
         probe: bytes,
         send_seconds: float,
         is_paused: bool,
+        ahead: bytes = b"",
     ) -> None:
         super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
         # A chunk's size may begin with zeros: one of them is the smallest piece that changes nothing.
         self._release, self._probe = release, self.frame([probe]) or b"0"
         self._read_ahead = b""
         self._eof = False
+        if ahead:
+            self.data_received(ahead)
 
     @staticmethod
     def frame(messages: Sequence[bytes]) -> bytes:
@@ -161,7 +167,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
     It sends no pings: the endpoint's heartbeats find a dead client as well.
     """
 
-    __slots__ = ("_conn", "_is_handled", "_is_text", "_message")
+    __slots__ = ("_conn", "_fragments", "_inbound", "_is_handled", "_is_text", "_message")
 
     def __init__(
         self,
@@ -175,7 +181,8 @@ class DirectSocket(_DirectConnection[MessageHandler]):
     ) -> None:
         self._conn = conn
         self._message, self._is_text = bytearray(), True
-        self._is_handled = True
+        self._is_handled, self._fragments = True, 0
+        self._inbound = Inbound(transport, self._parse)
         super().__init__(transport, open_connections, handler, send_seconds=send_seconds, is_paused=is_paused)
 
     @staticmethod
@@ -185,11 +192,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         return b"".join([text_frame(message) for message in messages])
 
     def data_received(self, data: bytes) -> None:
-        self._conn.receive_data(data)
-        for event in self._conn.events_received():
-            if isinstance(event, Frame):
-                self._add(event)
-        self._flush()
+        self._inbound.receive(data)
 
     def resume(self) -> None:
         self._is_handled = True
@@ -197,8 +200,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def pause_writing(self) -> None:
         """Also stop reading: pongs for a client that reads nothing would fill memory."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._inbound.hold()
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -209,6 +211,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         self._set_lost()
         if self._transport.is_closing():
             return  # a write would raise under uvloop
+        self._inbound.limit()
         self.resume()  # to read the client's answer
         try:
             self._conn.send_close(code, reason)
@@ -222,6 +225,7 @@ class DirectSocket(_DirectConnection[MessageHandler]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._inbound.lose()
         self._conn.parser.close()  # breaks a reference cycle
 
     def shutdown(self) -> None:
@@ -231,18 +235,40 @@ class DirectSocket(_DirectConnection[MessageHandler]):
             self._transport.close()
 
     def _read_on(self) -> None:
-        if self._is_handled and not self.is_paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._is_handled and not self.is_paused:
+            self._inbound.resume()
+
+    def _parse(self, waiting: bytearray) -> int | None:
+        """Parse some frames."""
+        if self._transport.is_closing():
+            waiting.clear()
+            return 0
+        piece = bytes(waiting[:FRAMES_PIECE])
+        del waiting[:FRAMES_PIECE]
+        self._conn.receive_data(piece)
+        events = self._conn.events_received()
+        for event in events:
+            if isinstance(event, Frame):
+                self._add(event)
+        self._flush()
+        return len(events)
 
     def _add(self, event: Frame) -> None:
         match event.opcode:
             case Opcode.TEXT | Opcode.BINARY:
                 self._message, self._is_text = bytearray(event.data), event.opcode is Opcode.TEXT
+                self._fragments = 0
             case Opcode.CONT:
                 self._message += event.data
+                self._fragments += 1
+            case Opcode.PING | Opcode.PONG if self._handler is not None:
+                self._handler.control()
+                return
             case _:
                 return  # the core answers pings and closes by itself
-        if event.fin:
+        if self._fragments > FRAGMENTS:
+            self.close(RATE_CLOSE, "too many fragments")
+        elif event.fin:
             self._deliver(bytes(self._message))
 
     def _deliver(self, data: bytes) -> None:
@@ -251,11 +277,12 @@ class DirectSocket(_DirectConnection[MessageHandler]):
         try:
             text = data.decode() if self._is_text else data
         except UnicodeDecodeError:
+            self._conn.data_to_send()  # pongs to pings that stand behind it
             self._conn.fail(CloseCode.INVALID_DATA)
             self._set_lost()  # messages behind it in the same packet are not delivered
             return
         self._is_handled = False
-        self._transport.pause_reading()
+        self._inbound.hold()
         self._handler.received(text)
 
     def _flush(self) -> None:

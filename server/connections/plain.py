@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Send
 
 from askstream.server.connections.base import (
     CUT_SECONDS,
+    MESSAGE_BYTES,
     PROBE_SECONDS,
     BaseConnection,
     H,
@@ -26,6 +27,7 @@ P = TypeVar("P", bytes, str)
 Framed: TypeAlias = tuple[Sequence[P], int]
 """Payloads of ASGI messages, and their size. A broadcast frames once for all of its connections."""
 
+TOO_LARGE = 1009
 # As much as asyncio's transports buffer before they pause their protocol.
 HIGH_WATER = 64 * 1024
 
@@ -201,8 +203,10 @@ class PlainSocket(_PlainConnection[MessageHandler, str]):
         abort: Callable[[], object] | None,
         unread: Callable[[], int] | None = None,
         send_seconds: float,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         super().__init__(handler, abort=abort, unread=unread, send_seconds=send_seconds)
+        self._most_bytes = message_bytes
         self._handled = asyncio.Event()
         self._closing: tuple[int, str] = (1000, "")
 
@@ -239,10 +243,20 @@ class PlainSocket(_PlainConnection[MessageHandler, str]):
 
     async def _listen(self, receive: Receive) -> None:
         while (message := await receive())["type"] != "websocket.disconnect":
-            if self._handler is not None:
-                self._handled.clear()
-                self._handler.received(message.get("text") or message.get("bytes") or "")
-                await self._handled.wait()
+            if self._handler is None:
+                continue
+            data: str | bytes = message.get("text") or message.get("bytes") or ""
+            if len(data) > self._most_bytes or len(data.encode() if isinstance(data, str) else data) > self._most_bytes:
+                self.close(TOO_LARGE, f"a message may have {self._most_bytes:,} bytes")
+                continue
+            self._handled.clear()
+            self._handler.received(data)
+            await self._handled.wait()
+
+    def control(self) -> None:
+        """The client has sent a ping or a pong, which the server answers."""
+        if self._handler is not None:
+            self._handler.control()
 
     async def _cut(self, send: Send) -> None:
         """Try to send the close frame to a client that doesn't read, then cut the connection."""

@@ -6,6 +6,7 @@ Our server offers its connections to applications as an ASGI extension in the sc
     abort()                                   cuts the connection
     unread()                                  how many bytes the client has yet to read
     on_half_close(callback)                   called once the client has closed its sending side; it may still read
+    on_control(callback)                      called for each ping and pong of a WebSocket
 
 Other servers don't offer it. A middleware that changes bodies, one that compresses for example, must remove the
 extension from the scope.
@@ -18,8 +19,10 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from askstream.server.connections.base import MessageHandler, StreamHandler
+from askstream.server.connections.base import MESSAGE_BYTES, MessageHandler, StreamHandler
 from askstream.server.connections.plain import PlainSocket, PlainStream
+from askstream.server.connections.refusals import refuse_websocket
+from askstream.server.events.errors import Refused
 
 EXTENSION = "askstream.connection"
 
@@ -60,21 +63,43 @@ async def serve_stream(
 
 class SocketRoute(WebSocketRoute):
     """The address of WebSockets, each with a handler of its own. Our server accepts them itself; others call the
-    endpoint."""
+    endpoint. `make_handler` may raise Refused: the client gets that instead of the upgrade."""
 
     def __init__(
-        self, path: str, make_handler: Callable[[], MessageHandler], *, subprotocol: str, send_seconds: float
+        self,
+        path: str,
+        make_handler: Callable[[], MessageHandler],
+        *,
+        subprotocol: str,
+        send_seconds: float,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         super().__init__(path, make_handler)
         self.make_handler, self.subprotocol, self.send_seconds = make_handler, subprotocol, send_seconds
+        self.message_bytes = message_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves below Starlette's WebSocket and session: both check each message, at a twentieth of its cost."""
         names = scope.get("subprotocols", [])
-        await WebSocket(scope, receive, send).accept(self.subprotocol if self.subprotocol in names else None)
-        handler, extension = self.make_handler(), offered(scope)
+        try:
+            handler = self.make_handler()
+        except Refused as refusal:
+            await refuse_websocket(refusal, scope, send)
+            return
+        try:
+            await WebSocket(scope, receive, send).accept(self.subprotocol if self.subprotocol in names else None)
+        except BaseException:
+            handler.lost()
+            raise
+        extension = offered(scope)
         plain = PlainSocket(
-            handler, abort=extension.get("abort"), unread=extension.get("unread"), send_seconds=self.send_seconds
+            handler,
+            abort=extension.get("abort"),
+            unread=extension.get("unread"),
+            send_seconds=self.send_seconds,
+            message_bytes=self.message_bytes,
         )
         handler.opened(plain)
+        if "on_control" in extension:
+            extension["on_control"](plain.control)
         await plain.serve(receive, send)

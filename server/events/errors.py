@@ -2,11 +2,13 @@
 
 AskstreamError
 ├── Refused                 the peer's mistake, or a limit: nothing was started, nothing was lost
+│   ├── MalformedRequest        400 malformed_request
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
 │   ├── RunNotFound             404 run_not_found
 │   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
+│   ├── RequestTimeout          408 request_timeout
 │   ├── RunActive               409 run_active
 │   ├── IdempotencyConflict     409 idempotency_conflict
 │   ├── SessionBusy             409 session_busy
@@ -24,7 +26,10 @@ AskstreamError
 │   ├── AlreadySubscribed       409 already_subscribed     (WebSocket only)
 │   ├── NotSubscribed           404 not_subscribed         (WebSocket only)
 │   ├── TooManySubscriptions    429 too_many_subscriptions (WebSocket only)
-│   ├── RateLimited             429 rate_limited           (WebSocket only)
+│   ├── RateLimited             429 rate_limited
+│   ├── PrincipalLimit          429 principal_limit
+│   ├── HeadTooLarge            431 head_too_large
+│   ├── TooManyConnections      503 too_many_connections
 │   ├── TooManyRuns             503 too_many_runs
 │   ├── Draining                503 draining
 │   └── NotStarted              503 not_started
@@ -34,7 +39,7 @@ AskstreamError
     └── Fenced                  an append by a writer that a later one has replaced
 """
 
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 FailureCode: TypeAlias = Literal[
     "model_missing",
@@ -75,6 +80,18 @@ class Refused(AskstreamError):
         super().__init__(detail)
         self.retry_after = retry_after
 
+    def as_problem(self) -> dict[str, Any]:
+        """Return the body of its answer, https://www.rfc-editor.org/rfc/rfc9457."""
+        return problem(self.status, self.title, self.code, str(self))
+
+
+def problem(status: int, title: str, code: str, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+
+
+class MalformedRequest(Refused):
+    code, status, title = "malformed_request", 400, "The bytes are no HTTP request"
+
 
 class InvalidJson(Refused):
     code, status, title = "invalid_json", 400, "The body is not JSON"
@@ -99,6 +116,10 @@ class UnknownAddress(Refused):
 
 class MethodNotAllowed(Refused):
     code, status, title = "method_not_allowed", 405, "The method is not allowed here"
+
+
+class RequestTimeout(Refused):
+    code, status, title = "request_timeout", 408, "The request took too long to arrive"
 
 
 class RunActive(Refused):
@@ -177,6 +198,20 @@ class TooManySubscriptions(Refused):
 
 class RateLimited(Refused):
     code, status, title = "rate_limited", 429, "Too many requests"
+
+
+class PrincipalLimit(Refused):
+    """One principal has as much as it may have. The server has room for others."""
+
+    code, status, title = "principal_limit", 429, "You have too many of these"
+
+
+class HeadTooLarge(Refused):
+    code, status, title = "head_too_large", 431, "The request's head is too large"
+
+
+class TooManyConnections(Refused):
+    code, status, title = "too_many_connections", 503, "The server has too many connections"
 
 
 class TooManyRuns(Refused):

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
-from askstream.server.http.views import Run, RunPage, SessionRuns
+from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns
 from askstream.server.requests import Ask, Input
 
 _PROBLEM = {
@@ -39,11 +39,11 @@ _PAGING = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}},
     {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "taken from `next`"},
 ]
-_WATCH_ERRORS = (400, 404, 410, 422)
-_ASK_ERRORS = (400, 409, 413, 415, 422, 503)
+_WATCH_ERRORS = (400, 404, 410, 422, 429)
+_ASK_ERRORS = (400, 408, 409, 413, 415, 422, 429, 503)
 
 # The models of requests and of answers.
-_RECEIVED, _ANSWERED = (Ask, Input), (Run, RunPage, SessionRuns)
+_RECEIVED, _ANSWERED = (Ask, Input), (AboutTeam, Run, RunPage, SessionRuns)
 
 
 @cache
@@ -95,11 +95,19 @@ def _paths() -> dict[str, Any]:
         "/sessions/{session_id}": {
             "parameters": [_SESSION_ID],
             "get": _operation(
-                "List a session's runs, oldest first", "200", _content("application/json", "SessionRuns"), [], 404
+                "List a session's newest runs, oldest first",
+                "200",
+                _content("application/json", "SessionRuns"),
+                _PAGING,
+                404,
+                422,
             ),
             "delete": _operation("Forget a session", "204", None, [], 404, 409),
         },
         "/test-stream": {"get": _operation("Stream mock events; no model is asked", "200", stream, [], 503)},
+        "/about": {
+            "get": _operation("What the team says of itself", "200", _content("application/json", "AboutTeam"), [])
+        },
         "/health": {"get": _operation("Liveness", "200", _json({"type": "object"}), [])},
         "/ready": {"get": _operation("Readiness", "200", _json({"type": "object"}), [], 503)},
         "/schemas/event.json": {

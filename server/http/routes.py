@@ -17,6 +17,7 @@ from askstream.server.events import Completed, Event, Failed
 from askstream.server.events.errors import InvalidRequest, RunActive
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
+from askstream.server.http.readiness import Readiness
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
 from askstream.server.problems import problem_response
@@ -58,16 +59,25 @@ class Static(StaticFiles):
 
 
 class HttpRoutes:
-    """The routes beside those of the transports. `ready`: whether this server accepts new work."""
+    """The routes beside those of the transports. `about`: the team."""
 
-    def __init__(self, runs: Runs, *, question_characters: int, ready: Callable[[], bool]) -> None:
-        self._runs, self._question_characters, self._ready = runs, question_characters, ready
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        question_characters: int,
+        readiness: Readiness,
+        about: Callable[[], views.AboutTeam],
+    ) -> None:
+        self._runs, self._question_characters = runs, question_characters
+        self._readiness, self._about = readiness, about
 
     def routes(self) -> Sequence[BaseRoute]:
         return [
             Route("/", self.landing),
             Route("/client", self.client),
             Mount("/static", Static(directory=STATIC)),
+            Route("/about", self.about),
             Route("/health", self.health),
             Route("/ready", self.readiness),
             Route("/openapi.json", self.openapi),
@@ -93,16 +103,17 @@ class HttpRoutes:
     async def client(self, request: Request) -> Response:
         return FileResponse(STATIC / "client.html", headers=PAGE_HEADERS)
 
+    async def about(self, request: Request) -> Response:
+        return Json(self._about())
+
     async def health(self, request: Request) -> Response:
         """Liveness: this process answers. Asks no model."""
         return Json({"status": "ok"})
 
     async def readiness(self, request: Request) -> Response:
-        if self._ready():
-            return Json({"status": "ready"})
-        return problem_response(
-            503, "The server is going away", "draining", "Ask another server, or this one again soon."
-        )
+        """Readiness: whether a run that is started now will survive."""
+        problem = await self._readiness.problem()
+        return Json({"status": "ready"}) if problem is None else problem_response(503, *problem)
 
     async def openapi(self, request: Request) -> Response:
         prefix = addresses.root(request.scope)
@@ -158,13 +169,19 @@ class HttpRoutes:
         )
 
     async def session(self, request: Request) -> Response:
-        """List the session's runs, oldest first."""
+        """List the session's newest runs, oldest first. `next` is the address of the page with earlier ones."""
         session_id = request.path_params["session_id"]
-        records = await self._runs.session(session_id, EVERYBODY)
+        limit, before = _paging(request)
+        records = await self._runs.session(session_id, EVERYBODY, before=before, limit=limit + 1)
+        page = records[:limit]
         session: SessionRuns = {
             "session_id": session_id,
-            "runs": [self._run_view(request, record) for record in records],
+            "runs": [self._run_view(request, record) for record in reversed(page)],
+            "next": None,
         }
+        if len(records) > limit:
+            mark = _format_position(page[-1])
+            session["next"] = addresses.session(request.scope, session_id, limit=limit, before=mark)
         return Json(session)
 
     async def forget_session(self, request: Request) -> Response:

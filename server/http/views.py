@@ -10,6 +10,7 @@ from typing_extensions import TypedDict  # pydantic reads the one of `typing` fr
 from askstream.server import addresses
 from askstream.server.events import Usage, rfc3339
 from askstream.server.journal import RunRecord, RunState
+from askstream.server.runs.orchestrator import About
 
 
 class Links(TypedDict):
@@ -49,10 +50,24 @@ class RunPage(TypedDict):
 
 
 class SessionRuns(TypedDict):
-    """A session's runs, oldest first."""
+    """A session's newest runs, oldest first."""
 
     session_id: str
     runs: list[Run]
+    next: Annotated[str | None, Field(description="the address of the page with earlier runs, null on the last")]
+
+
+class AboutTeam(TypedDict):
+    """The words of the team that is served about itself. Empty: none."""
+
+    title: str
+    greeting: str
+    starters: Annotated[list[str], Field(description="questions to begin with")]
+    ready: Annotated[bool, Field(description="a question needn't wait for the team to be loaded")]
+
+
+def about(said: About, *, ready: bool) -> AboutTeam:
+    return {"title": said.title, "greeting": said.greeting, "starters": [*said.starters], "ready": ready}
 
 
 def run(scope: Scope, record: RunRecord, pending: dict[str, Any] | None) -> Run:

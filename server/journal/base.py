@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from askstream.server.events import Usage
 
@@ -20,7 +20,7 @@ RunState: TypeAlias = Literal["running", "waiting", "completed", "failed", "canc
 
 # Bytes of a read, and of a write to a viewer that is behind: few system calls, and still fair to other viewers.
 READ_BYTES = 64 * 1024
-# Seconds that a record is kept after its log has expired: a late viewer gets 410, and doesn't wait.
+# Seconds of running time that a record is kept after its log has expired: a late viewer gets 410, and doesn't wait.
 RECORD_SECONDS = 7 * 24 * 3600
 # Seconds that an idempotency key is held (transports/PROTOCOL.md, promise 5). Clients retry within minutes; a day also
 # covers a nightly job.
@@ -160,7 +160,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """The position in a listing, newest first: the next page has the runs before this one."""
+    """The position in a listing, newest first: the next page has the runs that were created before this one."""
 
     created_at: float
     run_id: str
@@ -216,11 +216,13 @@ class Journal(Protocol):
         ...
 
     async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """Return a principal's runs, newest first."""
+        """Return a principal's runs, newest first: in the order of their creation, whatever their clock said."""
         ...
 
-    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        """Return the runs of one session, oldest first."""
+    async def session(
+        self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return the runs of one session, newest first: as quickly if it has ten thousand as if it were new."""
         ...
 
     async def unfinished(self) -> list[RunRecord]:
@@ -238,15 +240,26 @@ class Journal(Protocol):
         """
         ...
 
-    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
-        """Drop the logs of runs that ended before then, and the oldest ended ones while all exceed `most_bytes`.
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
+        """Drop the logs of runs that ended `keep_seconds` ago, and the oldest ended ones while all exceed `most_bytes`.
 
-        Never drop an active run's. Also drop records whose log expired RECORD_SECONDS ago. Return the number of logs.
+        Time is that for which servers have run: `running` is how many seconds of it have passed since the last call. So
+        a clock that jumps drops nothing. `now` only says when it happened. Never drop an active run's log. Also drop
+        records whose log expired RECORD_SECONDS ago. Return the number of logs.
         """
         ...
 
     async def close(self) -> None:
         """Finish what was accepted. No call may follow."""
+        ...
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A journal that can find out whether it works, before a run needs it."""
+
+    async def check(self, *, write: bool = False) -> None:
+        """Raise JournalError if runs that are started now would be lost. `write`: find out by writing something."""
         ...
 
 

@@ -29,6 +29,7 @@ from askstream.server.journal.base import (
 
 # A timeout for failures: each check takes a moment.
 SECONDS = 60
+_MEGABYTE, _PLENTY = 1_000_000, 2**30
 
 Check: TypeAlias = Callable[["JournalConformance", Journal], Awaitable[None]]
 
@@ -54,6 +55,21 @@ def entries(first: int, last: int, *, size: int = 10) -> list[Entry]:
 
 def chunk(number: int, agent: str = "A") -> Entry:
     return Entry(number, "agent_chunk", agent, b"%d" % number)
+
+
+async def _end_runs(journal: Journal, run_ids: str, *, size: int) -> None:
+    """Create a run for each letter, and end it. The clock is set back between any two."""
+    for number, run_id in enumerate(run_ids):
+        started = record(run_id, session_id=run_id, last_id=1, log_bytes=size, log_events=1)
+        await journal.create(started, [entry(1, size=size)])
+        done = replace(started, last_id=2, ended_at=100.0 - number, state="completed")
+        await journal.append(done.update, [entry(2, "completed")])
+
+
+async def _expire(
+    journal: Journal, *, now: float = 50.0, running: float = 1, keep: float = 1000, most_bytes: int = 2**30
+) -> int:
+    return await journal.expire(now=now, running=running, keep_seconds=keep, most_bytes=most_bytes)
 
 
 def _promise(check: Check) -> Callable[["JournalConformance"], None]:
@@ -198,7 +214,7 @@ class JournalConformance:
             await journal.create(record(run_id, session_id=run_id, last_id=1), entries(1, 1))
             done = update(run_id, last_id=2, ended_at=float(number), state="completed")
             await journal.append(done, [entry(2, "completed")], checkpoint=b"left")
-        _expect(await journal.expire(now=50.0, ended_before=0.5, most_bytes=10_000), 1)
+            _expect(await journal.expire(now=50.0, running=2.0, keep_seconds=2.0, most_bytes=_PLENTY), number)
         await journal.forget("b")
         _expect([await journal.checkpoint(run_id) for run_id in "ab"], [None, None])
 
@@ -238,9 +254,9 @@ class JournalConformance:
 
     @_promise
     async def test_runs_are_listed_newest_first_and_page_by_page(self, journal: Journal) -> None:
-        """Every run once, also if several were created at the same time."""
+        """Every run once, in the order of creation: a clock that is set back makes no run older."""
         for number in range(7):
-            await journal.create(record(f"r{number}", created_at=float(number // 3)), [])
+            await journal.create(record(f"r{number}", created_at=float(number // 3 if number < 6 else 0)), [])
         await journal.create(record("other", principal="other"), [])
         seen: list[str] = []
         before: ListPosition | None = None
@@ -250,14 +266,28 @@ class JournalConformance:
         _expect(seen, ["r6", "r5", "r4", "r3", "r2", "r1", "r0"])
 
     @_promise
+    async def test_a_listing_goes_on_behind_a_run_that_was_forgotten_meanwhile(self, journal: Journal) -> None:
+        """No other run is left out or repeated."""
+        for number in range(4):
+            await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
+        done = update("r2", created_at=2.0, last_id=2, ended_at=9.0, state="completed")
+        await journal.append(done, [entry(2, "completed")])
+        await journal.forget("r2")
+        for found in (
+            await journal.runs("p", before=ListPosition(2.0, "r2")),
+            await journal.session("p", "s", before=ListPosition(2.0, "r2")),
+        ):
+            _expect([each.run_id for each in found], ["r1", "r0"])
+
+    @_promise
     async def test_unfinished_runs_are_listed_oldest_first(self, journal: Journal) -> None:
-        """A server that starts resumes them."""
+        """A server that starts resumes them in the order of their creation."""
         for number in (3, 1, 2):
             await journal.create(record(f"r{number}", created_at=float(number), last_id=1), entries(1, 1))
         await journal.append(
-            update("r2", created_at=2.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
+            update("r1", created_at=1.0, last_id=2, ended_at=9.0, state="cancelled"), [entry(2, "cancelled")]
         )
-        _expect([each.run_id for each in await journal.unfinished()], ["r1", "r3"])
+        _expect([each.run_id for each in await journal.unfinished()], ["r3", "r2"])
 
     @_promise
     async def test_only_a_run_that_has_ended_can_be_forgotten(self, journal: Journal) -> None:
@@ -321,35 +351,50 @@ class JournalConformance:
         _expect([each.id for each in await journal.read("r", 4)], [5, 6, 7])
 
     @_promise
-    async def test_logs_expire_by_age_and_by_size_and_never_an_active_one(self, journal: Journal) -> None:
-        """The oldest ended first. The record stays for a while and says so."""
-        for number in range(5):
-            run = record(f"r{number}", last_id=1, log_bytes=100, log_events=1)
-            await journal.create(run, entries(1, 1))
-            if number:
-                done = replace(run, last_id=2, ended_at=float(number), state="completed")
-                await journal.append(done.update, [entry(2, "completed")])
-        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=10_000), 1)
-        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 2)
-        _expect(await journal.expire(now=50.0, ended_before=2.0, most_bytes=250), 0)
-        there = {f"r{number}": len(await journal.read(f"r{number}", 0)) for number in range(5)}
-        _expect(there, {"r0": 1, "r1": 0, "r2": 0, "r3": 0, "r4": 2})
-        expired = await journal.record("r1")
-        _expect(expired is not None, True)
+    async def test_logs_expire_by_running_time_whatever_the_clock_says(self, journal: Journal) -> None:
+        """The record stays for a while and says so. A clock that jumps by years drops nothing."""
+        await _end_runs(journal, "a", size=10)
+        _expect(await _expire(journal, running=10, keep=100), 0)
+        await _end_runs(journal, "b", size=10)
+        _expect(await _expire(journal, running=99, keep=100), 0)
+        _expect(await _expire(journal, now=1e12, running=0, keep=100), 0)
+        _expect(await _expire(journal, now=50.0, running=1, keep=100), 1)
+        _expect([len(await journal.read(run_id, 0)) for run_id in "ab"], [0, 2])
+        expired = await journal.record("a")
         assert expired is not None  # for type checkers
         _expect((expired.expired_at, expired.log_bytes, expired.state), (50.0, 0, "completed"))
-        _expect(await journal.expire(now=51.0 + RECORD_SECONDS, ended_before=0.0, most_bytes=10_000), 0)
-        _expect(await journal.record("r1"), None)
-        _expect(await journal.record("r4") is not None, True)
+        _expect(await _expire(journal, running=RECORD_SECONDS - 1, keep=2 * RECORD_SECONDS), 0)
+        _expect(await journal.record("a"), expired)
+        _expect(await _expire(journal, running=1, keep=2 * RECORD_SECONDS), 0)
+        _expect([await journal.record(run_id) is not None for run_id in "ab"], [False, True])
 
     @_promise
-    async def test_a_session_lists_its_runs_oldest_first(self, journal: Journal) -> None:
-        """Only those of its principal."""
+    async def test_logs_expire_by_size_and_never_an_active_one(self, journal: Journal) -> None:
+        """The first of those that ended meanwhile go first, even if a clock was set back between them.
+
+        A journal may count what its files have, and keep an eighth of the bound free.
+        """
+        await journal.create(record("active", last_id=1, log_bytes=_MEGABYTE), [entry(1, size=_MEGABYTE)])
+        await _end_runs(journal, "abcd", size=_MEGABYTE)
+        _expect(await _expire(journal, most_bytes=_PLENTY), 0)
+        _expect(await _expire(journal, most_bytes=3_600_000), 2)
+        _expect(await _expire(journal, most_bytes=3_600_000), 0)
+        left = [len(await journal.read(run_id, 0, limit=2 * _MEGABYTE)) for run_id in ("active", *"abcd")]
+        _expect(left, [1, 0, 0, 2, 2])
+        _expect(await _expire(journal, most_bytes=1_600_000), 2)
+        _expect(len(await journal.read("active", 0)), 1)
+
+    @_promise
+    async def test_a_session_lists_its_runs_newest_first_and_page_by_page(self, journal: Journal) -> None:
+        """Only those of its principal, in the order of creation."""
         for number in (2, 0, 1):
             await journal.create(record(f"r{number}", created_at=float(number)), [])
         await journal.create(record("other session", session_id="t"), [])
         await journal.create(record("other principal", principal="q"), [])
-        _expect([each.run_id for each in await journal.session("p", "s")], ["r0", "r1", "r2"])
+        _expect([each.run_id for each in await journal.session("p", "s")], ["r1", "r0", "r2"])
+        _expect([each.run_id for each in await journal.session("p", "s", limit=2)], ["r1", "r0"])
+        second = await journal.session("p", "s", before=ListPosition(0.0, "r0"), limit=2)
+        _expect([each.run_id for each in second], ["r2"])
 
     @_promise
     async def test_an_unknown_run_has_no_record_and_no_events(self, journal: Journal) -> None:

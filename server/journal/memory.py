@@ -1,9 +1,11 @@
 """A journal in memory: for tests, and for servers whose runs may die with them (`memory://`)."""
 
 import asyncio
+import math
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 
 from askstream.server.events.errors import Fenced, OutOfOrder
 from askstream.server.journal.base import (
@@ -26,13 +28,17 @@ class _Log:
     record: RunRecord
     entries: list[Entry] = field(default_factory=list[Entry])
     checkpoint: Checkpoint | None = None
+    number: int = 0
+    kept_since: float | None = None  # by the clock of running time: its end, or its expiry
 
 
 class MemoryJournal:
     survives = False
 
     def __init__(self) -> None:
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, _Log] = {}  # in the order of their creation
+        self._numbers = count(1)
+        self._running = 0.0
         self._notifier = AppendNotifier()
 
     async def create(self, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
@@ -40,7 +46,7 @@ class MemoryJournal:
             holder = await self.by_idempotency_key(record.principal, record.idempotency_key, now=record.created_at)
             if holder is not None:
                 return holder
-        self._logs[record.run_id] = _Log(record, list(entries))
+        self._logs[record.run_id] = _Log(record, list(entries), number=next(self._numbers))
         return record
 
     async def by_idempotency_key(self, principal: str, idempotency_key: str, *, now: float) -> RunRecord | None:
@@ -96,18 +102,27 @@ class MemoryJournal:
         return log.checkpoint if log else None
 
     async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        mine = (log.record for log in self._logs.values() if log.record.principal == principal)
-        newest = sorted(mine, key=lambda r: (r.created_at, r.run_id), reverse=True)
-        return [r for r in newest if before is None or (r.created_at, r.run_id) < (before.created_at, before.run_id)][
-            :limit
-        ]
+        return self._newest(lambda record: record.principal == principal, before, limit)
 
-    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        mine = [log.record for log in self._logs.values() if log.record.principal == principal]
-        return sorted((r for r in mine if r.session_id == session_id), key=lambda r: (r.created_at, r.run_id))
+    async def session(
+        self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        return self._newest(lambda r: (r.principal, r.session_id) == (principal, session_id), before, limit)
+
+    def _newest(self, wanted: Callable[[RunRecord], bool], before: ListPosition | None, limit: int) -> list[RunRecord]:
+        end = self._number(before) if before is not None else math.inf
+        newest = (log for log in reversed(self._logs.values()) if log.number < end and wanted(log.record))
+        return [log.record for log in islice(newest, limit)]
+
+    def _number(self, position: ListPosition) -> int:
+        """Return the run's number, or the one that would be in its place had it not been forgotten meanwhile."""
+        if position.run_id in self._logs:
+            return self._logs[position.run_id].number
+        earlier = (log.number for log in self._logs.values() if log.record.created_at < position.created_at)
+        return max(earlier, default=0) + 1
 
     async def unfinished(self) -> list[RunRecord]:
-        return sorted((log.record for log in self._logs.values() if not log.record.ended), key=lambda r: r.created_at)
+        return [log.record for log in self._logs.values() if not log.record.ended]
 
     async def forget(self, run_id: str) -> bool:
         log = self._logs.get(run_id)
@@ -122,23 +137,34 @@ class MemoryJournal:
         log.entries = [e for e in log.entries if e.event_type != "agent_chunk" or e.id > whole.get(e.agent_name, 0)]
         return Size(len(log.entries), sum(len(e.line) for e in log.entries))
 
-    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
-        for run_id in [i for i, log in self._logs.items() if (log.record.expired_at or now) < now - RECORD_SECONDS]:
-            del self._logs[run_id]
-        held = sum(log.record.log_bytes for log in self._logs.values())
-        dropped = 0
-        ended = [log for log in self._logs.values() if log.record.ended and log.record.expired_at is None]
-        for log in sorted(ended, key=lambda log: log.record.ended_at or 0):
-            if (log.record.ended_at or 0) >= ended_before and held <= most_bytes:
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
+        self._running += running
+        ended = [log for log in self._logs.values() if log.record.ended]
+        for log in ended:
+            log.kept_since = self._running if log.kept_since is None else log.kept_since
+        self._drop_records([log for log in ended if log.record.expired_at is not None])
+        held, dropped = sum(log.record.log_bytes for log in self._logs.values()), 0
+        kept = [log for log in ended if log.record.expired_at is None]
+        for log in sorted(kept, key=lambda log: (_since(log), log.number)):
+            if _since(log) > self._running - keep_seconds and held <= most_bytes:
                 break
-            held -= log.record.log_bytes
-            log.entries, log.checkpoint = [], None
+            held, dropped = held - log.record.log_bytes, dropped + 1
+            log.entries, log.checkpoint, log.kept_since = [], None, self._running
             log.record = replace(log.record, expired_at=now, log_events=0, log_bytes=0)
-            dropped += 1
         return dropped
+
+    def _drop_records(self, expired: Sequence[_Log]) -> None:
+        for log in expired:
+            if _since(log) <= self._running - RECORD_SECONDS:
+                del self._logs[log.record.run_id]
 
     async def close(self) -> None:
         await asyncio.sleep(0)
+
+
+def _since(log: _Log) -> float:
+    assert log.kept_since is not None
+    return log.kept_since
 
 
 def open_url(url: str, *, synchronous: str) -> MemoryJournal:

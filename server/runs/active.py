@@ -13,10 +13,11 @@ import orjson
 
 from askstream.server.bus import Bus
 from askstream.server.events import Draft, Resumed, Started
-from askstream.server.events.errors import Draining, JournalError, TooManyRuns
+from askstream.server.events.errors import Draining, JournalError
 from askstream.server.foreign import Contained
 from askstream.server.journal import Journal, RunRecord
 from askstream.server.runs import recovery
+from askstream.server.runs.admission import BUSY_RETRY, Admission
 from askstream.server.runs.history import earlier
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.log_writer import Burst, LogWriter
@@ -28,8 +29,6 @@ from askstream.server.telemetry import StreamLog
 
 log = logging.getLogger("__main__")
 
-# Seconds after which a refused client should retry. A run takes from a few seconds to minutes.
-BUSY_RETRY = 5
 # In the place of an orchestrator's name: the record's options can't be read.
 _DAMAGED = ""
 
@@ -55,7 +54,7 @@ class ActiveRuns:
         self._runs: dict[str, Run] = {}
         self._by_key: dict[tuple[str, str | None], Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sessions = Sessions(limits.queued)
+        self._sessions, self._admission = Sessions(limits.queued), Admission(limits)
         self._resuming = asyncio.Lock()
         self._has_recovered = False
         self._may_start = asyncio.Event()  # new runs wait while a run is tried alone that may have ended the server
@@ -87,14 +86,12 @@ class ActiveRuns:
     async def start(self, record: RunRecord, if_busy: IfBusy, *, is_first: bool) -> tuple[RunRecord, bool]:
         """Start a run. Return its durable record and whether it is new. `is_first`: its session has no history to read.
 
-        If another run took the idempotency key meanwhile, return that run's record. Raises Draining, TooManyRuns and
-        SessionBusy.
+        If another run took the idempotency key meanwhile, return that run's record. Raises Draining, SessionBusy and
+        what Admission raises.
         """
         if self.closed:
             raise Draining("The server is going away; ask again soon.", retry_after=BUSY_RETRY)
-        most = self._limits.active_runs
-        if len(self._runs) >= most and self.working >= most:
-            raise TooManyRuns(f"All {most} places for active runs are taken.", retry_after=BUSY_RETRY)
+        self._admission.check(record.principal, self._runs.values())
         slot = self._sessions.join(record.principal, record.session_id, if_busy)
         task, name = _task(record)
         run = self._add(record, task, self._orchestrators[name], slot)

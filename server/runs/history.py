@@ -4,13 +4,15 @@ import logging
 from dataclasses import dataclass
 
 from askstream.server.events import Completed, Event, decode
-from askstream.server.journal import Journal, RunRecord
+from askstream.server.journal import Journal, ListPosition, RunRecord
 from askstream.server.runs.orchestrator import Exchange
 
 log = logging.getLogger("__main__")
 
 # Earlier exchanges that a team gets. A follow-up refers to the last few; more would crowd a model's context.
 EXCHANGES = 8
+# Runs of a session that are looked through for these, failed ones included.
+SEARCHED = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +35,9 @@ async def events(journal: Journal, run_id: str, after: int = 0, *, only: str | N
 
 async def earlier(journal: Journal, record: RunRecord) -> Past:
     """Return the session's past before this run, without runs that failed or were stopped."""
-    runs = await journal.session(record.principal, record.session_id)
-    completed = [run for run in runs if run.state == "completed" and run.created_at <= record.created_at]
+    completed = await _completed(journal, record)
     exchanges: list[Exchange] = []
-    for run in completed[-EXCHANGES:]:
+    for run in completed:
         try:
             last = await events(journal, run.run_id, run.last_id - 1)
         except ValueError:
@@ -46,3 +47,16 @@ async def earlier(journal: Journal, record: RunRecord) -> Past:
             exchanges.append(Exchange(question=run.question, answer=last[0].body.final_response))
     left = await journal.checkpoint(completed[-1].run_id) if completed else None
     return Past(exchanges=tuple(exchanges), state=left.state if left else None)
+
+
+async def _completed(journal: Journal, record: RunRecord) -> list[RunRecord]:
+    """Return the last EXCHANGES completed runs before `record`, oldest first. Look no further back than SEARCHED."""
+    found: list[RunRecord] = []
+    position = ListPosition(record.created_at, record.run_id)
+    for _ in range(SEARCHED // EXCHANGES):
+        page = await journal.session(record.principal, record.session_id, before=position, limit=EXCHANGES)
+        found += (run for run in page if run.state == "completed")
+        if len(page) < EXCHANGES or len(found) >= EXCHANGES:
+            break
+        position = ListPosition(page[-1].created_at, page[-1].run_id)
+    return found[:EXCHANGES][::-1]

@@ -10,6 +10,12 @@ class Limits:
     """Times in seconds, sizes in bytes."""
 
     active_runs: int = 64
+    # Runs that wait for a human.
+    waiting_runs: int = 1000
+    # Active runs, and starts a minute, of one principal that isn't in `exempt`.
+    principal_runs: int = 8
+    run_starts: int = 30
+    exempt: frozenset[str] = frozenset()
     # Agents' messages without a human's answer in between: it stops a runaway.
     messages: int = 40
     # Agents' messages in a run in which a human has answered.

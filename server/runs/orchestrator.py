@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from askstream.server import plugins
 from askstream.server.events import Draft, Json, Usage
@@ -143,6 +143,21 @@ class SupportsWarm(Protocol):
     async def warm(self) -> None:
         """Called when the server accepts requests. An error is logged, and it is called again after some seconds."""
         ...
+
+
+class About(NamedTuple):
+    """A team's words about itself. Empty: none. `starters` are questions to begin with."""
+
+    title: str = ""
+    greeting: str = ""
+    starters: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class SupportsAbout(Protocol):
+    """An orchestrator that says what it is for."""
+
+    def about(self) -> About: ...
 
 
 @asynccontextmanager

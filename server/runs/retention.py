@@ -5,31 +5,60 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from askstream.server.events.errors import AskstreamError
+from askstream.server.events.errors import AskstreamError, JournalError
 from askstream.server.foreign import Contained
-from askstream.server.journal import Journal
+from askstream.server.journal import Journal, SupportsCheck
 
 log = logging.getLogger("__main__")
 
-# Seconds between two checks. A log may outlive its time by that much.
-EXPIRE_SECONDS = 60
-# The same for runs that nobody works on. A full disk is usually cleared within minutes.
+# Seconds between two deletions. A log may outlive its time by that much, and all of them exceed their bound by what is
+# written meanwhile.
+EXPIRE_SECONDS = 10
+# Seconds between two attempts to resume runs that nobody works on. A full disk is usually cleared within minutes.
 RECOVER_SECONDS = 15
+# Seconds between two checks of the journal: runs that are accepted meanwhile could be lost.
+CHECK_SECONDS = 1.0
 
 
 async def expire_periodically(
-    journal: Journal, *, keep_seconds: float, most_bytes: int, pause: float = EXPIRE_SECONDS
+    journal: Journal,
+    *,
+    keep_seconds: float,
+    most_bytes: int,
+    pause: float = EXPIRE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run until cancelled. A failure is logged, and the job tried again."""
+    """Run until cancelled. A failure is logged, and the job tried again. `clock` never jumps."""
+    counted = clock()
 
     async def expire() -> None:
+        nonlocal counted
+        passed, counted = clock() - counted, clock()
         now = time.time()
-        while dropped := await journal.expire(now=now, ended_before=now - keep_seconds, most_bytes=most_bytes):
+        dropped = await journal.expire(now=now, running=passed, keep_seconds=keep_seconds, most_bytes=most_bytes)
+        if dropped:
             log.info("dropped the logs of %d runs", dropped)
 
     while True:
         await attempt("old logs can't be dropped", expire)
         await asyncio.sleep(pause)
+
+
+async def check_periodically(journal: SupportsCheck, *, pause: float = CHECK_SECONDS) -> None:
+    """Check the journal until cancelled, and log when it fails and when it works again."""
+    works = True
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await journal.check()
+        except JournalError as problem:
+            if works:
+                log.error("no run can be started: %s", problem)
+            works = False
+        else:
+            if not works:
+                log.warning("the journal works again")
+            works = True
 
 
 async def recover_periodically(recover: Callable[[], Awaitable[None]], *, pause: float = RECOVER_SECONDS) -> None:

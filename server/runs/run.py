@@ -111,7 +111,7 @@ class Run:
         self, task: Task, orchestrator: Orchestrator, writer: LogWriter, limits: Limits, slot: SessionSlot
     ) -> None:
         self._task, self._orchestrator, self.writer, self._limits = task, orchestrator, writer, limits
-        self.run_id, self.slot = task.run_id, slot
+        self.run_id, self.principal, self.slot = task.run_id, task.principal, slot
         self.resumed: Resumed | None = None  # for a run that goes on after a crash
         self.ready: asyncio.Future[Any] | None = None  # what a resumed run's team needs, such as its libraries
         self.may_begin, self.begun = asyncio.Event(), asyncio.Event()

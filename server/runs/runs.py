@@ -24,7 +24,8 @@ from askstream.server.events.errors import (
 )
 from askstream.server.journal import Entry, Journal, ListPosition, RunRecord, holds_key
 from askstream.server.runs import history
-from askstream.server.runs.active import BUSY_RETRY, ActiveRuns
+from askstream.server.runs.active import ActiveRuns
+from askstream.server.runs.admission import BUSY_RETRY
 from askstream.server.runs.human_input import check_late_input
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.orchestrator import Orchestrator, Reply
@@ -52,6 +53,10 @@ utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 # 128 random bits: the id gives access to the run, so nobody may guess it.
 random_id: Callable[[], str] = partial(secrets.token_hex, 16)
+
+
+# Runs of a session that are deleted together: a few milliseconds of the journal's time.
+FORGOTTEN_AT_ONCE = 20
 
 
 class Runs:
@@ -87,8 +92,8 @@ class Runs:
     async def start(self, question: Question, *, orchestrator: str = "team") -> tuple[RunRecord, bool]:
         """Start a run, or join the holder of the question's idempotency key. Return its record, and whether it is new.
 
-        Its first event is durable by then. Raises Draining, TooManyRuns, SessionBusy, IdempotencyConflict,
-        LogExpired.
+        Its first event is durable by then. Raises Draining, TooManyRuns, PrincipalLimit, RateLimited,
+        SessionBusy, IdempotencyConflict, LogExpired.
         """
         is_first = question.session_id is None
         if question.idempotency_key is None:
@@ -117,10 +122,12 @@ class Runs:
         """Return the principal's runs, newest first."""
         return await self._journal.runs(principal, before=before, limit=limit)
 
-    async def session(self, session_id: str, principal: str) -> list[RunRecord]:
-        """Return the runs of a session, oldest first. Raises SessionNotFound."""
-        found = await self._journal.session(principal, session_id)
-        if not found:
+    async def session(
+        self, session_id: str, principal: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return the runs of a session, newest first. Raises SessionNotFound."""
+        found = await self._journal.session(principal, session_id, before=before, limit=limit)
+        if not found and before is None:
             raise SessionNotFound
         return found
 
@@ -198,11 +205,13 @@ class Runs:
 
     async def forget_session(self, session_id: str, principal: str) -> None:
         """Delete a session's runs. Raises SessionBusy while one of them is active, and SessionNotFound."""
-        found = await self.session(session_id, principal)
+        page = await self.session(session_id, principal, limit=FORGOTTEN_AT_ONCE)
         if self._active.busy(principal, session_id):
             raise SessionBusy("A run of this session is active; cancel it first.")
-        for record in found:
-            await self._journal.forget(record.run_id)
+        while page:
+            await asyncio.gather(*(self._journal.forget(record.run_id) for record in page))
+            last = ListPosition(page[-1].created_at, page[-1].run_id)
+            page = await self._journal.session(principal, session_id, before=last, limit=FORGOTTEN_AT_ONCE)
 
     async def _holder(self, principal: str, key: str) -> RunRecord | None:
         """Return the run that holds an idempotency key: an active one, else the journal's."""

@@ -114,8 +114,20 @@ class EverybodysKeys(MemoryJournal):
 
 
 class Indiscreet(MemoryJournal):
-    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        return [log.record for log in self._logs.values() if log.record.session_id == session_id]
+    async def session(
+        self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        return self._newest(lambda record: record.session_id == session_id, before, limit)
+
+
+class Chronological(MemoryJournal):
+    """Trusts the machine's clock for the order of a session."""
+
+    async def session(
+        self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        found = await super().session(principal, session_id, before=before, limit=limit)
+        return sorted(found, key=lambda record: -record.created_at)
 
 
 class OldestFirst(MemoryJournal):
@@ -136,8 +148,29 @@ class Greedy(MemoryJournal):
 
 
 class Hoarding(MemoryJournal):
-    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
         return 0
+
+
+class Jumpy(MemoryJournal):
+    """Trusts the machine's clock for the age of logs."""
+
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
+        ages = [now - (log.record.ended_at or now) for log in self._logs.values()]
+        is_old = max(ages, default=0) > keep_seconds
+        return await super().expire(
+            now=now, running=running + is_old * 1e9, keep_seconds=keep_seconds, most_bytes=most_bytes
+        )
+
+
+class Backward(MemoryJournal):
+    """Trusts the machine's clock for the order in which logs go."""
+
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
+        self._logs = dict(sorted(self._logs.items(), key=lambda item: item[1].record.ended_at or 0))
+        for number, log in enumerate(self._logs.values()):
+            log.number = number
+        return await super().expire(now=now, running=running, keep_seconds=keep_seconds, most_bytes=most_bytes)
 
 
 class Mortal(MemoryJournal):
@@ -154,6 +187,7 @@ class Finished(MemoryJournal):
 BROKEN = [
     Unfenced, Patient, Halfway, Forgetful, Generous, Unbounded, Repeating, EverybodysKeys, Indiscreet, OldestFirst,
     Careless, Greedy, Hoarding, Mortal, Finished, Tidy, Untidy,
+    Chronological, Jumpy, Backward,
 ]  # fmt: skip
 
 

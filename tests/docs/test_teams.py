@@ -106,6 +106,11 @@ async def test_a_notebooks_team_is_served(folder: Path, fake: Provider, word: st
             events = await seen(server, await ask(server.url, QUESTION))
             assert events[-1]["event_type"] == "completed"
             assert said(events) == [("Writer", "They were 900."), ("Critic", "It is right. APPROVE")]
+        async with client_of(server.url) as client:
+            about = (await client.get("/about")).json()
+        words = ("Sales figures", QUESTION) if word == "sales_team.py" else ("", None)  # JSON has no place for them
+        assert (about["title"], next(iter(about["starters"]), None)) == words
+        assert about["ready"]
     requests = [[message["role"] for message in request["messages"]] for request in fake.requests]
     assert len(requests) == 6
     assert requests[:3] == requests[3:]

@@ -129,6 +129,18 @@ def provider() -> Iterator[str]:
     httpd.server_close()
 
 
+def test_the_welcome_has_the_words_of_the_team_that_is_served(
+    start: Callable[..., Server], open_tab: Callable[..., Tab]
+) -> None:
+    """An own team's title, greeting and starters, as text; a click on a starter asks it."""
+    page = open_tab(start("--team", "examples/own_team.py").url).open()
+    expect(page.get_by_role("heading", name="Days between dates")).to_be_visible()
+    expect(page.locator("#welcome")).to_contain_text("It counts the days")
+    expect(page.locator("body")).not_to_contain_text("sales")
+    page.get_by_role("button", name="from 2024-02-28").click()
+    expect(page.locator("#report .prose")).to_contain_text("From 2024-02-28 to 2024-03-01 it is 2 days.")
+
+
 @BOTH
 def test_stop_ends_the_run(start: Callable[..., Server], open_tab: Callable[..., Tab], provider: str, via: str) -> None:
     """Stop is answered while the model hangs, and the page shows the run's end."""

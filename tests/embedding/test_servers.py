@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from tests.e2e.viewers import ask, client_of, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
@@ -68,6 +69,49 @@ async def test_a_stopped_server_ends_in_time_and_the_next_one_goes_on(start: Sta
         assert logged == log[: len(logged)]
     if kind == "uvicorn":
         assert [events[-1]["event_type"] for events in seen] == ["drain", "drain"]
+
+
+@KINDS
+async def test_limits_of_messages_and_principals_hold_under_every_server(start: Start, kind: str) -> None:
+    """Those that docs/limits.md says so of: the others are the server's own."""
+    own = {"LIMIT_ANONYMOUS": "true", "MESSAGE_BYTES": "1000", "MESSAGES_AT_ONCE": "4", "SUBSCRIPTIONS": "1"}
+    own |= {"PRINCIPAL_CONNECTIONS": "2", "RUN_STARTS": "2", "QUESTION_CHARACTERS": "50"}
+    settings: dict[str, Any] = {f"ASKSTREAM_{name}": value for name, value in own.items()}
+    url = start(kind, HOSTS + "alone", **settings).url
+    async with client_of(url) as client, socket(url) as ws, socket(url) as other:
+        assert (await client.get("/test-stream")).json()["code"] == "principal_limit"
+        with pytest.raises(InvalidHandshake):
+            await socket(url)
+        assert (await say(ws, type="ask", question="9 0.1"))["ok"]
+        codes = [
+            (await client.post("/runs", json={"question": "x" * 51})).json()["code"],
+            (await client.post("/runs", content=b"x" * 300_000, headers={"content-type": "application/json"})).json()[
+                "code"
+            ],
+            (await client.post("/runs", json={"question": "1 0"})).status_code,
+            (await client.post("/runs", json={"question": "1 0"})).json()["code"],
+        ]
+        assert codes == ["invalid_request", "body_too_large", 202, "rate_limited"]
+        assert await _refusal(ws, type="ask", question="1 0") == "too_many_subscriptions"
+        for _ in range(4):
+            await other.send("{}")
+        assert await _refusal(other, type="ping") == "rate_limited"
+    async with socket(url) as ws:
+        await ws.send(" " * 1001)
+        with pytest.raises(ConnectionClosed) as closed:
+            await ws.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+async def _refusal(ws: ClientConnection, **message: Any) -> str:
+    """Send a message, and return the code of the reply with its ref."""
+    await ws.send(json.dumps({**message, "ref": "this"}))
+    async for frame in ws:
+        reply = json.loads(frame).get("reply", {})
+        if reply.get("ref") == "this":
+            return reply["error"]["code"]
+    raise AssertionError("the socket was closed")
 
 
 @KINDS

@@ -63,5 +63,7 @@ async def test_the_example_answers_without_a_key_too(tmp_path: Path, spec: str, 
     async with open_orchestrator(model=ModelSettings(), data=tmp_path, team=spec) as orchestrator:
         assert orchestrator.model == f"chosen by {Path(spec).name}"
         answer = answered(await orchestrator.run(task(question), sink))
+        for starter in orchestrator.about().starters:
+            assert "it is" in answered(await orchestrator.run(task(starter), Recorder())).final_response
     assert answer.final_response.startswith(words)
     assert sink.said() == [("DateReader", answer.final_response)]

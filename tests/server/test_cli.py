@@ -18,7 +18,7 @@ def test_it_prints_its_version() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("ASKSTREAM_TRANSPORTS", "sse", "transports: Value error, expected JSON, .* got 'sse'"),
+        ("ASKSTREAM_TRANSPORTS", '["sse"', """transports: Value error, expected JSON, .* got '."sse"'"""),
         ("ASKSTREAM_MODEL_INFO", "{", "model_info: Value error, expected JSON, .* got '{'"),
         ("ASKSTREAM_MODEL_OPTIONS", "max_tokens=5", "model_options: Value error, expected JSON, .* got 'max_tokens=5'"),
         (

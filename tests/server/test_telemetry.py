@@ -143,3 +143,28 @@ async def test_a_log_that_is_off_costs_nothing(
 
 def _never(*_: object) -> None:
     raise AssertionError("nothing is to be done later")
+
+
+def test_the_log_file_rotates_at_its_size(log: Path) -> None:
+    """Both loggers write to the new file, none to an earlier one. All are the server's alone, and few are kept."""
+    telemetry.configure("info", log, file_bytes=1000, files=2)
+    for number in range(100):
+        logging.getLogger("stream_events").info("run=1 id=%d", number)
+        logging.getLogger("__main__").info("number %d", number)
+    files = sorted(log.parent.iterdir())
+    assert [each.name for each in files] == ["server.log", "server.log.1", "server.log.2"]
+    assert all(each.stat().st_size <= 1000 for each in files)
+    assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+    last = log.read_text().splitlines()[-2:]
+    assert [line.partition(" - ")[2] for line in last] == ["STREAM - INFO - run=1 id=99", "__main__ - INFO - number 99"]
+    kept = [line for each in reversed(files) for line in each.read_text().splitlines()]
+    numbers = [int(line.split("number ")[1]) for line in kept if "number " in line]
+    assert numbers == list(range(100 - len(numbers), 100))
+
+
+def test_the_log_file_doesnt_rotate_by_default(log: Path) -> None:
+    """`tail -f` goes on."""
+    telemetry.configure("info", log)
+    for _ in range(100):
+        logging.getLogger("__main__").info("x" * 1000)
+    assert [each.name for each in log.parent.iterdir()] == ["server.log"]

@@ -17,7 +17,7 @@ from askstream.agents.models import ModelSettings, connect
 from askstream.agents.orchestrator import AutoGenOrchestrator
 from askstream.server import process, versions
 from askstream.server.app import create_app
-from askstream.server.connections.uvicorn import WebSocket
+from askstream.server.connections.uvicorn_websocket import WebSocket
 from askstream.server.settings import Settings
 from askstream.server.versions import TESTED
 from tools.environment import ROOT

@@ -27,6 +27,9 @@ class Transport:
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
 
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
     def write(self, data: bytes) -> None:
         assert not self.closed, "written after the end"
         self.written.append(data)

@@ -50,7 +50,15 @@ class WebSockets:
 
     def routes(self) -> Sequence[BaseRoute]:
         make_handler = partial(Endpoint, self._context)
-        return [SocketRoute("/ws", make_handler, subprotocol=SUBPROTOCOL, send_seconds=self._context.send_seconds)]
+        return [
+            SocketRoute(
+                "/ws",
+                make_handler,
+                subprotocol=SUBPROTOCOL,
+                send_seconds=self._context.send_seconds,
+                message_bytes=self._context.inbound.message_bytes,
+            )
+        ]
 
 
 class _CloseRequested(Exception):
@@ -62,13 +70,14 @@ class _CloseRequested(Exception):
 
 
 class Endpoint:
-    """One connection's handler."""
+    """One connection's handler. Raises PrincipalLimit when it is made, before the connection is accepted."""
 
     _connection: SocketConnection
 
     def __init__(self, context: TransportContext) -> None:
         self._context = context
-        self._protocol = SocketProtocol(context.question_characters)
+        self._leave = context.connections.enter(EVERYBODY)
+        self._protocol = SocketProtocol(context.question_characters, context.inbound)
         self._deliveries: dict[str, Delivery] = {}
         self._runs_to_cancel: list[str] = []  # runs that end when this socket does
         self._inbox: list[str | bytes] = []
@@ -86,6 +95,11 @@ class Endpoint:
         if self._worker is None:
             self._worker = self._spawn(self._work())
 
+    def control(self) -> None:
+        closing = self._protocol.control(monotonic())
+        if closing is not None:
+            self._connection.close(closing.code, closing.reason)
+
     def paused(self) -> None:
         for delivery in list(self._deliveries.values()):
             delivery.pause()
@@ -96,6 +110,7 @@ class Endpoint:
     def lost(self) -> None:
         """Messages that the client sent before are still handled, without a reply."""
         self._is_lost = True
+        self._leave()
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
         deliveries, self._deliveries = self._deliveries, {}

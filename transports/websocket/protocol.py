@@ -24,13 +24,14 @@ message is allowed in both; the state decides what comes back.
     refused       error reply                           error reply; with `run_id`  -> not watching
     finished      impossible                            -> not watching; the client has the terminal event
 
-`subscribe` counts as watching before the shell has found the run, so that the limit of SUBSCRIPTIONS holds at any
+`subscribe` counts as watching before the shell has found the run, so that the limit of subscriptions holds at any
 moment. If the run can't be found, the shell undoes that by `refused` with its `run_id`.
 
 A message is checked in this order, and the first failure is the only reply:
 
-1. rate: a token bucket. Without a token the message is refused with rate_limited, and only its `ref` is read. More than
-   RATE_REFUSALS in a row give `CloseSocket`; one message with a token starts the count anew.
+1. rate: a token bucket, from which the client's pings and pongs draw as well. Without a token the message is refused
+   with rate_limited, and only its `ref` is read. More than RATE_REFUSALS in a row give `CloseSocket`; a message with a
+   token starts the count anew.
 2. form: a JSON object with a known `type`, else invalid_message. Then its fields, else invalid_request.
 3. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
    question that is empty or too long.
@@ -59,6 +60,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from askstream.server.connections import RATE_CLOSE, InboundLimits
 from askstream.server.events import Filter, Json
 from askstream.server.events.errors import (
     AlreadySubscribed,
@@ -70,16 +72,12 @@ from askstream.server.events.errors import (
     TooManySubscriptions,
 )
 from askstream.server.journal import RunRecord
+from askstream.server.rates import TokenBucket
 from askstream.server.requests import Ask, Identifier, Input, View, validate
 
 SUBPROTOCOL = "askstream.v1"
-# A person stays far below these limits, and so does a program that steers several runs.
-SUBSCRIPTIONS = 32
-MESSAGES_A_SECOND = 20.0
-BURST = 40.0
 # A client that is refused this often in a row won't stop by itself.
 RATE_REFUSALS = 100
-RATE_CLOSE = 4029
 REF_CHARACTERS = 128
 
 Ref: TypeAlias = Annotated[str, Field(max_length=REF_CHARACTERS)] | Annotated[int, Field(ge=-(2**63), lt=2**63)] | None
@@ -202,10 +200,13 @@ class SocketProtocol:
     """One socket's conversation. `subscribed_runs` are the ids of its runs."""
 
     question_characters: int
+    limits: InboundLimits = field(default_factory=InboundLimits)
     subscribed_runs: set[str] = field(default_factory=set[str])
-    _tokens: float = BURST
-    _refilled: float = 0.0
+    _rate: TokenBucket = field(init=False)
     _refusals: int = 0
+
+    def __post_init__(self) -> None:
+        self._rate = TokenBucket(self.limits.messages_at_once, self.limits.messages_a_second)
 
     def received(self, text: str | bytes, now: float) -> list[Effect]:
         """Return the effects of a client's message. A bad message is refused; none raises."""
@@ -217,6 +218,13 @@ class SocketProtocol:
             return self._handled(validate(_model(raw), text))
         except Refused as refusal:
             return [self.refused(ref, refusal)]
+
+    def control(self, now: float) -> CloseSocket | None:
+        """Count a ping or pong of the client as a message."""
+        if self._allowed(now):
+            return None
+        self._refusals += 1
+        return CloseSocket(RATE_CLOSE, "too many messages") if self._refusals > RATE_REFUSALS else None
 
     def started(self, ref: Ref, record: RunRecord) -> SendReply:
         """The run of a `StartRun` exists; it is watched from now on."""
@@ -276,16 +284,12 @@ class SocketProtocol:
         return Subscribe(message.ref, message.run_id, after, message.wanted)
 
     def _check_subscriptions(self) -> None:
-        if len(self.subscribed_runs) >= SUBSCRIPTIONS:
-            raise TooManySubscriptions(f"One socket can watch {SUBSCRIPTIONS} runs; unsubscribe from one.")
+        if len(self.subscribed_runs) >= self.limits.subscriptions:
+            raise TooManySubscriptions(f"One socket can watch {self.limits.subscriptions} runs; unsubscribe from one.")
 
     def _allowed(self, now: float) -> bool:
-        """A token bucket: BURST messages at once, MESSAGES_A_SECOND in the long run."""
-        self._tokens = min(BURST, self._tokens + (now - self._refilled) * MESSAGES_A_SECOND)
-        self._refilled = now
-        if self._tokens < 1:
+        if not self._rate.take(now):
             return False
-        self._tokens -= 1
         self._refusals = 0
         return True
 
@@ -296,7 +300,9 @@ class SocketProtocol:
         return [
             self.refused(
                 _ref(_object(text)),
-                RateLimited(f"Slow down: {MESSAGES_A_SECOND:g} messages a second are allowed.", retry_after=1),
+                RateLimited(
+                    f"Slow down: {self.limits.messages_a_second:g} messages a second are allowed.", retry_after=1
+                ),
             )
         ]
 

@@ -1,5 +1,6 @@
 // The page's start: passes the reader's input on to the current watch.
 
+import { showTeam } from './about.js';
 import { Conversation } from './conversation.js';
 import { byId, copy, el } from './dom.js';
 import { number } from './format.js';
@@ -7,14 +8,6 @@ import { leavePlace, readPlace } from './place.js';
 import { refreshRecent } from './recent.js';
 import { Watch } from './watch.js';
 
-const EXAMPLES = [
-  'Generate a monthly business report for our sales performance',
-  'Why did revenue change last month?',
-  'Which five products earned the most margin this year?',
-  'Compare last quarter with the quarter before',
-  'Which large customers did we lose?',
-  'Forecast revenue for the next three months',
-];
 const COUNT_FROM = 3500; // characters of the 4,000 that a question may have
 
 const form = byId('ask');
@@ -127,7 +120,5 @@ addEventListener('online', () => watch?.retryNow());
 addEventListener('pageshow', () => watch?.retryNow());
 addEventListener('hashchange', attach);
 
-byId('examples').append(
-  ...EXAMPLES.map((text) => el('li', {}, el('button', { type: 'button', onclick: () => ask(text) }, text))),
-);
+showTeam(ask);
 attach();

@@ -1,10 +1,10 @@
 // The conversation that the next question belongs to: the shown run's session and its questions.
 
+import { placeholder } from './about.js';
 import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
 
-const PLACEHOLDER = 'Generate a monthly business report for our sales performance';
 const TEST_MODEL = /^mock /; // a test run has no conversation to continue
 
 export class Conversation {
@@ -25,24 +25,24 @@ export class Conversation {
     if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
     this.#id = sessionId;
     const response = await fetch(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
-    const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
-    if (sessionId !== this.#id || !Array.isArray(runs)) return;
-    this.#runs = runs;
-    this.#draw(runId);
+    const session = response?.ok ? await response.json().catch(() => null) : null;
+    if (sessionId !== this.#id || !Array.isArray(session?.runs)) return;
+    this.#runs = session.runs;
+    this.#draw(runId, session.next ? 'Last in this conversation' : 'In this conversation');
   }
 
   leave() {
     this.#id = null;
     this.#runs = [];
     byId('conversation').hidden = true;
-    byId('question').placeholder = PLACEHOLDER;
+    byId('question').placeholder = placeholder;
     byId('conversation-list').open = false;
   }
 
-  #draw(runId) {
+  #draw(runId, heading) {
     byId('conversation').hidden = false;
     byId('question').placeholder = 'Ask a follow-up: “and the quarter before?”';
-    byId('conversation-count').textContent = `In this conversation: ${plural(this.#runs.length, 'question')}`;
+    byId('conversation-count').textContent = `${heading}: ${plural(this.#runs.length, 'question')}`;
     byId('conversation-runs').replaceChildren(...this.#runs.map((run) => runLine(run, runId)));
   }
 }

@@ -17,7 +17,7 @@ export class WireError extends Error {
   }
 }
 
-const RETRYABLE_CODES = new Set(['rate_limited', 'too_many_runs', 'too_many_subscriptions', 'draining']);
+const RETRYABLE_CODES = new Set(['rate_limited', 'principal_limit', 'too_many_runs', 'too_many_subscriptions', 'draining']);
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 

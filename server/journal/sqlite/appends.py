@@ -22,13 +22,14 @@ INSERT INTO checkpoints (number, last_id, state) VALUES ({NUMBER}, ?, ?)
 ON CONFLICT DO UPDATE SET last_id = excluded.last_id, state = excluded.state
 """
 _DROP = f"DELETE FROM checkpoints WHERE number = {NUMBER}"
-_DROP_OF_SESSION = """
-DELETE FROM checkpoints WHERE number IN (
-    SELECT other.number FROM runs AS this JOIN runs AS other USING (principal, session_id)
-    WHERE this.run_id = ? AND other.ended_at IS NOT NULL
-)
+# At most one run of a session has left a checkpoint: a session with ten thousand runs ends its next one as quickly.
+_LEFT = """
+SELECT other.number FROM runs AS this JOIN runs AS other INDEXED BY runs_left USING (principal, session_id)
+WHERE this.run_id = ? AND other.left_state
 """
-_END = "UPDATE runs SET ended_at = ?, digest = ? WHERE run_id = ?"
+_DROP_LEFT = f"DELETE FROM checkpoints WHERE number IN ({_LEFT})"
+_FORGET_LEFT = f"UPDATE runs SET left_state = NULL WHERE number IN ({_LEFT})"
+_END = "UPDATE runs SET ended_at = ?, digest = ?, left_state = ? WHERE run_id = ?"
 
 
 class GroupRefused(Exception):
@@ -63,7 +64,8 @@ def _refusal(db: sqlite3.Connection, append: Append) -> AskstreamError:
 
 
 def _end(db: sqlite3.Connection, update: RunUpdate, *, keeps: bool) -> None:
-    """End a run, and delete the checkpoint that it no longer needs; with `keeps` those of its session's other ended
-    runs too: the append brings a newer one."""
-    db.execute(_END, (update.ended_at, update.digest, update.run_id))
-    db.execute(_DROP_OF_SESSION if keeps else _DROP, (update.run_id,))
+    """End a run, and delete the checkpoint that it no longer needs; with `keeps` the one that an earlier run of its
+    session has left, too: the append brings a newer one."""
+    for sql in (_DROP, *((_DROP_LEFT, _FORGET_LEFT) if keeps else ())):
+        db.execute(sql, (update.run_id,))
+    db.execute(_END, (update.ended_at, update.digest, 1 if keeps else None, update.run_id))

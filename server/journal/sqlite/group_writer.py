@@ -8,13 +8,15 @@ for the disk, and everything as long as the disk is slow.
 """
 
 import asyncio
+import contextlib
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from askstream.server.events.errors import AskstreamError, JournalError
 from askstream.server.journal.base import Append, Entry, RunUpdate
@@ -23,6 +25,7 @@ from askstream.server.journal.sqlite.appends import write_appends
 from askstream.server.journal.sqlite.tables import connect_beside
 from askstream.server.scheduling import AdaptiveDelay
 
+T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 # Jobs in one transaction of the thread. Bounds the time that the first waits for the last: 512 small appends take 5 ms.
@@ -39,9 +42,11 @@ STALL_SECONDS = 0.005
 # Pages in the WAL (16 MiB) at which it is carried over to the file, with two fsyncs. Four times SQLite's default: hot
 # pages are carried over a quarter as often, and a restart reads it all in 20 ms.
 WAL_PAGES = 4096
-# Pages in the WAL from which on transactions wait until all of it is carried over: only then does it start anew.
-MOST_PAGES = 2 * WAL_PAGES
+# At so many times these pages, transactions wait until all of the WAL is carried over: only then does it start anew.
+WAL_FACTOR = 2
 _PAGE_BYTES = 4096
+# At least so many, also if the WAL may have less: a transaction of the event loop writes as much.
+_FEWEST_PAGES = 64
 # Pages that a transaction changes beside those of its lines: one of an index for each append, and a few of `heads` and
 # of the trees' inner pages. A thousand runs' heads are about ten pages.
 _PAGES_AN_APPEND, _PAGES_A_COMMIT = 1, 4
@@ -66,8 +71,8 @@ class _Job:
 class GroupWriter:
     """`connection` is in autocommit mode (isolation_level None), works in any thread, and is used by this writer alone.
 
-    `notifier` is notified of each append. `waits_for_disk`: a commit waits for the disk. Make it in the event loop of
-    all its callers.
+    `notifier` is notified of each append. `waits_for_disk`: a commit waits for the disk. `on_carried_over` is called on
+    the thread, after pages of the WAL were carried over to the file. Make it in the event loop of all its callers.
     A job must check its conditions before it writes: then its AskstreamError fails that job alone, since nothing has to
     be undone. Any other error rolls the group back, and each job gets a transaction of its own: a value that SQLite
     can't store, such as a number that is too large, fails only its own job.
@@ -80,6 +85,7 @@ class GroupWriter:
         *,
         waits_for_disk: bool = False,
         commit_seconds: float = COMMIT_SECONDS,
+        on_carried_over: Callable[[], object] = lambda: None,
     ) -> None:
         self._db, self._notifier, self._waits_for_disk, self._commit_seconds = (
             connection,
@@ -87,6 +93,7 @@ class GroupWriter:
             waits_for_disk,
             commit_seconds,
         )
+        self._on_carried_over = on_carried_over
         self._loop = asyncio.get_running_loop()
         self._jobs: list[_Job] = []
         self._events = 0  # of all pending jobs
@@ -105,8 +112,10 @@ class GroupWriter:
         # that cause them, and a thread beside it would wait for the interpreter at each statement.
         self._max_jobs = GROUP_JOBS if waits_for_disk else QUICK_JOBS
         self._pages = 0  # about; in the WAL since they were last carried over
-        self._is_wal_long = False  # more than MOST_PAGES
+        self._most_pages: float = math.inf  # at which the WAL is carried over, if that is less than WAL_PAGES
+        self._is_wal_long = False  # more than WAL_FACTOR times as many
         self._changes = connection.total_changes
+        self._problem: JournalError | None = None  # why all jobs are refused
         self.carrying: asyncio.Future[int] | None = None  # done when the thread has carried them over
         self._carrier = connect_beside(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # left to `_carry_over`: it may need an fsync
@@ -130,7 +139,7 @@ class GroupWriter:
             size += len(append.checkpoint or b"")
             for entry in append.entries:
                 size += len(entry.line)
-        if self._busy or self._closed or self._is_slow or size > QUICK_BYTES:
+        if self._busy or self._closed or self._problem or self._is_slow or size > QUICK_BYTES:
             return None
         began, group = monotonic(), [_Job(append) for append in appends]
         if not _write_now(self._db, group):
@@ -138,34 +147,50 @@ class GroupWriter:
         self._settle(group, size, began)
         return [job.error for job in group]
 
-    def submit(self, work: Work, *, long: bool = False, urgent: bool = False) -> "asyncio.Future[Any]":
+    def submit(self, work: Work, *, long: bool = False, urgent: bool = False, size: int = 0) -> "asyncio.Future[Any]":
         """Do `work` in the next transaction. The future gets its result after the commit.
 
-        `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction.
+        `long`: too long for the event loop. `urgent`: doesn't wait for others to share its transaction. `size`: bytes
+        that it changes, roughly.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         self._is_urgent |= urgent
-        self._add(_Job(work, future, is_long=long), future)
+        self._add(_Job(work, future, size=size, is_long=long), future)
         return future
 
     def _add(self, job: _Job, future: "asyncio.Future[Any]") -> None:
-        if self._closed:
-            future.set_exception(JournalError("the journal is closed"))
+        if self._closed or self._problem is not None:
+            future.set_exception(self._problem or JournalError("the journal is closed"))
             return
         self._jobs.append(job)
         self._events += job.events
         if self._timer is None or self._waited:  # else the transaction is due in this iteration
             self._schedule()
 
+    def bound_wal(self, most_bytes: int) -> None:
+        """Let the WAL have at most so many bytes, as long as no reader holds it."""
+        self._most_pages = max(_FEWEST_PAGES, most_bytes // (2 * WAL_FACTOR * _PAGE_BYTES))
+
+    def refuse(self, problem: JournalError | None) -> None:
+        """Refuse all jobs with this error, until it is None."""
+        self._problem = problem
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Do `work` while the thread carries nothing over. It must not use the connection."""
+        return await self._loop.run_in_executor(self._thread, work)
+
     async def close(self) -> None:
-        """Write what was submitted, then close the connection. Idempotent."""
+        """Write what was submitted, carry the whole WAL over, and close the connection. Idempotent.
+
+        Close all readers before: SQLite deletes the WAL with the last connection, unless that is read-only.
+        """
         if self._closed:
             return
+        self._problem = None
         last = self.submit(lambda _: None, urgent=True)
         self._closed = True
         await last
-        await self._loop.run_in_executor(self._thread, self._carrier.close)
-        await self._loop.run_in_executor(self._thread, self._db.close)
+        await self._loop.run_in_executor(self._thread, partial(_close, self._db, self._carrier))
         self._thread.shutdown()
 
     def _schedule(self) -> None:
@@ -216,7 +241,7 @@ class GroupWriter:
         if self._changes != (changes := self._db.total_changes):
             self._changes = changes
             self._pages += _PAGES_A_COMMIT + len(group) * _PAGES_AN_APPEND + size // _PAGE_BYTES
-            if self._pages >= WAL_PAGES:
+            if self._pages >= min(WAL_PAGES, self._most_pages):
                 self._carry_over()
         if self._jobs:
             self._schedule()
@@ -230,22 +255,27 @@ class GroupWriter:
         """Carry the WAL over to the file, on the thread. The event loop writes meanwhile, but at most as much again."""
         self._pages = 0
         if self.carrying is not None:
-            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
+            self._run_on_thread(partial(self._carry_over_on_thread, self._db), lambda: None)
             return
-        self.carrying = self._loop.run_in_executor(self._thread, _checkpoint_wal, self._carrier)
+        self.carrying = self._loop.run_in_executor(self._thread, self._carry_over_on_thread, self._carrier)
         self.carrying.add_done_callback(self._carried_over)
+
+    def _carry_over_on_thread(self, db: sqlite3.Connection) -> int:
+        pages = _checkpoint_wal(db)
+        self._on_carried_over()
+        return pages
 
     def _carried_over(self, done: "asyncio.Future[int]") -> None:
         """Pages written meanwhile are still in the WAL, and it only starts anew once all are carried over."""
         self.carrying = None
-        self._is_wal_long = done.result() >= MOST_PAGES
+        self._is_wal_long = done.result() >= WAL_FACTOR * min(WAL_PAGES, self._most_pages)
         self._empty_wal()
 
     def _empty_wal(self) -> None:
         """Carry a long WAL over while nothing is written, once the thread is free. A transaction that is due waits."""
         if self._is_wal_long and not self._busy and not self._closed:
             self._is_wal_long = False
-            self._run_on_thread(partial(_checkpoint_wal, self._db), lambda: None)
+            self._run_on_thread(partial(self._carry_over_on_thread, self._db), lambda: None)
 
     def _run_on_thread(self, work: Callable[[], object], then: Callable[[], None]) -> None:
         """Run `work`, which must not raise, on the thread. Only the thread uses the connection until it is done: a
@@ -326,6 +356,14 @@ def _do_next(connection: sqlite3.Connection, jobs: list[_Job]) -> int:
     except AskstreamError as refusal:
         jobs[0].error = refusal
     return len(appends) or 1
+
+
+def _close(db: sqlite3.Connection, carrier: sqlite3.Connection) -> None:
+    """Close both. The file alone then has everything, unless another program reads it."""
+    carrier.close()
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    db.close()
 
 
 def _checkpoint_wal(db: sqlite3.Connection) -> int:

@@ -6,7 +6,6 @@ beside its writes only after a commit. A lock beside the file keeps a second ser
 """
 
 import asyncio
-import fcntl
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,13 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, get_args
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar, get_args
 
 from askstream.server.events.errors import JournalError
 from askstream.server.journal.base import (
     READ_BYTES,
-    RECORD_SECONDS,
     Append,
     Checkpoint,
     Entry,
@@ -31,7 +28,9 @@ from askstream.server.journal.base import (
     holds_key,
 )
 from askstream.server.journal.notifier import AppendNotifier, follow
+from askstream.server.journal.sqlite.files import JournalFiles
 from askstream.server.journal.sqlite.group_writer import GroupWriter
+from askstream.server.journal.sqlite.pruning import Pruning
 from askstream.server.journal.sqlite.tables import (
     NUMBER,
     Synchronous,
@@ -40,14 +39,13 @@ from askstream.server.journal.sqlite.tables import (
     decode_text,
     insert_record,
     records,
+    touch,
 )
 
 T = TypeVar("T")
 
 # Readers share the disk with the writer; with two, a late viewer's replay doesn't wait for a listing.
 _READERS = 2
-# Logs that one call of `expire` drops: its transaction holds the writer up, and the next call goes on.
-_EXPIRED_AT_ONCE = 50
 _DROP_WHOLE_CHUNKS = f"""
 DELETE FROM events WHERE place IN (
     SELECT chunk.place FROM events AS chunk JOIN (
@@ -57,10 +55,10 @@ DELETE FROM events WHERE place IN (
     WHERE chunk.number = {NUMBER} AND chunk.event_type = 'agent_chunk'
 )
 """
-# Logs, and the checkpoints beside them.
-_HELD = """
-SELECT (SELECT coalesce(sum(log_bytes), 0) FROM heads) + (SELECT coalesce(sum(length(state)), 0) FROM checkpoints)
-"""
+# The number of a run in a listing, or of the one that would be in its place had it not been forgotten meanwhile.
+_BEFORE = """coalesce((SELECT number FROM runs WHERE run_id = ?), (
+    SELECT coalesce(max(number), 0) + 1 FROM runs WHERE created_at < ?
+))"""
 
 
 class SqliteJournal(ImmediateJournal):
@@ -69,18 +67,27 @@ class SqliteJournal(ImmediateJournal):
     survives = True
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
-        self._lock = _lock_file(path)
-        self._path = path
+        self._path = path.absolute()
         self._notifier = AppendNotifier()
+        self._files = JournalFiles(self._path)
         try:
-            connection = connect_writer(path, synchronous)
+            connection = connect_writer(self._path, synchronous)
         except sqlite3.Error as problem:
-            self._lock.close()
-            raise JournalError(f"{path.name!r} can't be opened as a journal: {problem}") from problem
+            self._files.close()
+            raise JournalError(
+                f"{path.name!r} can't be opened as a journal: {problem}; {_advice(problem)}"
+            ) from problem
         except JournalError:
-            self._lock.close()
+            self._files.close()
             raise
-        self._writer = GroupWriter(connection, self._notifier, waits_for_disk=synchronous in ("full", "extra"))
+        self._writer = GroupWriter(
+            connection,
+            self._notifier,
+            waits_for_disk=synchronous in ("full", "extra"),
+            on_carried_over=self._files.remember_size,
+        )
+        self._files.remember()
+        self._pruning = Pruning(self._writer)
         self.append = self._writer.append  # on the way of every event: saves a call
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="journal-reader")
         self._local = threading.local()
@@ -116,18 +123,15 @@ class SqliteJournal(ImmediateJournal):
         return Checkpoint(*row) if row else None
 
     async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        created, last = (before.created_at, before.run_id) if before else (float("inf"), "")
-        return await self._records(
-            "WHERE principal = ? AND (created_at, run_id) < (?, ?) ORDER BY created_at DESC, run_id DESC LIMIT ?",
-            (principal, created, last, limit),
-        )
+        return await self._newest("principal = ?", (principal,), before, limit)
 
-    async def session(self, principal: str, session_id: str) -> list[RunRecord]:
-        rest = "WHERE principal = ? AND session_id = ? ORDER BY created_at, run_id"
-        return await self._records(rest, (principal, session_id))
+    async def session(
+        self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        return await self._newest("principal = ? AND session_id = ?", (principal, session_id), before, limit)
 
     async def unfinished(self) -> list[RunRecord]:
-        return await self._records("WHERE ended_at IS NULL ORDER BY created_at", ())
+        return await self._query(lambda db: records(db, "WHERE ended_at IS NULL ORDER BY number", ()))
 
     async def forget(self, run_id: str) -> bool:
         forgotten: bool = await self._writer.submit(lambda db: _forget(db, run_id), long=True)
@@ -137,25 +141,46 @@ class SqliteJournal(ImmediateJournal):
         left: Size = await self._writer.submit(lambda db: _compact(db, run_id), long=True)
         return left
 
-    async def expire(self, *, now: float, ended_before: float, most_bytes: int) -> int:
-        dropped: int = await self._writer.submit(lambda db: _expire(db, now, ended_before, most_bytes), long=True)
-        return dropped
+    async def expire(self, *, now: float, running: float, keep_seconds: float, most_bytes: int) -> int:
+        return await self._pruning.expire(now=now, running=running, keep_seconds=keep_seconds, most_bytes=most_bytes)
+
+    async def check(self, *, write: bool = False) -> None:
+        """Raise JournalError if the files are gone or truncated, and with `write` also if nothing can be written.
+
+        Every write is refused from then on, until a later check succeeds.
+        """
+        try:
+            await self._writer.on_thread(self._files.check)
+        except JournalError as problem:
+            self._writer.refuse(problem)
+            raise
+        self._writer.refuse(None)
+        if write:
+            await self._writer.submit(touch, long=True, urgent=True)
 
     async def close(self) -> None:
-        await self._writer.close()
+        await self._pruning.close()
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._connections:
             connection.close()
-        self._lock.close()
+        await self._writer.close()
+        self._files.close()
 
-    async def _records(self, rest: str, values: Sequence[Any]) -> list[RunRecord]:
-        return await self._query(lambda db: records(db, rest, values))
+    async def _newest(
+        self, where: str, values: tuple[Any, ...], before: ListPosition | None, limit: int
+    ) -> list[RunRecord]:
+        """Return the newest runs, in the order of their creation, before a position."""
+        if before is not None:
+            where, values = f"{where} AND number < {_BEFORE}", (*values, before.run_id, before.created_at)
+        return await self._query(
+            lambda db: records(db, f"WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
+        )
 
     async def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_with, query)
         except sqlite3.Error as problem:
-            raise JournalError(f"the journal could not be read: {problem}") from problem
+            raise JournalError(f"the journal could not be read: {problem}; {_advice(problem)}") from problem
 
     def _read_with(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if not hasattr(self._local, "connection"):
@@ -171,30 +196,31 @@ class SqliteJournal(ImmediateJournal):
 
 
 def open_url(url: str, *, synchronous: str) -> SqliteJournal:
-    """Open `sqlite:///relative.db` or `sqlite:////absolute.db`."""
-    path = unquote(urlsplit(url).path).removeprefix("/")
-    if not path:
-        raise ValueError(f"expected a path in the journal URL, as in sqlite:///askstream.db, got {url!r}")
+    """Open `sqlite:///relative.db` or `sqlite:////absolute.db`. The path is taken as it is, `#`, `?` and `%` too."""
     levels: dict[str, Synchronous] = {level: level for level in get_args(Synchronous)}
     if synchronous not in levels:
         raise ValueError(f"expected synchronous to be one of {list(levels)}, got {synchronous!r}")
-    return SqliteJournal(Path(path), synchronous=levels[synchronous])
+    return SqliteJournal(path_of(url), synchronous=levels[synchronous])
 
 
-def _lock_file(path: Path) -> TextIO:
-    """Hold the lock beside the file until it is closed; the system releases it when the process dies."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("w")
-    except OSError as problem:
-        where = f"{str(path.parent)!r}: {problem.strerror}"
-        raise JournalError(f"can't write to the data folder {where}; choose another with ASKSTREAM_DATA") from problem
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
-        lock.close()
-        raise JournalError(f"another server writes to {path.name!r}; give this one its own data folder") from problem
-    return lock
+def path_of(url: str) -> Path:
+    """Return the path in a journal's URL. Raises ValueError if there is none."""
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
+        raise ValueError(f"expected a path in the journal URL, as in sqlite:///askstream.db, got {url!r}")
+    if path == ":memory:":
+        raise ValueError("expected the path of a file in the journal URL; a journal in memory is memory://")
+    return Path(path)
+
+
+def _advice(problem: sqlite3.Error) -> str:
+    match getattr(problem, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return "move it away, or put a backup in its place"
+        case sqlite3.SQLITE_BUSY:
+            return "another program uses it"
+        case _:
+            return "check the disk, and that the server may write there"
 
 
 def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry]) -> RunRecord:
@@ -205,7 +231,7 @@ def _create(db: sqlite3.Connection, record: RunRecord, entries: Sequence[Entry])
 
 
 def _by_key(db: sqlite3.Connection, principal: str, key: str, now: float) -> RunRecord | None:
-    rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY created_at DESC LIMIT 1"
+    rest = "WHERE principal = ? AND idempotency_key = ? ORDER BY number DESC LIMIT 1"
     return next((holder for holder in records(db, rest, (principal, key)) if holds_key(holder, now)), None)
 
 
@@ -248,31 +274,3 @@ def _compact(db: sqlite3.Connection, run_id: str) -> Size:
     db.execute(_DROP_WHOLE_CHUNKS, (run_id, run_id))
     sql = f"SELECT count(*), coalesce(sum(length(line)), 0) FROM events WHERE number = {NUMBER}"
     return Size(*db.execute(sql, (run_id,)).fetchone())
-
-
-def _expire(db: sqlite3.Connection, now: float, ended_before: float, most_bytes: int) -> int:
-    _drop_records(db, now - RECORD_SECONDS)
-    held: int = db.execute(_HELD).fetchone()[0]
-    ended = db.execute(
-        """SELECT number, ended_at, log_bytes + coalesce(length(checkpoints.state), 0)
-           FROM runs JOIN heads USING (number) LEFT JOIN checkpoints USING (number)
-           WHERE expired_at IS NULL AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?""",
-        (_EXPIRED_AT_ONCE,),
-    ).fetchall()
-    dropped = 0
-    for number, ended_at, size in ended:
-        if ended_at >= ended_before and held <= most_bytes:
-            break
-        held -= size
-        db.execute("DELETE FROM events WHERE number = ?", (number,))
-        db.execute("DELETE FROM checkpoints WHERE number = ?", (number,))
-        db.execute("UPDATE heads SET log_events = 0, log_bytes = 0 WHERE number = ?", (number,))
-        db.execute("UPDATE runs SET expired_at = ? WHERE number = ?", (now, number))
-        dropped += 1
-    return dropped
-
-
-def _drop_records(db: sqlite3.Connection, expired_before: float) -> None:
-    """Drop the records of runs whose logs expired before then."""
-    db.execute("DELETE FROM heads WHERE number IN (SELECT number FROM runs WHERE expired_at < ?)", (expired_before,))
-    db.execute("DELETE FROM runs WHERE expired_at < ?", (expired_before,))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,11 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from askstream.server.connections import direct
+from askstream.server.connections import direct, inbound
+from askstream.server.connections.base import FRAGMENTS, RATE_CLOSE
 from askstream.server.connections.direct import DirectSocket, text_frame
+from askstream.server.connections.inbound import TURN_BYTES, TURN_FRAMES
+from tests.timing import MS
 from tests.transports.connections import FakeTransport
 
 
@@ -26,6 +30,8 @@ class Handler:
     pauses: int = 0
     losses: int = 0
     stalls: int = 0
+    controls: int = 0
+    then: Callable[[], object] = list
 
     def opened(self, connection: Any, /) -> None: ...
 
@@ -34,6 +40,10 @@ class Handler:
 
     def received(self, text: str | bytes) -> None:
         self.messages.append(text)
+        self.then()
+
+    def control(self) -> None:
+        self.controls += 1
 
     def paused(self) -> None:
         self.pauses += 1
@@ -69,6 +79,7 @@ class SocketPair:
 def test_messages_arrive_whole_however_they_are_cut(texts: list[str], cut: int, parts: int) -> None:
     """Cut by the network or into fragments by the client, at any byte; control frames may come in between."""
     pair = SocketPair(max_size=10_000)
+    pair.handler.then = pair.socket.resume
     for text in texts:
         data = text.encode()
         size = max(1, len(data) // parts + 1)
@@ -200,9 +211,9 @@ async def test_empty_fragments_cost_no_memory() -> None:
     """Empty fragments count towards no limit of size, so none may be kept."""
     pair = SocketPair()
     pair.client.send_text(b"a", fin=False)
-    for _ in range(1000):
+    for _ in range(FRAGMENTS - 1):
         pair.client.send_continuation(b"", fin=False)
-    pair.transfer()
+        pair.transfer()
     slots = [getattr(pair.socket, name) for name in DirectSocket.__slots__]
     assert not [kept for kept in slots if isinstance(kept, list) and kept]
     pair.client.send_continuation(b"b", fin=True)
@@ -274,3 +285,85 @@ async def test_waiting_to_write_ends_with_the_connection() -> None:
     pair.line.lose()
     await waiting
     assert b"more" not in pair.line.written
+
+
+EMPTY_PING = Frame(Opcode.PING, b"").serialize(mask=True)
+FLOODS = pytest.mark.parametrize(
+    "frame",
+    [EMPTY_PING, Frame(Opcode.PONG, b"").serialize(mask=True), Frame(Opcode.TEXT, b"{}").serialize(mask=True)],
+    ids=["pings", "pongs", "messages"],
+)
+
+
+@FLOODS
+async def test_a_turn_works_on_64_frames_and_the_rest_waits(frame: bytes) -> None:
+    """Thousands came in one packet. Nothing is read meanwhile; in the end each has been handled, once."""
+    pair, count = SocketPair(), 2000
+    pair.handler.then = pair.socket.resume
+    pair.socket.data_received(frame * count)
+    worked = [pair.handler.controls + len(pair.handler.messages)]
+    assert not pair.line.reading
+    while not pair.line.reading:
+        await asyncio.sleep(0)
+        worked.append(pair.handler.controls + len(pair.handler.messages) - sum(worked))
+    assert 0 < max(worked) <= TURN_FRAMES
+    assert sum(worked) == count
+
+
+async def test_one_large_message_needs_one_turn() -> None:
+    """64 KiB fit in it."""
+    pair = SocketPair(max_size=TURN_BYTES)
+    pair.socket.data_received(Frame(Opcode.TEXT, b"x" * (TURN_BYTES - 200)).serialize(mask=True))
+    assert [len(message) for message in pair.handler.messages] == [TURN_BYTES - 200]
+
+
+@FLOODS
+async def test_a_client_that_floods_on_after_a_close_is_cut(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has got the close frame. 64 frames more are read, for its answer; none is obeyed or answered beyond."""
+    monkeypatch.setattr(inbound, "CUT_SECONDS", 20 * MS)
+    pair = SocketPair()
+    pair.socket.close(RATE_CLOSE, "too many messages")
+    pair.socket.data_received(frame * 2000)
+    while pair.line.reading and not pair.line.closed:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    close, *pongs = pair.answers()
+    assert close.opcode is Opcode.CLOSE
+    assert len(pongs) <= TURN_FRAMES
+    assert (pair.handler.messages, pair.handler.controls) == ([], 0)
+    while not pair.line.aborted:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+async def test_a_message_in_too_many_fragments_closes_the_socket() -> None:
+    """Empty ones would count towards no other limit."""
+    pair = SocketPair()
+    pair.client.send_text(b"a", fin=False)
+    for _ in range(FRAGMENTS + 1):
+        pair.client.send_continuation(b"", fin=False)
+        pair.transfer()
+    pair.answers()
+    assert pair.client.close_rcvd is not None
+    assert pair.client.close_rcvd.code == RATE_CLOSE
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        Frame(Opcode.TEXT, b"\xff").serialize(mask=True),
+        Frame(Opcode.TEXT, b"x" * 1001).serialize(mask=True),
+        Frame(Opcode.CONT, b"x").serialize(mask=True),
+        Frame(Opcode.TEXT, b"x").serialize(mask=False),
+        b"\x83\x80\0\0\0\0",
+        Frame(Opcode.CLOSE, b"\x03").serialize(mask=True),
+    ],
+    ids=["not UTF-8", "too large", "a continuation of nothing", "not masked", "an opcode", "a close"],
+)
+async def test_frames_behind_a_failed_one_are_not_obeyed(failed: bytes) -> None:
+    """In the same packet or later; those before it were."""
+    pair = SocketPair()
+    pair.handler.then = pair.socket.resume
+    good = Frame(Opcode.TEXT, b"ask").serialize(mask=True)
+    pair.socket.data_received(good + failed + good + EMPTY_PING)
+    pair.socket.data_received(good)
+    assert (pair.handler.messages, pair.handler.controls, pair.handler.losses) == (["ask"], 0, 1)
+    assert [frame.opcode for frame in pair.answers()] == [Opcode.CLOSE]

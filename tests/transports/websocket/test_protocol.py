@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askstream.server.connections import InboundLimits
 from askstream.server.events import Filter
 from askstream.server.events.errors import RunNotFound
 from askstream.transports.websocket.protocol import (
-    BURST,
     RATE_CLOSE,
-    SUBSCRIPTIONS,
+    RATE_REFUSALS,
     CancelRun,
     CloseSocket,
     Effect,
@@ -25,10 +25,12 @@ from askstream.transports.websocket.protocol import (
 )
 from tests.conformance.journals import record
 
+LIMITS = InboundLimits(messages_at_once=7, messages_a_second=20, subscriptions=3)
+
 
 @pytest.fixture
 def conversation() -> SocketProtocol:
-    return SocketProtocol(question_characters=100)
+    return SocketProtocol(100, LIMITS)
 
 
 def received(conversation: SocketProtocol, now: float = 0.0, **message: Any) -> list[Effect]:
@@ -88,11 +90,11 @@ def test_unsubscribe_stops_and_confirms(conversation: SocketProtocol) -> None:
 
 def test_the_number_of_runs_on_one_socket_is_limited(conversation: SocketProtocol) -> None:
     """One more is refused, by `ask` as well; the others go on."""
-    for number in range(SUBSCRIPTIONS):
+    for number in range(LIMITS.subscriptions):
         received(conversation, number * 1.0, type="subscribe", run_id=f"r{number}")
     for message in ({"type": "subscribe", "run_id": "more"}, {"type": "ask", "question": "why?"}):
         assert reply(received(conversation, 99.0, **message))["error"]["code"] == "too_many_subscriptions"
-    assert len(conversation.subscribed_runs) == SUBSCRIPTIONS
+    assert len(conversation.subscribed_runs) == LIMITS.subscriptions
 
 
 def test_cancel_and_ping(conversation: SocketProtocol) -> None:
@@ -166,7 +168,7 @@ def test_a_refusal_carries_the_ref_of_what_it_refuses(conversation: SocketProtoc
 
 def test_the_rate_is_limited_and_recovers(conversation: SocketProtocol) -> None:
     """A burst is allowed, one message more isn't, and a pause gives tokens again."""
-    for _ in range(int(BURST)):
+    for _ in range(int(LIMITS.messages_at_once)):
         assert reply(received(conversation, 5.0, type="ping"))["ok"] is True
     refused = reply(received(conversation, 5.0, type="ping", ref="late"))
     assert (refused["error"]["code"], refused["error"]["retry_after"], refused["ref"]) == ("rate_limited", 1, "late")
@@ -174,9 +176,19 @@ def test_the_rate_is_limited_and_recovers(conversation: SocketProtocol) -> None:
     assert reply(received(conversation, 5.07, type="ping"))["ok"] is False
 
 
+def test_a_clients_pings_and_pongs_count_as_messages(conversation: SocketProtocol) -> None:
+    """One bucket for both, and one count of refusals in a row."""
+    for _ in range(int(LIMITS.messages_at_once)):
+        assert conversation.control(5.0) is None
+    assert reply(received(conversation, 5.0, type="ping"))["error"]["code"] == "rate_limited"
+    for _ in range(RATE_REFUSALS - 1):
+        assert conversation.control(5.0) is None
+    assert conversation.control(5.0) == CloseSocket(RATE_CLOSE, "too many messages")
+
+
 def test_a_client_that_never_slows_down_is_closed(conversation: SocketProtocol) -> None:
     """With 4029, after which it may reconnect."""
-    for _ in range(int(BURST) + 100):
+    for _ in range(int(LIMITS.messages_at_once) + 100):
         received(conversation, 5.0, type="ping")
     assert received(conversation, 5.0, type="ping") == [CloseSocket(RATE_CLOSE, "too many messages")]
 

@@ -390,7 +390,6 @@ async def test_the_wal_starts_anew_however_much_is_written_while_it_is_carried_o
     """Each time the thread leaves later pages behind. The WAL would otherwise grow for ever."""
     monkeypatch.setattr(writers, "STALL_SECONDS", 3600)  # however busy this machine is
     monkeypatch.setattr(writers, "WAL_PAGES", 64)
-    monkeypatch.setattr(writers, "MOST_PAGES", 128)
     first, other, reader = connect(), connect(), connect()
 
     def carry_over(db: sqlite3.Connection) -> int:

@@ -103,7 +103,7 @@ async def test_readers_cannot_write(journal: SqliteJournal, path: Path) -> None:
     db.close()
 
 
-@pytest.mark.parametrize(("version", "age"), [(VERSION + 1, "later"), (VERSION - 1, "earlier")])
+@pytest.mark.parametrize(("version", "age"), [(VERSION + 1, "later"), (2, "earlier")])
 async def test_a_file_of_another_version_is_refused(path: Path, version: int, age: str) -> None:
     """The file isn't changed."""
     await SqliteJournal(path).close()
