@@ -29,16 +29,9 @@ def plan(talk: Conversation) -> Script:
     (schema,) = yield Act("Which data is there, and up to which day?", (SCHEMA,))
     facts = facts_from(schema.data)
     if facts is None:
-        reason = f" ({schema.message})" if schema.error else ""
+        reason = f"This isn't the bundled sales warehouse{f' ({schema.message})' if schema.error else ''}."
         covers = Period(_NO_DAY, _NO_DAY)
-        return to_text(
-            Plan(
-                job="foreign",
-                period=covers,
-                covers=covers,
-                reasons=(f"This isn't the bundled sales warehouse{reason}.",),
-            )
-        )
+        return to_text(Plan(job="foreign", period=covers, covers=covers, reasons=(reason,)))
     understood = understand(talk, facts)
     return understood if isinstance(understood, str) else to_text(understood)
 
@@ -76,9 +69,8 @@ def _described(schema: Result) -> list[Table]:
     )
     found = [Table("Tables", ("Table", "Rows", "Columns"), ("", "rows", ""), rows, "", "bar")]
     if "last_day" in data:
-        names = ", ".join(PLURALS.values())
+        title = f"What can be measured, {data['first_day']} to {data['last_day']}, by {', '.join(PLURALS.values())}"
         measures = tuple((m.label, m.unit) for m in MEASURES.values())
-        title = f"What can be measured, {data['first_day']} to {data['last_day']}, by {names}"
         found.append(Table(title, ("Measure", "Unit"), ("", ""), measures, ""))
     return found
 
@@ -137,13 +129,15 @@ def _report(plan: Plan, tables: Sequence[Table]) -> Generator[Act, Sequence[Resu
     for period, limit in zip(periods, _IN_REPORT, strict=False):
         found.append((yield from search(Change(plan, plan.period, period), limit=limit, brief=True)))
     moved = yield from _moved(found)
-    lines: list[str] = []
-    for one in found:
-        lines.append(f"**Against {one.change.previous.label}**: {verdicts.moved(one)}")
-        lines += [f"  - {line}" for line in verdicts.findings(one)]
+    lines = [line for one in found for line in _lines(one)]
     more = [table for one in found for table in _tables(one) if not table.chart]
     whole = [replace(verdicts.cause_table(one), chart="") for one in found]
     return Found(_headline(tables[0], found[0]), lines, [key, moved, *whole, *more], _next(found))
+
+
+def _lines(found: Search) -> list[str]:
+    against = f"**Against {found.change.previous.label}**: {verdicts.moved(found)}"
+    return [against, *(f"  - {line}" for line in verdicts.findings(found))]
 
 
 def _moved(found: Sequence[Search]) -> Generator[Act, Sequence[Result], Table]:

@@ -46,21 +46,14 @@ class Change:
     def unit(self) -> str:
         return MEASURES[self.measure].unit
 
-    def call(self, tool: str, exclude: Filters | None = None, **more: object) -> Call:
+    def call(self, tool: str, without: Filters | None = None, **more: object) -> Call:
         left_out = {**self.plan.without}
-        for dimension, members in (exclude or {}).items():
+        for dimension, members in (without or {}).items():
             left_out[dimension] = (*left_out.get(dimension, ()), *members)
-        return Call(
-            tool,
-            {
-                "measure": self.measure,
-                "current": self.current.notation,
-                "previous": self.previous.notation,
-                "filters": {name: list(members) for name, members in self.plan.only.items()},
-                "exclude": {name: list(members) for name, members in left_out.items()},
-                **more,
-            },
-        )
+        filters = {name: list(members) for name, members in self.plan.only.items()}
+        exclude = {name: list(members) for name, members in left_out.items()}
+        periods = {"current": self.current.notation, "previous": self.previous.notation}
+        return Call(tool, {"measure": self.measure, **periods, "filters": filters, "exclude": exclude, **more})
 
 
 @dataclass(frozen=True, slots=True)

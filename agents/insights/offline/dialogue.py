@@ -44,15 +44,18 @@ def understand(talk: Conversation, facts: Facts) -> Plan | str:
     for question, report in zip_longest(talk.questions[:-1], talk.reports, fillvalue=""):
         earlier = _of_report(report, facts) or _slots(question, earlier, names, facts) or earlier
         names = _listed(report, facts)
-    question = talk.questions[-1]
-    try:
-        slots = _continued(question, earlier, names, facts)
-        plan = _first_plan(question, slots, facts)
-    except No as no:
-        plan, slots = refusal(no, read(question, facts), facts), None
+    plan, slots = _last(talk.questions[-1], earlier, names, facts)
     if slots and not talk.inputs and talk.may_ask and _is_vague(slots, plan):
         return _ask(slots, plan)
     return _heard(plan, slots, talk.inputs, facts)
+
+
+def _last(question: str, earlier: Slots | None, names: list[Named], facts: Facts) -> tuple[Plan, Slots | None]:
+    try:
+        slots = _continued(question, earlier, names, facts)
+        return _first_plan(question, slots, facts), slots
+    except No as no:
+        return refusal(no, read(question, facts), facts), None
 
 
 def _first_plan(question: str, slots: Slots, facts: Facts) -> Plan:

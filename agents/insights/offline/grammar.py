@@ -160,10 +160,8 @@ def _read_shape(text: Text, found: Slots) -> None:
     _read_chart(text, found)
     _read_order(text, found)
     found.compared = text.has(lexicon.COMPARE)
-    if text.has(lexicon.DOWN):
-        found.direction = "down"
-    if text.has(lexicon.UP):
-        found.direction = "up"
+    down, up = text.has(lexicon.DOWN), text.has(lexicon.UP)
+    found.direction = "up" if up else "down" if down else None
     found.compared = text.has(lexicon.GROWTH) or found.compared
     for grain, pattern in lexicon.GRAINS.items():
         if text.has(pattern):

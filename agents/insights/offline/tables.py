@@ -75,13 +75,10 @@ def shown(value: Value, unit: str) -> str:
     if unit.startswith(CHANGE):
         return signed(value, unit.removeprefix(CHANGE))
     sign, size = ("−" if value < 0 and round(value, 2) else ""), abs(value)
-    match unit:
-        case "EUR":
-            return f"{sign}€{size:,.2f}" if 0 < size < 1000 and size != int(size) else f"{sign}€{size:,.0f}"
-        case "%":
-            return f"{sign}{size:.1f} %"
-        case _:
-            return f"{sign}{size:,.0f}" if size == int(size) else f"{sign}{size:,.2f}"
+    if unit == "%":
+        return f"{sign}{size:.1f} %"
+    euro, whole = ("€" if unit == "EUR" else ""), size == int(size) or (unit == "EUR" and size >= 1000)
+    return f"{sign}{euro}{size:,.0f}" if whole else f"{sign}{euro}{size:,.2f}"
 
 
 def signed(value: float, unit: str) -> str:

@@ -133,9 +133,7 @@ def present(slots: Slots) -> set[str]:
 
 def job_of(slots: Slots) -> Job | None:
     """The kind of answer. None if the question names none, nor a measure."""
-    jobs = list(dict.fromkeys(slots.jobs))
-    if slots.advice and "why" not in jobs:
-        jobs.append("why")
+    jobs = list(dict.fromkeys(slots.jobs + (["why"] if slots.advice else [])))
     if "report" in jobs and len(jobs) > 1:
         jobs.remove("report")
     if len(jobs) > 1:
@@ -258,14 +256,18 @@ def dimension_of(slots: Slots, job: Job) -> str:
         wanted = [d for d in wanted if d not in nouns] if "customers" in slots.measures else wanted
     if len(wanted) > 1:
         raise No(f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}.")
-    compared = _members_compared(slots)
-    if compared and wanted[0] != compared:
-        raise No(f"I compare names over one period, not by {wanted[0]}: ask for one name after the other.")
-    if not wanted[0]:
-        raise No("I don't see of what the list should be: products, customers, regions, months …")
-    if job == "absent" and wanted[0] in TIMES:
-        raise No(f"I can't list {PLURALS[wanted[0]]} without sales.")
+    _check_dimension(wanted[0], slots, job)
     return wanted[0]
+
+
+def _check_dimension(by: str, slots: Slots, job: Job) -> None:
+    compared = _members_compared(slots)
+    if compared and by != compared:
+        raise No(f"I compare names over one period, not by {by}: ask for one name after the other.")
+    if not by:
+        raise No("I don't see of what the list should be: products, customers, regions, months …")
+    if job == "absent" and by in TIMES:
+        raise No(f"I can't list {PLURALS[by]} without sales.")
 
 
 def _filters(slots: Slots, job: Job) -> tuple[Filters, Filters, Filters]:

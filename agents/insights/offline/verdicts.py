@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
-from askstream.agents.insights.measures import MEASURES
+from askstream.agents.insights.measures import CAUSAL, MEASURES
 from askstream.agents.insights.offline import events
 from askstream.agents.insights.offline.causes import Cause, Search
 from askstream.agents.insights.offline.conversation import Json
@@ -157,11 +157,7 @@ def moved(found: Search) -> str:
     if now is None or then is None:
         return f"{label} can't be compared: there are no sales in one of the periods."
     verb = "didn't change" if not found.difference else "rose" if found.difference > 0 else "fell"
-    size = (
-        shown(abs(found.difference), unit).replace(" %", " points")
-        if unit == "%"
-        else shown(abs(found.difference), unit)
-    )
+    size = shown(abs(found.difference), unit).replace(" %", " points")
     by = f" by {size}" if found.difference else ""
     relative = f" ({percent(100 * found.difference / abs(then))})" if unit != "%" and then and found.difference else ""
     return (
@@ -234,17 +230,17 @@ def _rest(found: Search) -> list[str]:
         return [f"Everything else: {change(now, then, unit)}, from {shown(then, unit)} to {shown(now, unit)}."]
     if found.now is None or found.then is None or not found.floor:
         return []
-    kinds = [
-        d for d in ("product", "category", "region", "customer") if d not in MEASURES[found.change.measure].overlaps
-    ]
-    kinds = [kind for kind in kinds if kind not in found.change.plan.only]
+    return _nothing_else(found)
+
+
+def _nothing_else(found: Search) -> list[str]:
+    """The size that the search looked for, where it found no part."""
+    left_out, unit = {*MEASURES[found.change.measure].overlaps, *found.change.plan.only}, found.change.unit
+    kinds = [kind for kind in CAUSAL if kind not in left_out]
     course = "" if found.typical is None else f" ({percent(found.typical)})"
     size = shown(found.floor if unit in ("EUR", "%") else round(found.floor), unit).replace(" %", " points")
-    return (
-        [f"No single {' or '.join(kinds)} moved by more than {size} beyond the general course{course}."]
-        if kinds
-        else []
-    )
+    told = f"No single {' or '.join(kinds)} moved by more than {size} beyond the general course{course}."
+    return [told] if kinds else []
 
 
 def _season(found: Search) -> list[str]:
