@@ -18,6 +18,7 @@ from askstream.agents.insights.offline.plan import No, Plan
 from askstream.agents.insights.offline.understanding import check_words, job_of, present, refusal, understood
 
 _LONG_TALK: Final = 300  # characters; in longer texts the last question alone may be answered
+_POINTS_BACK: Final = r"\b(?:it|its|they|them|their|those|these)\b"
 _OPENERS: Final = r"\b(?:so,? )?(?:what|how much|how many|which|who|why|when|show|give|list|compare|tell me)\b"
 # Who lies within whom: naming one lets go of the other.
 _WITHIN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -110,7 +111,16 @@ def _continued(question: str, earlier: Slots | None, names: list[Named], facts: 
         slots.named.append(names[slots.position])
         slots.position = None
         return _of_one(slots, earlier)
-    return overlaid(earlier, slots) if earlier and leans(slots) else slots
+    pointing = re.search(_POINTS_BACK, question.lower())
+    if pointing and not (slots.jobs and (earlier is None or not (earlier.by or earlier.nouns))):
+        _check_pointing(pointing[0], earlier)
+    return overlaid(earlier, slots) if earlier and (pointing or leans(slots)) else slots
+
+
+def _check_pointing(word: str, earlier: Slots | None) -> None:
+    """ "It" is the part that the question before was about; of a list it could be any."""
+    if earlier is None or earlier.by or earlier.nouns:
+        raise No(f"I don't see what “{word}” is: ask for it by its name.")
 
 
 def leans(slots: Slots) -> bool:

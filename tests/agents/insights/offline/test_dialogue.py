@@ -34,6 +34,7 @@ FOLLOWED: dict[tuple[str, ...], tuple[str, str]] = {
     (FIRST, "What about the north?", "and the south?"): (of(REVENUE, *Q3, SOUTH), "EUR"),
     (FIRST, "and without the north?"): (of(REVENUE, *Q3, "r.name <> 'North'"), "EUR"),
     (FIRST, "margin?", "What about the west?"): (of(f"{REVENUE} - {COST}", *Q3, "r.name = 'West'"), "EUR"),
+    ("Audio revenue in Q3 2026", "what was it in the north?"): (of(REVENUE, *Q3, f"{NORTH} AND k.name = 'Audio'"), "EUR"),
     (FIRST, "and in June?"): (of(REVENUE, "2026-06-01", "2026-06-30"), "EUR"),
     ("Orders in the South in 2025", "exclude Blue Harbour Hotels"): (
         of(ORDERS, "2025-01-01", "2025-12-31", f"{SOUTH} AND c.name <> 'Blue Harbour Hotels'"), "n"
@@ -78,6 +79,7 @@ async def test_a_figure_becomes_a_list_a_cause_or_a_pie(path: Path) -> None:
         ("revenue in May 2026", "as a pie chart", "A pie shows the shares of a whole"),
         ("revenue in May 2026", "how many of the first one", "which one"),
         ("revenue in May 2026", "and in purple?", "“purple”"),
+        ("best product in 2025", "how much did we sell of it in May 2025?", "what “it” is"),
         ("revenue in May 2026", "and in 2019?", "There is nothing on 2019"),
     ],
 )
