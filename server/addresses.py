@@ -24,9 +24,9 @@ def run(scope: Scope, run_id: str) -> str:
     return f"{root(scope)}/runs/{run_id}"
 
 
-def runs(scope: Scope, *, limit: int, before: str) -> str:
+def runs(scope: Scope, *, limit: int, before: str, everyone: bool = False) -> str:
     """Return the address of the page of runs after the mark `before`."""
-    return at(scope, f"/runs?limit={limit}&before={before}")
+    return at(scope, f"/runs?limit={limit}&before={before}{'&everyone=true' if everyone else ''}")
 
 
 def session(scope: Scope, session_id: str, *, limit: int, before: str) -> str:

@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Any, Protocol, TypeAlias, cast
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,10 +21,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from askstream.agents.factory import open_orchestrator
 from askstream.server import lifespan, private, proxies
+from askstream.server.auth import Access, Gate, LiveStreams
+from askstream.server.auth.origins import EVERY_ORIGIN, Origins
+from askstream.server.auth.setup import Auth, open_gate
 from askstream.server.bus import Bus
 from askstream.server.connections import InboundLimits, PrincipalConnections, SocketRoute
 from askstream.server.events.errors import JournalError, NotStarted
 from askstream.server.http import views
+from askstream.server.http.guarded import Guarded, admitted
+from askstream.server.http.login import LoginRoutes
 from askstream.server.http.readiness import Readiness
 from askstream.server.http.routes import HttpRoutes
 from askstream.server.journal import Journal, SupportsCheck, open_journal
@@ -33,7 +37,7 @@ from askstream.server.problems import HANDLERS, refuse
 from askstream.server.runs import Mock, Orchestrator, Runs
 from askstream.server.runs.orchestrator import About, SupportsAbout, SupportsWarm, open_named
 from askstream.server.runs.retention import attempt, check_periodically, expire_periodically, recover_periodically
-from askstream.server.settings import Settings, exempt, inbound, limits, model, warnings
+from askstream.server.settings import Settings, auth, exempt, inbound, limits, model, warnings
 from askstream.transports import base
 
 log = logging.getLogger("__main__")
@@ -58,6 +62,7 @@ class Parts:
     team: str | TeamFactory | SupportsRunStream | None = None
     orchestrator: Orchestrator | str | None = None
     journal: Journal | None = None
+    auth: Auth | None = None
     transports: Sequence[base.TransportFactory]
 
 
@@ -86,17 +91,22 @@ class Drainer:
 class Service:
     """The opened parts of an application. Call `drain` before the server that runs `asgi` shuts down.
 
-    `socket_routes` has the WebSocket routes by path, for a server that accepts WebSockets itself. `warmed` is done once
-    the team's libraries have been imported.
+    `socket_routes` has the WebSocket routes by path, for a server that accepts WebSockets itself once `admitted` has
+    said who asks. `warmed` is done once the team's libraries have been imported.
     """
 
     asgi: ASGIApp
     socket_routes: Mapping[bytes, SocketRoute]
+    gate: Gate
     runs: Runs
     model: str
     warmed: asyncio.Future[bool]
     drain: Drainer
     inbound: InboundLimits
+
+    def admitted(self, scope: Scope) -> Access | None:
+        """Return who opens a WebSocket; None if only `asgi` can answer."""
+        return admitted(self.gate, scope)
 
 
 class App:
@@ -149,12 +159,14 @@ def create_app(
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | base.TransportFactory] | None = None,
+    auth: Auth | None = None,
 ) -> App:
     """Return an ASGI application with its own lifespan, for an ASGI server or for mounting in another application.
 
     The arguments override the settings, which are read from the environment unless they are given. `team` is an
     AutoGen team or agent, a function that makes one, or the text of `--team`. `orchestrator`, an object or a name,
     replaces any team. `journal` is a journal or its URL. `transports` are names or factories.
+    `auth` is `auto`, `token`, `none`, `jwt`, or a hook that returns the principal of a request's facts, or its name.
     Opens nothing and imports no AutoGen yet. Raises ValueError for an invalid team or transport.
     """
     settings = settings or Settings()
@@ -164,7 +176,7 @@ def create_app(
     if isinstance(journal, str):
         settings, journal = settings.model_copy(update={"journal": journal}), None
     made = tuple(_transport(given) for given in (settings.transports if transports is None else transports))
-    return App(settings, Parts(team=team, orchestrator=orchestrator, journal=journal, transports=made))
+    return App(settings, Parts(team=team, orchestrator=orchestrator, journal=journal, auth=auth, transports=made))
 
 
 def _check_team_or_orchestrator(team: object, orchestrator: object) -> None:
@@ -184,6 +196,7 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
     for sentence in warnings(os.environ):
         log.warning("%s", sentence)
     async with AsyncExitStack() as closing:
+        gate = open_gate(auth(settings, parts.auth))
         journal = _open_journal(settings, closing) if parts.journal is None else parts.journal
         orchestrator = await closing.enter_async_context(_orchestrator(settings, parts))
         group = await closing.enter_async_context(_task_group())
@@ -195,13 +208,15 @@ async def open_service(settings: Settings, parts: Parts) -> AsyncGenerator[Servi
         closing.callback(warmed.cancel)
         await runs.recover(warmed)
         expiring = expire_periodically(journal, keep_seconds=settings.keep_seconds, most_bytes=settings.journal_bytes)
-        for job in (expiring, recover_periodically(runs.recover), _warm_again(orchestrator, warmed)):
+        streams = LiveStreams(gate.is_valid)
+        jobs = (recover_periodically(runs.recover), _warm_again(orchestrator, warmed), streams.check_periodically())
+        for job in (expiring, *jobs):
             closing.callback(group.create_task(job).cancel)
         if isinstance(journal, SupportsCheck):
             closing.callback(group.create_task(check_periodically(journal)).cancel)
-        context = _context(settings, runs, bus)
+        context = _context(settings, runs, bus, streams)
         closing.push_async_callback(context.tasks.close)
-        yield _service(settings, parts, context, journal, orchestrator, warmed)
+        yield _service(settings, parts, context, journal, gate, orchestrator, warmed)
 
 
 @asynccontextmanager
@@ -281,10 +296,12 @@ def _service(
     parts: Parts,
     context: base.TransportContext,
     journal: Journal,
+    gate: Gate,
     orchestrator: Orchestrator,
     warmed: asyncio.Future[bool],
 ) -> Service:
     drain = Drainer(context.bus, context.runs, settings.drain_seconds)
+    login_routes = LoginRoutes(context.runs, gate).routes()
     transport_routes = [*chain.from_iterable(transport(context).routes() for transport in parts.transports)]
     readiness = Readiness(journal, lambda: drain.accepting)
     http_routes = HttpRoutes(
@@ -296,7 +313,8 @@ def _service(
         ),
     )
     return Service(
-        asgi=_asgi(settings, [*transport_routes, *http_routes.routes()]),
+        asgi=_asgi(settings, gate, [*transport_routes, *login_routes, *http_routes.routes()]),
+        gate=gate,
         socket_routes={route.path.encode(): route for route in transport_routes if isinstance(route, SocketRoute)},
         runs=context.runs,
         model=orchestrator.model,
@@ -306,17 +324,21 @@ def _service(
     )
 
 
-def _asgi(settings: Settings, routes: Sequence[BaseRoute]) -> ASGIApp:
-    app = Starlette(routes=routes, exception_handlers=HANDLERS, middleware=_middleware(settings))
+def _asgi(settings: Settings, gate: Gate, routes: Sequence[BaseRoute]) -> ASGIApp:
+    """The gate comes before the proxies' headers, since it needs the connection's own address; and within CORS, so
+    that a page of a listed origin can read a refusal."""
+    app = Starlette(routes=routes, exception_handlers=HANDLERS)
     seen = ProxyHeadersMiddleware(cast(Any, app), list(settings.trusted_proxies))
     trusted = proxies.networks(settings.trusted_proxies)
-    return proxies.ForwardedPrefix(cast(ASGIApp, seen), root_path=settings.root_path, trusted=trusted)
+    placed = proxies.ForwardedPrefix(cast(ASGIApp, seen), root_path=settings.root_path, trusted=trusted)
+    return _cors(Guarded(placed, gate), settings.cors_origins)
 
 
-def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
+def _context(settings: Settings, runs: Runs, bus: Bus, streams: LiveStreams) -> base.TransportContext:
     return base.TransportContext(
         runs=runs,
         bus=bus,
+        streams=streams,
         question_characters=settings.question_characters,
         heartbeat_seconds=settings.heartbeat_seconds,
         send_seconds=settings.send_seconds,
@@ -325,14 +347,14 @@ def _context(settings: Settings, runs: Runs, bus: Bus) -> base.TransportContext:
     )
 
 
-def _middleware(settings: Settings) -> Sequence[Middleware]:
-    """Let pages of all origins ask, as the first API promised; `cors_origins` restricts that."""
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["X-Run-Id", "Location", "Retry-After"],
-        )
-    ]
+def _cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Answer preflights, and let pages of these origins read answers. The gate refuses all others."""
+    every = [EVERY_ORIGIN] if EVERY_ORIGIN in origins else []
+    return CORSMiddleware(
+        app,
+        allow_origins=every,
+        allow_origin_regex=None if every else Origins(origins).pattern,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Run-Id", "Location", "Retry-After"],
+    )

@@ -1,5 +1,7 @@
 """The command `askstream`. Heavy modules are imported late, so that `--help` answers at once."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -42,6 +44,13 @@ def serve(
     root_path: Annotated[
         str | None, typer.Option(help="Path that a proxy strips, such as /ai [ASKSTREAM_ROOT_PATH].")
     ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            help="Who needs a token: auto (all but this machine), token, none, jwt, or your own "
+            "package.module:function [ASKSTREAM_AUTH; auto]."
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
 ) -> None:
     """Serve the page, the API and the team."""
@@ -51,15 +60,19 @@ def serve(
         "team": team,
         "orchestrator": orchestrator,
         "root_path": root_path,
+        "auth": auth,
         "data": data,
     }
     _serve(_settings(given))
 
 
+Data = Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")]
+
+
 @app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="Where to write the copy. An earlier one is replaced.")],
-    data: Annotated[Path | None, typer.Option(help="Data folder [ASKSTREAM_DATA; .askstream].")] = None,
+    data: Data = None,
 ) -> None:
     """Copy the journal into one file, while the server runs or when it doesn't."""
     from askstream.server.events.errors import JournalError
@@ -74,8 +87,59 @@ def backup(
         typer.echo(f"{file}: {size:,} bytes")
 
 
+tokens = typer.Typer(no_args_is_help=True, help="Tokens for people and programs on other machines.")
+app.add_typer(tokens, name="tokens")
+
+
+@tokens.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="The principal: its runs are its own.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May also list, show and cancel the runs of others.")] = False,
+    data: Data = None,
+) -> None:
+    """Make a token and print it. It can't be shown again: the file has only its hash."""
+    with _reporting():
+        typer.echo(_tokens(data).add(name, admin=admin))
+
+
+@tokens.command("list")
+def list_tokens(data: Data = None) -> None:
+    """List the names that have a token."""
+    keys = _tokens(data).keys()
+    for key in keys:
+        typer.echo(f"{key.name}{' admin' if key.admin else ''}")
+
+
+@tokens.command("revoke")
+def revoke_token(
+    name: Annotated[str, typer.Argument(help="All of its tokens, cookies and tickets end.")], data: Data = None
+) -> None:
+    """Revoke a name's tokens. A running server notices, and ends their streams within 15 s."""
+    with _reporting():
+        removed = _tokens(data).revoke(name)
+    if not removed:
+        _fail(f"there is no token for {name!r}; `askstream tokens list` lists the names")
+
+
+def _tokens(data: Path | None) -> Any:
+    from askstream.server.auth.setup import tokens_of
+
+    settings = _settings({"data": data})
+    return tokens_of(settings.data, settings.tokens_file)
+
+
+@contextmanager
+def _reporting() -> Generator[None]:
+    try:
+        yield
+    except ValueError as problem:
+        _fail(str(problem))
+    except OSError as problem:
+        _fail(f"{problem.filename}: {problem.strerror}")
+
+
 def _settings(given: dict[str, Any]) -> Any:
-    """Return the settings with these options in place of variables."""
+    """Return the settings: the options that were given, else the environment's."""
     from pydantic import ValidationError
 
     from askstream.server.settings import Settings
@@ -104,7 +168,7 @@ def _serve(settings: Any) -> None:
             files=settings.log_files,
         )
         listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
-        process.run(process.serve(settings, listening, lambda app: console.say(process.greeting(listening, app.model))))
+        process.run(process.serve(settings, listening, lambda app: console.say(process.greeting(listening, app))))
     except (process.AddressInUse, AskstreamError, ValueError, OSError) as problem:
         _fail(str(problem))
 

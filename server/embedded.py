@@ -13,6 +13,7 @@ from typing import Any
 
 from askstream.server import console, process
 from askstream.server.app import App, SupportsRunStream, TeamFactory, create_app
+from askstream.server.auth.setup import Auth
 from askstream.server.events.errors import AskstreamError
 from askstream.server.journal import Journal
 from askstream.server.runs import Orchestrator
@@ -28,6 +29,7 @@ def serve(
     orchestrator: Orchestrator | str | None = None,
     journal: Journal | str | None = None,
     transports: Sequence[str | TransportFactory] | None = None,
+    auth: Auth | None = None,
     **settings: Any,
 ) -> "Handle":
     """Serve a team. The arguments are those of `create_app`, and the settings by name: `serve(make, port=0)`.
@@ -38,7 +40,7 @@ def serve(
     """
     _check_names(settings)
     chosen = Settings(**settings)
-    app = create_app(chosen, team=team, orchestrator=orchestrator, journal=journal, transports=transports)
+    app = create_app(chosen, team=team, orchestrator=orchestrator, journal=journal, transports=transports, auth=auth)
     listening = process.listen(chosen.host, chosen.port, stalled_seconds=chosen.send_seconds)
     if _has_running_loop():
         return Handle(app, listening, direct=chosen.direct)
@@ -114,7 +116,7 @@ async def _until_stopped(app: App, listening: socket.socket, *, direct: bool) ->
     stop = await handle.started()
     if threading.current_thread() is threading.main_thread():
         stop.on_signals()
-    console.say(process.greeting(listening, stop.model))
+    console.say(process.greeting(listening, stop.app))
     await handle.ended()
     return handle
 

@@ -24,7 +24,9 @@ def problem_response(
 
 
 def refusal_response(error: Refused) -> Response:
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return problem_response(error.status, error.title, error.code, str(error), headers)
 
 

@@ -22,6 +22,8 @@ import uvicorn
 
 from askstream.server import console, stalls, versions
 from askstream.server.app import Service, create_app
+from askstream.server.auth import Gate
+from askstream.server.auth.locality import is_loopback
 from askstream.server.settings import Settings
 
 log = logging.getLogger("__main__")
@@ -89,10 +91,42 @@ def url(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def greeting(listening: socket.socket, model: str) -> str:
-    """Return the text for the person who has started a server."""
+def greeting(listening: socket.socket, app: Service) -> str:
+    """Return the text for the person who has started a server. Raises ValueError if its token can't be written."""
     where = url(listening)
-    return f"askstream serves on {where}\n  page   {where}/client\n  model  {model}"
+    lines = [f"askstream serves on {where}", f"  page   {where}/client", f"  model  {app.model}"]
+    return "\n".join([*lines, *_access(listening, app.gate)])
+
+
+def _access(listening: socket.socket, gate: Gate) -> list[str]:
+    """Say how other machines get in. The token itself is for a terminal only: anything else may be a log."""
+    is_open = not is_loopback(listening.getsockname()[0])
+    if gate.mode == "none" and is_open:
+        return ["  access everybody who reaches this address may do everything (ASKSTREAM_AUTH=none)"]
+    if gate.mode == "hook" or gate.mode == "none" or (gate.mode == "auto" and not is_open):
+        return []
+    try:
+        token = gate.own_token()
+    except OSError as problem:
+        raise ValueError(f"can't write the token to {gate.tokens.made}: {problem.strerror}") from problem
+    if token is None:
+        return [f"  tokens {gate.tokens.file}"]
+    return [
+        f"  open   {_reachable(listening)}/client#token={token}"
+        if sys.stdout.isatty()
+        else f"  token  {gate.tokens.made}"
+    ]
+
+
+def _reachable(listening: socket.socket) -> str:
+    """Return an address for other machines: of a server on all addresses, the one that leads to the network."""
+    host, port = listening.getsockname()[:2]
+    if host not in ("0.0.0.0", "::"):  # noqa: S104
+        return url(listening)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # chooses a route and sends nothing
+        return f"http://{probe.getsockname()[0]}:{port}"
+    return f"http://{socket.gethostname()}:{port}"
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -129,7 +163,9 @@ def _protocols(app: Service, *, direct: bool) -> dict[str, Any]:
     from askstream.server.connections.uvicorn import HttpProtocol
     from askstream.server.connections.uvicorn_websocket import WebSocket
 
-    http = partial(HttpProtocol, socket_routes=app.socket_routes, direct=direct, limits=app.inbound)
+    http = partial(
+        HttpProtocol, socket_routes=app.socket_routes, admitted=app.admitted, direct=direct, limits=app.inbound
+    )
     return {"http": http, "ws": WebSocket}
 
 
@@ -217,8 +253,8 @@ class GracefulShutdown:
         self._draining: asyncio.Task[None] | None = None
 
     @property
-    def model(self) -> str:
-        return self._app.model
+    def app(self) -> Service:
+        return self._app
 
     def on_signals(self) -> None:
         """Let SIGINT, SIGTERM and SIGHUP call it. For the main thread only.

@@ -71,7 +71,12 @@ def is_trusted(scope: Scope, trusted: Networks) -> bool:
     uvicorn replaces a proxy's address by that of its client, with port 0, which no connection has. It does so only for
     proxies that it trusts, so they are trusted here.
     """
-    host, port = scope.get("client") or ("", -1)
+    return is_trusted_client(scope.get("client") or ("", -1), trusted)
+
+
+def is_trusted_client(client: tuple[str, int], trusted: Networks) -> bool:
+    """The same for the host and port of a connection's other end."""
+    host, port = client
     if port == 0:
         return True
     try:

@@ -24,8 +24,6 @@ from askstream.server.runs import Question
 
 M = TypeVar("M", bound=BaseModel)
 
-# Nothing is authenticated yet: everybody is this principal, and sees every run.
-EVERYBODY = "anonymous"
 # The question's limit is the one that clients meet, so it is a setting; this is its default.
 QUESTION_CHARACTERS = 4000
 BODY_BYTES = 256 * 1024
@@ -121,6 +119,22 @@ class Input(BaseModel):
 
     request_id: Identifier = Field(description="that of the run's `input_requested`")
     value: JsonValue = Field(description="what the request's schema asks for")
+
+
+class Login(BaseModel):
+    """The body of `/login`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=8192)]
+
+
+class TicketRequest(BaseModel):
+    """The body of `/runs/{id}/ticket`, which may be absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: int = Field(default=3600, ge=1, le=7 * 24 * 3600, description="for which the ticket is valid")
 
 
 def validate(model: type[M], body: bytes | str) -> M:

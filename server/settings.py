@@ -15,9 +15,13 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from askstream.agents.models import ModelSettings, Names
+from askstream.server.auth import ANONYMOUS
+from askstream.server.auth.jwt import JwtSettings
+from askstream.server.auth.origins import LOOPBACK_ORIGINS, Origins, checked_host
+from askstream.server.auth.setup import Auth, AuthSettings
 from askstream.server.connections import InboundLimits
 from askstream.server.proxies import LOOPBACK, checked_prefix, networks
-from askstream.server.requests import EVERYBODY, QUESTION_CHARACTERS
+from askstream.server.requests import QUESTION_CHARACTERS
 from askstream.server.runs import Limits
 
 try:
@@ -69,7 +73,23 @@ class Settings(BaseSettings):
     trusted_proxies: tuple[str, ...] = Field(
         default=LOOPBACK, description="addresses and networks whose X-Forwarded-* headers count"
     )
-    cors_origins: tuple[str, ...] = Field(default=("*",), description="origins whose pages may use this server")
+    cors_origins: tuple[str, ...] = Field(
+        default=LOOPBACK_ORIGINS, description="origins whose pages may use this server; http://localhost:* is any port"
+    )
+    hosts: tuple[str, ...] = Field(default=(), description="further names of this server, where it needs no token")
+    auth: str = Field(
+        default="auto",
+        description="who needs a token: auto (all but this machine), token (everybody), none; jwt, or a hook of your "
+        "own: package.module:function",
+    )
+    tokens_file: Path | None = Field(
+        default=None, description="lines of `name token`; a file in the data folder, for `askstream tokens`"
+    )
+    jwt_secret: SecretStr | None = Field(default=None, description="the secret that signs JWTs with HS256")
+    jwt_keys: str | None = Field(default=None, description="JWKS file or URL, for JWTs with RS256 or ES256")
+    jwt_audience: str | None = Field(default=None)
+    jwt_issuer: str | None = Field(default=None)
+    jwt_leeway: float = Field(default=10, ge=0, description="by which clocks may differ, in seconds")
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=_env("OPENAI_API_KEY"))
     openai_base_url: str | None = Field(default=None, validation_alias=_env("OPENAI_BASE_URL"))
@@ -142,7 +162,7 @@ class Settings(BaseSettings):
         """Read Kubernetes' address of a service called askstream as no port: it is in every container beside it."""
         return cls.model_fields["port"].default if _is_of_kubernetes(value) else value
 
-    @field_validator("transports", "trusted_proxies", "cors_origins", mode="before")
+    @field_validator("transports", "trusted_proxies", "cors_origins", "hosts", mode="before")
     @classmethod
     def _read_list(cls, value: object) -> object:
         """Read a JSON list, or plain words with commas or spaces between them."""
@@ -175,6 +195,17 @@ class Settings(BaseSettings):
     def _check_networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         networks(names)
         return names
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        Origins(names)
+        return names
+
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_host, names))
 
     @property
     def journal_url(self) -> str:
@@ -213,7 +244,7 @@ def _variables() -> list[str]:
 def exempt(settings: Settings) -> frozenset[str]:
     """Return the principals without limits of their own. `anonymous` is one person on their own machine, or everybody
     behind a proxy that authenticates."""
-    return frozenset() if settings.limit_anonymous else frozenset({EVERYBODY})
+    return frozenset() if settings.limit_anonymous else frozenset({ANONYMOUS.principal})
 
 
 def inbound(settings: Settings) -> InboundLimits:
@@ -255,6 +286,26 @@ def limits(settings: Settings) -> Limits:
         log_bytes=settings.log_bytes,
         input_seconds=settings.input_seconds,
         orphan_seconds=None if settings.orphan_seconds == "never" else settings.orphan_seconds,
+    )
+
+
+def auth(settings: Settings, given: Auth | None = None) -> AuthSettings:
+    """`given` replaces the setting `auth`."""
+    return AuthSettings(
+        auth=given if given is not None else settings.auth or "auto",
+        host=settings.host,
+        data=settings.data,
+        tokens_file=settings.tokens_file,
+        hosts=settings.hosts,
+        origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        jwt=JwtSettings(
+            secret=_secret(settings.jwt_secret),
+            keys=settings.jwt_keys or None,
+            audience=settings.jwt_audience or None,
+            issuer=settings.jwt_issuer or None,
+            leeway=settings.jwt_leeway,
+        ),
     )
 
 

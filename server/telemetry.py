@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -18,6 +19,9 @@ FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 # Libraries that log whole prompts, or a line for every request. They log warnings only, unless they are asked for, and
 # an error's type only: a provider's words may repeat a part of a key or of a question.
 QUIETED_LOGGERS = ("autogen_core", "autogen_agentchat", "openai", "httpx", "httpx2", "httpcore", "httpcore2")
+
+_SECRETS = re.compile(r"(\bB(?:earer|asic)\s+|\bticket=|\baskstream(?:_\d+)?=|#token=)[^\s&;'\"]+", re.IGNORECASE)
+_MAY_HAVE_SECRETS = re.compile(r"bearer |basic |ticket=|askstream(_\d+)?=|#token=", re.IGNORECASE).search
 
 # Too short to be noticed by a reader of the log; at a thousand events a second it joins ten.
 BATCH_SECONDS = 0.01
@@ -104,10 +108,17 @@ class StreamLog:
             self._log.log(level, "%s", "\n".join(lines))
 
 
+def printable(name: str) -> str:
+    """Return a name that can't begin another line."""
+    return "".join(character if character.isprintable() else "?" for character in name[:256])
+
+
 class PerLine(logging.Formatter):
     """The format of streamed events for their logger, and the other one for all others.
 
-    Repeats the prefix of a record on each line of its message. Both formats end with the message.
+    Repeats the prefix of a record on each line of its message. Both formats end with the message. Leaves out tokens,
+    cookies and tickets, whatever logs them: at DEBUG, websockets logs whole handshakes. The stream's log has none, and
+    the search would cost each event a call.
     """
 
     def __init__(self) -> None:
@@ -117,6 +128,10 @@ class PerLine(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         text = (self._stream if record.name == STREAM else self._style).format(record)
         return text.replace("\n", "\n" + text.removesuffix(record.message))
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return _SECRETS.sub(r"\1redacted", text) if record.name != STREAM and _MAY_HAVE_SECRETS(text) else text
 
 
 class NoErrorText(logging.Filter):

@@ -9,11 +9,13 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from starlette.routing import BaseRoute
 
 from askstream.server import plugins
+from askstream.server.auth import LiveStreams
 from askstream.server.bus import Bus
 from askstream.server.connections import InboundLimits, PrincipalConnections
 from askstream.server.events.errors import AskstreamError
@@ -69,6 +71,7 @@ class TransportContext:
     runs: Runs
     bus: Bus
     tasks: Tasks = field(default_factory=Tasks)
+    streams: LiveStreams = field(default_factory=partial(LiveStreams, lambda _: True))
     question_characters: int = QUESTION_CHARACTERS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     send_seconds: float = SEND_SECONDS

@@ -13,10 +13,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from askstream.server import addresses
+from askstream.server.auth import ANONYMOUS, Access, access_of
 from askstream.server.bus import Viewer
 from askstream.server.connections import StreamConnection, serve_stream
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, read_ask, read_cursor, read_view, viewer_cursor
+from askstream.server.requests import read_ask, read_cursor, read_view, viewer_cursor
 from askstream.server.runs import Question
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
@@ -26,6 +27,8 @@ log = logging.getLogger("__main__")
 
 # no-transform: a proxy that compresses would hold events back. X-Accel-Buffering does the same for nginx.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+# A stream that a GET gets could be kept by a browser.
+_GET_HEADERS = [(b"cache-control", b"no-cache, no-store, no-transform"), (b"x-accel-buffering", b"no")]
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 OnDisconnect: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
@@ -46,34 +49,37 @@ class Sse:
     async def ask_stream(self, request: Request) -> "RunStream":
         """Start a run and stream it from its first event."""
         ask = await read_ask(request, question_characters=self._context.question_characters)
-        with self._context.connections.entered(EVERYBODY) as leave:
-            record, new = await self._context.runs.start(ask.to_question(EVERYBODY))
+        access = access_of(request.scope)
+        with self._context.connections.entered(access.principal) as leave:
+            record, new = await self._context.runs.start(ask.to_question(access.principal))
             viewer = await self._context.bus.attach(record.run_id, wanted=ask.wanted)
         on_disconnect = None
         if new and ask.on_disconnect == "cancel":
-            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, EVERYBODY)
-        return RunStream(viewer, self._context, on_disconnect=on_disconnect, leave=leave)
+            on_disconnect = partial(self._context.runs.viewer_left, record.run_id, access.principal)
+        return RunStream(viewer, self._context, access, on_disconnect=on_disconnect, leave=leave)
 
     async def test_stream(self, request: Request) -> "RunStream":
         """Stream a run of mock events, to check streaming from end to end."""
-        question = Question(text="Test stream", principal=EVERYBODY)
-        with self._context.connections.entered(EVERYBODY) as leave:
+        access = access_of(request.scope)
+        question = Question(text="Test stream", principal=access.principal)
+        with self._context.connections.entered(access.principal) as leave:
             record, _ = await self._context.runs.start(question, orchestrator="mock")
             viewer = await self._context.bus.attach(record.run_id)
-        return RunStream(viewer, self._context, leave=leave)
+        return RunStream(viewer, self._context, access, leave=leave)
 
     async def events(self, request: Request) -> "Response | RunStream":
         """Replay a run's log from a cursor, then go on live."""
-        record = await self._context.runs.find(request.path_params["run_id"], EVERYBODY)
+        access = access_of(request.scope)
+        record = await self._context.runs.find(request.path_params["run_id"], access.principal)
         view, after = read_view(request), viewer_cursor(record, read_cursor(request, record.last_id))
         if record.ended and after >= record.last_id:
             return Response(status_code=204, headers=HEADERS)  # only a 204 stops a browser's EventSource
         wire_format = NDJSON if "application/x-ndjson" in request.headers.get("accept", "") else SSE
         if request.method == "HEAD":
             return _head(wire_format, record)
-        with self._context.connections.entered(EVERYBODY) as leave:
+        with self._context.connections.entered(access.principal) as leave:
             viewer = await self._context.bus.attach(record.run_id, after=after, wanted=view.wanted)
-        return RunStream(viewer, self._context, wire_format=wire_format, leave=leave)
+        return RunStream(viewer, self._context, access, wire_format=wire_format, leave=leave)
 
 
 def _get_only(route: Route) -> Route:
@@ -99,6 +105,7 @@ class RunStream:
 
     viewer: Viewer
     context: TransportContext
+    access: Access = ANONYMOUS
     wire_format: WireFormat = SSE
     on_disconnect: OnDisconnect | None = None
     leave: Callable[[], object] = _nothing
@@ -106,7 +113,7 @@ class RunStream:
     _delivery: Delivery | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        run_id = self.viewer.run_id
+        run_id, kept = self.viewer.run_id, _HEADERS if scope["method"] == "POST" else _GET_HEADERS
         where = [(b"x-run-id", run_id.encode()), (b"location", addresses.run(scope, run_id).encode())]
         try:
             await serve_stream(
@@ -114,7 +121,7 @@ class RunStream:
                 receive,
                 send,
                 self,
-                headers=[(b"content-type", self.wire_format.media_type.encode()), *_HEADERS, *where],
+                headers=[(b"content-type", self.wire_format.media_type.encode()), *kept, *where],
                 probe=self.wire_format.heartbeat,
                 send_seconds=self.context.send_seconds,
             )
@@ -131,7 +138,12 @@ class RunStream:
         encoding = FramedFormat(self.wire_format, connection.frame, seconds)
         spawn = partial(self.context.tasks.spawn, ended=self._pulled)
         self._delivery = Delivery(self.viewer, connection, encoding, spawn, self._done)
+        self.context.streams.add(self, self.access)
         self._delivery.begin()
+
+    def revoked(self) -> None:
+        """Cut the stream, so that no client takes it for complete."""
+        self.stalled()
 
     def paused(self) -> None:
         if self._delivery is not None:
@@ -143,6 +155,7 @@ class RunStream:
 
     def lost(self) -> None:
         self.leave()
+        self.context.streams.discard(self)
         if self._delivery is not None:
             self._delivery.stop()
         if self.on_disconnect is not None:
@@ -159,5 +172,6 @@ class RunStream:
     def _done(self, drained: bool) -> None:
         self.on_disconnect = None
         self.leave()
+        self.context.streams.discard(self)
         if self._connection is not None:
             self._connection.finish()

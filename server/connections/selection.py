@@ -19,6 +19,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from askstream.server.auth import Access, access_of
 from askstream.server.connections.base import MESSAGE_BYTES, MessageHandler, StreamHandler
 from askstream.server.connections.plain import PlainSocket, PlainStream
 from askstream.server.connections.refusals import refuse_websocket
@@ -68,7 +69,7 @@ class SocketRoute(WebSocketRoute):
     def __init__(
         self,
         path: str,
-        make_handler: Callable[[], MessageHandler],
+        make_handler: Callable[[Access], MessageHandler],
         *,
         subprotocol: str,
         send_seconds: float,
@@ -82,7 +83,7 @@ class SocketRoute(WebSocketRoute):
         """Serves below Starlette's WebSocket and session: both check each message, at a twentieth of its cost."""
         names = scope.get("subprotocols", [])
         try:
-            handler = self.make_handler()
+            handler = self.make_handler(access_of(scope))
         except Refused as refusal:
             await refuse_websocket(refusal, scope, send)
             return

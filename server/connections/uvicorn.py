@@ -20,6 +20,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from askstream.server.auth import ANONYMOUS, Access
 from askstream.server.connections import refusals
 from askstream.server.connections.base import CUT_SECONDS, MessageHandler, StreamHandler
 from askstream.server.connections.direct import READ_AHEAD_BYTES, DirectSocket, DirectStream, unread
@@ -59,7 +60,8 @@ class _Flow(FlowControl):
 class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 on httptools. `socket_routes` are the routes of WebSockets by path, ignored without `direct`.
 
-    `is_new` is False for a connection that had requests before; it was counted when it came.
+    `admitted` returns who asks, by the scope of a handshake; None if only the application can answer. `is_new` is
+    False for a connection that had requests before; it was counted when it came.
     """
 
     _inbound: Inbound
@@ -68,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         self,
         *args: Any,
         socket_routes: Mapping[bytes, SocketRoute] | None = None,
+        admitted: Callable[[Any], Access | None] = lambda _: ANONYMOUS,
         direct: bool = True,
         limits: InboundLimits = InboundLimits(),  # noqa: B008 - it is frozen
         is_new: bool = True,
@@ -75,7 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(*args, **options)
         self._socket_routes: Mapping[bytes, SocketRoute] = socket_routes if direct and socket_routes else {}
-        self._direct, self._limits, self._is_new = direct, limits, is_new
+        self._admitted, self._direct, self._limits, self._is_new = admitted, direct, limits, is_new
         self._requests = Requests(limits)
         self._is_half_closed = self._is_refused = False
         self._on_half_close: Callable[[], object] | None = None
@@ -248,14 +251,18 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._await(None)
-        route = self._socket_routes.get(self.url.partition(b"?")[0])
+        path, _, query = self.url.partition(b"?")
+        route = self._socket_routes.get(path)
+        access = None
         if route is not None and self._can_accept():
-            self._accept(route)
-        else:
+            access = self._admitted({**self.scope, "path": path.decode("latin-1"), "query_string": query})
+        if route is None or access is None:
             super().handle_websocket_upgrade()
             ahead, protocol = self._inbound.detach(), cast(Any, self.transport.get_protocol())
             self.__dict__.update(_FREED)
             protocol.data_received(ahead)
+        else:
+            self._accept(route, access)
 
     def _can_accept(self) -> bool:
         """Whether this is a `GET` in HTTP/1.1 of a usual size."""
@@ -266,12 +273,12 @@ class HttpProtocol(HttpToolsProtocol):
             and sum([len(name) + len(value) for name, value in self.headers]) <= HEADER_BYTES
         )
 
-    def _accept(self, route: SocketRoute) -> None:
+    def _accept(self, route: SocketRoute, access: Access) -> None:
         headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers])
         response = _Handshake(route.subprotocol).accept(Request(self.url.decode("latin-1"), headers))
         self.connections.discard(self)
         ahead = self._inbound.detach()
-        handler, answer = _handler(route, response)
+        handler, answer = _handler(route, access, response)
         self.transport.write(answer)
         if handler is None:
             self.transport.close()
@@ -290,12 +297,12 @@ class HttpProtocol(HttpToolsProtocol):
         connection.data_received(ahead)
 
 
-def _handler(route: SocketRoute, response: Response) -> tuple[MessageHandler | None, bytes]:
+def _handler(route: SocketRoute, access: Access, response: Response) -> tuple[MessageHandler | None, bytes]:
     """Return the handler of a WebSocket, None if it is refused, and the answer to its handshake."""
     if response.status_code != 101:
         return None, response.serialize()
     try:
-        return route.make_handler(), response.serialize()
+        return route.make_handler(access), response.serialize()
     except Refused as refusal:
         return None, refusals.response(refusal)
 

@@ -5,6 +5,9 @@ AskstreamError
 │   ├── MalformedRequest        400 malformed_request
 │   ├── InvalidJson             400 invalid_json
 │   ├── BadCursor               400 bad_cursor
+│   ├── Unauthorized            401 unauthorized
+│   ├── OriginNotAllowed        403 origin_not_allowed
+│   ├── Forbidden               403 forbidden
 │   ├── RunNotFound             404 run_not_found
 │   ├── UnknownAddress          404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
@@ -20,6 +23,7 @@ AskstreamError
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── ImageTooLarge           413 image_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
+│   ├── HostNotAllowed          421 host_not_allowed
 │   ├── InvalidRequest          422 invalid_request
 │   ├── InvalidImage            422 invalid_image
 │   ├── InvalidMessage          422 invalid_message        (WebSocket only)
@@ -32,6 +36,7 @@ AskstreamError
 │   ├── TooManyConnections      503 too_many_connections
 │   ├── TooManyRuns             503 too_many_runs
 │   ├── Draining                503 draining
+│   ├── AuthUnavailable         503 auth_unavailable
 │   └── NotStarted              503 not_started
 ├── RunFailed               a run can't go on: becomes its `error` event, with one of FAILURE_CODES
 └── JournalError            our own: the log can't be written or read
@@ -99,6 +104,22 @@ class InvalidJson(Refused):
 
 class BadCursor(Refused):
     code, status, title = "bad_cursor", 400, "The cursor is not an event id"
+
+
+class Unauthorized(Refused):
+    """A token is needed, or the one that came isn't valid."""
+
+    code, status, title = "unauthorized", 401, "A token is needed"
+
+
+class OriginNotAllowed(Refused):
+    code, status, title = "origin_not_allowed", 403, "Pages of this origin may not use this server"
+
+
+class Forbidden(Refused):
+    """A ticket, or a token without the scope admin, doesn't allow this."""
+
+    code, status, title = "forbidden", 403, "This isn't allowed"
 
 
 class RunNotFound(Refused):
@@ -172,6 +193,10 @@ class UnsupportedMediaType(Refused):
     code, status, title = "unsupported_media_type", 415, "The body's media type is not supported"
 
 
+class HostNotAllowed(Refused):
+    code, status, title = "host_not_allowed", 421, "This server isn't known by that name"
+
+
 class InvalidRequest(Refused):
     code, status, title = "invalid_request", 422, "The request is not valid"
 
@@ -220,6 +245,10 @@ class TooManyRuns(Refused):
 
 class Draining(Refused):
     code, status, title = "draining", 503, "The server is going away"
+
+
+class AuthUnavailable(Refused):
+    code, status, title = "auth_unavailable", 503, "It can't be found out who asks"
 
 
 class NotStarted(Refused):

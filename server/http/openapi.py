@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from askstream.server.events.jsonschema import event_schema
-from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns
-from askstream.server.requests import Ask, Input
+from askstream.server.http.views import AboutTeam, Run, RunPage, SessionRuns, Ticket
+from askstream.server.requests import Ask, Input, Login, TicketRequest
 
 _PROBLEM = {
     "type": "object",
@@ -35,6 +35,15 @@ _CURSOR = [
     {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": "goes before `after`"},
 ]
 _KEY = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}}
+_EVERYONE = {
+    "name": "everyone",
+    "in": "query",
+    "schema": {"type": "boolean", "default": False},
+    "description": "everybody's runs, for the scope `admin`",
+}
+_TICKET = {"name": "ticket", "in": "query", "schema": {"type": "string"}, "description": "in place of a token"}
+# Every private address may answer these, so that each operation names them.
+_ACCESS_ERRORS = (401, 403, 421)
 _PAGING = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}},
     {"name": "before", "in": "query", "schema": {"type": "string"}, "description": "taken from `next`"},
@@ -43,7 +52,8 @@ _WATCH_ERRORS = (400, 404, 410, 422, 429)
 _ASK_ERRORS = (400, 408, 409, 413, 415, 422, 429, 503)
 
 # The models of requests and of answers.
-_RECEIVED, _ANSWERED = (Ask, Input), (AboutTeam, Run, RunPage, SessionRuns)
+_RECEIVED = (Ask, Input, Login, TicketRequest)
+_ANSWERED = (AboutTeam, Run, RunPage, SessionRuns, Ticket)
 
 
 @cache
@@ -61,8 +71,10 @@ def describe() -> dict[str, Any]:
                 "Problem": _PROBLEM,
                 "Event": _moved(event),
                 **{name: _moved(schema) for name, schema in definitions.items()},
-            }
+            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
+        "security": [{"bearer": []}, {}],
     }
 
 
@@ -73,11 +85,13 @@ def _paths() -> dict[str, Any]:
         "/ask": {"post": _asking("Start a run and wait for its answer", "200", _json({"type": "object"}), 502)},
         "/runs": {
             "post": _asking("Start a run", "202", _content("application/json", "Run")),
-            "get": _operation("List runs, newest first", "200", _content("application/json", "RunPage"), _PAGING, 422),
+            "get": _operation(
+                "List runs, newest first", "200", _content("application/json", "RunPage"), [*_PAGING, _EVERYONE], 422
+            ),
         },
         "/runs/{run_id}": {
             "parameters": [_RUN_ID],
-            "get": _operation("Show a run", "200", _content("application/json", "Run"), [], 404),
+            "get": _operation("Show a run", "200", _content("application/json", "Run"), [_TICKET], 404),
             "delete": _operation("Forget a run that has ended", "204", None, [], 404, 409),
         },
         "/runs/{run_id}/events": {
@@ -92,6 +106,9 @@ def _paths() -> dict[str, Any]:
             "parameters": [_RUN_ID],
             "post": _answering(_content("application/json", "Run")),
         },
+        "/runs/{run_id}/ticket": {"parameters": [_RUN_ID], "post": _ticket()},
+        "/login": {"post": _login()},
+        "/logout": {"post": _operation("End the cookie", "204", None, [])},
         "/sessions/{session_id}": {
             "parameters": [_SESSION_ID],
             "get": _operation(
@@ -133,7 +150,9 @@ def _asking(summary: str, status: str, content: dict[str, Any], *errors: int) ->
 
 
 def _watching(content: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation("Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW], *_WATCH_ERRORS)
+    operation = _operation(
+        "Replay a run's events, then go on live", "200", content, [*_CURSOR, *_VIEW, _TICKET], *_WATCH_ERRORS
+    )
     operation["responses"]["204"] = {"description": "The run has ended, and the cursor is past its terminal event"}
     return operation
 
@@ -150,11 +169,24 @@ def _answering(content: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
+def _ticket() -> dict[str, Any]:
+    made = _content("application/json", "Ticket")
+    operation = _operation("Make a ticket, which shows a run", "201", made, [], 400, 404, 413, 415, 422)
+    operation["requestBody"] = {"required": False, "content": _content("application/json", "TicketRequest")}
+    return operation
+
+
+def _login() -> dict[str, Any]:
+    operation = _operation("Trade a token for a cookie", "204", None, [], 400, 413, 415, 422, 503)
+    operation["requestBody"] = {"required": True, "content": _content("application/json", "Login")}
+    return operation
+
+
 def _operation(
     summary: str, status: str, content: dict[str, Any] | None, parameters: list[dict[str, Any]], *errors: int
 ) -> dict[str, Any]:
     done: dict[str, Any] = {"description": summary} | ({"content": content} if content else {})
-    refused = {str(error): {"description": "Refused", "content": _problem()} for error in errors}
+    refused = {str(error): {"description": "Refused", "content": _problem()} for error in (*errors, *_ACCESS_ERRORS)}
     return {"summary": summary, "parameters": parameters, "responses": {status: done, **refused}}
 
 

@@ -12,16 +12,17 @@ from starlette.staticfiles import StaticFiles
 
 from askstream import web
 from askstream.server import addresses
+from askstream.server.auth import access_of
 from askstream.server.connections.disconnect import ClientDisconnected, unless_disconnected
 from askstream.server.events import Completed, Event, Failed
-from askstream.server.events.errors import InvalidRequest, RunActive
+from askstream.server.events.errors import Forbidden, InvalidRequest, RunActive
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
 from askstream.server.http.readiness import Readiness
 from askstream.server.http.views import Run, RunPage, SessionRuns
 from askstream.server.journal import ListPosition, RunRecord
 from askstream.server.problems import problem_response
-from askstream.server.requests import EVERYBODY, Input, read_ask, read_body, validate
+from askstream.server.requests import Input, read_ask, read_body, validate
 from askstream.server.runs import Runs
 
 STATIC = Path(web.__file__).parent / "static"
@@ -127,52 +128,59 @@ class HttpRoutes:
     async def ask(self, request: Request) -> Response:
         """Start the same run as /ask-stream, and wait for its end."""
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, new = await self._runs.start(ask.to_question(EVERYBODY))
+        principal = access_of(request.scope).principal
+        record, new = await self._runs.start(ask.to_question(principal))
         try:
             return _outcome_response(
                 await unless_disconnected(request.scope, request.receive, self._runs.outcome(record.run_id))
             )
         except ClientDisconnected:
             if new and ask.on_disconnect == "cancel":
-                await self._runs.viewer_left(record.run_id, EVERYBODY)
+                await self._runs.viewer_left(record.run_id, principal)
             return Response(status_code=499)  # nobody reads it; 499 is nginx's code for this case
 
     async def start(self, request: Request) -> Response:
         ask = await read_ask(request, question_characters=self._question_characters)
-        record, _ = await self._runs.start(ask.to_question(EVERYBODY))
+        record, _ = await self._runs.start(ask.to_question(access_of(request.scope).principal))
         headers = {"Location": addresses.run(request.scope, record.run_id), "X-Run-Id": record.run_id}
         return self._run_response(request, record, 202, headers)
 
     async def list(self, request: Request) -> Response:
-        """List runs. `next` is the address of the next page, null on the last."""
+        """List runs. `next` is the address of the next page, null on the last. `everyone` is for administrators."""
         limit, before = _paging(request)
-        records = await self._runs.page(EVERYBODY, before=before, limit=limit + 1)
+        everyone = request.query_params.get("everyone") == "true"
+        principal = _listed_principal(request, everyone=everyone)
+        records = await self._runs.page(principal, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
         if len(records) > limit:
-            page["next"] = addresses.runs(request.scope, limit=limit, before=_format_position(records[limit - 1]))
+            before_next = _format_position(records[limit - 1])
+            page["next"] = addresses.runs(request.scope, limit=limit, before=before_next, everyone=everyone)
         return Json(page)
 
     async def show(self, request: Request) -> Response:
-        return self._run_response(request, await self._runs.find(request.path_params["run_id"], EVERYBODY))
+        principal = access_of(request.scope).administers
+        return self._run_response(request, await self._runs.find(request.path_params["run_id"], principal))
 
     async def cancel(self, request: Request) -> Response:
         """Acknowledge at once; the run ends with its terminal event."""
-        record = await self._runs.cancel(request.path_params["run_id"], EVERYBODY)
+        record = await self._runs.cancel(request.path_params["run_id"], access_of(request.scope).administers)
         return self._run_response(request, record, 200 if record.ended else 202)
 
     async def input(self, request: Request) -> Response:
         """Accept a human's input. The first one wins; idempotent."""
         given = validate(Input, await read_body(request))
         run_id = request.path_params["run_id"]
+        principal = access_of(request.scope).principal
         return self._run_response(
-            request, await self._runs.submit_input(run_id, EVERYBODY, given.request_id, given.value)
+            request, await self._runs.submit_input(run_id, principal, given.request_id, given.value)
         )
 
     async def session(self, request: Request) -> Response:
         """List the session's newest runs, oldest first. `next` is the address of the page with earlier ones."""
         session_id = request.path_params["session_id"]
         limit, before = _paging(request)
-        records = await self._runs.session(session_id, EVERYBODY, before=before, limit=limit + 1)
+        principal = access_of(request.scope).principal
+        records = await self._runs.session(session_id, principal, before=before, limit=limit + 1)
         page = records[:limit]
         session: SessionRuns = {
             "session_id": session_id,
@@ -185,7 +193,7 @@ class HttpRoutes:
         return Json(session)
 
     async def forget_session(self, request: Request) -> Response:
-        await self._runs.forget_session(request.path_params["session_id"], EVERYBODY)
+        await self._runs.forget_session(request.path_params["session_id"], access_of(request.scope).principal)
         return Response(status_code=204)
 
     def _run_response(
@@ -194,10 +202,13 @@ class HttpRoutes:
         return Json(self._run_view(request, record), status, headers)
 
     def _run_view(self, request: Request, record: RunRecord) -> Run:
-        return views.run(request.scope, record, self._runs.pending(record.run_id))
+        view = views.run(request.scope, record, self._runs.pending(record.run_id))
+        if access_of(request.scope).admin:
+            view["principal"] = record.principal
+        return view
 
     async def forget(self, request: Request) -> Response:
-        if not await self._runs.forget(request.path_params["run_id"], EVERYBODY):
+        if not await self._runs.forget(request.path_params["run_id"], access_of(request.scope).principal):
             raise RunActive("The run is still going on; cancel it first.")
         return Response(status_code=204)
 
@@ -212,6 +223,15 @@ def _outcome_response(event: Event) -> Response:
             return problem_response(502, "The run failed", code, event.message, headers)
         case _:
             return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
+
+
+def _listed_principal(request: Request, *, everyone: bool) -> str | None:
+    access = access_of(request.scope)
+    if not everyone:
+        return access.principal
+    if not access.admin:
+        raise Forbidden("Only a token with the scope admin lists everybody's runs.")
+    return None
 
 
 def _paging(request: Request) -> tuple[int, ListPosition | None]:

@@ -1,7 +1,7 @@
 """The view of a run in answers. One type describes each answer, for the code that makes it and for OpenAPI."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from starlette.types import Scope
@@ -39,6 +39,7 @@ class Run(TypedDict):
     pending_input: Annotated[dict[str, Any] | None, Field(description="the data of its `input_requested`")]
     usage: Usage
     digest: Annotated[str | None, Field(description="SHA-256 over the event lines, once it ended")]
+    principal: NotRequired[Annotated[str, Field(description="whose run it is; for administrators only")]]
     links: Links
 
 
@@ -47,6 +48,14 @@ class RunPage(TypedDict):
 
     runs: list[Run]
     next: Annotated[str | None, Field(description="the address of the next page, null on the last")]
+
+
+class Ticket(TypedDict):
+    """A ticket for a run."""
+
+    ticket: str
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    events: Annotated[str, Field(description="the address of the run's events, with the ticket")]
 
 
 class SessionRuns(TypedDict):

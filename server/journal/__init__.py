@@ -2,6 +2,7 @@
 
 from askstream.server.journal.backends import open_journal
 from askstream.server.journal.base import (
+    NOBODY,
     READ_BYTES,
     UNKNOWN,
     Append,
@@ -21,6 +22,7 @@ from askstream.server.journal.base import (
 )
 
 __all__ = [
+    "NOBODY",
     "READ_BYTES",
     "UNKNOWN",
     "Append",

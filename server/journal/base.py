@@ -75,6 +75,10 @@ class Append(NamedTuple):
     checkpoint: bytes | None
 
 
+# The principal of all who need no token.
+NOBODY = "anonymous"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """The facts about a run beside its events. Times are Unix seconds. `options` is the request's rest, as JSON.
@@ -215,8 +219,11 @@ class Journal(Protocol):
         """Return the newest checkpoint; None if there is none, or the run's end has dropped it."""
         ...
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """Return a principal's runs, newest first: in the order of their creation, whatever their clock said."""
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return a principal's runs, newest first: in the order of their creation, whatever their clock said. None:
+        everybody's."""
         ...
 
     async def session(

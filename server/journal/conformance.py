@@ -280,6 +280,15 @@ class JournalConformance:
             _expect([each.run_id for each in found], ["r1", "r0"])
 
     @_promise
+    async def test_everybodys_runs_are_listed_for_an_administrator(self, journal: Journal) -> None:
+        """Newest first, from any page on."""
+        for number, principal in enumerate(("p", "q", "p")):
+            await journal.create(record(f"r{number}", principal=principal, created_at=float(number)), [])
+        _expect([each.run_id for each in await journal.runs(None)], ["r2", "r1", "r0"])
+        older = await journal.runs(None, before=ListPosition(2.0, "r2"), limit=1)
+        _expect([each.run_id for each in older], ["r1"])
+
+    @_promise
     async def test_unfinished_runs_are_listed_oldest_first(self, journal: Journal) -> None:
         """A server that starts resumes them in the order of their creation."""
         for number in (3, 1, 2):

@@ -101,8 +101,10 @@ class MemoryJournal:
         log = self._logs.get(run_id)
         return log.checkpoint if log else None
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        return self._newest(lambda record: record.principal == principal, before, limit)
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        return self._newest(lambda record: principal in (None, record.principal), before, limit)
 
     async def session(
         self, principal: str, session_id: str, *, before: ListPosition | None = None, limit: int = 50

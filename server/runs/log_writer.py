@@ -21,10 +21,20 @@ from askstream.server.bus import Channel
 from askstream.server.events import Draft
 from askstream.server.events.errors import JournalError, RunFailed
 from askstream.server.foreign import contained
-from askstream.server.journal import Append, Entry, ImmediateJournal, Journal, RunRecord, RunState, RunUpdate, Size
+from askstream.server.journal import (
+    NOBODY,
+    Append,
+    Entry,
+    ImmediateJournal,
+    Journal,
+    RunRecord,
+    RunState,
+    RunUpdate,
+    Size,
+)
 from askstream.server.runs.limits import Limits
 from askstream.server.runs.stamping import Stamping
-from askstream.server.telemetry import StreamLog
+from askstream.server.telemetry import StreamLog, printable
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +104,8 @@ class LogWriter:
             self._durable = update
             self.channel.extend(entries)
             self._log.report(update.run_id, entries)
+            if record.principal != NOBODY:
+                log.info("run=%s principal=%s", record.run_id, printable(record.principal))
         return holder
 
     async def count_earlier(self) -> None:

@@ -111,15 +111,17 @@ class Runs:
             raise LogExpired
         return holder, new
 
-    async def find(self, run_id: str, principal: str) -> RunRecord:
-        """Return the run's durable record. Raises RunNotFound, also for another principal's run."""
+    async def find(self, run_id: str, principal: str | None) -> RunRecord:
+        """Return the run's durable record. Raises RunNotFound, also for another principal's run; None finds all."""
         record = self._active.record(run_id) or await self._journal.record(run_id)
-        if record is None or record.principal != principal or record.last_id == 0:
+        if record is None or principal not in (record.principal, None) or record.last_id == 0:
             raise RunNotFound
         return record
 
-    async def page(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
-        """Return the principal's runs, newest first."""
+    async def page(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        """Return the principal's runs, newest first; None: everybody's."""
         return await self._journal.runs(principal, before=before, limit=limit)
 
     async def session(
@@ -131,7 +133,7 @@ class Runs:
             raise SessionNotFound
         return found
 
-    async def cancel(self, run_id: str, principal: str) -> RunRecord:
+    async def cancel(self, run_id: str, principal: str | None) -> RunRecord:
         """Cancel the run. Return its present record at once. Idempotent, also after the end."""
         record = await self.find(run_id, principal)
         if not record.ended:

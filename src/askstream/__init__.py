@@ -9,6 +9,7 @@ import importlib
 TYPE_CHECKING = False  # type checkers know the name; to import `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from askstream.server.app import create_app
+    from askstream.server.auth import Access, RequestFacts
     from askstream.server.embedded import serve
     from askstream.server.events import AgentChunk, AgentResponse, AgentThinking, Draft, ToolExecution, Usage
     from askstream.server.events.errors import RunFailed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from askstream.transports.base import Transport
 
 __all__ = [
+    "Access",
     "AgentChunk",
     "AgentResponse",
     "AgentThinking",
@@ -28,6 +30,7 @@ __all__ = [
     "Journal",
     "Orchestrator",
     "Reply",
+    "RequestFacts",
     "RunFailed",
     "Settings",
     "Sink",
@@ -41,6 +44,7 @@ __all__ = [
 
 _HOMES = {
     "askstream.server.app": ("create_app",),
+    "askstream.server.auth": ("Access", "RequestFacts"),
     "askstream.server.embedded": ("serve",),
     "askstream.server.events": ("AgentChunk", "AgentResponse", "AgentThinking", "Draft", "ToolExecution", "Usage"),
     "askstream.server.events.errors": ("RunFailed",),

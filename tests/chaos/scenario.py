@@ -12,8 +12,11 @@ from tests.chaos.host import RETRY_SECONDS, Host
 from tests.chaos.load import Crash, Load, bundled_questions, plans
 from tests.chaos.resource_usage import ResourceUsage
 from tests.chaos.viewers import Counts
+from tests.e2e.viewers import SENT
 from tests.timing import PATIENCE
 
+# Every request and every socket needs a token.
+TOKEN = "t" * 43
 TEAM = ("--team", "tests.chaos.team:factory")
 # Events are written directly to the transport, or with ASGI's `send`, as under any other server.
 WAYS = {"direct": "true", "plain": "false"}
@@ -62,6 +65,7 @@ class Scenario:
     async def run(self) -> None:
         """Raise AssertionError, alone or in a group, if a promise is broken."""
         chance = Random(self.seed)
+        SENT.set({"Authorization": f"Bearer {TOKEN}"})
         crashes = chance.sample(self.crashes, len(self.crashes))
         async with asyncio.TaskGroup() as group:
             for number, way in enumerate(WAYS):
@@ -93,7 +97,13 @@ class Scenario:
     @asynccontextmanager
     async def _host(self, name: str, *options: str, **settings: str) -> AsyncGenerator[Host]:
         began = time.monotonic()
-        host = Host(self.data / name, options, settings)
+        tokens = self.data / "tokens"
+        tokens.write_text(f"chaos {TOKEN}\n")
+        host = Host(
+            self.data / name,
+            options,
+            {"ASKSTREAM_AUTH": "token", "ASKSTREAM_TOKENS_FILE": str(tokens), **settings},
+        )
         self._hosts.append(host)
         await host.begin()
         try:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from askstream.transports.framing import Decoder
 from tests.chaos.host import RETRY_SECONDS, SEND_SECONDS, Host, Lost, faults
-from tests.e2e.viewers import TERMINAL
+from tests.e2e.viewers import SENT, TERMINAL
 from tests.timing import PATIENCE
 
 Way: TypeAlias = Literal["sse", "websocket"]
@@ -165,7 +165,9 @@ async def client(url: str) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client with a tiny receive buffer; heartbeats keep it from its timeout."""
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)]
     transport = httpx2.AsyncHTTPTransport(verify=False, socket_options=small)
-    async with httpx2.AsyncClient(base_url=url, transport=transport, timeout=SILENT_SECONDS) as opened:
+    async with httpx2.AsyncClient(
+        base_url=url, headers=SENT.get({}), transport=transport, timeout=SILENT_SECONDS
+    ) as opened:
         yield opened
 
 
@@ -215,6 +217,7 @@ async def opened_socket(url: str) -> AsyncGenerator[ClientConnection]:
             ws = await connect(
                 f"ws://{split.netloc}/ws",
                 sock=plain,
+                additional_headers=SENT.get({}),
                 subprotocols=[cast(Any, "askstream.v1")],
                 max_size=2**20,
                 max_queue=2,

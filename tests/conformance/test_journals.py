@@ -131,7 +131,9 @@ class Chronological(MemoryJournal):
 
 
 class OldestFirst(MemoryJournal):
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
         return (await super().runs(principal, before=before, limit=limit))[::-1]
 
 

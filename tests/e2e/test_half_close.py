@@ -13,8 +13,8 @@ async def _post(url: str, path: str, **body: object) -> tuple[asyncio.StreamRead
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-    writer.write(head.encode() + data)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     return reader, writer
 
 
@@ -58,7 +58,7 @@ async def test_a_body_that_is_cut_off_is_no_failure_of_the_server(start: Start) 
     """The client left: no error is logged."""
     server = start("--team", "tests.e2e.teams:streaming")
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-    head = b"POST /ask-stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    head = b"POST /ask-stream HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
     writer.write(head + b'{"question"')
     writer.write_eof()
     async with asyncio.timeout(10):

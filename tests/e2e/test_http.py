@@ -102,16 +102,20 @@ async def test_openapi_describes_every_route(server: ServerProcess) -> None:
     assert described["components"]["schemas"]["Ask"]["required"] == ["question"]
 
 
-async def test_other_origins_may_ask_unless_a_setting_forbids_it(server: ServerProcess, start: Start) -> None:
-    """The document promises all origins; a setting restricts them."""
-    origin = {"Origin": "https://example.org"}
+async def test_pages_of_this_machine_may_ask_and_a_setting_lists_others(server: ServerProcess, start: Start) -> None:
+    """The first API let all origins ask; that is one setting now."""
+    for serving, origin, allowed in (
+        (server, "http://localhost:3000", "http://localhost:3000"),
+        (start(ASKSTREAM_CORS_ORIGINS='["*"]'), "https://example.org", "*"),
+    ):
+        async with client_of(serving.url) as client:
+            answer = await client.get("/health", headers={"Origin": origin})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            assert "X-Run-Id" in answer.headers["access-control-expose-headers"]
     async with client_of(server.url) as client:
-        answer = await client.get("/health", headers=origin)
-        assert answer.headers["access-control-allow-origin"] == "*"
-        assert "X-Run-Id" in answer.headers["access-control-expose-headers"]
-    strict = start(ASKSTREAM_CORS_ORIGINS='["https://ours.example"]')
-    async with client_of(strict.url) as client:
-        assert "access-control-allow-origin" not in (await client.get("/health", headers=origin)).headers
+        refused = await client.get("/health", headers={"Origin": "https://example.org"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "origin_not_allowed")
+    assert "access-control-allow-origin" not in refused.headers
 
 
 async def test_a_silent_stream_has_heartbeats(start: Start) -> None:

@@ -107,7 +107,7 @@ async def test_a_viewer_that_is_behind_notices_that_the_server_stops(start: Star
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_DRAIN_SECONDS="0", ASKSTREAM_DIRECT=direct)
     run_id = await ask(server.url, "Flood.")
     with contextlib.closing(
-        await _read_nothing(server, f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await _read_nothing(server, f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     ) as lagging:
         await watch_ws(server.url, run_id)
         stopping = asyncio.ensure_future(asyncio.to_thread(server.stop))
@@ -278,10 +278,10 @@ async def test_a_viewer_that_reads_nothing_is_cut_and_delays_nobody(start: Start
     server = start("--team", "tests.e2e.teams:flooding", ASKSTREAM_SEND_SECONDS="1")
     run_id = await ask(server.url, "Flood.")
     if transport == "sse":
-        stalled = await _read_nothing(server, f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        stalled = await _read_nothing(server, f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     else:
         key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
-        hello = f"GET /ws HTTP/1.1\r\nHost: x\r\n{key}{'A' * 22}==\r\n\r\n".encode()
+        hello = f"GET /ws HTTP/1.1\r\nHost: localhost\r\n{key}{'A' * 22}==\r\n\r\n".encode()
         stalled = await _read_nothing(server, hello)
         assert stalled.recv(1000).startswith(b"HTTP/1.1 101 ")
         stalled.sendall(_masked({"type": "subscribe", "run_id": run_id}))

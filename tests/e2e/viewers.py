@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextvars import ContextVar
 from typing import Any, cast
 
 import httpx2
@@ -11,6 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from askstream.transports.framing import Decoder
 from tests.timing import PATIENCE
 
+# Headers of every request and handshake in this context, such as a token.
+SENT: ContextVar[dict[str, str]] = ContextVar("SENT")
 TERMINAL = {"completed", "error", "cancelled"}
 
 
@@ -20,7 +23,7 @@ def is_terminal(line: str) -> bool:
 
 def client_of(url: str) -> httpx2.AsyncClient:
     """Return a client without TLS, whose set-up would need longer than most requests here."""
-    return httpx2.AsyncClient(base_url=url, timeout=3 * PATIENCE, verify=False)
+    return httpx2.AsyncClient(base_url=url, headers=SENT.get({}), timeout=3 * PATIENCE, verify=False)
 
 
 async def sse_lines(url: str, path: str, **request: Any) -> AsyncGenerator[tuple[str, str]]:
@@ -49,6 +52,7 @@ def _query(value: Any) -> str:
 
 def socket(url: str, **options: Any) -> connect:
     address = url.replace("http", "ws", 1) + "/ws"
+    options["additional_headers"] = {**SENT.get({}), **options.get("additional_headers", {})}
     return connect(address, subprotocols=[cast(Any, "askstream.v1")], max_size=2**20, **options)
 
 

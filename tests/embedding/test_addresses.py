@@ -64,11 +64,11 @@ class Browser:
         self._deployment = deployment
         transport = httpx2.ASGITransport(app=_serve_under(app, deployment.root_path), client=("127.0.0.1", 50000))
         self._client = httpx2.AsyncClient(
-            transport=transport, base_url="http://h", headers=deployment.headers, follow_redirects=False
+            transport=transport, base_url="http://localhost", headers=deployment.headers, follow_redirects=False
         )
 
     async def ask(self, method: str, address: str, **options: Any) -> httpx2.Response:
-        path = address.removeprefix("http://h")
+        path = address.removeprefix("http://localhost")
         assert path.startswith(self._deployment.prefix + "/"), f"{address} leads out of {self._deployment.prefix}"
         return await self._client.request(method, path.removeprefix(self._deployment.stripped), **options)
 
@@ -148,7 +148,7 @@ async def test_a_redirect_keeps_the_scheme_that_a_trusted_proxy_names(tmp_path: 
     deployment = Deployment("", headers={"X-Forwarded-Proto": "https"})
     async with browser(deployment, tmp_path) as client:
         sent = await client.ask("GET", "/client/")
-        assert sent.headers["location"] == "https://h/client"
+        assert sent.headers["location"] == "https://localhost/client"
 
 
 async def test_an_untrusted_proxy_changes_no_address(tmp_path: Path) -> None:

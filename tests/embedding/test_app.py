@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 import askstream
 from askstream.server.events.errors import RunFailed
+from askstream.server.journal import NOBODY
 from askstream.server.journal.memory import MemoryJournal
-from askstream.server.requests import EVERYBODY
 from tests.e2e.teams import Flooder
 from tests.embedding.counting import Counting
 
@@ -28,7 +28,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def client_of(app: Any) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://h")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
 
 @pytest.fixture
@@ -149,8 +149,9 @@ async def test_its_end_drains(settings: askstream.Settings) -> None:
             "type": "http",
             "method": "GET",
             "path": f"/runs/{run_id}/events",
-            "headers": [],
+            "headers": [(b"host", b"localhost")],
             "query_string": b"",
+            "client": ("127.0.0.1", 50000),
         }
         watching = asyncio.create_task(app(scope, receive, send))
         await asyncio.wait_for(begun.wait(), 10)
@@ -199,7 +200,7 @@ async def test_a_factory_learns_who_asks_in_which_session(settings: askstream.Se
     app = askstream.create_app(settings, team=make)
     async with app.lifespan(), client_of(app) as client:
         await client.post("/ask", json={"question": "?", "session_id": "monday"})
-    assert given[2:] == [("monday", EVERYBODY)]
+    assert given[2:] == [("monday", NOBODY)]
 
 
 async def test_a_team_itself_is_copied_for_each_run(settings: askstream.Settings) -> None:
@@ -296,3 +297,35 @@ def test_creating_one_imports_no_autogen_and_opens_nothing(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_hosts_own_function_says_who_asks(settings: askstream.Settings) -> None:
+    """Given as an object; it gets the facts of each request, also of one from this machine."""
+    asked: list[askstream.RequestFacts] = []
+
+    def by_header(facts: askstream.RequestFacts) -> str | None:
+        asked.append(facts)
+        return facts.header("x-user")
+
+    app = askstream.create_app(settings, orchestrator=Counting(), auth=by_header)
+    host = FastAPI(lifespan=app.lifespan)
+    host.mount("/ai", app)
+    async with app.lifespan(host), client_of(host) as client:
+        started = await client.post("/ai/runs", json={"question": "1 0"}, headers={"X-User": "alice"})
+        assert started.status_code == 202
+        path = f"/runs/{started.json()['run_id']}"
+        assert [
+            (await client.get(f"/ai{path}", headers=headers)).status_code for headers in ({}, {"X-User": "bob"})
+        ] == [401, 404]
+    assert [(facts.method, facts.path) for facts in asked] == [("POST", "/runs"), ("GET", path), ("GET", path)]
+
+
+async def test_an_application_can_demand_tokens_or_none(settings: askstream.Settings) -> None:
+    """In place of the setting, and refused if it is unknown."""
+    for auth, status in (("token", 401), ("none", 200), ("auto", 200)):
+        app = askstream.create_app(settings, orchestrator=Counting(), auth=auth)
+        async with app.lifespan(), client_of(app) as client:
+            assert (await client.get("/runs")).status_code == status
+    with pytest.raises(ValueError, match="authentication"):
+        async with askstream.create_app(settings, orchestrator=Counting(), auth="tokens").lifespan():
+            pass

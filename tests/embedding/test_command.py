@@ -23,7 +23,8 @@ def way(
         "by header": (list[str](), FORWARDED, "/out/side"),
         "by a stranger": (list[str](), FORWARDED, ""),
     }[request.param]
-    with started(tmp_path_factory.mktemp("data"), *options, ASKSTREAM_TRUSTED_PROXIES=trusted) as server:
+    open_to_all = {"ASKSTREAM_AUTH": "none"}  # the forwarded client is on another machine
+    with started(tmp_path_factory.mktemp("data"), *options, ASKSTREAM_TRUSTED_PROXIES=trusted, **open_to_all) as server:
         yield server, headers, prefix
 
 

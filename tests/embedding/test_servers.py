@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from askstream.server.journal.sqlite.journal import SqliteJournal
 from tests.e2e.viewers import ask, client_of, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
@@ -118,12 +118,59 @@ async def _refusal(ws: ClientConnection, **message: Any) -> str:
 async def test_a_proxys_prefix_is_found_under_every_server(start: Start, kind: str) -> None:
     """uvicorn replaces the proxy's address by the client's, the others don't."""
     headers = {"X-Forwarded-Prefix": "/out", "X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https"}
-    async with client_of(start(kind, HOSTS + "mounted").url) as client:
+    async with client_of(start(kind, HOSTS + "mounted", ASKSTREAM_AUTH="none").url) as client:
         started = await client.post("/ai/runs", json={"question": "1 0"}, headers=headers)
         assert started.headers["location"] == f"/out/ai/runs/{started.json()['run_id']}"
         sent = await client.get("/ai/client/", headers=headers)
         location = httpx2.URL(sent.headers["location"])
         assert (location.scheme, location.path) == ("https", "/out/ai/client")
+
+
+@KINDS
+async def test_the_guard_holds_under_every_server(start: Start, kind: str, tmp_path: Path) -> None:
+    """A foreign page, a rebound name and another machine are refused, over HTTP and before an upgrade. A client that
+    claims to be this machine, by a header, is not believed."""
+    url = start(kind, HOSTS + "mounted").url
+    here, elsewhere = f"{url}/ai", {"X-Forwarded-For": "203.0.113.5"}
+    run_id = await ask(here, "1 0")
+    for headers, status, code in (
+        ({"Origin": "https://evil.example"}, 403, "origin_not_allowed"),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, "origin_not_allowed"),
+        ({"Host": "evil.example"}, 421, "host_not_allowed"),
+        (elsewhere, 401, "unauthorized"),
+        ({"Forwarded": "for=203.0.113.5"}, 401, "unauthorized"),
+        ({"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}, 401, "unauthorized"),
+    ):
+        async with client_of(url) as client:
+            refused = await client.get(f"/ai/runs/{run_id}", headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (status, code), headers
+        if "Host" not in headers:  # the library sends its own
+            with pytest.raises(InvalidStatus) as unopened:
+                async with socket(here, additional_headers=headers):
+                    pass
+            assert unopened.value.response.status_code in (status, 403), "granian can't send another status"
+    token = (tmp_path / "data" / "token").read_text().strip()
+    async with client_of(here) as client:
+        allowed = {**elsewhere, "Authorization": f"Bearer {token}"}
+        assert (await client.get(f"{here}/runs/{run_id}", headers=allowed)).status_code == 200
+    async with socket(here, additional_headers=allowed) as ws:
+        assert (await say(ws, type="ping"))["ok"]
+
+
+async def test_uvicorns_own_log_has_no_ticket(start: Start) -> None:
+    """It logs each request and each handshake with its query string."""
+    server = start("uvicorn", HOSTS + "alone")
+    run_id = await ask(server.url, "1 0")
+    async with client_of(server.url) as client:
+        made = (await client.post(f"/runs/{run_id}/ticket")).json()
+        assert (await client.get(made["events"])).status_code == 200
+        assert (await client.get(f"/runs/{run_id}?ticket=wrong")).status_code == 401
+    async with connect(f"{server.url.replace('http', 'ws')}/ws?ticket={made['ticket']}") as ws:
+        assert (await say(ws, type="subscribe", run_id=run_id))["ok"]
+    server.wait_for(lambda: "/ws?ticket=redacted" in server.output)
+    assert f"/runs/{run_id}/events?ticket=redacted" in server.output
+    assert made["ticket"] not in server.output
+    assert "wrong" not in server.output
 
 
 @pytest.mark.parametrize("app", ["alone", "mounted"])

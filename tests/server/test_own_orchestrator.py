@@ -7,7 +7,7 @@ import pytest
 
 from askstream.server.app import create_app
 from askstream.server.events import Usage
-from askstream.server.requests import EVERYBODY
+from askstream.server.journal import NOBODY
 from askstream.server.runs import Answer, Question, Sink, Task
 from askstream.server.settings import Settings
 
@@ -33,7 +33,7 @@ async def test_an_orchestrator_whose_warm_fails_is_logged_and_used(
     caplog.set_level(logging.ERROR)
     async with create_app(Settings(data=tmp_path, journal="memory://", orchestrator=f"{HERE}:Clumsy")).open() as app:
         await app.warmed
-        record, _ = await app.runs.start(Question(text="?", principal=EVERYBODY))
+        record, _ = await app.runs.start(Question(text="?", principal=NOBODY))
         assert (await app.runs.outcome(record.run_id)).event_type == "completed"
         assert record.model == app.model == "clumsy"
     assert [r.getMessage() for r in caplog.records] == ["clumsy can't be made ready"]

@@ -12,7 +12,7 @@ from askstream.server.settings import Settings
 from tests.transports.connections import FakeTransport
 
 UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: askstream.v1\r\n\r\n"
 )
 
@@ -25,6 +25,7 @@ async def test_a_websocket_is_accepted_at_once_unless_connections_are_plain(tmp_
         configured.load()
         http = cast(Any, configured.http_protocol_class)(config=configured, server_state=state, app_state={})
         http.connection_made(line)
+        http.client = ("127.0.0.1", 50000)  # the fake has no address
         http.data_received(UPGRADE)
         assert bool(line.written) == direct
         assert bool(state.tasks) != direct

@@ -9,6 +9,7 @@ import pytest
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from askstream.server.auth import ANONYMOUS
 from askstream.server.bus import Bus, Channel
 from askstream.server.connections import direct
 from askstream.server.connections.direct import DirectSocket
@@ -29,7 +30,7 @@ async def _sse(context: TransportContext, client: DirectClient) -> None:
 
 async def _websocket(context: TransportContext, client: DirectClient) -> None:
     core = ServerProtocol(state=State.OPEN)
-    endpoint = Endpoint(context)
+    endpoint = Endpoint(context, ANONYMOUS)
     endpoint.opened(DirectSocket(cast(Any, client), set(), endpoint, core, send_seconds=1, is_paused=False))
     endpoint._deliver(await context.bus.attach("r", after=1))  # pyright: ignore[reportPrivateUsage]
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
+from askstream.server.auth import Access
 from askstream.server.bus import Viewer
 from askstream.server.connections import SocketConnection, SocketRoute
 from askstream.server.events.errors import AskstreamError, Refused
 from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY, viewer_cursor
+from askstream.server.requests import viewer_cursor
 from askstream.transports.base import TransportContext, loggable
 from askstream.transports.delivery import Delivery
 from askstream.transports.formats import WS_TEXT, FramedFormat
@@ -38,7 +39,7 @@ from askstream.transports.websocket.protocol import (
 
 log = logging.getLogger("__main__")
 
-INTERNAL, TOO_SLOW, DRAIN = 1011, 4008, 4012
+INTERNAL, REVOKED, TOO_SLOW, DRAIN = 1011, 4001, 4008, 4012
 # Steps in each heartbeat interval. Heartbeats of many sockets go out together in one step: a process that is woken for
 # each of thousands spends most of its time on waking up.
 HEARTBEAT_STEPS = 32
@@ -74,10 +75,10 @@ class Endpoint:
 
     _connection: SocketConnection
 
-    def __init__(self, context: TransportContext) -> None:
-        self._context = context
-        self._leave = context.connections.enter(EVERYBODY)
-        self._protocol = SocketProtocol(context.question_characters, context.inbound)
+    def __init__(self, context: TransportContext, access: Access) -> None:
+        self._context, self._access = context, access
+        self._leave = context.connections.enter(access.principal)
+        self._protocol = SocketProtocol(context.question_characters, context.inbound, access.run_id)
         self._deliveries: dict[str, Delivery] = {}
         self._runs_to_cancel: list[str] = []  # runs that end when this socket does
         self._inbox: list[str | bytes] = []
@@ -88,6 +89,7 @@ class Endpoint:
 
     def opened(self, connection: SocketConnection, /) -> None:
         self._connection = connection
+        self._context.streams.add(self, self._access)
         self._send_heartbeat()
 
     def received(self, text: str | bytes) -> None:
@@ -107,10 +109,14 @@ class Endpoint:
     def stalled(self) -> None:
         self._connection.close(TOO_SLOW, "nothing was read for too long")
 
+    def revoked(self) -> None:
+        self._connection.close(REVOKED, "the token is no longer valid")
+
     def lost(self) -> None:
         """Messages that the client sent before are still handled, without a reply."""
         self._is_lost = True
         self._leave()
+        self._context.streams.discard(self)
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
         deliveries, self._deliveries = self._deliveries, {}
@@ -132,7 +138,7 @@ class Endpoint:
 
     async def _cancel_runs(self) -> None:
         for run_id in self._runs_to_cancel:
-            await self._context.runs.viewer_left(run_id, EVERYBODY)
+            await self._context.runs.viewer_left(run_id, self._access.principal)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._is_lost:
@@ -163,9 +169,10 @@ class Endpoint:
                 if delivery is not None:
                     delivery.stop()
             case CancelRun(ref, run_id):
-                await self._acknowledge(ref, self._context.runs.cancel(run_id, EVERYBODY))
+                await self._acknowledge(ref, self._context.runs.cancel(run_id, self._access.administers))
             case SubmitInput(ref, run_id, request_id, value):
-                await self._acknowledge(ref, self._context.runs.submit_input(run_id, EVERYBODY, request_id, value))
+                principal = self._access.principal
+                await self._acknowledge(ref, self._context.runs.submit_input(run_id, principal, request_id, value))
             case CloseSocket(code, reason):
                 raise _CloseRequested(code, reason)
 
@@ -175,7 +182,7 @@ class Endpoint:
 
     async def _start(self, effect: StartRun) -> None:
         try:
-            record, new = await self._context.runs.start(effect.ask.to_question(EVERYBODY, asks=True))
+            record, new = await self._context.runs.start(effect.ask.to_question(self._access.principal, asks=True))
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem)
             return
@@ -188,7 +195,7 @@ class Endpoint:
 
     async def _subscribe(self, effect: Subscribe) -> None:
         try:
-            record = await self._context.runs.find(effect.run_id, EVERYBODY)
+            record = await self._context.runs.find(effect.run_id, self._access.principal)
             after = viewer_cursor(record, effect.after)
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem, effect.run_id)

@@ -33,9 +33,10 @@ A message is checked in this order, and the first failure is the only reply:
    with rate_limited, and only its `ref` is read. More than RATE_REFUSALS in a row give `CloseSocket`; a message with a
    token starts the count anew.
 2. form: a JSON object with a known `type`, else invalid_message. Then its fields, else invalid_request.
-3. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
+3. ticket: forbidden, for a socket that was opened with one, unless it subscribes to that run.
+4. state: already_subscribed, not_subscribed, too_many_subscriptions. Then bad_cursor, or invalid_request for a
    question that is empty or too long.
-4. the run, by the shell: run_not_found, too_many_runs, input_conflict and so on.
+5. the run, by the shell: run_not_found, too_many_runs, input_conflict and so on.
 
 A refused message never closes the socket, except for the rate. The shell closes it with 1011 if the journal or our
 code fails, 4008 if the client reads nothing, and 4012 in a drain. The connection closes it with 1002 for a broken
@@ -65,6 +66,7 @@ from askstream.server.events import Filter, Json
 from askstream.server.events.errors import (
     AlreadySubscribed,
     BadCursor,
+    Forbidden,
     InvalidMessage,
     NotSubscribed,
     RateLimited,
@@ -197,10 +199,12 @@ Effect: TypeAlias = SendReply | StartRun | Subscribe | Unsubscribe | CancelRun |
 
 @dataclass(slots=True)
 class SocketProtocol:
-    """One socket's conversation. `subscribed_runs` are the ids of its runs."""
+    """One socket's conversation. `subscribed_runs` are the ids of its runs. `only_run`: the one run that it may watch,
+    for the holder of a ticket."""
 
     question_characters: int
     limits: InboundLimits = field(default_factory=InboundLimits)
+    only_run: str | None = None
     subscribed_runs: set[str] = field(default_factory=set[str])
     _rate: TokenBucket = field(init=False)
     _refusals: int = 0
@@ -255,6 +259,7 @@ class SocketProtocol:
         return SendReply('{"reply":{"type":"heartbeat"}}')
 
     def _handled(self, message: ClientMessage) -> list[Effect]:
+        self._check_ticket(message)
         match message:
             case AskMessage(ref=ref):
                 self._check_subscriptions()
@@ -282,6 +287,12 @@ class SocketProtocol:
             raise BadCursor("A cursor is the id of an event, a whole number from 0 on, or `latest`.")
         self.subscribed_runs.add(message.run_id)
         return Subscribe(message.ref, message.run_id, after, message.wanted)
+
+    def _check_ticket(self, message: ClientMessage) -> None:
+        if self.only_run is None or isinstance(message, PingMessage | UnsubscribeMessage):
+            return
+        if not isinstance(message, SubscribeMessage) or message.run_id != self.only_run:
+            raise Forbidden("A ticket shows the events of one run; connect with a token for anything else.")
 
     def _check_subscriptions(self) -> None:
         if len(self.subscribed_runs) >= self.limits.subscriptions:

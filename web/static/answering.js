@@ -1,5 +1,6 @@
 // Sends a human's answer to the server. Its outcome arrives as an event.
 
+import { request } from './sign-in.js';
 import { refusal } from './wire.js';
 
 /**
@@ -7,7 +8,7 @@ import { refusal } from './wire.js';
  * `ahead`: milliseconds by which the server's clock is ahead. If the server doesn't answer, `wanted` is true.
  */
 export async function stillWanted(runId, requestId) {
-  const response = await fetch(`runs/${encodeURIComponent(runId)}`, { cache: 'no-store' }).catch(() => null);
+  const response = await request(`runs/${encodeURIComponent(runId)}`, { cache: 'no-store' }).catch(() => null);
   const run = response?.ok ? await response.json().catch(() => null) : null;
   const now = Date.parse(response?.headers.get('Date'));
   return {
@@ -18,7 +19,7 @@ export async function stillWanted(runId, requestId) {
 
 /** Send the answer. Returns null if the server accepted it, else the reason as a sentence. */
 export async function submitInput(runId, requestId, value) {
-  const response = await fetch(`runs/${encodeURIComponent(runId)}/input`, {
+  const response = await request(`runs/${encodeURIComponent(runId)}/input`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ request_id: requestId, value }),

@@ -6,6 +6,7 @@ import { byId, copy, el } from './dom.js';
 import { number } from './format.js';
 import { leavePlace, readPlace } from './place.js';
 import { refreshRecent } from './recent.js';
+import { signInFromAddress } from './sign-in.js';
 import { Watch } from './watch.js';
 
 const COUNT_FROM = 3500; // characters of the 4,000 that a question may have
@@ -55,6 +56,11 @@ function ask(text) {
 /** An idempotency key. `crypto.randomUUID` needs HTTPS; this doesn't. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+async function start() {
+  await signInFromAddress();
+  attach();
 }
 
 /** Show the run that the page's address names. */
@@ -118,7 +124,6 @@ byId('recent').addEventListener('toggle', () => byId('recent').open && refreshRe
 for (const list of [byId('recent'), byId('conversation-list')]) closeOnOutsideClick(list);
 addEventListener('online', () => watch?.retryNow());
 addEventListener('pageshow', () => watch?.retryNow());
-addEventListener('hashchange', attach);
+addEventListener('hashchange', start);
 
-showTeam(ask);
-attach();
+start().then(() => showTeam(ask));

@@ -4,6 +4,7 @@ import { placeholder } from './about.js';
 import { byId } from './dom.js';
 import { plural } from './format.js';
 import { runLine } from './recent.js';
+import { request } from './sign-in.js';
 
 const TEST_MODEL = /^mock /; // a test run has no conversation to continue
 
@@ -24,7 +25,7 @@ export class Conversation {
   async follow({ id: runId, sessionId, model }) {
     if (sessionId === '' || TEST_MODEL.test(model)) return this.leave();
     this.#id = sessionId;
-    const response = await fetch(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
+    const response = await request(`sessions/${encodeURIComponent(sessionId)}`, { cache: 'no-store' }).catch(() => null);
     const session = response?.ok ? await response.json().catch(() => null) : null;
     if (sessionId !== this.#id || !Array.isArray(session?.runs)) return;
     this.#runs = session.runs;

@@ -2,10 +2,11 @@
 
 import { byId, el } from './dom.js';
 import { ago, shorten } from './format.js';
+import { request } from './sign-in.js';
 
 /** Reload the list. If the server can't answer, the list stays as it is. */
 export async function refreshRecent(current) {
-  const response = await fetch('runs', { cache: 'no-store' }).catch(() => null);
+  const response = await request('runs', { cache: 'no-store' }).catch(() => null);
   const runs = response?.ok ? (await response.json().catch(() => null))?.runs : null;
   if (!Array.isArray(runs)) return;
   byId('recent-list').replaceChildren(...runs.map((run) => runLine(run, current)));

@@ -6,6 +6,7 @@ import { leavePlace, writePlace } from './place.js';
 import { RawEvents } from './raw.js';
 import { Report } from './report.js';
 import { newRun } from './run.js';
+import { request } from './sign-in.js';
 import { Timeline } from './timeline.js';
 import { Viewer } from './viewer.js';
 import { connect as sse } from './wire-sse.js';
@@ -97,7 +98,7 @@ export class Watch {
     this.#bar.stopping(true);
     if (!this.#run.id) return; // no id yet: `#opened` calls again
     const path = `runs/${encodeURIComponent(this.#run.id)}/cancel`;
-    const response = await fetch(path, { method: 'POST' }).catch(() => null);
+    const response = await request(path, { method: 'POST' }).catch(() => null);
     if (response?.ok) return;
     this.#stopping = false;
     this.#bar.stopping(false);

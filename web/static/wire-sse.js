@@ -1,5 +1,6 @@
 // Runs over HTTP: a POST whose response is the stream, and GETs that resume from a cursor.
 
+import { request as ask } from './sign-in.js';
 import { SseDecoder } from './sse.js';
 import { askOf, eventOf, readFrame, refusal, WireError } from './wire.js';
 
@@ -33,7 +34,7 @@ async function read(reader, signal) {
 
 async function send(request, signal) {
   try {
-    return await fetch(...address(request, signal));
+    return await ask(...address(request, signal));
   } catch {
     throw signal.aborted ? signal.reason : new WireError('unreachable', 'The server can’t be reached.');
   }

@@ -1,5 +1,6 @@
 // Runs over a WebSocket: one ask or subscribe, its reply, then the same envelopes as on every transport.
 
+import { checkAccess } from './sign-in.js';
 import { askOf, eventOf, readFrame, replyRefusal, WireError } from './wire.js';
 
 const PROTOCOL = 'askstream.v1';
@@ -17,8 +18,15 @@ export function connect(request, on, signal) {
     };
     const abort = () => finish(reject, signal.reason);
     signal.addEventListener('abort', abort);
-    socket.onopen = () => socket.send(JSON.stringify(command(request)));
-    socket.onclose = (close) => finish(...ending(close, resolve, reject));
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      socket.send(JSON.stringify(command(request)));
+    };
+    socket.onclose = async (close) => {
+      if (!opened) await checkAccess(signal);
+      finish(...ending(close, resolve, reject));
+    };
     socket.onmessage = (message) => {
       try {
         on.alive();

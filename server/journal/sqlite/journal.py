@@ -122,7 +122,11 @@ class SqliteJournal(ImmediateJournal):
         row = await self._query(lambda db: db.execute(sql, (run_id,)).fetchone())
         return Checkpoint(*row) if row else None
 
-    async def runs(self, principal: str, *, before: ListPosition | None = None, limit: int = 50) -> list[RunRecord]:
+    async def runs(
+        self, principal: str | None, *, before: ListPosition | None = None, limit: int = 50
+    ) -> list[RunRecord]:
+        if principal is None:
+            return await self._newest("TRUE", (), before, limit)
         return await self._newest("principal = ?", (principal,), before, limit)
 
     async def session(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from askstream.server.auth import ACCESS, ANONYMOUS
 from askstream.server.connections import SocketRoute
 from askstream.server.connections.plain import HIGH_WATER, PlainSocket, PlainStream
 
@@ -120,8 +121,8 @@ async def test_a_message_to_a_caught_up_client_needs_four_calls() -> None:
         if event == "call" and frame.f_globals["__name__"].startswith(_COUNTED):
             calls.append(frame.f_code.co_name)
 
-    route = SocketRoute("/", lambda: handler, subprotocol="b", send_seconds=15)
-    scope: dict[str, Any] = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+    route = SocketRoute("/", lambda _: handler, subprotocol="b", send_seconds=15)
+    scope: dict[str, Any] = {"type": "websocket", "path": "/", "headers": [], "subprotocols": [], ACCESS: ANONYMOUS}
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         serving = group.create_task(route.handle(scope, receive, client.send))
         while handler.connection is None:  # noqa: ASYNC110

@@ -4,9 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.frames import Frame, Opcode
 
 import askstream.server.connections.uvicorn_websocket as ours
+from askstream.server.auth import ACCESS, ANONYMOUS
 from askstream.server.connections import RATE_CLOSE, SocketRoute, inbound
 from askstream.server.connections.base import FRAGMENTS
 from askstream.server.connections.inbound import TURN_FRAMES
@@ -41,9 +43,9 @@ class Counting(Handler):
         if len(self.messages) + self.controls > self._most:
             self.connections[0].close(RATE_CLOSE, "too many messages")
 
-    @property
-    def route(self) -> SocketRoute:
-        return SocketRoute("/", lambda: self, subprotocol="b", send_seconds=15, message_bytes=100)
+    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = SocketRoute("/", lambda _: self, subprotocol="b", send_seconds=15, message_bytes=100)
+        await route({**scope, ACCESS: ANONYMOUS}, receive, send)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_plain_a_client_that_floods_is_closed_and_cut(frame: bytes, turns: list[int]) -> None:
     """Each turn works on 64 frames at most, before the close and after it; nothing is read on."""
     handler = Counting(most=100)
-    async with serving(handler.route, direct=False) as port, Client(port) as client:
+    async with serving(handler.application, direct=False) as port, Client(port) as client:
         await client.send(UPGRADE)
         while not handler.connections:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -86,7 +88,7 @@ async def test_plain_a_client_that_floods_is_closed_and_cut(frame: bytes, turns:
 
 async def test_plain_a_message_in_too_many_fragments_closes_the_socket() -> None:
     handler = Counting()
-    async with serving(handler.route, direct=False) as port, Client(port) as client:
+    async with serving(handler.application, direct=False) as port, Client(port) as client:
         await client.send(UPGRADE)
         await client.send(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
         await client.send(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * (FRAGMENTS + 1))
@@ -106,7 +108,7 @@ async def test_plain_a_message_in_too_many_fragments_closes_the_socket() -> None
 async def test_plain_frames_behind_a_failed_one_are_not_obeyed(failed: bytes, code: int) -> None:
     """The application's own limit of a message holds under every server."""
     handler = Counting()
-    async with serving(handler.route, direct=False) as port, Client(port) as client:
+    async with serving(handler.application, direct=False) as port, Client(port) as client:
         await client.send(UPGRADE)
         await client.send(TEXT + failed + TEXT)
         while code.to_bytes(2, "big") not in client.received:  # noqa: ASYNC110

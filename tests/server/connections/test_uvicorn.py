@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from askstream.server.auth import ACCESS, ANONYMOUS
 from askstream.server.connections import InboundLimits, SocketConnection, SocketRoute, StreamConnection, serve_stream
 from askstream.server.connections.direct import DirectSocket, DirectStream
 from askstream.server.connections.uvicorn import HttpProtocol
@@ -102,7 +103,7 @@ async def _asked(port: int, request: bytes) -> tuple[asyncio.StreamReader, async
     return reader, writer
 
 
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def test_a_stream_is_written_without_its_request() -> None:
@@ -228,7 +229,7 @@ async def test_a_client_that_asked_to_close_is_closed_after_the_stream() -> None
     """`Connection: close`."""
     application = Streams()
     async with serving(application) as port:
-        reader, writer = await _asked(port, GET.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+        reader, writer = await _asked(port, GET.replace(b"Host: localhost", b"Host: localhost\r\nConnection: close"))
         await reader.readuntil(b"\r\n\r\n")
         application.opened[0].finish()
         assert await reader.read() == b"0\r\n\r\n"
@@ -360,7 +361,7 @@ async def test_a_request_that_is_cut_off_is_a_disconnect() -> None:
 
 
 UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
@@ -377,7 +378,7 @@ class Sockets:
 
     @property
     def route(self) -> SocketRoute:
-        return SocketRoute("/", lambda: self.handler, subprotocol="b", send_seconds=15, message_bytes=100)
+        return SocketRoute("/", lambda _: self.handler, subprotocol="b", send_seconds=15, message_bytes=100)
 
 
 async def _asgi_only(scope: Scope, receive: Receive, send: Send) -> None:
@@ -531,7 +532,7 @@ async def test_without_direct_every_connection_is_plain(kind: str) -> None:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await sockets.route(scope, receive, send)
+            await sockets.route({**scope, ACCESS: ANONYMOUS}, receive, send)
         else:
             await serve_stream(scope, receive, send, sockets.handler, headers=[], probe=b"", send_seconds=15)
 

@@ -13,8 +13,7 @@ from jsonschema import Draft202012Validator
 from askstream.server.app import Service, create_app
 from askstream.server.http import views
 from askstream.server.http.openapi import describe
-from askstream.server.journal import RunRecord
-from askstream.server.requests import EVERYBODY
+from askstream.server.journal import NOBODY, RunRecord
 from askstream.server.runs import Question
 from askstream.server.settings import Settings
 
@@ -78,10 +77,10 @@ async def app(tmp_path: Path) -> AsyncIterator[Service]:
 @pytest.mark.parametrize("prefix", ["", "/ai"])
 async def test_every_address_in_an_answer_leads_back_here(app: Service, schemas: dict[str, Any], prefix: str) -> None:
     """`links` and `next` too, also if the application is mounted; all responses match the description."""
-    question = Question(text="q", principal=EVERYBODY, session_id="talk", if_busy="queue")
+    question = Question(text="q", principal=NOBODY, session_id="talk", if_busy="queue")
     started = [await app.runs.start(question, orchestrator="mock") for _ in range(3)]
     run_id = started[0][0].run_id
-    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app.asgi, root_path=prefix), base_url="http://here")
+    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app.asgi, root_path=prefix), base_url="http://localhost")
     async with client:
 
         async def get(path: str, name: str) -> Any:

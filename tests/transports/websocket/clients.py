@@ -13,6 +13,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
+from askstream.server.auth import ACCESS, ANONYMOUS
 from askstream.server.connections import SocketRoute
 from askstream.server.connections.direct import DirectSocket
 from askstream.transports.base import TransportContext
@@ -81,7 +82,7 @@ class DirectClient(Client):
     def open(self) -> None:
         core = ServerProtocol(state=State.OPEN)
         seconds, is_paused = self._route.send_seconds, self.line.is_paused
-        handler = self._route.make_handler()
+        handler = self._route.make_handler(ANONYMOUS)
         handler.opened(DirectSocket(self.line, set(), handler, core, send_seconds=seconds, is_paused=is_paused))
 
     def send_together(self, *messages: dict[str, Any]) -> None:
@@ -167,6 +168,7 @@ class PlainClient(Client):
             "headers": [],
             "subprotocols": [],
             "extensions": offered,
+            ACCESS: ANONYMOUS,
         }
         self.serving = asyncio.ensure_future(self._serve(scope))
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
+from askstream.server.auth import ACCESS, ANONYMOUS
 from askstream.server.bus import Bus
 from askstream.server.journal import open_journal
 from askstream.server.runs import Answer, Limits, Question, Runs, Sink, Task
@@ -63,7 +64,7 @@ async def context() -> AsyncIterator[TransportContext]:
 
 
 async def _talk(context: TransportContext, wire: Wire) -> None:
-    scope: dict[str, Any] = {"type": "websocket", "path": "/ws", "headers": [], "subprotocols": []}
+    scope: dict[str, Any] = {"type": "websocket", "path": "/ws", "headers": [], "subprotocols": [], ACCESS: ANONYMOUS}
     await route_of(context).handle(scope, wire.receive, wire.send)
 
 

@@ -17,7 +17,7 @@ from askstream.agents.insights.offline.script import Script, play
 from askstream.agents.models import ModelSettings
 from askstream.server.runs.orchestrator import Answer, Exchange, Inquiry, Reply, Task
 from tests.agents.insights.offline.analyst_team import ORDER, VAGUE, Story, ask
-from tests.agents.insights.offline.scored import COST, ORDERS, REVENUE, UNITS, of, written
+from tests.agents.insights.offline.scored import AUDIO, COST, ORDERS, REVENUE, UNITS, of, written
 from tests.agents.sample_teams import Recorder
 
 PLANNER, DATA, ANALYST, REPORTER = ORDER
@@ -34,7 +34,7 @@ FOLLOWED: dict[tuple[str, ...], tuple[str, str]] = {
     (FIRST, "What about the north?", "and the south?"): (of(REVENUE, *Q3, SOUTH), "EUR"),
     (FIRST, "and without the north?"): (of(REVENUE, *Q3, "r.name <> 'North'"), "EUR"),
     (FIRST, "margin?", "What about the west?"): (of(f"{REVENUE} - {COST}", *Q3, "r.name = 'West'"), "EUR"),
-    ("Audio revenue in Q3 2026", "what was it in the north?"): (of(REVENUE, *Q3, f"{NORTH} AND k.name = 'Audio'"), "EUR"),
+    ("Audio revenue in Q3 2026", "what was it in the north?"): (of(REVENUE, *Q3, f"{NORTH} AND {AUDIO}"), "EUR"),
     (FIRST, "and in June?"): (of(REVENUE, "2026-06-01", "2026-06-30"), "EUR"),
     ("Orders in the South in 2025", "exclude Blue Harbour Hotels"): (
         of(ORDERS, "2025-01-01", "2025-12-31", f"{SOUTH} AND c.name <> 'Blue Harbour Hotels'"), "n"
