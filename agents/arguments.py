@@ -26,12 +26,13 @@ ALLOWED = f"model_client (or one annotated {_CLIENT}), user_input_func or input_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunArguments:
-    """One run's values. `input_func` asks the person who asked the question."""
+    """One run's values. `input_func` asks the person who asked the question. `asks`: the bundled team may ask back."""
 
     model_client: "ChatCompletionClient"
     input_func: InputFunc
     session_id: str
     principal: str
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class BundledTeam:
     async def team(self, values: RunArguments) -> AsyncGenerator["Team"]:
         from askstream.agents.insights import team as insights
 
-        yield insights.team(values.model_client, self._kit, max_messages=self._max_messages)
+        yield insights.team(values.model_client, self._kit, max_messages=self._max_messages, asks=values.asks)
 
     async def close(self) -> None:
         """Do nothing: its tools open the database for each call."""

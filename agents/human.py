@@ -26,6 +26,10 @@ ASSUME = (
     f"Nobody answered this question: a run may ask {MOST_QUESTIONS} times at the most. Go on without asking again: "
     "make the most sensible assumption, and state it in the report."
 )
+ASSUME_ALONE = (
+    "Nobody answered this question: this client can't be asked. Go on without asking again: make the most sensible "
+    "assumption, and state it in the report."
+)
 NO_PROMPT = "The team needs your input."
 NO_REPLY = "Nobody answered in time. Go on with a sensible assumption, and state it."
 UNREVIEWED = "\n\n*Not reviewed: nobody answered in time when approval was asked for.*"
@@ -55,14 +59,15 @@ class TeamProfile:
 
     `steps` maps an agent's name to the percent reached when it has finished. `answerer` is the source of earlier
     answers. `author` is the agent whose word is the answer, None if anybody's may be. `asks` returns the question to a
-    person that an agent's message holds, given its name and text, or None. `keeps_state`: a follow-up goes on from the
-    team's state, else it gets the earlier answers as text.
+    person that an agent's message holds, given its name and text, or None. `questions`: how often a run may ask so.
+    `keeps_state`: a follow-up goes on from the team's state, else it gets the earlier answers as text.
     """
 
     steps: Mapping[str, int] | None = None
     answerer: str = "assistant"
     author: str | None = None
     asks: Callable[[str, str], str | None] = lambda _name, _text: None
+    questions: int = MOST_QUESTIONS
     keeps_state: bool = True
 
 
@@ -106,10 +111,10 @@ def after_turn(at: TeamCheckpoint, profile: TeamProfile, *, handed_over: str | N
         at = checkpoint.concluded(at)
         return _reviewed(at) if review else at
     prompt = profile.asks(at.agent_name, said)
-    if prompt is None or at.asked > MOST_QUESTIONS:
+    if prompt is None or at.asked > profile.questions:
         return at
-    if at.asked == MOST_QUESTIONS:
-        return replace(at, asked=at.asked + 1, unheard=(_user(ASSUME),))
+    if at.asked == profile.questions:
+        return replace(at, asked=at.asked + 1, unheard=(_user(ASSUME if at.asked else ASSUME_ALONE),))
     return replace(at, asked=at.asked + 1, waiting=Waiting(kind="question", agent_name=at.agent_name, prompt=prompt))
 
 

@@ -212,7 +212,7 @@ class AutoGenOrchestrator:
             with Contained():
                 own_client.wrap(team, caller, model_calls)
                 names = [agent.name for agent in members(team)]
-                profile = self._source.profile
+                profile = self._source.profile if task.asks else replace(self._source.profile, questions=0)
                 progress = _progress(profile, names, start.progress if start else 0)
                 runner = TeamRunner(buffer, model_calls, progress, profile, limits=self._limits, window=self._window)
                 return await runner.run(team, task, start, sink.checkpoint)
@@ -231,7 +231,11 @@ def _arguments(client: "ChatCompletionClient", task: Task) -> RunArguments:
     from askstream.agents.autogen_internals import ask_person
 
     return RunArguments(
-        model_client=client, input_func=ask_person, session_id=task.session_id, principal=task.principal
+        model_client=client,
+        input_func=ask_person,
+        session_id=task.session_id,
+        principal=task.principal,
+        asks=task.asks,
     )
 
 

@@ -86,6 +86,10 @@ class Ask(View):
         default="reject", description="what to do while another run of the session is active"
     )
     review: bool = Field(default=False, description="a human approves the answer before it is final")
+    asks: bool | None = Field(
+        default=None,
+        description="whether somebody can answer the team's questions; true over WebSocket, else false, if absent",
+    )
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue", description="whether the run ends when the viewer that started it leaves"
     )
@@ -103,9 +107,11 @@ class Ask(View):
         images.check(self.images)
         return self
 
-    def to_question(self, principal: str) -> Question:
-        """Return the run that is asked for. The filter and the key are no part of its fingerprint."""
+    def to_question(self, principal: str, *, asks: bool = False) -> Question:
+        """Return the run that is asked for. `asks` is the transport's default. The filter and the key are no part of
+        the fingerprint."""
         fields = {"question", "session_id", "if_busy", "review", "on_disconnect"}
+        fields |= {"asks"} if self.asks is not None else set()
         # A question without images has the fingerprint that it had before there were any: its key may be in use.
         body = self.model_dump_json(include=fields | {"images"} if self.images else fields)
         return Question(
@@ -115,6 +121,7 @@ class Ask(View):
             session_id=self.session_id,
             if_busy=self.if_busy,
             review=self.review,
+            asks=asks if self.asks is None else self.asks,
             on_disconnect=self.on_disconnect,
             idempotency_key=self.idempotency_key,
             fingerprint=hashlib.sha256(body.encode()).hexdigest(),

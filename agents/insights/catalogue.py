@@ -107,48 +107,12 @@ PEOPLE: Final = (
     ("Felix Brandt", "Central"),
 )
 
-NAME_HEADS: Final = (
-    "Alder",
-    "Amber",
-    "Ash",
-    "Aspen",
-    "Birch",
-    "Bright",
-    "Brook",
-    "Cedar",
-    "Clover",
-    "Copper",
-    "Crown",
-    "Elm",
-    "Fern",
-    "Field",
-    "Fox",
-    "Gold",
-    "Harbour",
-    "Hazel",
-    "Heath",
-    "Iron",
-    "Ivy",
-    "Juniper",
-    "Lark",
-    "Linden",
-    "Maple",
-    "Marble",
-    "Meadow",
-    "Mill",
-    "Moss",
-    "Oak",
-    "Olive",
-    "Orchard",
-    "Pine",
-    "River",
-    "Rowan",
-    "Silver",
-    "Spring",
-    "Stone",
-    "Willow",
-    "Wren",
+_HEADS: Final = (
+    "Alder Amber Ash Aspen Birch Bright Brook Cedar Clover Copper Crown Elm Fern Field Fox Gold Harbour "
+    "Hazel Heath Iron Ivy Juniper Lark Linden Maple Marble Meadow Mill Moss Oak Olive Orchard Pine River "
+    "Rowan Silver Spring Stone Willow Wren "
 )
+NAME_HEADS: Final = tuple(_HEADS.split())
 NAME_TAILS: Final = {
     "Retail": ("Stores", "& Sons", "Home", "Trading"),
     "Hospitality": ("Hotels", "Inns", "Café Group", "Resorts"),

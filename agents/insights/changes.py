@@ -2,7 +2,7 @@
 mix. Pure arithmetic over rows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,21 @@ def typical_rate(pairs: Iterable[tuple[float, float]]) -> float:
     return 0.0
 
 
+def beyond(part: Part, rate: float | None) -> Part:
+    """The part with `unusual` measured against this rate of change; a part of a ratio as it is."""
+    if rate is None:
+        return part
+    now, then = part.current or 0.0, part.previous or 0.0
+    return replace(part, unusual=now - then * (1 + rate))
+
+
+def weight(part: Part, *, of_ratio: bool) -> float:
+    """The weight of a part as a cause: large, and large for its size. A customer that leaves
+    weighs more than its region, where it is one of many. The parts of a ratio have no size."""
+    own = max(abs(part.current or 0.0), abs(part.previous or 0.0)) if not of_ratio else 1.0
+    return abs(part.unusual) * min(1.0, abs(part.unusual) / own) if own else 0.0
+
+
 def parts_of_sum(rows: Sequence[tuple[str, float, float]], *, overlapping: bool) -> tuple[list[Part], float]:
     """Parts from (name, current, previous), most unusual first, and the typical rate of change."""
     rate = typical_rate((current, previous) for _, current, previous in rows)
@@ -49,7 +64,10 @@ def parts_of_sum(rows: Sequence[tuple[str, float, float]], *, overlapping: bool)
 
 
 def parts_of_ratio(
-    rows: Sequence[tuple[str, float, float, float, float]], scale: float, *, overlapping: bool = False
+    rows: Sequence[tuple[str, float, float, float, float]],
+    scale: float,
+    *,
+    overlapping: bool = False,
 ) -> list[Part]:
     """Parts from (name, current numerator and denominator, previous numerator and denominator).
 

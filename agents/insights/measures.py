@@ -49,6 +49,39 @@ MEASURES: Final[Mapping[str, Measure]] = {
             overlaps=_IN_ORDERS,
         ),
         Measure("average_price", "Average price per unit", "EUR", "SUM(revenue)", "SUM(quantity)"),
+        Measure("unit_cost", "Average unit cost", "EUR", "SUM(cost)", "SUM(quantity)"),
+        Measure(
+            "discount_rate",
+            "Average discount",
+            "%",
+            "SUM(quantity * unit_price * discount)",
+            "SUM(quantity * unit_price)",
+            100,
+        ),
+        Measure(
+            "revenue_per_customer",
+            "Revenue per customer",
+            "EUR",
+            "SUM(revenue)",
+            "COUNT(DISTINCT customer)",
+            overlaps=_IN_ORDERS | {"month", "sales_person"},
+        ),
+        Measure(
+            "orders_per_customer",
+            "Orders per customer",
+            "orders",
+            "COUNT(DISTINCT order_id)",
+            "COUNT(DISTINCT customer)",
+            overlaps=_IN_ORDERS | {"month", "sales_person"},
+        ),
+        Measure(
+            "units_per_order",
+            "Units per order",
+            "units",
+            "SUM(quantity)",
+            "COUNT(DISTINCT order_id)",
+            overlaps=_IN_ORDERS,
+        ),
         Measure(
             "customers",
             "Active customers",
@@ -58,6 +91,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
         ),
     )
 }
+# The median needs a query of its own, so no tool has it.
+MEDIAN: Final = Measure("median_order", "Median order value", "EUR", "", "1", overlaps=_IN_ORDERS)
+ALL_MEASURES: Final[Mapping[str, Measure]] = {**MEASURES, MEDIAN.name: MEDIAN}
 DIMENSIONS: Final[tuple[str, ...]] = (
     "product",
     "category",
@@ -67,6 +103,9 @@ DIMENSIONS: Final[tuple[str, ...]] = (
     "sales_person",
     "month",
 )
+# The dimensions in which a cause can lie, and the word for all of them at once.
+CAUSAL: Final = ("product", "category", "region", "customer")
+EVERY: Final = "all"
 # Not a column: it splits a change into the effects of price, volume, mix and so on.
 DRIVER: Final = "driver"
 
@@ -104,13 +143,16 @@ def sides(current: Period, previous: Period) -> tuple[str, str]:
     return within(current), within(previous)
 
 
-def value_sql(measure: Measure, condition: str = "") -> str:
-    """The SQL expression of the measure over the rows that meet the condition. NULL if none does."""
+def value_sql(measure: Measure, condition: str = "", *, exact: bool = False) -> str:
+    """The SQL expression of the measure over the rows that meet the condition. NULL if none does.
+    Rounded, unless it must be `exact`, as for a figure that is rounded once more when it is shown."""
     only = f" FILTER (WHERE {condition})" if condition else ""
     if measure.is_ratio:
         scale = f"{measure.scale}.0 * "
-        return f"ROUND({scale}{measure.numerator}{only} / NULLIF({measure.denominator}{only}, 0), 4)"
-    return f"ROUND({measure.numerator}{only}, 2)" if measure.unit == "EUR" else f"{measure.numerator}{only}"
+        ratio = f"{scale}{measure.numerator}{only} / NULLIF({measure.denominator}{only}, 0)"
+        return ratio if exact else f"ROUND({ratio}, 4)"
+    value = f"{measure.numerator}{only}"
+    return f"ROUND({value}, 2)" if measure.unit == "EUR" and not exact else value
 
 
 def comparison_sql(measure: Measure, current: Period, previous: Period, filters: Filters, exclude: Filters) -> str:
@@ -122,7 +164,12 @@ def comparison_sql(measure: Measure, current: Period, previous: Period, filters:
 
 
 def breakdown_sql(
-    measure: Measure, dimension: str, current: Period, previous: Period, filters: Filters, exclude: Filters
+    measure: Measure,
+    dimension: str,
+    current: Period,
+    previous: Period,
+    filters: Filters,
+    exclude: Filters,
 ) -> str:
     """Columns: name, current, previous; for a ratio its numerator and denominator in both periods.
 

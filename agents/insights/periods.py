@@ -118,6 +118,22 @@ def months_from(first: date, count: int) -> Period:
     return Period(start, _add_months(start, count) - timedelta(1))
 
 
+def like_for_like(current: Period, previous: Period, last_day: date) -> tuple[Period, Period, str]:
+    """Cut a period that isn't over to the days that have data, and the other one to as much of it.
+    The third value says so; "" if both are over."""
+    later, earlier = max(current, previous), min(current, previous)
+    if not later.contains(last_day) or later.end == last_day:
+        return current, previous, ""
+    cut = Period(later.start, last_day)
+    if months := cut.whole_months:
+        whole = earlier.whole_months
+        same = months_from(earlier.start, min(months, whole)) if whole else earlier
+    else:
+        same = Period(earlier.start, min(earlier.end, earlier.start + timedelta(cut.days - 1)))
+    note = f"{later.label} isn't over: the data ends on {last_day}, so {cut.label} is set against {same.label}"
+    return (cut, same, note) if later == current else (same, cut, note)
+
+
 def quarter(year: int, number: int) -> Period:
     return months_from(date(year, 3 * number - 2, 1), 3)
 

@@ -17,15 +17,15 @@ _SAMPLE: Final = 20_000  # rows that are read for the values of a column
 _MAX_LIST: Final = 5_000  # characters for all the values of one column
 
 
-def describe_now(path: Path, *, deadline: float = DEADLINE, stop: threading.Event | None = None) -> dict[str, object]:
+def describe_now(path: Path, *, deadline: float = DEADLINE, stop: threading.Event | None = None) -> dict[str, Any]:
     """Tables and views with their columns. Raises ToolError if the file can't be read at all."""
     connection = open_read_only(path)
     try:
         watch(connection, deadline, stop)
         names = _rows(
             connection,
-            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
-            " ORDER BY type, name",
+            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE"
+            " 'sqlite_%' ORDER BY type, name",
         )
         tables = [_table(connection, str(name), str(kind)) for name, kind in names[:MAX_TABLES]]
         return {"tables": tables, "tables_left_out": max(0, len(names) - MAX_TABLES)}
@@ -33,7 +33,41 @@ def describe_now(path: Path, *, deadline: float = DEADLINE, stop: threading.Even
         connection.close()
 
 
-def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, object]:
+# Meaning and unit of the columns of the bundled warehouse.
+_MEANINGS: Final = {
+    "order_lines.quantity": ("pieces sold in this line", "units"),
+    "order_lines.unit_price": ("list price of one piece on the day, before the discount", "EUR"),
+    "order_lines.unit_cost": ("what one piece cost us on the day", "EUR"),
+    "order_lines.discount": ("share of the list price that was given away, 0 to 1", "share"),
+    "orders.ordered_on": ("day of the order", "date"),
+    "products.list_price": ("newest list price; order_lines has that of the day", "EUR"),
+    "products.unit_cost": ("newest cost of one piece; order_lines has that of the day", "EUR"),
+    "customers.signed_up_on": ("day of signing up, which may be before the data begins", "date"),
+    "sales_people.left_on": ("last day with us, null for those who are still there", "date"),
+    "sales_people.hired_on": ("first day with us", "date"),
+    "inventory.on_hand": ("pieces in stock at the end of the day", "units"),
+    "sales.month": ("month of the order, as in 2026-10", "month"),
+    "sales.revenue": ("quantity * unit_price * (1 - discount)", "EUR"),
+    "sales.cost": ("quantity * unit_cost", "EUR"),
+    "sales.region": ("the customer's region", ""),
+    "sales.quantity": ("pieces sold in this line", "units"),
+    "sales.unit_price": ("list price of one piece on the day, before the discount", "EUR"),
+    "sales.unit_cost": ("what one piece cost us on the day", "EUR"),
+    "sales.discount": ("share of the list price that was given away, 0 to 1", "share"),
+}
+
+
+def with_meanings(described: dict[str, Any]) -> dict[str, Any]:
+    """Add the meaning and unit of the bundled warehouse's columns to its description."""
+    for table in described["tables"]:
+        for column in table["columns"]:
+            meaning, unit = _MEANINGS.get(f"{table['name']}.{column['name']}", ("", ""))
+            known = {"meaning": meaning, "unit": unit}
+            column.update({name: text for name, text in known.items() if text})
+    return described
+
+
+def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, Any]:
     links = {
         str(row[3]): f"{row[2]}.{row[4] or row[3]}"
         for row in _rows(connection, f"PRAGMA foreign_key_list({identifier(name)})")
@@ -52,8 +86,14 @@ def _table(connection: sqlite3.Connection, name: str, kind: str) -> dict[str, ob
 
 
 def _column(
-    connection: sqlite3.Connection, table: str, name: str, kind: str, link: str | None, *, brief: bool
-) -> dict[str, object]:
+    connection: sqlite3.Connection,
+    table: str,
+    name: str,
+    kind: str,
+    link: str | None,
+    *,
+    brief: bool,
+) -> dict[str, Any]:
     described: dict[str, object] = {"name": name, "type": kind}
     if link:
         described["references"] = link

@@ -59,9 +59,6 @@ Call describe_schema first: it tells which tables, measures, dimensions and peri
 4. Which chart fits.
 If the database can't answer the question, say so plainly, and plan the closest answer that it can give.
 If AnalysisAgent asks for more data, write only what is to be fetched in addition.
-Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
-instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
-choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most.
 If a message begins with "{REVIEW_PREFIX}", a person has sent the report back with that remark: plan only what must
 be done anew or in another way to obey it, and say what of the earlier work still stands.""",
     DATA: f"""You are DataAgent, who fetches the figures that the plan asks for.
@@ -94,6 +91,13 @@ Figures with units and thousands separators. Invent nothing: what the team didn'
 If a message began with "{REVIEW_PREFIX}", write the whole report again, so that it obeys the remark.""",
 }
 
+# For the planner: what it may do if the client can be asked, and if it can't.
+_MAY_ASK = f"""
+Only where the measure or the period can't be guessed at all, and a wrong guess would make the answer worthless, ask
+instead of planning: write a message that begins with "{ASK_USER}", followed by one short question that names the
+choices, and nothing else. The person's answer comes next; then plan. You may ask {MOST_QUESTIONS} times at the most."""
+_ALONE = "\nNobody can be asked: choose the most likely meaning, and say which assumption you make."
+
 _DESCRIPTIONS: Mapping[str, str] = {
     PLANNER: "Plans how to answer the question.",
     DATA: "Gets the figures from the database.",
@@ -115,12 +119,12 @@ def kit(toolbox: Mapping[str, Tool]) -> Mapping[str, FunctionTool]:
 
 
 def team(
-    client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, max_messages: int = 40
+    client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, max_messages: int = 40, asks: bool = True
 ) -> SelectorGroupChat:
-    """A fresh team with `tools`. Without reviews it ends within `max_messages`, if those are enough for four turns and
-    the questions that it may ask."""
+    """A fresh team with `tools`. `asks`: somebody can answer its questions. Without reviews it ends within
+    `max_messages`, if those are enough for four turns and the questions that it may ask."""
     rounds = min(MOST_ROUNDS, max(0, (max_messages - len(ORDER) - MOST_QUESTIONS) // 3))
-    members = {name: _agent(name, client, tools) for name in ORDER}
+    members = {name: _agent(name, client, tools, asks=asks) for name in ORDER}
     reporter = cast(_Reporter, members[REPORTER])
 
     def choose(thread: Sequence[BaseAgentEvent | BaseChatMessage]) -> str:
@@ -188,13 +192,14 @@ class _Reporter(AssistantAgent):
             yield message
 
 
-def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool]) -> AssistantAgent:
+def _agent(name: str, client: ChatCompletionClient, tools: Mapping[str, FunctionTool], *, asks: bool) -> AssistantAgent:
+    more = (_MAY_ASK if asks else _ALONE) if name == PLANNER else ""
     kind = _Reporter if name == REPORTER else AssistantAgent
     return kind(
         name,
         client,
         description=_DESCRIPTIONS[name],
-        system_message=_PROMPTS[name],
+        system_message=_PROMPTS[name] + more,
         tools=[tools[tool] for tool in _TOOLS[name]],
         reflect_on_tool_use=True,
         max_tool_iterations=MOST_TOOL_ROUNDS,

@@ -6,17 +6,36 @@ figures, or raises ToolError. The model reads their docstrings and parameters' d
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Final, Literal
 
 import orjson
 from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
 from askstream.agents.insights import measures, periods
-from askstream.agents.insights.changes import Flow, effects, parts_of_ratio, parts_of_sum
-from askstream.agents.insights.measures import DIMENSIONS, DRIVER, MEASURES, Filters, Measure, measure_named
+from askstream.agents.insights.changes import (
+    Flow,
+    Part,
+    beyond,
+    effects,
+    parts_of_ratio,
+    parts_of_sum,
+    weight,
+)
+from askstream.agents.insights.measures import (
+    CAUSAL,
+    DIMENSIONS,
+    DRIVER,
+    EVERY,
+    MEASURES,
+    Filters,
+    Measure,
+    measure_named,
+)
 from askstream.agents.insights.periods import Period
-from askstream.agents.insights.schema import describe_now
+from askstream.agents.insights.schema import describe_now, with_meanings
 from askstream.agents.insights.sql import (
     DEADLINE,
     MAX_ROWS,
@@ -42,15 +61,25 @@ _MEMBERS: Final = {
     "customer": "SELECT name FROM customers",
     "sales_person": "SELECT name FROM sales_people",
     "segment": "SELECT DISTINCT segment AS name FROM customers",
+    "month": "SELECT DISTINCT substr(ordered_on, 1, 7) AS name FROM orders",
 }
 
-Asked = tuple[Measure, Period, Period, Filters, Filters]
+Asked = tuple[Measure, Period, Period, Filters, Filters, str]  # the last is a note on the periods
 Tool = Callable[..., Awaitable[str]]
 PeriodText = Annotated[str, f"A period, written {periods.NOTATION}"]
 FilterMap = Annotated[
     dict[str, str | list[str]] | None,
     f'Members per dimension, as in {{"region": "North"}}; dimensions: {", ".join(DIMENSIONS)}',
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A change along one dimension: its parts, the typical rate of change, and the SQL."""
+
+    parts: list[Part]
+    rate: float | None
+    sql: str
 
 
 class Series(TypedDict):
@@ -79,7 +108,8 @@ class Warehouse:
     async def describe_schema(self) -> str:
         """Describe the database: tables, columns, links, ranges and values; measures and dimensions if it has them."""
         described = await interruptible(lambda stop: describe_now(self.path, deadline=self.deadline, stop=stop))
-        return _json(described | await self._business())
+        business = await self._business()
+        return _json((with_meanings(described) if business else described) | business)
 
     async def run_sql(self, query: Annotated[str, "One SELECT, in SQLite's dialect"]) -> str:
         """Run one SELECT, read-only; at most 200 rows come back, so aggregate or add a LIMIT."""
@@ -96,14 +126,14 @@ class Warehouse:
     ) -> str:
         """Give one measure in two periods, and its change."""
         asked = await self._asked(measure, current, previous, filters, exclude)
-        sql = measures.comparison_sql(*asked)
+        sql = measures.comparison_sql(*asked[:5])
         ((now, then),) = (await self._sales(sql)).rows
         return _json(_head(asked, _value(asked[0], now), _value(asked[0], then)) | {"sql": sql})
 
     async def break_down(
         self,
         measure: Annotated[str, f"One of {', '.join(MEASURES)}"],
-        dimension: Annotated[str, f"One of {', '.join(DIMENSIONS)}; or driver: volume, mix, price, discount, cost"],
+        dimension: Annotated[str, f"{', '.join(DIMENSIONS)}; all (parts of every kind); driver (price, volume …)"],
         current: PeriodText,
         previous: PeriodText,
         filters: FilterMap = None,
@@ -115,56 +145,71 @@ class Warehouse:
         asked = await self._asked(measure, current, previous, filters, exclude)
         if dimension == DRIVER:
             return _json(await self._by_driver(asked))
+        if dimension == EVERY:
+            return _json(await self._by_every(asked, max(1, min(limit, MAX_PARTS))))
         if dimension not in DIMENSIONS:
-            known = ", ".join((*DIMENSIONS, DRIVER))
+            known = ", ".join((*DIMENSIONS, EVERY, DRIVER))
             raise ToolError("unknown_dimension", f"There is no dimension {dimension!r}; there are {known}.")
         return _json(await self._by_dimension(asked, dimension, max(1, min(limit, MAX_PARTS))))
 
-    async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
+    async def _by_every(self, asked: Asked, limit: int) -> dict[str, object]:
+        """The parts of all dimensions that could hold a cause, those first that weigh most in the change."""
         measure = asked[0]
-        sql = measures.breakdown_sql(measure, dimension, *asked[1:])
+        looked_at = [d for d in CAUSAL if d not in asked[3] and d not in measure.overlaps]
+        splits = [await self._split(asked, dimension) for dimension in looked_at]
+        rates = [split.rate for split in splits if split.rate is not None]
+        rate = median(rates) if rates else None
+        found = [
+            (dimension, beyond(part, rate))
+            for dimension, split in zip(looked_at, splits, strict=True)
+            for part in split.parts
+        ]
+        found.sort(key=lambda one: -weight(one[1], of_ratio=measure.is_ratio))
+        now, then = await self._whole(asked)
+        return _head(asked, now, then) | {
+            "dimension": EVERY,
+            "typical_change_percent": None if rate is None else _rounded(100 * rate),
+            "parts": [{"dimension": name, **_rounded_all(asdict(part))} for name, part in found[:limit]],
+            "parts_in_all": len(found),
+            "sql": ";\n\n".join(split.sql for split in splits),
+        }
+
+    async def _by_dimension(self, asked: Asked, dimension: str, limit: int) -> dict[str, object]:
+        split = await self._split(asked, dimension)
+        now, then = await self._whole(asked)
+        return _head(asked, now, then) | {
+            "dimension": dimension,
+            "typical_change_percent": None if split.rate is None else _rounded(100 * split.rate),
+            "parts": [_rounded_all(asdict(part)) for part in split.parts[:limit]],
+            "parts_in_all": len(split.parts),
+            "sql": split.sql,
+        }
+
+    async def _split(self, asked: Asked, dimension: str) -> "Split":
+        measure, overlapping = asked[0], dimension in asked[0].overlaps
+        sql = measures.breakdown_sql(measure, dimension, *asked[1:5])
         rows = [
             (str(name), [_number(cell) or 0.0 for cell in cells])
             for name, *cells in (await self._sales(sql, limit=MAX_MEMBERS)).rows
         ]
-        rate, overlapping = None, dimension in measure.overlaps
         if measure.is_ratio:
-            parts = parts_of_ratio(
-                [(name, a, b, c, d) for name, (a, b, c, d) in rows], measure.scale, overlapping=overlapping
-            )
-        else:
-            parts, rate = parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping)
-        now, then = await self._whole(asked, dimension, [cells for _, cells in rows])
-        return _head(asked, now, then) | {
-            "dimension": dimension,
-            "typical_change_percent": None if rate is None else _rounded(100 * rate),
-            "parts": [_rounded_all(asdict(part)) for part in parts[:limit]],
-            "parts_in_all": len(parts),
-            "sql": sql,
-        }
-
-    async def _whole(
-        self, asked: Asked, dimension: str, rows: Sequence[Sequence[float]]
-    ) -> tuple[float | None, float | None]:
-        """The whole's current and previous value: summed from its parts, or queried if they overlap."""
-        measure = asked[0]
-        if dimension in measure.overlaps:
-            ((now, then),) = (await self._sales(measures.comparison_sql(*asked))).rows
-            return _value(measure, now), _value(measure, then)
-        sums = [sum(column) for column in zip(*rows, strict=True)] or [0.0] * 4
-        if not measure.is_ratio:
-            return sums[0], sums[1]
-        top, bottom, top_then, bottom_then = sums
-        return (
-            measure.scale * top / bottom if bottom else None,
-            measure.scale * top_then / bottom_then if bottom_then else None,
+            ratios = [(name, a, b, c, d) for name, (a, b, c, d) in rows]
+            return Split(parts_of_ratio(ratios, measure.scale, overlapping=overlapping), None, sql)
+        return Split(
+            *parts_of_sum([(name, now, then) for name, (now, then) in rows], overlapping=overlapping),
+            sql,
         )
+
+    async def _whole(self, asked: Asked) -> tuple[float | None, float | None]:
+        """The whole's current and previous value."""
+        ((now, then),) = (await self._sales(measures.comparison_sql(*asked[:5]))).rows
+        return _value(asked[0], now), _value(asked[0], then)
 
     async def _by_driver(self, asked: Asked) -> dict[str, object]:
         measure = asked[0]
         if measure.name not in ("revenue", "margin"):
             raise ToolError("unknown_dimension", "Drivers are known for revenue and margin only.")
-        sql = measures.driver_sql(*asked[1:])
+        sql = measures.driver_sql(*asked[1:5])
         flows: list[tuple[Flow, Flow]] = []
         for row in (await self._sales(sql, limit=MAX_MEMBERS)).rows:
             cells = [_number(cell) or 0.0 for cell in row[1:]]
@@ -179,13 +224,28 @@ class Warehouse:
         }
 
     async def _asked(self, measure: str, current: str, previous: str, filters: FilterMap, exclude: FilterMap) -> Asked:
+        first, last = await self._days()
+        now, then, note = periods.like_for_like(_period(current), _period(previous), last)
+        for period in (now, then):
+            if period.end < first or period.start > last or (note and period.start < first):
+                raise ToolError(
+                    "bad_period",
+                    f"The data covers {first} to {last}; {period.notation} isn't in it.",
+                )
+        if then.start < first:
+            note = f"{note} {then.label} isn't all there: the data begins on {first}.".strip()
         return (
             measure_named(measure),
-            _period(current),
-            _period(previous),
+            now,
+            then,
             await self._members(filters),
             await self._members(exclude),
+            note,
         )
+
+    async def _days(self) -> tuple[date, date]:
+        ((first, last),) = (await self._sales("SELECT MIN(ordered_on), MAX(ordered_on) FROM orders")).rows
+        return date.fromisoformat(str(first)), date.fromisoformat(str(last))
 
     async def _members(self, asked: FilterMap) -> Filters:
         """The filters with each member spelt as in the data. Raises ToolError if there is no such member."""
@@ -194,16 +254,20 @@ class Warehouse:
             if dimension not in DIMENSIONS:
                 raise ToolError("unknown_dimension", f"There is no dimension {dimension!r} to filter by.")
             wanted = [given] if isinstance(given, str) else given
-            if listing := _MEMBERS.get(dimension):
-                found[dimension] = tuple([await self._member(listing, dimension, name) for name in wanted])
-            else:
-                found[dimension] = tuple(wanted)
+            if not wanted:
+                raise ToolError(
+                    "unknown_value",
+                    f"The filter for {dimension} has no members: leave it out, or name some.",
+                )
+            listing = _MEMBERS[dimension]
+            found[dimension] = tuple([await self._member(listing, dimension, name) for name in wanted])
         return found
 
     async def _member(self, listing: str, dimension: str, name: str) -> str:
         rows = (await self._sales(f"SELECT name FROM ({listing}) WHERE lower(name) = lower({literal(name)})")).rows
         if not rows:
-            raise ToolError("unknown_value", f"There is no {dimension} {name!r}; describe_schema lists them.")
+            form = "months are written 2026-10" if dimension == "month" else "describe_schema lists them"
+            raise ToolError("unknown_value", f"There is no {dimension} {name!r}; {form}.")
         return str(rows[0][0])
 
     async def _business(self) -> dict[str, object]:
@@ -234,7 +298,8 @@ class Warehouse:
 
 async def make_chart(
     type: Annotated[  # noqa: A002 - the chart's own word, as the page reads it
-        Literal["bar", "line", "pie"], "bar to compare, line for a course over time, pie for few shares"
+        Literal["bar", "line", "pie"],
+        "bar to compare, line for a course over time, pie for few shares",
     ],
     title: str,
     labels: Annotated[list[str], f"What stands along the axis, at most {MAX_POINTS}"],
@@ -243,7 +308,13 @@ async def make_chart(
 ) -> str:
     """Draw a chart: the reader sees it beside the report."""
     _check_chart(labels, series, pie=type == "pie")
-    chart = {"type": type, "title": title[:200], "labels": labels, "series": series, "unit": unit[:20]}
+    chart = {
+        "type": type,
+        "title": title[:200],
+        "labels": labels,
+        "series": series,
+        "unit": unit[:20],
+    }
     return _json({"chart": chart})
 
 
@@ -251,7 +322,10 @@ def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) 
     if not 0 < len(labels) <= MAX_POINTS:
         raise ToolError("bad_chart", f"A chart has 1 to {MAX_POINTS} labels, not {len(labels)}.")
     if not 0 < len(series) <= (1 if pie else MAX_SERIES):
-        raise ToolError("bad_chart", f"A chart has 1 to {MAX_SERIES} series, a pie has one; here are {len(series)}.")
+        raise ToolError(
+            "bad_chart",
+            f"A chart has 1 to {MAX_SERIES} series, a pie has one; here are {len(series)}.",
+        )
     for one in series:
         if len(one["values"]) != len(labels):
             raise ToolError(
@@ -264,18 +338,21 @@ def _check_chart(labels: Sequence[str], series: Sequence[Series], *, pie: bool) 
 
 def _head(asked: Asked, now: float | None, then: float | None) -> dict[str, object]:
     """The first fields in the result of both tools over two periods."""
-    measure, current, previous, filters, exclude = asked
+    measure, current, previous, filters, exclude, note = asked
     change = None if now is None or then is None else now - then
     return {
         "measure": measure.name,
         "unit": measure.unit,
+        **({"note": note} if note else {}),
         "filters": _plain(filters),
         "exclude": _plain(exclude),
         "current": _side(current, now),
         "previous": _side(previous, then),
         "change": _rounded(change),
         # A rate's change has only its own unit: per cent of per cent mislead.
-        "change_percent": None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then),
+        "change_percent": (
+            None if change is None or not then or measure.unit == "%" else _rounded(100 * change / then)
+        ),
     }
 
 

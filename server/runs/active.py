@@ -253,7 +253,7 @@ class ActiveRuns:
 
 def _task(record: RunRecord) -> tuple[Task, str]:
     """The task of a run, and the name of its orchestrator. Another server's record may lack some options."""
-    options: dict[str, Any] = {"by": "team", "review": False, "images": ()}
+    options: dict[str, Any] = {"by": "team", "review": False, "asks": True, "images": ()}
     try:
         options.update(orjson.loads(record.options))
     except (ValueError, TypeError):
@@ -265,6 +265,7 @@ def _task(record: RunRecord) -> tuple[Task, str]:
         question=record.question,
         images=tuple(options["images"]),
         review=options["review"],
+        asks=options["asks"],
         attempt=record.attempt,
         principal=record.principal,
     )

@@ -33,7 +33,8 @@ class Task:
 
     `images` are those of the question, as `data:` addresses. `history` are the session's earlier exchanges, oldest
     first. `session_state` comes from the answer of the session's last completed run, None if that had none. `review`
-    asks for a human's approval of the answer before it is final.
+    asks for a human's approval of the answer before it is final. `asks`: somebody can answer a question of the team's;
+    without it the team should assume, and say so.
     `checkpoint` is the run's newest state from `Sink.checkpoint` or `Inquiry.state`, None if there is none; `reply` is
     the answer to that inquiry. `attempt` is above 1 if the run is resumed after its server died; a team that can't
     resume raises `RunFailed("interrupted", ...)`. `principal` is who asked.
@@ -46,6 +47,7 @@ class Task:
     history: tuple[Exchange, ...] = ()
     session_state: bytes | None = None
     review: bool = False
+    asks: bool = True
     attempt: int = 1
     checkpoint: bytes | None = None
     reply: Reply | None = None

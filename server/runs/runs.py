@@ -42,6 +42,7 @@ class Question:
     session_id: str | None = None
     if_busy: IfBusy = "reject"
     review: bool = False
+    asks: bool = True
     on_disconnect: str = "continue"
     idempotency_key: str | None = None
     fingerprint: str = ""
@@ -231,7 +232,7 @@ class Runs:
         return await self._journal.by_idempotency_key(principal, key, now=now)
 
     def _record(self, question: Question, orchestrator: str) -> RunRecord:
-        options: dict[str, Any] = {"by": orchestrator, "review": question.review}
+        options: dict[str, Any] = {"by": orchestrator, "review": question.review, "asks": question.asks}
         options["on_disconnect"] = question.on_disconnect
         if question.images:
             options["images"] = question.images

@@ -34,7 +34,7 @@ async def events_of(url: str, run_id: str) -> list[dict[str, Any]]:
 async def test_an_ambiguous_question_is_asked_back_and_answered_over_either_transport(server: ServerProcess) -> None:
     """The first answer wins; the same one is idempotent, another is a conflict; the report follows it."""
     for over_socket in (False, True):
-        run_id = await ask(server.url, VAGUE)
+        run_id = await ask(server.url, VAGUE, asks=True)
         request = await asked(server.url, run_id)
         assert request["schema"]["type"] == "string"
         async with client_of(server.url) as client:
@@ -61,7 +61,7 @@ async def test_an_ambiguous_question_is_asked_back_and_answered_over_either_tran
 
 async def test_of_many_answers_at_once_one_wins(server: ServerProcess) -> None:
     """Each client gets the result of its own."""
-    run_id = await ask(server.url, VAGUE)
+    run_id = await ask(server.url, VAGUE, asks=True)
     request = await asked(server.url, run_id)
     told = await asyncio.gather(
         *(answer(server.url, run_id, request["request_id"], f"revenue, {n} 2026") for n in ["May", "June"] * 10)
@@ -73,7 +73,7 @@ async def test_of_many_answers_at_once_one_wins(server: ServerProcess) -> None:
 
 async def test_a_bad_answer_is_refused_and_the_question_stays(server: ServerProcess) -> None:
     """A value against the schema, an unknown request."""
-    run_id = await ask(server.url, VAGUE)
+    run_id = await ask(server.url, VAGUE, asks=True)
     request = await asked(server.url, run_id)
     for value in (7, None, {"a": 1}, "", 10**30):
         status, told = await answer(server.url, run_id, request["request_id"], value)
@@ -90,7 +90,7 @@ async def test_a_bad_answer_is_refused_and_the_question_stays(server: ServerProc
 async def test_a_question_survives_a_kill_and_its_answer_resumes_the_run(start: Start) -> None:
     """The wait survives, and so does an answer that was accepted just before the kill."""
     first = start()
-    run_id = await ask(first.url, VAGUE)
+    run_id = await ask(first.url, VAGUE, asks=True)
     request = await asked(first.url, run_id)
     first.kill()
     second = start()
@@ -110,7 +110,7 @@ async def test_a_question_survives_a_kill_and_its_answer_resumes_the_run(start: 
 async def test_when_nobody_answers_the_team_goes_on_and_reports_its_assumption(start: Start) -> None:
     """`timed_out` in the log, an assumption in the report; a later answer is refused."""
     server = start(ASKSTREAM_INPUT_SECONDS="0.3")
-    run_id = await ask(server.url, VAGUE)
+    run_id = await ask(server.url, VAGUE, asks=True)
     events = await events_of(server.url, run_id)
     (resolved,) = [event["data"] for event in events if event["event_type"] == "input_resolved"]
     assert resolved["outcome"] == "timed_out"
@@ -118,6 +118,27 @@ async def test_when_nobody_answers_the_team_goes_on_and_reports_its_assumption(s
     assert "ssum" in events[-1]["data"]["final_response"]
     status, told = await answer(server.url, run_id, resolved["request_id"], "revenue")
     assert (status, told["code"]) == (410, "input_expired")
+
+
+async def test_a_client_that_cant_be_asked_gets_an_answer_at_once(server: ServerProcess) -> None:
+    """Over HTTP, unless it says `asks`; over WebSocket, if it says that nobody answers. The report says what was
+    assumed."""
+    async with client_of(server.url) as client:
+        answer = (await client.post("/ask", json={"question": VAGUE})).json()
+    run_id = await ask(server.url, VAGUE)
+    async with socket(server.url) as ws:
+        told = await say(ws, type="ask", question=VAGUE, asks=False)
+    for one in (answer["run_id"], run_id, told["run_id"]):
+        events = await events_of(server.url, one)
+        assert "input_requested" not in [event["event_type"] for event in events]
+        assert "No period was named" in events[-1]["data"]["final_response"]
+
+
+async def test_a_websocket_client_is_asked_unless_it_says_no(server: ServerProcess) -> None:
+    """Its default is to be asked."""
+    async with socket(server.url) as ws:
+        told = await say(ws, type="ask", question=VAGUE)
+    assert "North" in (await asked(server.url, told["run_id"]))["prompt"]
 
 
 async def test_a_report_waits_for_approval_and_obeys_a_remark(server: ServerProcess) -> None:

@@ -192,7 +192,7 @@ class Endpoint:
 
     async def _start(self, effect: StartRun) -> None:
         try:
-            record, new = await self._context.runs.start(effect.ask.to_question(self._access.principal))
+            record, new = await self._context.runs.start(effect.ask.to_question(self._access.principal, asks=True))
         except AskstreamError as problem:
             await self._refuse(effect.ref, problem)
             return

@@ -31,7 +31,7 @@ export function backoff(attempt, random = Math.random) {
 /** The fields that start a run, the same on every wire. Each wire adds the idempotency key in its own way. */
 export function askOf({ question, sessionId, review, ifBusy }) {
   const session = sessionId ? { session_id: sessionId } : {};
-  return { question, tokens: true, ...session, ...(review && { review }), ...(ifBusy && { if_busy: ifBusy }) };
+  return { question, tokens: true, asks: true, ...session, ...(review && { review }), ...(ifBusy && { if_busy: ifBusy }) };
 }
 
 /** The JSON of one frame, or null: an unreadable frame must not break the page. */

@@ -1,195 +1,144 @@
-"""Why a figure changed: split the change along every dimension, take out the part that moved least like the rest, and
-look again at what remains; then find out, for each part, what happened to it."""
+"""Why a figure changed: take out the part that moved least like the rest, look again at what remains,
+and so on; then give each part's own figures, and what the data says happened to it.
+
+The search looks at remainders. The figures that are told never come from it: one query gives them
+for each part as a whole, under the same filters as the question, and for everything else.
+"""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from statistics import median
 from typing import Final
 
-from askstream.agents.insights.measures import DRIVER, MEASURES, Filters
-from askstream.agents.insights.offline import queries
+from askstream.agents.insights.measures import CAUSAL, DRIVER, EVERY, MEASURES, Filters, sides, where
+from askstream.agents.insights.offline import events, queries
 from askstream.agents.insights.offline.conversation import Act, Call, Json, Result
+from askstream.agents.insights.offline.plan import Plan
 from askstream.agents.insights.periods import Period
+from askstream.agents.insights.sql import literal
 
-DIMENSIONS: Final = ("product", "category", "region", "customer")
-# A part counts when its unusual change is at least this share of the business in a month: below lies what chance does.
-# Chance evens out with the root of what is counted: less in a longer period, more in a part of the business.
-_NOTABLE: Final = 0.03
-_NOTABLE_POINTS: Final = 0.5  # of a percentage
+# A part is a cause if what it moved beyond the general course is at least this share of the change…
+_SHARE: Final = 0.2
+# … and more than chance does. Chance evens out with the root of what is counted: this share of a
+# month of the whole business, less in a longer period, more in a part of it.
+_CHANCE: Final = 0.02
+_CHANCE_POINTS: Final = 0.3  # of a percentage
 _DRIVEN: Final = ("revenue", "margin")
 _WITHIN: Final = {"category": "product", "region": "customer"}  # along what a part is split further
-_LOOKED_AT: Final = 6  # parts in each breakdown: the unusual ones come first
+_LOOKED_AT: Final = 8
+
+Steps = Generator[Act, Sequence[Result], "Search"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A measure in two periods, of all or of a part of the business."""
+    """A measure in two periods, under the filters of the question."""
 
-    measure: str
+    plan: Plan
     current: Period
     previous: Period
-    filters: Filters
+
+    @property
+    def measure(self) -> str:
+        return self.plan.measure
 
     @property
     def unit(self) -> str:
         return MEASURES[self.measure].unit
 
+    def call(self, tool: str, without: Filters | None = None, **more: object) -> Call:
+        left_out = {**self.plan.without}
+        for dimension, members in (without or {}).items():
+            left_out[dimension] = (*left_out.get(dimension, ()), *members)
+        filters = {name: list(members) for name, members in self.plan.only.items()}
+        exclude = {name: list(members) for name, members in left_out.items()}
+        periods = {"current": self.current.notation, "previous": self.previous.notation}
+        return Call(tool, {"measure": self.measure, **periods, "filters": filters, "exclude": exclude, **more})
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The part of the business that a change sits in. `contribution` is its share of the change, `unusual` what is left
-    of that beyond the general course."""
+    """A part of the business that holds a share of the change. `current` and `previous` are its own
+    figures; `contribution` is what it adds to the change of the whole. `facts` say what happened.
+    `asked`: the question names it."""
 
-    change: Change
     dimension: str
     name: str
-    current: float
-    previous: float
-    contribution: float
-    unusual: float
-    sql: str
+    current: float | None = None
+    previous: float | None = None
+    contribution: float | None = None
+    facts: Json | None = None
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was found: the causes, most important first, and how the rest of the business moved."""
-
     change: Change
     now: float | None
     then: float | None
     causes: tuple[Cause, ...]
-    facts: Mapping[str, Json]  # by cause name: the row that tells what happened
-    rest_percent: float | None  # change of what is left when the causes are taken out
-    season_percent: float | None  # the same step a year earlier
-    drivers: Json  # the change split into volume, mix, price, discount and cost; empty for measures without them
-    sql: tuple[str, ...]
+    rest: tuple[float | None, float | None]  # everything else, in both periods
+    season: tuple[float | None, float | None] | None  # the same step a year earlier
+    drivers: Json
+    floor: float  # the size that a cause must have, beyond the general course
+    typical: float | None  # the general course, in per cent
+    sql: str  # of the causes' figures
+    other_sql: Mapping[str, str]
 
     @property
     def difference(self) -> float:
         return (self.now or 0.0) - (self.then or 0.0)
 
-
-Searching = Generator[Act, Sequence[Result], Search]
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """The change before anything is taken out of it."""
-
-    now: float | None
-    then: float | None
-    drivers: Json
-    scale: float  # how much larger than in the whole business, in one month, a change must be to count
-    sql: tuple[str, ...]
+    def share(self, cause: Cause) -> float:
+        """The cause's share of the change; 0 without one."""
+        return (cause.contribution or 0.0) / self.difference if self.difference else 0.0
 
 
-def search(change: Change, covers: Period, *, limit: int = 3) -> Searching:
-    """Find up to `limit` causes. Needs the tools break_down, compare_periods and run_sql."""
-    named = _named_by_filter(change)
+def search(change: Change, *, limit: int, brief: bool = False) -> Steps:
+    """Find up to `limit` causes. `brief` leaves out the drivers and the season."""
+    asked = [
+        Cause(dimension, members[0], asked=True)
+        for dimension, members in change.plan.only.items()
+        if len(members) == 1 and dimension in CAUSAL and not brief
+    ]
     found: list[Cause] = []
-    whole, results = yield from _first_look(change)
-    while len(found) < limit and (cause := _strongest(change, results, whole)):
+    business = replace(change, plan=replace(change.plan, only={}, without={}))
+    first = [change.call("break_down", dimension=EVERY, limit=_LOOKED_AT)]
+    first += [business.call("compare_periods")] if change.plan.only else []
+    results = yield Act(f"Where does the change of {_what(change)} sit?", tuple(first))
+    whole, size = results[0].data, results[-1].data
+    floor = _floor(change, whole, size)
+    while cause := _strongest(whole if not found else results[0].data, change, floor):
         found.append(cause)
-        results = yield Act(_thought(change, found), tuple(_breakdowns(change, _names(found))))
-    facts, season = yield from _look_closer(change, (*named, *found), covers)
-    return Search(
-        change=change,
-        now=whole.now,
-        then=whole.then,
-        causes=(*named, *found),
-        facts=facts,
-        rest_percent=results[0].data.get("change_percent"),
-        season_percent=season,
-        drivers=whole.drivers,
-        sql=whole.sql,
-    )
+        if len(found) >= limit:
+            break
+        thought = f"{cause.name} stands out. Does the rest move evenly without it?"
+        results = yield Act(thought, (change.call("break_down", _names(found), dimension=EVERY, limit=_LOOKED_AT),))
+    return (yield from _told(change, [*asked, *found], whole, floor, brief))
 
 
-def _first_look(change: Change) -> Generator[Act, Sequence[Result], tuple[_Whole, Sequence[Result]]]:
-    """The change along each dimension; its split by driver, and the whole business where it is about a part of it."""
-    whole = _compare(replace(change, filters={}), change.current, change.previous)
-    split = Call("break_down", {**_compare(change, change.current, change.previous).arguments, "dimension": DRIVER})
-    calls = _breakdowns(change, {})
-    results = yield Act(_thought(change, []), (*calls, whole, split) if change.measure in _DRIVEN else (*calls, whole))
-    business, drivers = results[len(calls)].data, results[-1].data
-    now, then = _side(results[0].data, "current"), _side(results[0].data, "previous")
-    return _Whole(
-        now=now,
-        then=then,
-        drivers=drivers if change.measure in _DRIVEN else {},
-        scale=_scale(change, then, _side(business, "previous")),
-        sql=tuple(str(r.data["sql"]) for r in results[: len(calls)] if "sql" in r.data),
-    ), results[: len(calls)]
+def _what(change: Change) -> str:
+    return f"{MEASURES[change.measure].label.lower()} from {change.previous.label} to {change.current.label}"
 
 
-def _scale(change: Change, own: float | None, business: float | None) -> float:
-    months = max(1.0, change.current.days / 30)
-    share = min(1.0, own / business) if own and business else 1.0
-    return 1 / sqrt(months * share)
+def _floor(change: Change, whole: Json, business: Json) -> float:
+    """The size that a cause must have."""
+    now, then = _sides(whole)
+    share = _SHARE * abs((now or 0.0) - (then or 0.0))
+    if MEASURES[change.measure].is_ratio:
+        size = max(now or 0.0, then or 0.0)
+        return max(share, _CHANCE_POINTS if change.unit == "%" else 0.01 * size)
+    own, total = max(now or 0.0, then or 0.0), max(*(side or 0.0 for side in _sides(business)), 1.0)
+    scale = 1 / sqrt(max(1.0, change.current.days / 30) * min(1.0, own / total or 1.0))
+    return max(share, _CHANCE * scale * own)
 
 
-def _breakdowns(change: Change, excluded: Filters) -> list[Call]:
-    """One call for each dimension that can tell parts apart; where none can, the bare comparison."""
-    compared = _compare(change, change.current, change.previous, excluded)
-    overlaps = MEASURES[change.measure].overlaps
-    return [
-        Call("break_down", {**compared.arguments, "dimension": dimension, "limit": _LOOKED_AT})
-        for dimension in DIMENSIONS
-        if dimension not in change.filters and dimension not in overlaps
-    ] or [compared]
-
-
-def _strongest(change: Change, results: Sequence[Result], whole: _Whole) -> Cause | None:
-    """The part with the largest unusual change for its size. A customer that leaves is a cause; its region, where it
-    is one of many, moved as well, but moved less for its size."""
-    rates = [r.data["typical_change_percent"] for r in results if r.data.get("typical_change_percent") is not None]
-    rate = median(rates) / 100 if rates else 0.0
-    parts = [
-        _part(change, result.data, part, rate)
-        for result in results
-        if not result.error
-        for part in result.data.get("parts", ())
-        if part["contribution"] is not None
-    ]
-    notable = [part for part in parts if _is_notable(part, whole)]
-    return max(notable, key=_weight, default=None)
-
-
-def _part(change: Change, data: Json, part: Json, rate: float) -> Cause:
-    now, then = part["current"] or 0.0, part["previous"] or 0.0
-    ratio = MEASURES[change.measure].is_ratio
-    return Cause(
-        change=change,
-        dimension=data["dimension"],
-        name=part["name"],
-        current=now,
-        previous=then,
-        contribution=part["contribution"],
-        unusual=part["contribution"] if ratio else now - then * (1 + rate),
-        sql=data["sql"],
-    )
-
-
-def _is_notable(part: Cause, whole: _Whole) -> bool:
-    if part.change.unit == "%":
-        return abs(part.unusual) >= _NOTABLE_POINTS
-    size = max(whole.now or 0.0, whole.then or 0.0)
-    return abs(part.unusual) >= _NOTABLE * whole.scale * size > 0
-
-
-def _weight(part: Cause) -> float:
-    own = max(part.current, part.previous) if part.change.unit != "%" else 1.0
-    return abs(part.unusual) * min(1.0, abs(part.unusual) / own) if own else 0.0
-
-
-def _named_by_filter(change: Change) -> list[Cause]:
-    """Who asks about one customer or region has named the part; what happened to it is still to be found."""
-    return [
-        Cause(change, dimension, members[0], 0.0, 0.0, 0.0, 0.0, "")
-        for dimension, members in change.filters.items()
-        if len(members) == 1 and dimension in DIMENSIONS
-    ]
+def _strongest(data: Json, change: Change, floor: float) -> Cause | None:
+    """The part that weighs most, of those that are large enough."""
+    for part in data.get("parts", ()):
+        if abs(part["unusual"]) >= floor > 0:
+            return Cause(part["dimension"], part["name"])
+    return None
 
 
 def _names(causes: Sequence[Cause]) -> dict[str, tuple[str, ...]]:
@@ -199,67 +148,133 @@ def _names(causes: Sequence[Cause]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _look_closer(
-    change: Change, causes: Sequence[Cause], covers: Period
-) -> Generator[Act, Sequence[Result], tuple[dict[str, Json], float | None]]:
-    """For each cause what happened, and to which part of it most; and the same step a year earlier, where there is one.
-
-    The facts are one row of figures by the cause's name, with `inside`: the part of it that changed most.
-    """
-    closer = [Call("run_sql", {"query": _closer_sql(cause)}) for cause in causes]
-    inside = [_inside(cause) for cause in causes if cause.dimension in _WITHIN]
-    seasonal = change.previous.year_before().start >= covers.start and change.current != change.previous.year_before()
-    season = [_compare(change, change.current.year_before(), change.previous.year_before())] if seasonal else []
-    calls = (*closer, *inside, *season)
-    if not calls:
-        return {}, None
+def _told(change: Change, causes: Sequence[Cause], whole: Json, floor: float, brief: bool) -> Steps:
+    """The causes with their own figures and facts, the rest, the season, and the drivers."""
+    sized = [cause for cause in causes if not cause.asked]
+    sql = figures_sql(change, sized)
+    calls = [Call("run_sql", {"query": sql})]
+    facts = [_facts_calls(change, cause, brief=brief) for cause in causes]
+    calls += [call for group in facts for call in group]
+    seasonal = not brief and _has_season(change)
+    earlier = replace(change, current=change.current.year_before(), previous=change.previous.year_before())
+    calls += [Call("run_sql", {"query": figures_sql(earlier, [])})] if seasonal else []
+    driven = not brief and change.measure in _DRIVEN
+    calls += [change.call("break_down", dimension=DRIVER)] if driven else []
     names = ", ".join(cause.name for cause in causes)
-    results = yield Act(f"What happened to {names}?" if names else "Is it the season?", calls)
-    parts = iter(results[len(closer) :])
-    facts: dict[str, Json] = {}
-    for cause, result in zip(causes, results, strict=False):
-        row = dict(zip(result.data["columns"], result.data["rows"][0], strict=True)) if result.data.get("rows") else {}
-        split = next(parts).data.get("parts", ()) if cause.dimension in _WITHIN else ()
-        facts[cause.name] = {**row, "sql": result.data.get("sql", ""), "inside": split[0] if split else None}
-    return facts, results[-1].data.get("change_percent") if seasonal else None
+    results = list((yield Act(f"What happened to {names}?" if names else "Is it the season?", tuple(calls))))
+    drivers: Json = results.pop().data if driven else {}
+    season = results.pop() if seasonal else None
+    rows: Sequence[Sequence[float]] = results[0].data.get("rows", ())
+    told: list[Cause] = []
+    place = 1
+    for cause, group in zip(causes, facts, strict=True):
+        known = _facts(results[place : place + len(group)])
+        place += len(group)
+        row = rows[sized.index(cause) + 1] if cause in sized and rows else None
+        told.append(_with_figures(cause, row, known, change))
+    now, then = _pair(results[0], 0) or (None, None)
+    rest = _pair(results[0], -1) if sized else None
+    sqls = {"season": str(season.data.get("sql", "")) if season else "", "drivers": str(drivers.get("sql", ""))}
+    pair = _pair(season, 0) if season else None
+    typical = whole.get("typical_change_percent")
+    return Search(change, now, then, tuple(told), rest or (None, None), pair, drivers, floor, typical, sql, sqls)
 
 
-def _inside(cause: Cause) -> Call:
-    change = replace(cause.change, filters={**cause.change.filters, cause.dimension: (cause.name,)})
-    arguments = _compare(change, change.current, change.previous).arguments
-    return Call("break_down", {**arguments, "dimension": _WITHIN[cause.dimension], "limit": 1})
+def _has_season(change: Change) -> bool:
+    before = change.previous.year_before()
+    return before.start >= change.plan.covers.start and change.current != before
 
 
-def _closer_sql(cause: Cause) -> str:
+def _with_figures(cause: Cause, row: Sequence[float] | None, facts: Json, change: Change) -> Cause:
+    if row is None:
+        return replace(cause, facts=facts)
+    if MEASURES[change.measure].is_ratio:
+        return replace(cause, current=row[1], previous=row[2], contribution=row[3], facts=facts)
+    now, then = row[1] or 0.0, row[2] or 0.0
+    return replace(cause, current=now, previous=then, contribution=now - then, facts=facts)
+
+
+def figures_sql(change: Change, causes: Sequence[Cause]) -> str:
+    """One row for all, one for each cause with its own figures, and one for everything else. Of a
+    ratio also what the part adds to the change of the whole: by its ratio and by its weight."""
+    measure, plan = MEASURES[change.measure], change.plan
+    now, then = sides(change.current, change.previous)
+    base = where((change.current, change.previous), plan.only, plan.without)
+    parts = [(cause.name, f"{cause.dimension} = {literal(cause.name)}") for cause in causes]
+    others = " AND ".join(f"NOT {test}" for _, test in parts) or "1"
+    rows = [("All", "1"), *parts, ("Everything else", others)]
+    selects: list[str] = []
+    for name, test in rows:
+        values = ", ".join(f"{queries.value(measure, f'{side} AND {test}')}" for side in (now, then))
+        if measure.is_ratio:
+            values += f", {_contribution(change, test)}"
+        selects.append(f"SELECT {literal(name)} AS part, {values}\nFROM sales WHERE {base}")
+    return "\nUNION ALL\n".join(selects)
+
+
+def _contribution(change: Change, test: str) -> str:
+    """w1 (r1 - R) - w0 (r0 - R), with R the whole's earlier ratio, as in `parts_of_ratio`."""
+    measure = MEASURES[change.measure]
+    now, then = sides(change.current, change.previous)
+    top, bottom = measure.numerator, measure.denominator
+
+    def over(value: str, condition: str) -> str:
+        return f"COALESCE({value} FILTER (WHERE {condition}), 0)"
+
+    whole = f"1.0 * {over(top, then)} / {over(bottom, then)}"
+    sides_of = [
+        f"({over(top, f'{side} AND {test}')} - {whole} * {over(bottom, f'{side} AND {test}')}) / {over(bottom, side)}"
+        for side in (now, then)
+    ]
+    return f"{measure.scale} * (1.0 * {sides_of[0]} - 1.0 * {sides_of[1]})"
+
+
+# --- what happened to a part ---------------------------------------------------------------------
+
+
+def _facts_calls(change: Change, cause: Cause, *, brief: bool) -> list[Call]:
+    """The queries that say what happened, all under the filters of the question."""
+    plan = change.plan
+    only = {**plan.only, cause.dimension: (cause.name,)}
+    span = Period(min(change.current, change.previous).start, max(change.current, change.previous).end)
+    within = replace(change, plan=replace(plan, only=only))
     if cause.dimension in ("product", "category"):
-        return queries.terms(cause.dimension, cause.name, cause.change.current, cause.change.previous)
-    return queries.order_dates(cause.dimension, cause.name)
+        own = {name: members for name, members in only.items() if name in ("product", "category")}
+        asked = [events.terms(only, plan.without, change.current, change.previous)]
+        asked += [events.happened(span, own)]
+    elif cause.dimension == "region":
+        asked = [events.staff((cause.name,)).sql]
+    else:
+        asked = [events.order_dates(cause.name)]
+    calls = [Call("run_sql", {"query": sql}) for sql in asked]
+    inside = _WITHIN.get(cause.dimension)
+    if inside and not brief:
+        calls.append(within.call("break_down", dimension=inside, limit=1))
+    return calls
 
 
-def _compare(change: Change, current: Period, previous: Period, excluded: Filters | None = None) -> Call:
-    return Call(
-        "compare_periods",
-        {
-            "measure": change.measure,
-            "current": current.notation,
-            "previous": previous.notation,
-            "filters": _plain(change.filters),
-            "exclude": _plain(excluded or {}),
-        },
-    )
+def _facts(results: Sequence[Result]) -> Json:
+    """One dictionary: the row of the terms or dates, what happened, staff, the largest part inside."""
+    facts: dict[str, object] = {"sql": [str(r.data["sql"]) for r in results if "sql" in r.data]}
+    for result in results:
+        data = result.data
+        columns, rows = tuple(data.get("columns", ())), [tuple(row) for row in data.get("rows", ())]
+        if "parts" in data:
+            facts["inside"] = data["parts"][0] if data["parts"] else None
+        elif columns[:1] in (("kind",), ("name",)):
+            facts["happened" if columns[0] == "kind" else "staff"] = rows
+        elif rows:
+            facts |= dict(zip(columns, rows[0], strict=True))
+    return facts
 
 
-def _thought(change: Change, causes: Sequence[Cause]) -> str:
-    label = MEASURES[change.measure].label.lower()
-    if not causes:
-        return f"Where does the change of {label} from {change.previous.label} to {change.current.label} sit?"
-    return f"{causes[-1].name} stands out. Does the rest of {label} move evenly without it?"
+def _pair(result: Result, place: int) -> tuple[float | None, float | None] | None:
+    """Both values of a row of `figures_sql`; a sum without rows is 0."""
+    rows = result.data.get("rows", ())
+    return (rows[place][1], rows[place][2]) if rows else None
 
 
-def _side(data: Json, which: str) -> float | None:
-    value = data.get(which, {}).get("value")
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _plain(filters: Filters) -> dict[str, list[str]]:
-    return {name: list(members) for name, members in filters.items()}
+def _sides(data: Json) -> tuple[float | None, float | None]:
+    values = [data.get(side, {}).get("value") for side in ("current", "previous")]
+    now, then = (float(value) if isinstance(value, int | float) else None for value in values)
+    return now, then

@@ -1,6 +1,7 @@
-"""The analyst's answers in the shapes of OpenAI's chat completions: whole or as a stream, with tool calls and usage."""
+"""The analyst's answers in the shapes of OpenAI's chat completions: whole or as a stream, with tool calls.
 
-import re
+They have no usage: rules read no tokens."""
+
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,6 @@ import orjson
 from askstream.agents.insights.offline.analyst import reply
 from askstream.agents.insights.offline.conversation import Act, Json, Reply, Say, call_id
 
-# Usage is counted in word pieces: up to four letters or digits are one, and so is every other sign. It is the analyst's
-# own measure, near to what tokenizers give for English.
-_PIECE: Final = re.compile(r"[^\W_]{1,4}|[^\w\s]|_")
 # Characters in a streamed chunk, about: a few words, so that text is seen to grow, at little cost for each.
 _CHUNK: Final = 48
 Finish = Literal["stop", "tool_calls"]
@@ -26,23 +24,17 @@ def complete(body: Json, model: str) -> tuple[bytes, str]:
     tools: Sequence[Json] = cast("list[Json]", given) if isinstance(given, list) else ()
     answer = reply(messages, tools)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
-    usage = _usage(body, answer)
     if body.get("stream"):
-        told = usage if _asks_for_usage(body) else None
         # All of it is known by now: one write for all of its pieces, instead of one for each.
-        return b"".join(_stream(head, answer, len(messages), told)), "text/event-stream"
+        return b"".join(_stream(head, answer, len(messages))), "text/event-stream"
     choice = {
         "index": 0,
         "message": _message(answer, len(messages)),
         "finish_reason": _finish(answer),
         "logprobs": None,
     }
-    whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+    whole = {**head, "object": "chat.completion", "choices": [choice]}
     return orjson.dumps(whole), "application/json"
-
-
-def count_tokens(text: str) -> int:
-    return len(_PIECE.findall(text))
 
 
 def chunks_of(text: str) -> Iterator[str]:
@@ -56,21 +48,11 @@ def chunks_of(text: str) -> Iterator[str]:
         start = end
 
 
-def _asks_for_usage(body: Json) -> bool:
-    match body:
-        case {"stream_options": {"include_usage": True}}:
-            return True
-        case _:
-            return False
-
-
-def _stream(head: Json, answer: Reply, position: int, usage: Json | None) -> Iterator[bytes]:
+def _stream(head: Json, answer: Reply, position: int) -> Iterator[bytes]:
     frame = {**head, "object": "chat.completion.chunk"}
     for delta in _deltas(answer, position):
         yield _sse({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
     yield _sse({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(answer)}]})
-    if usage:
-        yield _sse({**frame, "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
 
 
@@ -115,14 +97,6 @@ def _calls(answer: Reply, position: int) -> list[dict[str, Any]]:
 
 def _finish(answer: Reply) -> Finish:
     return "stop" if isinstance(answer, Say) else "tool_calls"
-
-
-def _usage(body: Json, answer: Reply) -> Json:
-    """Pieces of all that was sent, tools included, and of all that is answered."""
-    sent = orjson.dumps([body["messages"], body.get("tools") or []]).decode()
-    told = _text(answer) + "".join(call["function"]["arguments"] for call in _calls(answer, 0))
-    prompt, completion = count_tokens(sent), count_tokens(told)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _sse(value: Json) -> bytes:

@@ -1,11 +1,12 @@
-"""What the analyst is told, taken from the wire (OpenAI's chat messages), and what it may answer. Pure.
+"""What the analyst is told, taken from the wire (OpenAI's chat messages), and what it may answer.
 
-Nothing is kept between two calls: who speaks, what was asked and what the tools gave is read from the messages.
+Nothing is kept between two calls. An agent's statement has words for people and one JSON block, from
+which the next agent takes its values. Pure.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
@@ -13,34 +14,23 @@ import orjson
 
 Json = Mapping[str, Any]
 Role = Literal["planning", "data", "analysis", "report"]
-
 ROLES: Final[Mapping[str, Role]] = {
     "PlanningAgent": "planning",
     "DataAgent": "data",
     "AnalysisAgent": "analysis",
     "ReportAgent": "report",
 }
-# How each agent's statement begins. Where a provider's wire carries no names, this tells them from a person's question.
-OPENINGS: Final[Mapping[str, Role]] = {
-    "**Plan": "planning",  # "**Plan**", "**Plan, continued**", "**Plan, once this is clear**"
-    "**Data": "data",
-    "**Analysis": "analysis",
-    "MORE DATA:": "analysis",
-    "# ": "report",
-}
-# A line of the planner that begins so asks the person; the run waits, and the next thing said is the answer.
-ASK: Final = "ASK USER:"
-# A message that begins so, after a report, says what is to be another way.
-REVIEW: Final = "REVIEW:"
-# What is said in a person's place when nobody answered in time begins so.
-NOBODY: Final = "Nobody answered"
-InputKind = Literal["answer", "silence", "remark"]
-_INTRODUCTION: Final = re.compile(r"You are (\w+)\s*,")
+# How each agent's statement begins. A provider's wire may carry no names.
+OPENINGS: Final[Mapping[str, Role]] = {"**Plan": "planning", "**Data": "data", "**Analysis": "analysis", "# ": "report"}
+ASK: Final = "ASK USER:"  # a line of the planner that begins so asks the person
+REVIEW: Final = "REVIEW:"  # a message that begins so, after a report, says what must change
+NOBODY: Final = "Nobody answered"  # how the message begins that stands for a missing answer
+_BLOCK: Final = re.compile(r"```json\n(.*?)\n```", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call. Two calls with equal arguments are the same call: its result answers both."""
+    """A tool call. Calls with equal arguments are the same call: one result answers both."""
 
     name: str
     arguments: Json
@@ -52,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool gave: `data`, or the stable code of an error and its words."""
+    """What a tool returned: `data`, or an error's code and text."""
 
     data: Json = field(default_factory=dict[str, Any])
     error: str = ""
@@ -76,68 +66,72 @@ Reply = Say | Act
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    role: Role
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Input:
-    """What a person said within a run; of a remark without the word that marks it."""
+    """A person's words within a run."""
 
-    kind: InputKind
+    kind: Literal["answer", "silence", "remark"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
     """The messages, as one agent of the team sees them.
 
-    The last question is the one that is being answered; `reports` are those on the questions before it, by position,
-    "" where there is none. Inputs and results are those since the last question, statements those since the last
-    question or remark: after a remark the work is done again, with the results that are there.
+    The last question is the one to answer; `reports` are those on the questions before it. Inputs
+    and results are those since the last question, statements those since the last question or
+    remark. `may_ask`: somebody can answer a question of the planner's.
     """
 
-    role: Role | None
-    questions: tuple[str, ...]
-    statements: tuple[Statement, ...]
-    results: Mapping[str, Result]  # by the key of the call
-    tools: frozenset[str]
-    reports: tuple[str, ...] = ()
-    inputs: tuple[Input, ...] = ()
-    before: tuple[Statement, ...] = ()  # those since the last question, up to the last remark
+    role: Role | None = None
+    may_ask: bool = False
+    questions: list[str] = field(default_factory=list[str])
+    reports: list[str] = field(default_factory=list[str])
+    inputs: list[Input] = field(default_factory=list[Input])
+    statements: list[tuple[Role, str]] = field(default_factory=list[tuple[Role, str]])
+    results: dict[str, Result] = field(default_factory=dict[str, Result])
+    tools: frozenset[str] = frozenset()
 
     def said_by(self, role: Role) -> list[str]:
-        return [statement.text for statement in self.statements if statement.role == role]
+        return [text for speaker, text in self.statements if speaker == role]
 
-    def said_before_by(self, role: Role) -> list[str]:
-        """In the same run, before the last remark."""
-        return [statement.text for statement in self.before if statement.role == role]
+    def person(self, text: str) -> None:
+        """An answer if the planner asked last, a remark if the report came last, else a question."""
+        speaker, last = self.statements[-1] if self.statements and self.questions else (None, "")
+        if speaker == "planning" and asks(last):
+            self.inputs.append(Input("silence" if text.startswith(NOBODY) else "answer", text))
+        elif speaker == "report" and text.startswith(REVIEW):
+            self.inputs.append(Input("remark", text.removeprefix(REVIEW).strip()))
+            self.statements = []
+        else:
+            if self.questions:
+                self.reports.append((self.said_by("report") or [""])[-1])
+            self.questions.append(text)
+            self.inputs, self.statements, self.results = [], [], {}
 
 
 def read(messages: Sequence[Json], tools: Sequence[Json] = ()) -> Conversation:
-    """Never raises on what a provider's client may send; what it can't read it passes over."""
-    heard = _Heard()
-    calls: dict[str, Call] = {}
+    """Never raises on what a client may send: it ignores what it can't read."""
+    found, calls = Conversation(tools=frozenset(_tool_names(tools))), dict[str, Call]()
     for message in messages:
         text = content_of(message)
         match message.get("role"):
             case "system" | "developer":
-                heard.role = heard.role or _role_of(text)
+                found.role = found.role or _role_of(text)
+                found.may_ask = found.may_ask or ASK in text
             case "user" if speaker := _speaker(message.get("name"), text):
-                heard.statements.append(Statement(speaker, text))
+                found.statements.append((speaker, text))
             case "user":
-                heard.person(text)
+                found.person(text)
             case "assistant":
                 made = _calls_of(message)
                 calls |= made
-                if text and not made and heard.role:
-                    heard.statements.append(Statement(heard.role, text))
+                if text and not made and found.role:
+                    found.statements.append((found.role, text))
             case "tool" if call := calls.get(str(message.get("tool_call_id"))):
-                heard.results[call.key] = _result_of(text)
+                found.results[call.key] = _result_of(text)
             case _:
                 pass
-    return heard.conversation(frozenset(_tool_names(tools)))
+    return found
 
 
 def asks(text: str) -> bool:
@@ -145,47 +139,16 @@ def asks(text: str) -> bool:
     return any(line.lstrip().startswith(ASK) for line in text.splitlines())
 
 
-@dataclass(slots=True)
-class _Heard:
-    """A conversation while it is being read."""
+def with_json(heading: str, words: str, value: object) -> str:
+    """A statement: its heading, words for people, and values for the next agent."""
+    block = f"```json\n{orjson.dumps(value).decode()}\n```"
+    return "\n\n".join(part for part in (heading, words, block) if part)
 
-    role: Role | None = None
-    questions: list[str] = field(default_factory=list[str])
-    reports: list[str] = field(default_factory=list[str])
-    inputs: list[Input] = field(default_factory=list[Input])
-    statements: list[Statement] = field(default_factory=list[Statement])
-    before: list[Statement] = field(default_factory=list[Statement])
-    results: dict[str, Result] = field(default_factory=dict[str, Result])
 
-    def person(self, text: str) -> None:
-        """An answer where the planner asked last, a remark where the report was written last, else a question."""
-        last = self.statements[-1] if self.statements and self.questions else None
-        if last and last.role == "planning" and asks(last.text):
-            self.inputs.append(Input("silence" if text.startswith(NOBODY) else "answer", text))
-        elif last and last.role == "report" and text.startswith(REVIEW):
-            self.inputs.append(Input("remark", text.removeprefix(REVIEW).strip()))
-            self.before, self.statements = [*self.before, *self.statements], []
-        else:
-            self._question(text)
-
-    def _question(self, text: str) -> None:
-        if self.questions:
-            said = [statement.text for statement in self.statements if statement.role == "report"]
-            self.reports.append(said[-1] if said else "")
-        self.questions.append(text)
-        self.inputs, self.statements, self.before, self.results = [], [], [], {}
-
-    def conversation(self, tools: frozenset[str]) -> Conversation:
-        return Conversation(
-            role=self.role,
-            questions=tuple(self.questions),
-            statements=tuple(self.statements),
-            results=self.results,
-            tools=tools,
-            reports=tuple(self.reports),
-            inputs=tuple(self.inputs),
-            before=tuple(self.before),
-        )
+def json_in(text: str) -> Json:
+    """The values of a statement that `with_json` wrote, {} if it has none."""
+    found = _BLOCK.findall(text)
+    return _object(found[-1]) or {} if found else {}
 
 
 def content_of(message: Json) -> str:
@@ -198,12 +161,12 @@ def content_of(message: Json) -> str:
 
 
 def call_id(call: Call, position: int) -> str:
-    """An id that is the same for the same call at the same place of a conversation."""
+    """The same id for the same call at the same place of a conversation."""
     return "call_" + hashlib.sha256(f"{position} {call.key}".encode()).hexdigest()[:20]
 
 
 def _role_of(text: str) -> Role | None:
-    found = _INTRODUCTION.match(text.strip())
+    found = re.match(r"\s*You are (\w+)\s*,", text)
     return ROLES.get(found[1]) if found else None
 
 
@@ -219,14 +182,14 @@ def _calls_of(message: Json) -> dict[str, Call]:
     for call in cast("list[object]", asked) if isinstance(asked, list) else []:
         match call:
             case {"id": str(number), "function": {"name": str(name), "arguments": str(arguments)}}:
-                if (parsed := _arguments(arguments)) is not None:
+                if (parsed := _object(arguments)) is not None:
                     found[number] = Call(name, parsed)
             case _:
                 continue
     return found
 
 
-def _arguments(text: str) -> Json | None:
+def _object(text: str) -> Json | None:
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -235,23 +198,22 @@ def _arguments(text: str) -> Json | None:
 
 
 def _result_of(text: str) -> Result:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return Result(error="unreadable", message=text[:200])
+    value = _object(text)
     match value:
         case {"error": {"code": str(code), "message": str(message)}}:
             return Result(error=code, message=message)
-        case dict():
-            return Result(data=value)  # pyright: ignore[reportUnknownArgumentType] - JSON, checked where it is used
-        case _:
+        case None:
             return Result(error="unreadable", message=text[:200])
+        case _:
+            return Result(data=value)
 
 
-def _tool_names(tools: Iterable[object]) -> Iterable[str]:
+def _tool_names(tools: Sequence[object]) -> list[str]:
+    names: list[str] = []
     for tool in tools:
         match tool:
             case {"function": {"name": str(name)}}:
-                yield name
+                names.append(name)
             case _:
                 continue
+    return names

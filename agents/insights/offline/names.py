@@ -1,81 +1,141 @@
-"""What the schema tells about the bundled warehouse, and whom of it a question names. Pure."""
+"""The names in the data, as `describe_schema` lists them, and where a text names them. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from askstream.agents.insights.offline import words
-from askstream.agents.insights.offline.conversation import Json
+from askstream.agents.insights.offline import lexicon
+from askstream.agents.insights.offline.words import Text, plain
 
-_NAMES_IN: Final = {
-    "products": "product",
-    "categories": "category",
-    "regions": "region",
-    "customers": "customer",
-    "sales_people": "sales_person",
-}
+# Dimension, table and column.
+_LISTS: Final = (
+    ("region", "regions", "name"),
+    ("category", "categories", "name"),
+    ("segment", "customers", "segment"),
+    ("product", "products", "name"),
+    ("customer", "customers", "name"),
+    ("sales_person", "sales_people", "name"),
+)
+# "Without A and B" leaves out both; "without A in B" leaves out A alone.
+_AND: Final = re.compile(r"\s*(?:(?:and|or|nor|the|/)\s+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the schema tells about the bundled warehouse."""
+    """The days of the data, and the members of each dimension."""
 
     first_day: date
     last_day: date
-    members: Mapping[str, tuple[str, ...]]  # dimension: names
+    members: Mapping[str, tuple[str, ...]]
 
 
-def facts_from(schema: Json) -> Facts | None:
-    """From the answer of `describe_schema`; None where it tells of another database than the bundled one."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A member that a text names, and where. `left_out`: behind a word such as "without"."""
+
+    start: int
+    end: int
+    dimension: str
+    name: str
+    left_out: bool = False
+
+
+def facts_from(schema: Mapping[str, Any]) -> Facts | None:
+    """None if it isn't the bundled schema."""
+    values: dict[tuple[str, str], tuple[str, ...]] = {}
+    for table in schema.get("tables", ()):
+        for column in table.get("columns", ()):
+            values[table["name"], column["name"]] = tuple(column.get("values", ()))
     try:
-        members: dict[str, tuple[str, ...]] = {}
-        for table, dimension in _NAMES_IN.items():
-            members[dimension] = _values(schema, table, "name")
-        members["segment"] = _values(schema, "customers", "segment")
-        return Facts(date.fromisoformat(schema["first_day"]), date.fromisoformat(schema["last_day"]), members)
-    except (KeyError, TypeError, ValueError, StopIteration):
+        members = {dimension: values[table, column] for dimension, table, column in _LISTS}
+        first, last = (date.fromisoformat(str(schema[key])) for key in ("first_day", "last_day"))
+        return Facts(first, last, members)
+    except (KeyError, ValueError):
         return None
 
 
-def named(text: str, facts: Facts) -> tuple[str, Mapping[str, tuple[str, ...]]]:
-    """The names that the text holds, whole or by a first word that belongs to one name only, and the text without."""
-    found: dict[str, list[str]] = {}
-    known = [
-        (words.plain(name).strip(), name, dimension) for dimension, names in facts.members.items() for name in names
-    ]
-    for spelt, name, dimension in sorted(known, key=lambda one: -len(one[0])):
-        if spelt not in text:
+def full(text: Text, facts: Facts) -> list[Named]:
+    """Take the names that stand there in full, longer ones first; "northern" is North."""
+    spoken = {
+        plain(name).strip(): (dimension, name)
+        for dimension, members in reversed(list(facts.members.items()))
+        for name in members
+    }
+    found: list[Named] = []
+    for words in sorted(spoken, key=len, reverse=True):
+        dimension, name = spoken[words]
+        ending = "(?:ern)?" if dimension == "region" else "s?"
+        matches = text.take(rf"(?:the )?{re.escape(words)}{ending}")
+        found += [Named(*match.span(), dimension, name) for match in matches]
+    return found
+
+
+def partial(text: Text, facts: Facts, known: frozenset[str]) -> tuple[list[Named], list[str]]:
+    """Take names of which only some words stand there, if these fit one member alone. Also what
+    several members share, in words."""
+    found: list[Named] = []
+    unclear: list[str] = []
+    words = list(re.finditer(r"[^\s·]+", text.rest))
+    taken = 0
+    for first, last in _runs(words, known):
+        if first < taken:
             continue
-        ending = "(?:ern)?" if dimension == "region" else ""
-        pattern = rf"(?<![\w-]){re.escape(spelt)}{ending}(?![\w-])"
-        if re.search(pattern, text):
-            text = re.sub(pattern, "MEMBER", text)
-            found.setdefault(dimension, []).append(name)
-    for word in dict.fromkeys(re.findall(r"[a-z]{5,}", text)):
-        meant = _only_one(word, known)
-        if meant:
-            text = re.sub(rf"(?<!\w){word}(?!\w)", "MEMBER", text)
-            found.setdefault(meant[1], []).append(meant[0])
-    return text, {dimension: tuple(names) for dimension, names in found.items()}
+        said = " ".join(word[0] for word in words[first : last + 1])
+        holders = list(_holders(said, facts))
+        if not holders:
+            continue
+        taken = last + 1
+        start, end = words[first].start(), words[last].end()
+        text.blank(start, end)
+        if len(holders) == 1:
+            found.append(Named(start, end, *holders[0]))
+        else:
+            names = [name for _, name in holders]
+            more = ", …" if len(names) > 6 else ""
+            unclear.append(f"“{said}” fits several names: {', '.join(names[:6])}{more}")
+    return found, unclear
 
 
-def _only_one(word: str, known: Sequence[tuple[str, str, str]]) -> tuple[str, str] | None:
-    """The only name that the word begins, or, with a letter wrong, would be. Words of a question name nobody."""
-    if words.is_known(word):
-        return None
-    exact = [(name, dimension) for spelt, name, dimension in known if word == spelt.split()[0]]
-    near = [
-        (name, dimension)
-        for spelt, name, dimension in known
-        if words.is_near(word, spelt) or (len(word) > 6 and words.is_near(word, spelt.split()[0]))
-    ]
-    found = exact or near
-    return found[0] if len(found) == 1 else None
+def _runs(words: Sequence[re.Match[str]], known: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Neighbouring words, longer runs first, that could be a part of a name."""
+    free = [word[0] not in known and len(word[0]) > 2 for word in words]
+    for first in range(len(words)):
+        for last in range(min(first + 3, len(words) - 1), first - 1, -1):
+            if any(free[first : last + 1]):
+                yield first, last
 
 
-def _values(schema: Json, table: str, column: str) -> tuple[str, ...]:
-    described: Any = next(one for one in schema["tables"] if one["name"] == table)
-    found: Any = next(one for one in described["columns"] if one["name"] == column)
-    return tuple(str(value) for value in found["values"])
+def _holders(said: str, facts: Facts) -> Iterator[tuple[str, str]]:
+    """The members whose names have all of these words, in singular or plural."""
+    wanted = [{word, word.removesuffix("s"), f"{word}s"} for word in said.split()]
+    for dimension, members in facts.members.items():
+        for name in members:
+            words = set(plain(name).split())
+            if all(one & words for one in wanted):
+                yield dimension, name
+
+
+def with_exclusions(text: Text, named: Sequence[Named]) -> list[Named]:
+    """The names in order. Those behind a word such as "without" are left out; "and" continues it."""
+    cues = text.take(lexicon.EXCEPT)
+    found: list[Named] = []
+    for one in sorted(named, key=lambda n: n.start):
+        before = found[-1] if found else None
+        cue = next((c for c in cues if c.end() <= one.start and _close(text, c.end(), one.start)), None)
+        follows = before is not None and _AND.fullmatch(text.whole[before.end : one.start]) is not None
+        left_out = cue is not None or (follows and before is not None and before.left_out)
+        found.append(Named(one.start, one.end, one.dimension, one.name, left_out))
+    for cue in cues:
+        if not any(_close(text, cue.end(), one.start) for one in found if one.start >= cue.end()):
+            restored = text.rest[: cue.start()] + cue[0] + text.rest[cue.end() :]
+            text.rest = restored
+    return found
+
+
+def _close(text: Text, start: int, end: int) -> bool:
+    """Whether only words that lead to a name stand between two places."""
+    kinds = "|".join(lexicon.DIMENSIONS.values())
+    lead = rf"\s*(?:(?:in|from|for|to|of|the|our|any|all|a) )*(?:{kinds})?\s*"
+    return re.fullmatch(lead, text.whole[start:end]) is not None

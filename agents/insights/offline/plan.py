@@ -1,231 +1,226 @@
-"""The plan as the team hears it: plain words in a list, from which each agent takes its part again."""
+"""The plan: one question, understood. The team's agents hand it on as JSON; `title` says it in words
+that the grammar reads back as the same plan."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, fields
+from datetime import date
+from typing import Any, Final, Literal, cast, get_args
 
-from askstream.agents.insights import periods
-from askstream.agents.insights.measures import DIMENSIONS, MEASURES
-from askstream.agents.insights.offline.intent import Grain, Job, Order
-from askstream.agents.insights.offline.understanding import FORECAST, PARTS, Understanding
+from askstream.agents.insights.measures import ALL_MEASURES, Filters
+from askstream.agents.insights.offline.conversation import json_in, with_json
+from askstream.agents.insights.offline.grammar import Limit, Order
 from askstream.agents.insights.periods import Period
 
-K = TypeVar("K", bound=str)
-
-TITLE: Final = "**Plan**"
-CONTINUED: Final = "**Plan, continued**"
-FOREIGN: Final = "**Plan for a database of its own**"
-MORE: Final = "MORE DATA:"
-UNDERSTOOD: Final = "**Understood as.** "
-_BETWEEN: Final = " · "
-
-TASKS: Final[Mapping[Job, str]] = {
-    "report": "write a sales report",
-    "figure": "give figures",
-    "compare": "compare two periods",
-    "rank": "put in order",
-    "trend": "show the course over time",
-    "why": "find out why it changed",
-    "customers": "find customers gained and lost",
-    "stock": "find stock-outs",
-    "forecast": "forecast",
-    "schema": "tell what data there is",
-    "unknown": "say what can't be answered, and what can",
-}
-_ORDERS: Final[Mapping[Order, str]] = {
-    "top": "highest first",
-    "bottom": "lowest first",
-    "growth": "strongest growth first",
-    "decline": "strongest decline first",
-}
-_ITEM: Final = re.compile(r"^- ([A-Z][a-z ]+): (.+)$", re.MULTILINE)
-_FILTER: Final = re.compile(r"(\w+) = ([^;]+)")
+Job = Literal[
+    "figure", "list", "share", "absent", "why", "report", "forecast", "stock", "stock_outs", "lost",
+    "gained", "promotion", "price", "cost", "staff", "schema", "no", "foreign",
+]  # fmt: skip
+JOBS: Final = get_args(Job)
+EVENTS: Final[Mapping[str, str]] = {
+    "promotion": "Promotions", "price": "Price changes", "cost": "Cost changes",
+    "staff": "Sales people who left", "stock_outs": "Stock-outs", "lost": "Customers lost",
+    "gained": "Customers gained",
+}  # fmt: skip
+TOLD: Final[Mapping[str, str]] = {
+    "figure": "a figure", "list": "a list", "share": "a share", "absent": "“not sold”",
+    "why": "a cause", "report": "a report", "forecast": "a forecast", "stock": "the stock",
+    "schema": "the description of the data", **{job: name.lower() for job, name in EVENTS.items()},
+}  # fmt: skip
+PLURALS: Final[Mapping[str, str]] = {
+    "product": "products", "category": "categories", "region": "regions", "customer": "customers",
+    "segment": "segments", "sales_person": "sales people", "weekday": "weekdays", "day": "days",
+    "week": "weeks", "month": "months", "quarter": "quarters", "year": "years",
+}  # fmt: skip
+KEY: Final = ("revenue", "orders", "units", "margin")  # the figures of a report
+_SIGNS: Final = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
+_SPANS: Final = {1: "Monthly", 3: "Quarterly", 6: "Half-yearly", 12: "Yearly"}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A fact that a cause was found to depend on, and that the figures so far don't hold."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`only` and `without` are members by dimension; `lacking` those of which nothing was sold;
+    `part` the dimension whose members are a share of the whole. `against`: the period of
+    comparison. `notes` say what was assumed, `reasons` why there is no answer."""
 
-    kind: str  # "stock" of a product, or "people" of a region
-    name: str
+    job: Job
     period: Period
+    covers: Period  # the days of the data
+    measures: tuple[str, ...] = ()
+    against: Period | None = None
+    only: Filters = field(default_factory=dict[str, Sequence[str]])
+    without: Filters = field(default_factory=dict[str, Sequence[str]])
+    lacking: Filters = field(default_factory=dict[str, Sequence[str]])
+    days: str = ""
+    by: str = ""
+    order: Order | None = None
+    count: int = 0  # 0: all
+    limit: Limit | None = None
+    part: str = ""
+    per: str = ""
+    ahead: int = 0
+    chart: str = ""
+    direction: str = ""  # "up" or "down", where the question says so
+    advice: bool = False
+    hidden: tuple[str, ...] = ()  # parts of the report that a remark takes away
+    notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()  # questions that would get an answer
+    changed: tuple[str, ...] = ()  # what became of a remark
+    refused: tuple[str, ...] = ()
+
+    @property
+    def measure(self) -> str:
+        return self.measures[0] if self.measures else "revenue"
 
 
-def to_text(plan: Understanding) -> str:
-    """The plan for the team. `from_text` gives an equal one back."""
-    shown = [f"- {name}: {text}" for name, text in items(plan).items()]
-    lines = {
-        "Cannot be done": plan.cannot,
-        "Assumed": plan.assumptions,
-        "Changed": plan.changed,
-        "Not followed": plan.refused,
-    }
-    told = [f"- {name}: {text}" for name, texts in lines.items() for text in texts]
-    return "\n".join([TITLE, "", *shown, *told, "", _ways(plan)])
+class No(Exception):
+    """The question gets no answer, for these reasons."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
 
 
-def items(plan: Understanding) -> dict[str, str]:
-    """What is to be done, by name, as far as it matters for the job."""
-    found = {
-        "Task": TASKS[plan.job],
-        "Measures": ", ".join(MEASURES[name].label for name in plan.measures),
-        "Period": _period(plan.period),
-        "Compared with": _period(plan.against) if plan.against else "",
-        "By": plan.dimension or "",
-        "Only": "; ".join(f"{name} = {' or '.join(members)}" for name, members in plan.filters.items()),
-        "Order": f"{_ORDERS[plan.order]}, {plan.count} at most",
-        "Grain": plan.grain,
-        "Months ahead": str(plan.ahead),
-        "In addition": ", ".join(plan.also),
-        "Shown without": ", ".join(plan.without),
-        "Data covers": _period(plan.covers),
-        "Left open": ", ".join(plan.ambiguous),
-        "No data on": ", ".join(plan.missing),
-        "From the question before": ", ".join(plan.carried),
-    }
-    return {name: text for name, text in found.items() if text and name in _shown(plan)}
+def to_text(plan: Plan) -> str:
+    """The planner's statement: the plan in words, then as JSON."""
+    lines = [title(plan), *(f"- {note}." for note in plan.notes)]
+    lines += [f"- {text}" for text in (*plan.reasons, *plan.changed, *plan.refused)]
+    return with_json("**Plan**", "\n".join(lines), {"plan": plan})
 
 
-def in_a_line(plan: Understanding) -> str:
-    """How the question was understood, for the end of a report; `from_report` reads it."""
-    return UNDERSTOOD + _BETWEEN.join(f"{name}: {text}" for name, text in items(plan).items())
+def in_statements(texts: Sequence[str]) -> Plan | None:
+    """The newest plan among the planner's statements."""
+    for text in reversed(texts):
+        found = json_in(text).get("plan")
+        if isinstance(found, dict):
+            return _plan(found)  # pyright: ignore[reportUnknownArgumentType] - JSON of ours
+    return None
 
 
-def from_report(report: str) -> Understanding | None:
-    """How the question of a report was understood, its assumptions left out; None where the report doesn't say."""
-    line = next((line for line in reversed(report.split("\n")) if line.startswith(UNDERSTOOD)), "")
-    parts = line.removeprefix(UNDERSTOOD).split(_BETWEEN)
-    return from_text("\n".join(f"- {part}" for part in parts))
-
-
-def from_text(text: str) -> Understanding | None:
-    """None where the text is no plan, or not one of ours."""
-    found = [(name, value.strip()) for name, value in _ITEM.findall(text)]
-    given = dict(found)
-
-    def lines(name: str) -> tuple[str, ...]:
-        return tuple(value for one, value in found if one == name)
-
-    def listed(name: str) -> tuple[str, ...]:
-        return tuple(given[name].split(", ")) if name in given else ()
-
+def _plan(found: Mapping[str, Any]) -> Plan | None:
     try:
-        return Understanding(
-            job=_key(TASKS, given["Task"]),
-            measures=tuple(_measure(label) for label in given["Measures"].split(", ")),
-            period=_parse_period(given["Period"]),
-            covers=_parse_period(given["Data covers"]),
-            against=_parse_period(given["Compared with"]) if "Compared with" in given else None,
-            dimension=given["By"] if given.get("By") in DIMENSIONS else None,
-            filters={m[1]: tuple(m[2].strip().split(" or ")) for m in _FILTER.finditer(given.get("Only", ""))},
-            order=_key(_ORDERS, given["Order"].rpartition(", ")[0]) if "Order" in given else "top",
-            count=int(given["Order"].rpartition(", ")[2].split()[0]) if "Order" in given else 5,
-            grain=_grain(given.get("Grain", "month")),
-            ahead=int(given.get("Months ahead", "3")),
-            assumptions=lines("Assumed"),
-            cannot=lines("Cannot be done"),
-            missing=listed("No data on"),
-            ambiguous=tuple(a for a in ("measure", "period") if a in given.get("Left open", "")),
-            carried=listed("From the question before"),
-            also=listed("In addition"),
-            without=tuple(part for part in PARTS if part in listed("Shown without")),
-            changed=lines("Changed"),
-            refused=lines("Not followed"),
-        )
-    except (KeyError, ValueError):
+        values = {one.name: _value(one.name, found[one.name]) for one in fields(Plan)}
+        return Plan(**values) if values["job"] in JOBS else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-def stated(texts: Sequence[str]) -> Understanding | None:
-    """The plan among what the planner said."""
-    return next((plan for plan in map(from_text, texts) if plan), None)
+def _value(name: str, value: Any) -> Any:
+    match value:
+        case {"start": start, "end": end}:
+            return Period(date.fromisoformat(start), date.fromisoformat(end))
+        case dict():
+            filters = cast("dict[str, list[str]]", value)
+            return {key: tuple(members) for key, members in filters.items()}
+        case list():
+            return tuple(cast("list[Any]", value))
+        case _:
+            return value
 
 
-def request_line(request: Request) -> str:
-    return f"- {request.kind} of {request.name}: {_period(request.period)}"
+# --- in words ------------------------------------------------------------------------------------
 
 
-def requests_in(texts: Sequence[str]) -> list[Request]:
-    """All further facts that are asked for in the texts, each once."""
-    found = re.findall(r"^- (stock|people) of (.+): ([^:\n]+)$", "\n".join(texts), re.MULTILINE)
-    made = [Request(kind, name, _parse_period(period)) for kind, name, period in found if "(" in period]
-    return list(dict.fromkeys(made))
+def title(plan: Plan) -> str:
+    """What was understood: measure, period and filters. The grammar reads the same plan from it."""
+    words = _words(plan)
+    return words[:1].upper() + words[1:]
 
 
-def continued(requests: Sequence[Request]) -> str:
-    """What the planner says when the analysis sends it back for more."""
-    lines = "\n".join(map(request_line, requests))
-    return (
-        f"{CONTINUED}\n\nThe cause isn't proved yet. DataAgent fetches what is missing, then AnalysisAgent concludes:"
-        f"\n\n{lines}"
+def _words(plan: Plan) -> str:
+    when = f", {plan.period.label}"
+    where = f"{_where(plan)}{when}{_against(plan)}"
+    match plan.job:
+        case "no" | "foreign" | "schema":
+            return "What data there is" if plan.job == "schema" else "No answer"
+        case "list":
+            return f"{_listed(plan)}{where}"
+        case "absent":
+            return f"{PLURALS[plan.by]}{_bought(plan)} {_lacking(plan)}{_excluded(plan)}{when}"
+        case "share":
+            others = {name: members for name, members in plan.only.items() if name != plan.part}
+            part = _together(plan.only[plan.part]) if plan.part else f"{plan.days.capitalize()}s"
+            what = f"share of {measures_in_words(plan)}{_named(others)}"
+            return f"{what} from {part}{_excluded(plan)}{when}"
+        case "why":
+            return f"Why {measures_in_words(plan)}{_where(plan)} changed{when}{_against(plan)}"
+        case "report":
+            kind = _SPANS.get(plan.period.whole_months, "Business")
+            what = "sales report" if plan.measures == KEY else f"report on {measures_in_words(plan)}"
+            return f"{kind} {what}{_where(plan)}{when}"
+        case "forecast":
+            unit = f"next {plan.ahead} months" if plan.ahead > 1 else "next month"
+            return f"Forecast of {measures_in_words(plan)}{_where(plan)}, {unit}"
+        case "figure":
+            per = f"average {measures_in_words(plan)} per {plan.per}" if plan.per else measures_in_words(plan)
+            return f"{per}{where}"
+        case _:
+            return f"{EVENTS.get(plan.job, 'Stock on hand')}{where}"
+
+
+def measures_in_words(plan: Plan) -> str:
+    return " and ".join(label(name) for name in plan.measures or ("revenue",))
+
+
+def label(measure: str) -> str:
+    return ALL_MEASURES[measure].label.lower()
+
+
+def _listed(plan: Plan) -> str:
+    count = f"{plan.count} " if plan.count else ""
+    first = {"top": f"top {count}", "bottom": f"bottom {count}"}.get(plan.order or "", "")
+    growth = {"growth": " with the fastest growth", "decline": " that declined the most"}
+    limit = ""
+    if plan.limit:
+        sign, size = plan.limit
+        unit = f" {ALL_MEASURES[plan.measure].unit}"
+        limit = f" {_SIGNS[sign]} {size:.12g}{unit}"
+    what = f"{first}{PLURALS[plan.by]} by {measures_in_words(plan)}{limit}"
+    return f"{what}{growth.get(plan.order or '', '')}"
+
+
+def _where(plan: Plan) -> str:
+    return f"{_named(plan.only)}{_excluded(plan)}{_days(plan)}"
+
+
+def _named(only: Filters) -> str:
+    return "".join(
+        f" {'in the' if dimension == 'region' else 'of'} {_together(members)}" for dimension, members in only.items()
     )
 
 
-def _shown(plan: Understanding) -> frozenset[str]:
-    """What matters for the job; the rest has its default, and would only confuse."""
-    shown = {"Task", "Measures", "Period", "Compared with", "Only", "Data covers", "Left open", "No data on"}
-    shown |= {"In addition", "Shown without", "From the question before"}
-    if FORECAST in plan.also:
-        shown |= {"Months ahead"}
-    match plan.job:
-        case "rank":
-            shown |= {"By", "Order"}
-        case "report" | "trend":
-            shown |= {"Grain"}
-        case "forecast":
-            shown |= {"Months ahead"}
-        case _:
-            pass
-    return frozenset(shown)
+def _together(members: Sequence[str]) -> str:
+    return " and ".join(members)
 
 
-def _ways(plan: Understanding) -> str:
-    """Who does what."""
-    data = {
-        "report": "the key figures, their course, and the leading products, customers, categories and regions",
-        "figure": "the figures asked for, and their course",
-        "compare": "the figures of both periods",
-        "rank": "the list",
-        "trend": "the figures by period",
-        "why": "the size of the change, its course, and the figures beside it",
-        "customers": "who came, who stayed away, and what they were worth",
-        "stock": "the days without stock",
-        "forecast": "the course by month",
-        "schema": "what the database holds",
-        "unknown": "nothing",
-    }[plan.job]
-    analysis = {
-        "report": "breaks the changes down until their causes are found",
-        "why": "breaks the change down, by product, region, customer and driver, until the cause is found",
-        "compare": "finds what made the difference",
-        "forecast": "chooses the method by testing it on the past",
-        "stock": "estimates the sales that were missed",
-    }.get(plan.job, "says what stands out")
-    if plan.job == "unknown":
-        return "DataAgent fetches nothing; ReportAgent says what can be answered."
-    return f"DataAgent fetches {data}; AnalysisAgent {analysis}; ReportAgent draws and writes."
+def _excluded(plan: Plan) -> str:
+    left_out = [name for members in plan.without.values() for name in members]
+    return f" excluding {_together(left_out)}" if left_out else ""
 
 
-def _period(period: Period) -> str:
-    return f"{period.label} ({period.notation})"
+def _days(plan: Plan) -> str:
+    if not plan.days:
+        return ""
+    return f" on {plan.days.capitalize()}s"
 
 
-def _parse_period(text: str) -> Period:
-    return periods.parse(text.rpartition("(")[2].rstrip(") "))
+def _bought(plan: Plan) -> str:
+    sold = {name: members for name, members in plan.only.items() if not is_attribute(plan.by, name)}
+    kept = {name: members for name, members in plan.only.items() if name not in sold}
+    bought = " that bought " + " and ".join(name for m in sold.values() for name in m) + " but" if sold else ""
+    return f"{_named(kept)}{bought}"
 
 
-def _measure(label: str) -> str:
-    return {measure.label: name for name, measure in MEASURES.items()}[label]
+def _lacking(plan: Plan) -> str:
+    what = " and ".join(name for members in plan.lacking.values() for name in members)
+    bought = any(not is_attribute(plan.by, name) for name in plan.only)
+    return f"not {what}" if what and bought else f"without orders{_named(plan.lacking)}"
 
 
-def _key(table: Mapping[K, str], text: str) -> K:
-    return {value: key for key, value in table.items()}[text]
+def is_attribute(by: str, dimension: str) -> bool:
+    """Whether the dimension says what kind of member it is, whatever was sold."""
+    return dimension in {"customer": ("region", "segment"), "product": ("category",)}.get(by, ())
 
 
-def _grain(text: str) -> Grain:
-    match text:
-        case "quarter" | "year":
-            return text
-        case _:
-            return "month"
+def _against(plan: Plan) -> str:
+    return f" compared with {plan.against.label}" if plan.against else ""

@@ -1,284 +1,138 @@
-"""The part of the report agent: draw, and write the report from what the others found. It adds no figure of its own."""
+"""The report agent: draw, and write the report from what the others found. It adds no figure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
-from askstream.agents.insights.measures import MEASURES
-from askstream.agents.insights.offline.conversation import Act, Call, Conversation
-from askstream.agents.insights.offline.data import LISTS, list_title
-from askstream.agents.insights.offline.evidence import Evidence, from_markdown, table
-from askstream.agents.insights.offline.plan import FOREIGN, MORE, in_a_line, stated
+from askstream.agents.insights.offline.agents import found_in
+from askstream.agents.insights.offline.conversation import Act, Call, Conversation, json_in
+from askstream.agents.insights.offline.plan import Plan, in_statements, title
 from askstream.agents.insights.offline.script import Script
-from askstream.agents.insights.offline.statement import parted
-from askstream.agents.insights.offline.understanding import Understanding
+from askstream.agents.insights.offline.tables import CHANGE, Table, from_json, markdown
 
 WHAT_IT_CAN: Final = """I work by rules, without a language model, and I know the bundled sales warehouse. I can give
 
 - a report: *Generate a monthly sales report*, *Quarterly report for Q2 2026*
-- figures: *What was revenue in March 2026?*, *Orders in the North last quarter*
-- a comparison: *Compare Q3 with Q2 2026*
-- an order: *Top 5 products by margin*, *Worst regions this year*, *Revenue by category*
-- a course: *Revenue by month since January 2026*
-- a reason: *Why did revenue fall in February 2026?*
-- customers: *Which customers did we lose this year?*
-- stock: *Which products were out of stock in October?*
+- figures: *What was revenue in March 2026?*, *Orders in the North in week 34*, *Median order value*
+- a comparison: *Compare Q3 with Q2 2026*, *Revenue this year vs last year*
+- a list: *Top 5 products by margin excluding Lighting*, *Revenue by weekday*, *Best month for orders*
+- a threshold: *Products with a margin below 30 %*, *Customers with more than 100 orders*
+- a share: *What share of revenue comes from weekends?*
+- who or what did not: *Customers without orders in 2026*, *Which customers bought Halo but not Lumen?*
+- a cause: *Why did revenue fall in October 2026?*
+- events: *Price changes in 2026*, *Which customers did we lose?*, *Stock-outs in October*
+- the stock: *How many Turntables are in stock?*
 - a forecast: *Forecast revenue for the next three months*
-- the data itself: *What data do you have?*
-- what follows from an answer: *And the quarter before?*, *What about the north?*, *And by product?*, *Why?*
+- what follows from an answer: *And the quarter before?*, *Without the North*, *By product*, *Why?*
 
-For questions in words that I don't know, start the server with a model's key (`OPENAI_API_KEY`)."""
-
-_MOST_POINTS: Final = 30
-_BRIEF: Final = 3  # findings in a report that is to be short
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    kind: str
-    title: str
-    labels: tuple[str, ...]
-    series: tuple[tuple[str, tuple[float | None, ...]], ...]
-    unit: str
-
-    @property
-    def call(self) -> Call:
-        return Call(
-            "make_chart",
-            {
-                "type": self.kind,
-                "title": self.title,
-                "labels": list(self.labels),
-                "series": [{"name": name, "values": list(values)} for name, values in self.series],
-                "unit": self.unit,
-            },
-        )
+For questions in other words, start the server with a model's key (`OPENAI_API_KEY`)."""
+_MOST_POINTS: Final = 60
+_SHOWN: Final = 13  # rows of a table in the report
+_BRIEF: Final = 3
+_FOREIGN: Final = (
+    "My rules know the bundled sales warehouse only. A language model can answer questions about this database: "
+    "start the server with a key (`OPENAI_API_KEY`)."
+)
 
 
-def write(conversation: Conversation) -> Script:
-    plan = stated(conversation.said_by("planning"))
-    data = [one for text in conversation.said_by("data") for one in from_markdown(text)]
+def write(talk: Conversation) -> Script:
+    plan = in_statements(talk.said_by("planning"))
     if plan is None:
-        return (yield from _foreign(conversation, data))
-    if plan.job == "unknown":
-        return _cannot(plan)
-    said = next((t for t in reversed(conversation.said_by("analysis")) if not t.startswith(MORE)), "")
-    found = from_markdown(said)
-    charts = [] if "charts" in plan.without else _charts(plan, data, found)
+        return f"# No answer\n\n{WHAT_IT_CAN}"
+    if plan.job == "no":
+        return _no(plan)
+    tables = from_json(json_in((talk.said_by("data") or [""])[-1]))
+    found = found_in((talk.said_by("analysis") or [""])[-1])
+    more = found.tables if found else []
     drawn: list[str] = []
+    charts = [] if "charts" in plan.hidden else _charts(plan, [*tables, *more])
     if charts:
-        results = yield Act("Drawing what the report shows.", tuple(chart.call for chart in charts))
-        drawn = [chart.title for chart, result in zip(charts, results, strict=True) if not result.error]
-    return _markdown(plan, data, found, parted(said)[0], drawn)
+        results = yield Act("Drawing what the report shows.", tuple(charts))
+        drawn = [str(call.arguments["title"]) for call, result in zip(charts, results, strict=True) if not result.error]
+    parts = [f"# {title(plan)}{_assumed(plan)}", *_remarks(plan)]
+    parts += [found.headline] if found and plan.job != "foreign" else []
+    parts += [" ".join(f"*{note}.*" for note in plan.notes)] if plan.notes else []
+    parts += [_FOREIGN, *plan.reasons] if plan.job == "foreign" else []
+    parts += _body(plan, tables, more)
+    parts += [WHAT_IT_CAN] if plan.job == "schema" else []
+    if found and found.findings:
+        lines = found.findings[:_BRIEF] if "details" in plan.hidden else found.findings
+        parts += ["## Findings", "\n".join(line if line.startswith(" ") else f"- {line}" for line in lines)]
+    parts += [found.closing] if found and found.closing else []
+    parts += [f"Charts: {', '.join(f'*{name}*' for name in drawn)}."] if drawn else []
+    return "\n\n".join([*parts, *_sql(plan, [*tables, *more])])
 
 
-# --- the text --------------------------------------------------------------------------------------------------------
+def _assumed(plan: Plan) -> str:
+    return " (no period named: the year so far)" if any("the year so far" in note for note in plan.notes) else ""
 
 
-def _markdown(
-    plan: Understanding, data: Sequence[Evidence], found: Sequence[Evidence], prose: str, drawn: Sequence[str]
-) -> str:
-    summary, _, findings = prose.partition("\n\n")
-    parts = [
-        f"# {_title(plan)}",
-        *_impossible(plan),
-        *_remarked(plan),
-        f"**In short.** {_in_short(plan, data, summary)}",
-    ]
-    if drawn:
-        parts.append(f"Charts: {', '.join(f'*{title}*' for title in drawn)}.")
-    if "details" in plan.without:
-        findings, data, found = _briefly(findings), data[:1], [one for one in found if one.title.startswith("Forecast")]
-    if findings:
-        parts += ["## Findings", findings]
-    if "tables" not in plan.without:
-        parts += _tables(data, found)
-    if notes := _notes(plan):
-        parts += ["## Assumptions", "\n".join(f"- {note}" for note in notes)]
-    with_sql = [one for one in (*data, *found) if one.sql]
-    if with_sql and not {"SQL", "details"} & set(plan.without):
-        parts += ["## SQL behind the figures", *(f"**{one.title}**\n\n```sql\n{one.sql}\n```" for one in with_sql)]
-    return "\n\n".join([*parts, in_a_line(plan)])
+def _no(plan: Plan) -> str:
+    reasons = " ".join(plan.reasons)
+    shown = ", ".join(f"*{example}*" for example in plan.examples)
+    helps = [f"I can answer, for example: {shown}. Ask *help* for all that I can."] if shown else [WHAT_IT_CAN]
+    return "\n\n".join(["# No answer", reasons, *_remarks(plan), *helps])
 
 
-def _tables(data: Sequence[Evidence], found: Sequence[Evidence]) -> list[str]:
-    parts = [_shown(one) for one in found if one.rows]
-    if any(one.rows or one.text for one in data):
-        parts += ["## Figures", *(_shown(one) for one in data)]
-    return parts
+def _remarks(plan: Plan) -> list[str]:
+    """What became of the remark that sent the report back."""
+    told = [f"**Changed as you asked.** {'; '.join(plan.changed)}."] if plan.changed else []
+    return told + ([f"**Not followed.** {' '.join(plan.refused)}"] if plan.refused else [])
 
 
-def _impossible(plan: Understanding) -> list[str]:
-    return [f"**Can't be done.** {' '.join(plan.cannot)}"] if plan.cannot else []
-
-
-def _remarked(plan: Understanding) -> list[str]:
-    """What became of the remark that sent the report back, each in a line."""
-    changed = [f"**Changed as you asked.** {_sentence('; '.join(plan.changed))}"] if plan.changed else []
-    return changed + ([f"**Not followed.** {' '.join(plan.refused)}"] if plan.refused else [])
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _briefly(findings: str) -> str:
-    """The first findings, without their groups."""
-    return "\n".join([line for line in findings.splitlines() if line.startswith("- ")][:_BRIEF])
-
-
-def _shown(one: Evidence) -> str:
-    return "\n\n".join(part for part in (f"### {one.title}", one.text, table(one.columns, one.rows)) if part)
-
-
-def _title(plan: Understanding) -> str:
-    measures = ", ".join(MEASURES[name].label.lower() for name in plan.measures)
-    only = ", ".join(name for members in plan.filters.values() for name in members)
-    whose = f", {only}" if only else ""
-    against = f" against {plan.against.label}" if plan.against else ""
-    match plan.job:
-        case "report":
-            return f"{_kind(plan)} sales report: {plan.period.label}{whose}"
-        case "compare" | "why":
-            lead = "Why it changed: " if plan.job == "why" else ""
-            text = f"{lead}{measures}, {plan.period.label}{against}{whose}"
-        case "rank":
-            text = f"{LISTS[plan.dimension or 'product']} by {measures}, {plan.period.label}{whose}"
-        case "customers":
-            text = f"Customers gained and lost, {plan.period.label}{whose}"
-        case "stock":
-            text = f"Stock-outs, {plan.period.label}{whose}"
-        case "forecast":
-            text = f"Forecast of {measures}{whose}"
-        case "schema":
-            text = "What data there is"
-        case _:
-            text = f"{measures}, {plan.period.label}{whose}"
-    return text[:1].upper() + text[1:]
-
-
-def _kind(plan: Understanding) -> str:
-    return {1: "Monthly", 3: "Quarterly", 6: "Half-yearly", 12: "Yearly"}.get(plan.period.whole_months, "Business")
-
-
-def _in_short(plan: Understanding, data: Sequence[Evidence], summary: str) -> str:
-    key = next((one for one in data if one.title == "Key figures" and one.rows), None)
-    if plan.job == "schema" and data:
-        return data[0].text
-    if plan.job not in ("figure", "report", "compare") or key is None:
-        return summary
-    told = [f"{row[0].lower()} {row[1]}{_change(row)}" for row in key.rows[: len(plan.measures)]]
-    against = f"; changes are against {plan.against.label}" if plan.against else ""
-    figures = f"{plan.period.label}: {', '.join(told)}{against}."
-    return f"{figures} {summary}" if plan.job != "figure" and plan.against else figures
-
-
-def _change(row: Sequence[str]) -> str:
-    if len(row) < 5:
-        return ""
-    return f" ({row[4]})" if row[4] != "–" else f" ({row[3]})"
-
-
-def _notes(plan: Understanding) -> list[str]:
-    missing = [f"There is no data on {', '.join(plan.missing)}."] if plan.missing else []
-    return [*plan.assumptions, *missing]
-
-
-def _cannot(plan: Understanding) -> str:
-    reason = " ".join([*plan.cannot, *_notes(plan)]) or "I did not understand what is to be measured."
-    return "\n\n".join(["# That I can't answer", reason, *_remarked(plan), WHAT_IT_CAN])
-
-
-def _foreign(conversation: Conversation, data: Sequence[Evidence]) -> Script:
-    """A database of another schema, or no plan at all: say what there is, and what would help."""
-    remark = any(one.kind == "remark" for one in conversation.inputs)
-    refused = "**Not followed.** Here no remark can be followed, for the same reason.\n\n" if remark else ""
-    described = "\n\n".join(_shown(one) for one in data)
-    charts = [chart for one in data if (chart := _row_counts(one))]
-    if charts and any(text.startswith(FOREIGN) for text in conversation.said_by("planning")):
-        yield Act("Drawing how much there is.", tuple(chart.call for chart in charts))
-    return (
-        "# What this database holds\n\nI answer by rules, without a language model, and my rules know the bundled "
-        "sales warehouse only. This database has another schema, so I can't answer questions about it; a language "
-        f"model can: start the server with a key (`OPENAI_API_KEY`).\n\n{refused}"
-        f"{described or 'Its tables could not be read.'}"
-    )
-
-
-# --- the charts ------------------------------------------------------------------------------------------------------
-
-
-def _charts(plan: Understanding, data: Sequence[Evidence], found: Sequence[Evidence]) -> list[Chart]:
-    by_title: Mapping[str, Evidence] = {one.title: one for one in data}
-    charts: list[Chart | None] = []
-    course = next((one for one in data if one.columns[:1] == ("Period",)), None)
-    forecast = next((one for one in found if one.title.startswith("Forecast")), None)
-    if course and forecast:
-        charts.append(_forecast_chart(plan, course, forecast))
-    elif course and len(course.rows) > 1:
-        charts.append(_course_chart(plan, course))
-    if plan.job in ("report", "why", "compare") and found and found[0].rows:
-        charts.append(_bars(found[0], "Change", _unit(plan)))
-    if plan.job == "report" and (by_category := by_title.get(list_title("category", plan))):
-        charts.append(_bars(by_category, MEASURES[plan.measures[0]].label, _unit(plan)))
-    if plan.job in ("rank", "customers") and data:
-        charts += [_bars(one, _value_column(one), _unit(plan)) for one in data if one.rows]
-    if plan.job == "stock":
-        charts += [_bars(one, one.columns[-1], "EUR") for one in found if one.rows]
-    if plan.job == "schema":
-        charts += [_row_counts(one) for one in data]
-    drawn = [chart for chart in charts if chart]
-    return drawn[:3] or _key_chart(plan, data)
-
-
-def _unit(plan: Understanding) -> str:
-    return MEASURES[plan.measures[0]].unit
-
-
-def _value_column(one: Evidence) -> str:
-    named = [m.label for m in MEASURES.values() if m.label in one.columns]
-    return named[0] if named else one.columns[-1]
-
-
-def _course_chart(plan: Understanding, course: Evidence) -> Chart:
-    label = MEASURES[plan.measures[0]].label
-    rows = course.rows[-_MOST_POINTS:]
-    values = course.column(label)[-_MOST_POINTS:]
-    return Chart("line", f"{label} over time", tuple(row[0] for row in rows), ((label, tuple(values)),), _unit(plan))
-
-
-def _forecast_chart(plan: Understanding, course: Evidence, forecast: Evidence) -> Chart:
-    label = MEASURES[plan.measures[0]].label
-    past, ahead = course.column(label), forecast.column("Forecast")
-    labels = (*(row[0] for row in course.rows), *(row[0] for row in forecast.rows))
-    series = (
-        (label, (*past, *(None for _ in ahead))),
-        ("Forecast", (*(None for _ in past[1:]), past[-1], *ahead)),
-    )
-    return Chart("line", f"{label}: past and forecast", labels, series, _unit(plan))
-
-
-def _bars(one: Evidence, column: str, unit: str) -> Chart:
-    labels = tuple(row[0] for row in one.rows[:_MOST_POINTS])
-    return Chart("bar", one.title, labels, ((column, tuple(one.column(column)[:_MOST_POINTS])),), unit)
-
-
-def _row_counts(one: Evidence) -> Chart | None:
-    """How many rows each table has; views have none of their own."""
-    if one.columns[:2] != ("Table", "Rows"):
-        return None
-    counted = [(row[0], value) for row, value in zip(one.rows, one.column("Rows"), strict=True) if value is not None]
-    if not counted:
-        return None
-    names, values = zip(*counted[:_MOST_POINTS], strict=True)
-    return Chart("bar", "Rows in each table", names, (("Rows", values),), "rows")
-
-
-def _key_chart(plan: Understanding, data: Sequence[Evidence]) -> list[Chart]:
-    """The figure beside the one it is compared with, where there is nothing else to draw."""
-    key = next((one for one in data if one.title == "Key figures" and one.rows), None)
-    if key is None:
+def _body(plan: Plan, tables: Sequence[Table], more: Sequence[Table]) -> list[str]:
+    if {"tables", "details"} & set(plan.hidden):
         return []
-    columns = key.columns[1:3] if len(key.columns) > 2 else key.columns[1:2]
-    values = tuple(key.column(column)[0] for column in columns)
-    return [Chart("bar", key.rows[0][0], columns, ((key.rows[0][0], values),), _unit(plan))]
+    if plan.job == "report":
+        return [markdown(one) for one in more[:1]]
+    own = list(tables[:1]) if plan.job != "figure" else []  # of figures the headline says it all
+    shown = [one for one in [*own, *more] if one.rows and one.columns]
+    if plan.job == "schema":
+        shown = list(tables)
+    return [_titled(one, first=place == 0) for place, one in enumerate(shown)]
+
+
+def _titled(table: Table, *, first: bool) -> str:
+    hidden = table.columns[-1] == "In all"
+    columns = len(table.columns) - hidden
+    rows = tuple(row[:columns] for row in table.rows[: 2 * _SHOWN])
+    cut = Table(table.title, table.columns[:columns], table.units[:columns], rows, table.sql)
+    more = f"\n\n*{len(table.rows) - len(rows)} more rows are in the chart.*" if len(rows) < len(table.rows) else ""
+    return (markdown(cut) if first else f"### {table.title}\n\n{markdown(cut)}") + more
+
+
+def _sql(plan: Plan, tables: Sequence[Table]) -> list[str]:
+    with_sql = [one for one in tables if one.sql]
+    if not with_sql or {"SQL", "details"} & set(plan.hidden):
+        return []
+    known = dict.fromkeys((one.title, one.sql) for one in with_sql)
+    return ["## SQL behind the figures", *(f"**{name}**\n\n```sql\n{sql}\n```" for name, sql in known)]
+
+
+# --- the charts ----------------------------------------------------------------------------------
+
+
+def _charts(plan: Plan, tables: Sequence[Table]) -> list[Call]:
+    drawn = [one for one in tables if one.chart and len(one.rows) > 1 and one.column(1)]
+    if plan.job == "report":
+        course = [one for one in drawn if one.chart == "line"][:1]
+        return [_chart(one, plan) for one in [*course, *(one for one in drawn if one.chart == "bar")][:2]]
+    return [_chart(one, plan) for one in drawn[:3]]
+
+
+def _chart(table: Table, plan: Plan) -> Call:
+    """The figures; of causes what each adds to the change."""
+    moved = [place for place, unit in enumerate(table.units) if unit.startswith(CHANGE)]
+    columns = moved if moved and "moved" in table.title else [1]
+    rows = table.rows[-_MOST_POINTS:]
+    series = [{"name": table.columns[c], "values": [row[c] for row in rows]} for c in columns]
+    negative = any(isinstance(v, int | float) and v < 0 for one in series for v in one["values"])
+    return Call(
+        "make_chart",
+        {
+            "type": "bar" if table.chart == "pie" and negative else table.chart,
+            "title": table.title,
+            "labels": [str(row[0]) for row in rows],
+            "series": series,
+            "unit": table.units[columns[0]].removeprefix(CHANGE),
+        },
+    )

@@ -1,226 +1,378 @@
-"""What a question asks for: the job, the measures, the periods, along what and of whom. Pure, and never raises."""
+"""From what a question says to one plan, or to a plan that says why there is no answer. A slot that
+the job doesn't use is a reason too: no other question is ever answered. Pure."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
-from askstream.agents.insights.measures import MEASURES
-from askstream.agents.insights.offline import mentions, words
-from askstream.agents.insights.offline.dates import Dates
-from askstream.agents.insights.offline.intent import (
-    Grain,
-    Job,
-    Order,
-    Reading,
-    count_of,
-    dimension_of,
-    grain_of,
-    job_of,
-    measures_of,
-    order_of,
-    read,
-)
+from askstream.agents.insights.measures import ALL_MEASURES, MEASURES, MEDIAN, Filters
+from askstream.agents.insights.offline import lexicon
+from askstream.agents.insights.offline.grammar import TIMES, Order, Slots
 from askstream.agents.insights.offline.names import Facts
-from askstream.agents.insights.periods import Period, months_from
+from askstream.agents.insights.offline.plan import EVENTS, KEY, PLURALS, TOLD, Job, No, Plan, is_attribute, label
+from askstream.agents.insights.offline.timing import timed
+from askstream.agents.insights.periods import Period
 
-Ambiguity = Literal["measure", "period"]
-Part = Literal["SQL", "tables", "charts", "details"]
-PARTS: Final[tuple[Part, ...]] = ("SQL", "tables", "charts", "details")
-FORECAST: Final = "forecast"
-
-KEY_MEASURES: Final = ("revenue", "orders", "units", "margin")
-_BUT: Final = "without|excluding|exclude|except|except for|but|leave out|omit|ignore|drop|remove|skip|not|minus"
-_FEW: Final = 12  # members of a dimension: so many can be named one by one, when all but one are meant
-NO_MEASURE: Final = "No measure was named"
-NO_PERIOD: Final = "No period was named"
-_ASSUMED_MARGIN: Final = (
-    "Profit is taken as gross margin: revenue less the cost of goods; other costs are not in the data."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Understanding:
-    job: Job
-    measures: tuple[str, ...]
-    period: Period
-    covers: Period  # what the data spans
-    against: Period | None = None
-    dimension: str | None = None
-    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    order: Order = "top"
-    count: int = 5
-    grain: Grain = "month"
-    ahead: int = 3  # months to forecast
-    assumptions: tuple[str, ...] = ()
-    cannot: tuple[str, ...] = ()  # was asked for, and can't be done: each in a sentence, with what is done instead
-    missing: tuple[str, ...] = ()  # topics that were asked about, and that there is no data on
-    ambiguous: tuple[Ambiguity, ...] = ()  # what the question left open, and an assumption fills
-    carried: tuple[str, ...] = ()  # of a follow-up question: what it takes from the one before
-    also: tuple[str, ...] = ()  # a remark asked for it beside the rest: FORECAST, or a dimension
-    without: tuple[Part, ...] = ()  # of the report
-    changed: tuple[str, ...] = ()  # by the last remark
-    refused: tuple[str, ...] = ()  # of the last remark: what could not be followed, and why
+_LISTED: Final = 10  # members of a long list that are shown
+_LONG: Final = ("product", "customer")
+_MOST_AHEAD: Final = 12
+# The slots that each job uses, beside the period and what is filtered.
+_USES: Final[Mapping[Job, str]] = {
+    "figure": "measure days compared direction per sold bought chart",
+    "list": "measure days by order count limit compared direction sold bought chart share per",
+    "share": "measure days share sold bought",
+    "absent": "by nothing bought sold measure",
+    "why": "measure days compared direction advice",
+    "report": "measure compared grain",
+    "forecast": "measure ahead sold",
+    "stock": "by",
+    "stock_outs": "by",
+    "lost": "by",
+    "gained": "by",
+    "promotion": "by",
+    "price": "by direction compared",
+    "cost": "by direction compared measure",
+    "staff": "by",
+    "schema": "measure by",
+}
+# Where an answer can't be filtered by every dimension: those that it can.
+_GOODS, _PLACES = ("product", "category"), ("region", "segment", "customer")
+_FILTERED: Final[Mapping[Job, tuple[str, ...]]] = {
+    "stock": _GOODS, "stock_outs": _GOODS, "promotion": _GOODS, "price": _GOODS, "cost": _GOODS,
+    "lost": _PLACES, "gained": _PLACES, "staff": ("region",), "schema": (),
+}  # fmt: skip
+_NAMES: Final[Mapping[str, str]] = {
+    "measure": "a measure", "days": "days of the week", "by": "a breakdown", "order": "a ranking",
+    "limit": "a threshold", "nothing": "“not sold”", "share": "a share", "compared": "a comparison",
+    "direction": "a rise or fall", "per": "an average per day", "chart": "a kind of chart",
+    "ahead": "a forecast", "grain": "a grain of time", "count": "a count", "advice": "advice",
+    "sold": "a sale", "bought": "a purchase", "position": "“the first one”",
+}  # fmt: skip
 
 
-def alone(question: str, facts: Facts) -> Understanding:
-    """The question by itself, with what it leaves open filled by assumptions that it states."""
-    reading = read(question, facts)
-    job = job_of(reading)
-    measures = measures_of(reading)
-    missing = tuple(dict.fromkeys(words.NO_DATA.findall(reading.text)))
-    if missing and job in ("figure", "unknown", "rank") and not measures:
-        job = "unknown"
-    elif job == "unknown" and reading.filters:
-        job = "report"  # "the north?" is about a part of the business: what of it is left open
-    found = Understanding(
-        job=job,
-        measures=_measures_for(job, measures),
-        period=default_period(job, reading, facts),
-        covers=Period(facts.first_day, facts.last_day),
-        dimension=dimension_of(reading, job),
-        filters=meant(reading, facts),
-        order=order_of(reading),
-        count=count_of(reading),
-        grain=grain_of(reading),
-        ahead=reading.dates.ahead or 3,
-        assumptions=(_ASSUMED_MARGIN,) if "profit" in question.lower() and _speaks_of_profit(measures) else (),
-        missing=missing,
-        ambiguous=_ambiguous(reading, job, measures),
+def understood(slots: Slots, facts: Facts) -> Plan:
+    """The plan of a question that stands alone. Raises No."""
+    check_words(slots, facts)
+    job = job_of(slots)
+    if job is None:
+        raise No(_nothing_asked(slots))
+    _check_slots(slots, job)
+    return timed(_shaped(slots, job, Period(facts.first_day, facts.last_day)), slots, facts)
+
+
+def refusal(no: No, slots: Slots, facts: Facts) -> Plan:
+    """With three questions that fit what was understood."""
+    covers = Period(facts.first_day, facts.last_day)
+    known = slots.measures or slots.named or slots.dates.periods or slots.by or slots.nouns
+    return Plan(
+        job="no", period=covers, covers=covers, reasons=no.reasons, examples=_examples(slots, covers) if known else ()
     )
-    return with_ambiguity(timed(found, reading.dates))
 
 
-def _measures_for(job: Job, named: tuple[str, ...]) -> tuple[str, ...]:
-    if job == "report":
-        return tuple(dict.fromkeys((*KEY_MEASURES, *named)))
-    return named or (KEY_MEASURES if job == "compare" else ("revenue",))
+def _examples(slots: Slots, covers: Period) -> tuple[str, ...]:
+    measure = next((name for name in slots.measures if name in MEASURES), "revenue")
+    what = label(measure)
+    places = [one.name for one in slots.named if one.dimension == "region" and not one.left_out][:1]
+    where = f" in the {places[0]}" if places else ""
+    month = Period(covers.end.replace(day=1), covers.end).label
+    return (
+        f"{what[:1].upper()}{what[1:]}{where} in {month}",
+        f"{what[:1].upper()}{what[1:]}{where} by month in {covers.end.year}",
+        f"Why did {what}{where} change in {month}?",
+    )
 
 
-def _speaks_of_profit(measures: tuple[str, ...]) -> bool:
-    return "margin" in measures or "margin_rate" in measures
+# --- words and slots -----------------------------------------------------------------------------
 
 
-def leaves_out(reading: Reading) -> bool:
-    """Whether those who are named are those who are not meant."""
-    return bool(reading.filters) and reading.says(rf"(?:{_BUT}) (?:the )?MEMBER")
+def check_words(slots: Slots, facts: Facts) -> None:
+    """Raise No for words that nobody understood, and for what the data can't tell."""
+    reasons = [f"{reason[:1].upper()}{reason[1:]}." for reason in slots.refused]
+    if slots.dates.wrong:
+        reasons.append(f"There is no “{slots.dates.wrong}” in the calendar.")
+    if slots.left and not slots.refused:
+        reasons.append(_unknown(slots, facts))
+    reasons += [f"{text}." for text in slots.unclear]
+    if reasons:
+        raise No(*dict.fromkeys(reasons))
 
 
-def meant(reading: Reading, facts: Facts) -> Mapping[str, tuple[str, ...]]:
-    """The members that a question is about: those it names, or all but them where the others are few; else nobody in
-    particular."""
-    if not leaves_out(reading):
-        return reading.filters
-    others = {
-        dimension: tuple(name for name in facts.members[dimension] if name not in members)
-        for dimension, members in reading.filters.items()
-    }
-    return {dimension: names for dimension, names in others.items() if 0 < len(names) <= _FEW}
+def _unknown(slots: Slots, facts: Facts) -> str:
+    if _is_foreign(slots):
+        return "I read English only."
+    if not (slots.measures or slots.named or slots.dates.periods or slots.jobs or slots.nouns):
+        return "I'm sorry, I find no question about the sales data in that."
+    quoted = " and ".join(f"“{part}”" for part in slots.left)
+    hint = ""
+    if re.match(rf"(?:{lexicon.EXCEPT}|in|of) ", slots.left[0] + " ") or slots.named:
+        hint = f" It is no name in the data; the categories are {', '.join(facts.members['category'])}"
+        hint += f", the regions {', '.join(facts.members['region'])}."
+    return f"I don't know {quoted}.{hint}"
 
 
-# --- the time --------------------------------------------------------------------------------------------------------
+def _is_foreign(slots: Slots) -> bool:
+    words = " ".join(slots.left).split()
+    common = set(lexicon.FOREIGN.split())
+    letters = [c for c in slots.text if c.isalpha()]
+    return bool(common.intersection(words)) or sum(not c.isascii() for c in letters) * 3 > len(letters) > 0
 
 
-def default_period(job: Job, reading: Reading, facts: Facts) -> Period:
-    """What is meant where no period is named."""
-    today = facts.last_day
-    match job:
-        case "report":
-            return mentions.last_whole(grain_of(reading), today)
-        case "rank" | "customers" | "stock":
-            return mentions.last_whole("month", today, 12)
-        case "trend" | "forecast" | "schema" | "unknown":
-            return Period(facts.first_day, today)
-        case _:
-            return mentions.last_whole("month", today)
+def present(slots: Slots) -> set[str]:
+    """The slots that the question fills, by the names that `_USES` has."""
+    filled = {
+        "measure": slots.measures, "days": slots.days, "by": slots.by or slots.nouns,
+        "order": slots.order, "count": slots.count, "limit": slots.limit, "share": slots.share,
+        "compared": slots.compared or slots.dates.relation, "direction": slots.direction,
+        "nothing": slots.nothing is not None, "per": slots.per, "chart": slots.chart,
+        "ahead": slots.dates.ahead, "advice": slots.advice, "grain": slots.grain,
+        "sold": slots.sold, "bought": slots.bought, "position": slots.position is not None,
+    }  # fmt: skip
+    return {name for name, value in filled.items() if value}
 
 
-def timed(found: Understanding, when: Dates) -> Understanding:
-    """With the periods that the question names, and those to compare with, as far as the data goes."""
-    period, against, notes = _two_periods(found, when)
-    if when.relative:
-        notes = (*notes, f"The data ends on {_day(found.covers.end)}; relative dates count from there.")
-    found = replace(found, period=period, against=against, assumptions=(*found.assumptions, *notes))
-    return covered(found)
+def job_of(slots: Slots) -> Job | None:
+    """The kind of answer. None if the question names none, nor a measure."""
+    jobs = list(dict.fromkeys(slots.jobs + (["why"] if slots.advice else [])))
+    if "report" in jobs and len(jobs) > 1:
+        jobs.remove("report")
+    if len(jobs) > 1:
+        raise No(f"I can't give {' and '.join(TOLD[job] for job in jobs)} in one answer: ask one after the other.")
+    if jobs:
+        return jobs[0]  # pyright: ignore[reportReturnType] - the grammar names jobs of ours
+    if slots.dates.ahead:
+        return "forecast"
+    if slots.nothing is not None or _is_set(slots):
+        return "absent"
+    return _by_shape(slots)
 
 
-def _two_periods(found: Understanding, when: Dates) -> tuple[Period, Period | None, tuple[str, ...]]:
-    named, relation = when.periods, when.relation
-    is_change = found.job in ("why", "compare")
-    ends = when.ends
-    if is_change and ends and ends[0].whole_months == ends[1].whole_months > 0 and ends[0] != ends[1]:
-        return ordered(*ends, found.covers)
-    if len(named) >= 2 and is_change:
-        return ordered(named[0], named[1], found.covers)
-    period = named[0] if named else found.period
-    if relation == "year_before":
-        return period, period.year_before(), ()
-    compares = found.job in ("why", "compare", "report", "figure", "customers") or found.order in ("growth", "decline")
-    return period, before(period) if compares or relation else None, ()
+def _by_shape(slots: Slots) -> Job | None:
+    """A share, a list or a figure, by what the question has."""
+    if slots.share and not slots.measures and slots.nouns:
+        raise No("I don't see of which figure the share is: of revenue, orders, units, margin …")
+    if slots.share and not (slots.by or slots.nouns):
+        return "share"
+    if slots.by or slots.grain or slots.nouns or slots.limit or _members_compared(slots):
+        return "list"
+    pair = slots.compared and len(slots.dates.periods) == 2
+    asked = slots.measures or slots.sold or slots.bought or pair or slots.direction
+    return "figure" if asked else None
 
 
-def ordered(first: Period, second: Period, covers: Period) -> tuple[Period, Period, tuple[str, ...]]:
-    """The later of two is the current one, and like is set against like: a month against the same month where a whole
-    year was named, a year that isn't over against as many months of the other."""
-    then, now = sorted((first, second))
-    now = Period(now.start, covers.end) if now.contains(covers.end) else now
-    if then.start.year < now.start.year and then.whole_months == 12 and 0 < now.whole_months < 12:
-        return now, now.shifted(12 * (then.start.year - now.start.year)), ()
-    if now.end == covers.end and 0 < now.whole_months < then.whole_months and now.start == then.end + timedelta(1):
-        start = months_from(then.start, now.whole_months)
-        note = f"Of the current period there is only {now.label}; it is compared with as much of the one before."
-        return now, start, (note,)
-    return now, then, ()
+def _is_set(slots: Slots) -> bool:
+    """ "Bought this but not that"."""
+    return slots.bought and "customer" in slots.nouns and any(n.left_out for n in slots.named)
 
 
-def before(period: Period) -> Period:
-    """What a period is set against when nothing is said."""
-    # A year to date is set against the same months: the twelve before would bring another season.
-    return period.year_before() if 6 < period.whole_months <= 12 else period.before()
+def _members_compared(slots: Slots) -> str:
+    """The dimension of two members that are compared with each other, within one period."""
+    kept = [one.dimension for one in slots.named if not one.left_out]
+    twice = [dimension for dimension in dict.fromkeys(kept) if kept.count(dimension) > 1]
+    return twice[0] if twice and slots.compared and len(slots.dates.periods) < 2 else ""
 
 
-def covered(found: Understanding) -> Understanding:
-    """Cut to what the data covers; a period to compare with that isn't wholly there is dropped, and that is said."""
-    span = found.covers
-    told = f"The data covers {span.label}"
-    period, against, notes = found.period, found.against, list(found.assumptions)
-    if period.end < span.start or period.start > span.end:
-        notes.append(f"{told}: there is nothing on {period.label}.")
-        return replace(found, job="unknown", assumptions=tuple(notes), against=None)
-    if period.start < span.start:
-        period = Period(span.start, period.end)
-        notes.append(f"{told}, so the period begins with its first day.")
-    if against and against.start < span.start:
-        notes.append(f"{told}: there is no {against.label} to compare with.")
-        against = None
-    return replace(found, period=period, against=against, assumptions=tuple(notes))
+def _check_slots(slots: Slots, job: Job) -> None:
+    unused = present(slots) - set(_USES[job].split())
+    if job == "list":
+        unused -= {"grain"}
+    if unused:
+        named = " and ".join(sorted(_NAMES[name] for name in unused))
+        raise No(f"I can't combine {TOLD[job]} with {named}.")
+    plural = [
+        what
+        for what, some in (
+            ("measures", len(slots.measures) > 1),
+            ("periods", len(slots.dates.periods) > 1),
+            ("names", _plural_names(slots)),
+        )
+        if some
+    ]
+    if len(plural) > 1:
+        raise No(f"There are several {' and several '.join(plural)} in that: I answer one question at a time.")
+    if len(slots.dates.periods) > 2 or not slots.dates.linked:
+        names = ", ".join(period.label for period in slots.dates.periods)
+        raise No(f"I read more than one period ({names}) and don't see how they belong together.")
 
 
-def _day(day: date) -> str:
-    return Period(day, day).label
+def _plural_names(slots: Slots) -> bool:
+    kept = [one.dimension for one in slots.named if not one.left_out]
+    return len(set(kept)) < len(kept)
 
 
-# --- what is left open -----------------------------------------------------------------------------------------------
+def _nothing_asked(slots: Slots) -> str:
+    if slots.named or slots.dates.periods:
+        return "I don't see which figure is asked for."
+    return "I find no question about the sales data in that."
 
 
-def _ambiguous(reading: Reading, job: Job, measures: tuple[str, ...]) -> tuple[Ambiguity, ...]:
-    """A report or a list has its defaults; where one figure is meant, not to say which, or when, leaves it open."""
-    if job not in ("figure", "compare", "why", "report") or reading.says(r"reports?|overview|summary|dashboard|kpis?"):
+# --- the shape -----------------------------------------------------------------------------------
+
+
+def _shaped(slots: Slots, job: Job, covers: Period) -> Plan:
+    """The plan but for its time."""
+    only, without, lacking = _filters(slots, job)
+    measures = measures_of(slots, job)
+    by = dimension_of(slots, job)
+    plan = Plan(
+        job=job,
+        period=covers,
+        covers=covers,
+        measures=measures,
+        only=only,
+        without=without,
+        lacking=lacking,
+        days=slots.days,
+        by=by,
+        order=_order(slots, job),
+        count=_count(slots, by, job),
+        limit=slots.limit,
+        per=slots.per,
+        ahead=min(slots.dates.ahead or 3, _MOST_AHEAD) if job == "forecast" else 0,
+        chart=slots.chart,
+        direction=slots.direction or "",
+        advice=slots.advice,
+        notes=tuple(f"“{wrong}” was read as “{right}”" for wrong, right in slots.respelt.items()),
+    )
+    return _checked(plan, slots)
+
+
+def measures_of(slots: Slots, job: Job) -> tuple[str, ...]:
+    if job in EVENTS or job in ("stock", "schema", "absent"):
         return ()
-    open_ones: list[Ambiguity] = []
-    if not measures:
-        open_ones.append("measure")
-    if not reading.dates.periods:
-        open_ones.append("period")
-    return tuple(open_ones)
+    if slots.measures:
+        return tuple(slots.measures)
+    many = re.search(r"\bhow many\b", slots.text, re.IGNORECASE) and job == "figure"
+    return ("units",) if many else KEY if job == "report" else ("revenue",)
 
 
-def with_ambiguity(found: Understanding) -> Understanding:
-    """With an assumption for each thing that is left open."""
-    notes: list[str] = []
-    if "measure" in found.ambiguous:
-        labels = ", ".join(MEASURES[name].label.lower() for name in found.measures)
-        notes.append(f"{NO_MEASURE}: taken as {labels}.")
-    if "period" in found.ambiguous:
-        notes.append(f"{NO_PERIOD}: taken as {found.period.label}, the last whole month.")
-    return replace(found, assumptions=(*found.assumptions, *notes))
+def dimension_of(slots: Slots, job: Job) -> str:
+    if job not in ("list", "absent"):
+        return ""
+    nouns = slots.nouns
+    grain = [slots.grain] if slots.grain else []
+    wanted = list(dict.fromkeys([*slots.by, *nouns, *grain])) or [_members_compared(slots)]
+    if len(wanted) > 1 and job == "list" and slots.by and nouns and not slots.order:
+        wanted = [d for d in wanted if d not in nouns] if "customers" in slots.measures else wanted
+    if len(wanted) > 1:
+        raise No(f"I break down by one thing at a time, not by {' and '.join(PLURALS[d] for d in wanted)}.")
+    _check_dimension(wanted[0], slots, job)
+    return wanted[0]
+
+
+def _check_dimension(by: str, slots: Slots, job: Job) -> None:
+    compared = _members_compared(slots)
+    if compared and by != compared:
+        raise No(f"I compare names over one period, not by {by}: ask for one name after the other.")
+    if not by:
+        raise No("I don't see of what the list should be: products, customers, regions, months …")
+    if job == "absent" and by in TIMES:
+        raise No(f"I can't list {PLURALS[by]} without sales.")
+
+
+def _filters(slots: Slots, job: Job) -> tuple[Filters, Filters, Filters]:
+    only: dict[str, tuple[str, ...]] = {}
+    without: dict[str, tuple[str, ...]] = {}
+    lacking: dict[str, tuple[str, ...]] = {}
+    for one in slots.named:
+        behind = slots.nothing is not None and one.start > slots.nothing
+        absent = job == "absent" and (one.left_out if _is_set(slots) else behind)
+        place = lacking if absent else without if one.left_out else only
+        place[one.dimension] = (*place.get(one.dimension, ()), one.name)
+    return only, without, lacking
+
+
+def _order(slots: Slots, job: Job) -> Order | None:
+    if job != "list":
+        return None
+    moving = slots.direction or slots.compared or slots.dates.relation
+    if slots.order in (None, "top") and moving and not _members_compared(slots):
+        return "decline" if slots.direction == "down" else "growth"
+    return slots.order
+
+
+def _count(slots: Slots, by: str, job: Job) -> int:
+    if slots.count:
+        return min(slots.count, 50)
+    if job != "list" or slots.limit:
+        return 0
+    return 5 if slots.order and by in (*TIMES, *_LONG) else _LISTED if by in _LONG else 0
+
+
+def _check_filters(plan: Plan) -> None:
+    allowed = _FILTERED.get(plan.job)
+    wrong = [d for d in plan.only if allowed is not None and d not in allowed]
+    if allowed is not None and plan.job not in ("lost", "gained"):
+        wrong += list(plan.without)
+    if plan.job == "absent":
+        wrong += [d for d in plan.without if d != plan.by and not is_attribute(plan.by, d)]
+    if wrong:
+        names = " or ".join(dict.fromkeys(name.replace("_", " ") for name in wrong))
+        raise No(f"I can't filter {TOLD[plan.job]} by {names} in that way.")
+
+
+def _check_measures(plan: Plan) -> None:
+    """A cause, a report and a forecast don't go by every measure."""
+    if MEDIAN.name in plan.measures and plan.job != "figure":
+        raise No("I give the median of order values for a period and its filters, and nothing else of it.")
+    if len(plan.measures) > 1 and plan.job in ("why", "forecast"):
+        raise No(f"I give {TOLD[plan.job]} of one measure at a time.")
+    if plan.job == "report" and any(ALL_MEASURES[name].is_ratio for name in plan.measures):
+        raise No("I give reports on sums and counts: revenue, orders, units, margin, costs, discounts.")
+
+
+def _checked(plan: Plan, slots: Slots) -> Plan:
+    _check_measures(plan)
+    _check_filters(plan)
+    if plan.job == "list":
+        if len(plan.measures) > 1:
+            raise No("A list goes by one measure at a time.")
+        overlap = plan.by in ALL_MEASURES[plan.measure].overlaps
+        if slots.share and (ALL_MEASURES[plan.measure].is_ratio or overlap or plan.order in ("growth", "decline")):
+            raise No(f"Shares of {label(plan.measure)} don't add up by {plan.by.replace('_', ' ')}.")
+    if (
+        plan.job == "list"
+        and re.search(r"\bhow many\b", slots.text.lower())
+        and not plan.limit
+        and plan.by not in TIMES
+    ):
+        raise No("I count orders, units and customers, and how many of a list have a property.")
+    if plan.job == "report" and slots.grain in ("day", "week"):
+        raise No("I give reports by month, quarter, half or whole year.")
+    if plan.job == "forecast" and slots.dates.periods:
+        raise No("I forecast what follows the data: ask for the next months by their number.")
+    if plan.chart == "pie" and not (plan.job == "list" and _adds_up(plan)):
+        raise No("A pie shows the shares of a whole; that isn't one. I can draw bars or a line.")
+    if plan.per and (len(plan.measures) > 1 or ALL_MEASURES[plan.measure].is_ratio or plan.by):
+        raise No(f"I give averages per {plan.per} of one sum or count, for one period.")
+    if plan.job == "share":
+        return replace(plan, part=_part(plan, slots))
+    return plan
+
+
+def _adds_up(plan: Plan) -> bool:
+    measure = ALL_MEASURES[plan.measure]
+    return not measure.is_ratio and plan.by not in measure.overlaps and plan.order in (None, "top")
+
+
+def _part(plan: Plan, slots: Slots) -> str:
+    """The dimension of the part, among the filters of a share. "" if the days are the part."""
+    if ALL_MEASURES[plan.measure].is_ratio or len(plan.measures) > 1:
+        raise No(f"There are no shares of {label(plan.measure)}.")
+    if plan.days and plan.only:
+        raise No("I can't take a share by days and by names at once.")
+    if plan.days:
+        return ""
+    names = list(plan.only)
+    for wide, narrow in (("category", "product"), ("region", "customer"), ("segment", "customer")):
+        if set(names) == {wide, narrow}:
+            return narrow
+    if len(names) == 1:
+        return names[0]
+    text = f" {slots.text.lower()} "
+    cue = r"\b(?:from|was|is|were|by|with|due to)\s+(?:the\s+)?$"
+    for name, members in plan.only.items():
+        at = text.find(members[0].lower())
+        if at > 0 and re.search(cue, text[:at]):
+            return name
+    raise No("I don't see what the part is, and what the whole: ask for the share of one name in one whole.")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from askstream.agents.human import ASSUME, MOST_QUESTIONS, NO_REPLY, UNREVIEWED
+from askstream.agents.human import ASSUME, ASSUME_ALONE, MOST_QUESTIONS, NO_REPLY, UNREVIEWED
 from askstream.agents.insights import team as insights
 from askstream.agents.insights.team import ANALYST, DATA, NO_DATA, PLANNER, REPORTER
 from askstream.server.events import AgentResponse
@@ -53,6 +53,15 @@ async def test_a_run_asks_twice_at_most() -> None:
         assert heard_by(fake, PLANNER)[-1] == ("user", ASSUME)
     assert len(play.inquiries) == MOST_QUESTIONS
     assert [name for name, _ in play.sink.said()] == [PLANNER] * 4 + [DATA, ANALYST, REPORTER]
+
+
+async def test_a_client_that_cant_be_asked_isnt() -> None:
+    """A planner that asks all the same is told to assume; nobody is waited for."""
+    async with provider(staff(questions=1)) as fake:
+        play = insights_run(fake)
+        await play.run(replace(task(), asks=False))
+        assert heard_by(fake, PLANNER)[-1] == ("user", ASSUME_ALONE)
+    assert play.inquiries == []
 
 
 @pytest.mark.parametrize(

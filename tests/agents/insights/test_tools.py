@@ -127,10 +127,11 @@ async def test_overlapping_periods_can_be_compared(path: Path) -> None:
     assert month["current"]["value"] < month["previous"]["value"]
 
 
-async def test_a_period_without_sales_is_zero_and_its_ratio_unknown(path: Path) -> None:
-    """No division by zero, and no null for a sum of 0."""
-    sums = await call(path, "compare_periods", measure="revenue", current="2026-10", previous="1999")
-    ratio = await call(path, "compare_periods", measure="margin_rate", current="2026-10", previous="1999")
+async def test_a_part_without_sales_is_zero_and_its_ratio_unknown(path: Path) -> None:
+    """No division by zero, and no null for a sum of 0: the customer came half a year later."""
+    asked = {"current": "2026-10", "previous": "2025-03", "filters": {"customer": "Blue Harbour Hotels"}}
+    sums = await call(path, "compare_periods", measure="revenue", **asked)
+    ratio = await call(path, "compare_periods", measure="margin_rate", **asked)
     assert (sums["previous"]["value"], sums["change_percent"]) == (0, None)
     assert (ratio["previous"]["value"], ratio["change"]) == (None, None)
 
@@ -297,3 +298,64 @@ async def test_the_tools_work_as_autogens_function_tools(path: Path) -> None:
     assert refused.is_error
     assert orjson.loads(refused.to_text())["error"]["code"] == "sql_not_allowed"
     assert all(tool.description for tool in tools)
+
+
+async def test_a_period_that_isnt_over_is_compared_like_for_like(path: Path, data: sqlite3.Connection) -> None:
+    """This year against last: as many months of both, and the result says so. A month in a quarter as well."""
+    total = "SELECT ROUND(SUM(quantity * unit_price * (1 - discount)), 2) FROM orders JOIN order_lines USING (order_id)"
+    for current, previous, now, then in (
+        ("2026", "2025", ("2026-01-01", "2026-10-31"), ("2025-01-01", "2025-10-31")),
+        ("2026-Q4", "2026-Q3", ("2026-10-01", "2026-10-31"), ("2026-07-01", "2026-07-31")),
+        (
+            "2026-10-26..2026-11-08",
+            "2026-10-12..2026-10-25",
+            ("2026-10-26", "2026-10-31"),
+            ("2026-10-12", "2026-10-17"),
+        ),
+    ):
+        for tool, more in (("compare_periods", {}), ("break_down", {"dimension": "region"})):
+            found = await call(path, tool, measure="revenue", current=current, previous=previous, **more)
+            assert "isn't over: the data ends on 2026-10-31" in found["note"]
+            for side, days in (("current", now), ("previous", then)):
+                assert (found[side]["from"], found[side]["to"]) == days
+                expected = rows(data, f"{total} WHERE ordered_on BETWEEN '{days[0]}' AND '{days[1]}'")[0][0]
+                assert found[side]["value"] == pytest.approx(expected, abs=0.01)
+    assert "note" not in await call(path, "compare_periods", measure="revenue", current="2026-10", previous="2026-09")
+
+
+@pytest.mark.parametrize("filters", [{"month": "October 2026"}, {"region": []}, {"month": []}, {"segment": "x"}])
+async def test_a_filter_that_matches_nothing_is_an_error(path: Path, filters: dict[str, Any]) -> None:
+    """Not a zero, which a model would take for a figure."""
+    for name in ("filters", "exclude"):
+        arguments = {"measure": "revenue", "current": "2026-10", "previous": "2026-09", name: filters}
+        assert await code_of(path, "compare_periods", **arguments) == "unknown_value"
+
+
+@pytest.mark.parametrize(("current", "previous"), [("2027", "2026"), ("2026-10", "2023-10"), ("2026", "2024")])
+async def test_a_period_without_data_is_an_error(path: Path, current: str, previous: str) -> None:
+    """Nothing was sold in days that the data doesn't cover, and that is no figure."""
+    arguments = {"measure": "revenue", "current": current, "previous": previous}
+    assert await code_of(path, "compare_periods", **arguments) == "bad_period"
+
+
+async def test_columns_have_their_meaning_and_unit(path: Path) -> None:
+    """Prices, costs and discounts at least."""
+    tables = {table["name"]: table for table in (await call(path, "describe_schema"))["tables"]}
+    columns = {column["name"]: column for column in tables["order_lines"]["columns"]}
+    assert columns["unit_price"]["unit"] == "EUR"
+    assert "before the discount" in columns["unit_price"]["meaning"]
+    assert columns["discount"]["unit"] == "share"
+    sales = {column["name"]: column for column in tables["sales"]["columns"]}
+    assert "unit" in sales["revenue"]
+
+
+async def test_all_dimensions_at_once_give_the_parts_that_weigh_most(path: Path, data: sqlite3.Connection) -> None:
+    """The customer that left comes before its region, with the figures of plain SQL."""
+    found = await call(
+        path, "break_down", measure="revenue", dimension="all", current="2026-02", previous="2026-01", limit=3
+    )
+    first = found["parts"][0]
+    assert (first["dimension"], first["name"]) == ("customer", "Halvorsen Retail Group")
+    query = "SELECT SUM(revenue) FROM sales WHERE customer = 'Halvorsen Retail Group' AND month = '2026-01'"
+    assert first["previous"] == pytest.approx(rows(data, query)[0][0], abs=0.01)
+    assert len(found["parts"]) == 3

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,6 @@ import orjson
 
 from askstream.agents.insights.offline.analyst import reply
 from askstream.agents.insights.offline.conversation import Act, Say, call_id
-from askstream.agents.insights.offline.dialogue import understand
-from askstream.agents.insights.offline.names import Facts
-from askstream.agents.insights.offline.understanding import Understanding
 from askstream.agents.insights.sql import ToolError
 from askstream.agents.insights.tools import Tool, toolbox
 
@@ -51,58 +47,33 @@ class Story:
         return self.said[-1][1]
 
     @property
-    def findings(self) -> str:
-        """What the report says before the figures."""
-        return self.report.split("## Figures")[0]
+    def answer(self) -> str:
+        """The report without its SQL."""
+        return self.report.partition("## SQL")[0]
 
     @property
     def charts(self) -> list[dict[str, Any]]:
         return [call.result["chart"] for call in self.calls if call.name == "make_chart"]
 
-    def plan(self) -> str:
-        """The last one that was made."""
-        return next(text for _, text in reversed(self.said) if text.startswith("**Plan**"))
-
-
-# What is in a database of few names, and in one of many.
-FACTS = Facts(
-    date(2024, 11, 1),
-    date(2026, 10, 31),
-    {
-        "region": ("Central", "East", "North", "South", "West"),
-        "category": ("Audio", "Kitchen", "Lighting", "Office", "Outdoor", "Textiles"),
-        "product": ("Halo Floor Lamp", "Turntable", "Copper Saucepan"),
-        "customer": ("Halvorsen Retail Group", "Blue Harbour Hotels", "Copper Stores", "Amber Shop", "Amber Resorts"),
-        "sales_person": ("Claire Moreau", "Hugo Lambert"),
-        "segment": ("Hospitality", "Offices", "Online", "Retail"),
-    },
-)
-MANY = Facts(
-    date(2024, 11, 1),
-    date(2026, 10, 31),
-    {
-        "region": ("Central", "East", "North", "South", "West"),
-        "category": ("Audio", "Kitchen"),
-        "product": (*(f"Shelf {n}" for n in range(20)), "Halo Floor Lamp"),
-        "customer": (*(f"Shop {n}" for n in range(20)), "Halvorsen Retail Group"),
-        "sales_person": ("Claire Moreau", "Hugo Lambert"),
-        "segment": ("Hospitality", "Retail"),
-    },
-)
 
 VAGUE = "How are we doing in the north?"
 SILENCE = "Nobody answered. Go on with an assumption, and state it."
 
 
 async def ask(
-    path: Path, *questions: str, named: bool = True, answer: str | None = None, remarks: Sequence[str] = ()
+    path: Path,
+    *questions: str,
+    named: bool = True,
+    answer: str | None = None,
+    remarks: Sequence[str] = (),
+    asks: bool = False,
 ) -> Story:
     """The whole conversation; the story is that of the last question. Without names, texts alone tell who speaks.
 
     When asked back the person gives the answer, or none; when the report is there, one remark after the other.
     """
     contexts: dict[str, list[dict[str, Any]]] = {
-        agent: [{"role": "system", "content": f"You are {agent}, and so on."}] for agent in ORDER
+        agent: [{"role": "system", "content": f"You are {agent}, and so on.{' ASK USER:' * asks}"}] for agent in ORDER
     }
     tools, story = toolbox(path), Story()
     for question in questions:
@@ -134,7 +105,7 @@ async def _answered(
         if any(line.startswith("ASK USER:") for line in text.splitlines()):
             _hear(contexts, answer, "user" if named else None)
             continue
-        speaker = ORDER[0] if text.startswith("MORE DATA:") else ORDER[ORDER.index(speaker) + 1]
+        speaker = ORDER[ORDER.index(speaker) + 1]
     raise AssertionError("the team never came to an end")
 
 
@@ -151,10 +122,21 @@ async def _turn(agent: str, context: list[dict[str, Any]], tools: dict[str, Tool
                 context.append({"role": "assistant", "content": thought, "tool_calls": _wire(act, position)})
                 for call in calls:
                     assert call.name in TOOLS[agent], f"{agent} has no tool {call.name}"
-                    content = await _result(tools[call.name], dict(call.arguments))
+                    content = await _known(tools[call.name], dict(call.arguments))
                     story.calls.append(Called(agent, call.name, dict(call.arguments), orjson.loads(content)))
                     context.append({"role": "tool", "tool_call_id": call_id(call, position), "content": content})
     raise AssertionError(f"{agent} called tools {MOST_ROUNDS + 1} times in one turn")
+
+
+_KNOWN: dict[str, str] = {}  # the data never changes, so neither does a result
+
+
+async def _known(tool: Tool, arguments: dict[str, Any]) -> str:
+    owner = getattr(tool, "__self__", "")
+    key = f"{owner} {tool.__name__} {orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS).decode()}"
+    if key not in _KNOWN:
+        _KNOWN[key] = await _result(tool, arguments)
+    return _KNOWN[key]
 
 
 async def _result(tool: Tool, arguments: dict[str, Any]) -> str:
@@ -173,8 +155,3 @@ def _wire(act: Act, position: int) -> list[dict[str, Any]]:
         }
         for call in act.calls
     ]
-
-
-def asked(*questions: str) -> Understanding:
-    """How questions are read, the last one in the light of those before."""
-    return understand(questions, FACTS)

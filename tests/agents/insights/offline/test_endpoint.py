@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askstream.agents.insights.offline import MODEL, Endpoint, serve
-from askstream.agents.insights.offline.completions import chunks_of, count_tokens
+from askstream.agents.insights.offline.completions import chunks_of
 
 TOOLS: Any = [{"type": "function", "function": {"name": "describe_schema", "parameters": {"type": "object"}}}]
 PLANNER: Any = [
@@ -35,16 +35,14 @@ async def client(endpoint: Endpoint) -> AsyncGenerator[openai.AsyncOpenAI]:
         yield opened
 
 
-async def test_it_answers_in_words_with_usage(client: openai.AsyncOpenAI) -> None:
-    """The plain form, and an honest count."""
+async def test_it_answers_in_words_without_usage(client: openai.AsyncOpenAI) -> None:
+    """The plain form. Rules read no tokens, so there are none to count."""
     answer = await client.chat.completions.create(model=MODEL, messages=STRANGER)
     content = answer.choices[0].message.content
     assert content is not None
     assert "rules, not a language model" in content
     assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens == count_tokens(content)
-    assert answer.usage.prompt_tokens > 0
+    assert answer.usage is None
     assert answer.model == MODEL
 
 
@@ -59,7 +57,7 @@ async def test_it_calls_tools(client: openai.AsyncOpenAI) -> None:
     result = {"role": "tool", "tool_call_id": call.id, "content": '{"tables": []}'}
     messages: Any = [*PLANNER, answer.choices[0].message.model_dump(exclude_none=True), result]
     then = await client.chat.completions.create(model=MODEL, messages=messages, tools=TOOLS)
-    assert "**Plan for a database of its own**" in (then.choices[0].message.content or "")
+    assert "This isn't the bundled sales warehouse" in (then.choices[0].message.content or "")
 
 
 async def test_streamed_it_is_the_same(client: openai.AsyncOpenAI) -> None:
@@ -73,8 +71,8 @@ async def test_streamed_it_is_the_same(client: openai.AsyncOpenAI) -> None:
     assert "".join(deltas) == whole.choices[0].message.content
     assert sum(map(bool, deltas)) > 3
     assert all(delta[-1].isspace() for delta in deltas[1:-2])
-    assert chunks[-2].choices[0].finish_reason == "stop"
-    assert chunks[-1].usage == whole.usage
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in chunks)
 
 
 async def test_streamed_tool_calls_can_be_put_together(client: openai.AsyncOpenAI) -> None:
@@ -88,12 +86,6 @@ async def test_streamed_tool_calls_can_be_put_together(client: openai.AsyncOpenA
         (call.id, call.function.name) for call in plain if call.type == "function"
     ]
     assert streamed.finish_reason == "tool_calls"
-
-
-async def test_without_include_usage_a_stream_has_none(client: openai.AsyncOpenAI) -> None:
-    """As OpenAI does it."""
-    stream = await client.chat.completions.create(model=MODEL, messages=STRANGER, stream=True)
-    assert all(chunk.usage is None for chunk in [chunk async for chunk in stream])
 
 
 async def test_its_model_is_listed(client: openai.AsyncOpenAI) -> None:
@@ -208,12 +200,6 @@ def test_chunks_join_to_the_text(text: str) -> None:
     pieces = list(chunks_of(text))
     assert "".join(pieces) == text
     assert all(pieces)
-
-
-def test_tokens_are_word_pieces() -> None:
-    """The stated rule: up to four letters or digits, or one other sign."""
-    assert count_tokens("Revenue fell by 12%.") == 2 + 1 + 1 + 1 + 1 + 1
-    assert count_tokens("") == 0
 
 
 async def test_its_start_and_end_are_not_in_a_hosts_log(caplog: pytest.LogCaptureFixture) -> None:
