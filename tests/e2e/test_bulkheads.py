@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import ServerProcess, Start
 from tests.e2e.viewers import ask, client_of, watch_sse, watch_ws
-from tests.timing import GLANCE, PATIENCE
+from tests.timing import GLANCE, MS, PATIENCE
 
 TEAM = ("--team", "tests.e2e.harmful_teams:team")
 
@@ -50,9 +50,11 @@ async def test_a_server_without_file_descriptors_for_its_imports_tries_again(sta
     server = start()
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (200, 200))
     host, port = server.url.removeprefix("http://").split(":")
-    idle = [sockets.create_connection((host, int(port))) for _ in range(185)]
-    while "can't be made ready" not in server.output:  # noqa: ASYNC110 - another process writes it
-        await asyncio.sleep(GLANCE)
+    idle = [sockets.create_connection((host, int(port))) for _ in range(180)]
+    async with asyncio.timeout(PATIENCE):
+        while "can't be made ready" not in server.output:
+            idle.append(sockets.create_connection((host, int(port))))  # takes what an import has closed
+            await asyncio.sleep(MS)
     for each in idle:
         each.close()
     end = await last_event(server, await ask(server.url, "What was revenue in March 2026?"))
