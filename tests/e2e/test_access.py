@@ -119,7 +119,7 @@ async def test_an_administrator_lists_shows_and_cancels_everybodys_runs(served: 
         assert not (await say(ws, type="subscribe", run_id=over_socket))["ok"]
     for run_id in (over_http, over_socket):
         events = await alice.send("GET", f"/runs/{run_id}/events")
-        assert '"event_type":"cancelled"' in events.text.splitlines()[-2]
+        assert '"event_type":"cancelled"' in events.text.splitlines()[-3]
 
 
 async def log_in(client: Client, token: str) -> str:

@@ -83,7 +83,7 @@ async def test_the_longest_question_is_accepted(server: ServerProcess) -> None:
         ("GET", "/runs?limit=0", 422, "invalid_request"),
         ("GET", "/runs?limit=many", 422, "invalid_request"),
         ("GET", "/runs?before=yesterday", 422, "invalid_request"),
-        ("GET", "/ws", 404, "not_found"),
+        ("GET", "/ws", 426, "upgrade_required"),
     ],
 )
 async def test_a_bad_address_is_refused(server: ServerProcess, method: str, path: str, status: int, code: str) -> None:

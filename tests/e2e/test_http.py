@@ -39,7 +39,7 @@ async def test_a_run_is_a_resource(server: ServerProcess) -> None:
         lines = await watch_sse(server.url, started.json()["run_id"])
         run = (await client.get(started.headers["location"])).json()
     assert (run["state"], run["progress"]) == ("completed", 100)
-    assert run["usage"]["prompt_tokens"] > run["usage"]["completion_tokens"] > 0
+    assert run["usage"] == {"prompt_tokens": None, "completion_tokens": None}  # of rules there is nothing to count
     assert run["digest"] == hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
 
 

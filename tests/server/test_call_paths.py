@@ -25,10 +25,10 @@ from askstream.server.runs import Answer, Sink, Task
 from askstream.server.settings import Settings
 from tests.server.call_paths import ROOT, CallPath, called
 
-# Goals of the design. A call path that gets longer in one place must get shorter in another. Of a question's functions
-# 25 limit what its client sends and starts.
+# Goals of the design. A call path that gets longer in one place must get shorter in another. Of a question's functions,
+# 26 limit what its client sends and starts, and 8 find out who asks.
 EVENT_CALLS, EVENT_FILES = 40, 11
-QUESTION_FUNCTIONS = 72 + 25 + 8 + 2  # eight of them are the gate
+QUESTION_FUNCTIONS = 106
 FUNCTION_LINES = 15
 EVENTS, QUESTIONS = 15, 6
 ANSWER = Answer(final_response="42", total_messages=1, usage=Usage(), agent_name="A")
