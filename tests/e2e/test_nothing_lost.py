@@ -313,6 +313,7 @@ def _sockets_of(server: ServerProcess) -> list[str]:
     return [row for row in rows if row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "01"]
 
 
+@pytest.mark.long
 async def test_an_expired_log_is_gone(start: Start) -> None:
     """The response is 410, and the run's resource has `log_expired`."""
     server = start(ASKSTREAM_KEEP_SECONDS="0.001")

@@ -15,6 +15,7 @@ TEAM = ("--team", "tests.chaos.team:factory")
 STOP_SECONDS = 15_000 * MS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "plan",
     [Plan(tag="thread", pause=60, chunks=0), Plan(tag="task", pause=60, chunks=1, stubborn=True)],

@@ -70,6 +70,7 @@ async def test_a_viewer_that_changes_transports_sees_each_event_once(server: Ser
     assert seen == await watch_sse(server.url, run_id, filters=TOKENS)
 
 
+@pytest.mark.long
 async def test_fifty_runs_at_once_do_not_mix(server: ServerProcess) -> None:
     """No event in a wrong run, ids of each from 1 without a gap, each answers its own question."""
 

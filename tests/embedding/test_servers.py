@@ -18,6 +18,8 @@ from askstream.server.journal.sqlite.journal import SqliteJournal
 from tests.e2e.viewers import ask, client_of, is_terminal, say, socket, sse_lines, watch_sse, watch_ws
 from tests.embedding.conftest import Start
 
+pytestmark = pytest.mark.long
+
 KINDS = pytest.mark.parametrize("kind", ["uvicorn", "hypercorn", "granian"])
 HOSTS = "tests.embedding.hosts:"
 # A drain of half a second, 5 s for a run that ignores its cancel, and a busy machine.

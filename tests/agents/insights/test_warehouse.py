@@ -44,6 +44,7 @@ def test_every_reference_has_its_row(data: sqlite3.Connection) -> None:
     assert one(data, "SELECT COUNT(*) FROM sales") == one(data, "SELECT COUNT(*) FROM order_lines")
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others(path: Path, tmp_path: Path) -> None:
     """A run can be repeated on any machine."""
     again, other = tmp_path / "again.db", tmp_path / "other.db"
