@@ -81,7 +81,7 @@ def choose_browser() -> None:
     """Name the browser for the tests, so that they needn't look for one again."""
     browser = set_up_browser()
     if browser:
-        os.environ["ASKSTREAM_BROWSER"] = browser
+        os.environ["TEST_BROWSER"] = browser
     elif os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
         raise TaskError("ASKSTREAM_REQUIRE_BROWSER is set, and there is no browser")
 

@@ -37,7 +37,7 @@ def chromium() -> str:
     if path is None and os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
         pytest.fail("ASKSTREAM_REQUIRE_BROWSER is set, and no Chromium or Chrome starts here", pytrace=False)
     if path is None:
-        pytest.skip("no Chromium or Chrome starts here; install one, or name it: ASKSTREAM_BROWSER=/path")
+        pytest.skip("no Chromium or Chrome starts here; install one, or name it: TEST_BROWSER=/path")
     return path
 
 

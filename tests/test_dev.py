@@ -303,7 +303,7 @@ def lanes(checkout: Checkout) -> Callable[..., tuple[int, list[list[str]]]]:
     (checkout.folder / "pytest.py").write_text(PYTEST)
 
     def call(*arguments: str, fails: str = "") -> tuple[int, list[list[str]]]:
-        code, _, _ = checkout.call("test", *arguments, ASKSTREAM_BROWSER="/bin/true", FAILS=fails)
+        code, _, _ = checkout.call("test", *arguments, TEST_BROWSER="/bin/true", FAILS=fails)
         return code, [line.split("|") for line in (checkout.folder / "calls").read_text().splitlines()]
 
     return call
@@ -461,9 +461,9 @@ def program(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_the_named_browser_is_used(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """ASKSTREAM_BROWSER comes before all others on the machine."""
+    """TEST_BROWSER comes before all others on the machine."""
     path = program("exit 0")
-    monkeypatch.setenv("ASKSTREAM_BROWSER", path)
+    monkeypatch.setenv("TEST_BROWSER", path)
     assert find_browser() == path
 
 
@@ -471,7 +471,7 @@ def test_a_browser_that_does_not_start_is_no_browser(
     program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some systems have a stub under that name, or the file without its libraries."""
-    monkeypatch.setenv("ASKSTREAM_BROWSER", program("echo 'please install me'; exit 1"))
+    monkeypatch.setenv("TEST_BROWSER", program("echo 'please install me'; exit 1"))
     assert find_browser() is None
 
 
@@ -481,7 +481,7 @@ def test_a_browser_of_playwrights_own_is_found(tmp_path: Path, monkeypatch: pyte
         path = tmp_path / f".cache/ms-playwright/chromium-{version}/chrome-linux64/chrome"
         path.parent.mkdir(parents=True)
         path.symlink_to("/bin/true")
-    monkeypatch.delenv("ASKSTREAM_BROWSER", raising=False)
+    monkeypatch.delenv("TEST_BROWSER", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("tools.browser.BROWSERS", ("chromium",))
@@ -499,7 +499,7 @@ def test_without_a_browser_a_test_skips_with_its_reason_or_fails(
     environment = {name: value for name, value in os.environ.items() if name != "ASKSTREAM_REQUIRE_BROWSER"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rsfE", "-p", "no:cacheprovider", str(tmp_path)],
-        env={**environment, **required, "ASKSTREAM_BROWSER": str(tmp_path / "absent"), "PYTHONPATH": str(ROOT)},
+        env={**environment, **required, "TEST_BROWSER": str(tmp_path / "absent"), "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -31,8 +31,8 @@ PLAYWRIGHT_BROWSERS = (
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium or Chrome that starts. ASKSTREAM_BROWSER names the only one to consider."""
-    named = os.environ.get("ASKSTREAM_BROWSER")
+    """Return the path of a Chromium or Chrome that starts. TEST_BROWSER names the only one to consider."""
+    named = os.environ.get("TEST_BROWSER")
     for name in (named,) if named else browser_names():
         path = shutil.which(name)
         if path and starts(path):
@@ -73,13 +73,13 @@ def set_up_browser() -> str | None:
         if done.returncode == 0 and (path := find_browser()):
             return path
         say(f"that failed: {complaint(done.stdout)}")
-    say("no Chromium or Chrome starts here. Install one, or name it: ASKSTREAM_BROWSER=/path")
+    say("no Chromium or Chrome starts here. Install one, or name it: TEST_BROWSER=/path")
     return None
 
 
 def browser_installers() -> Iterator[list[str]]:
     """Yield commands that install one: as root on Debian its package, which brings its libraries; then a download."""
-    if os.environ.get("ASKSTREAM_BROWSER"):
+    if os.environ.get("TEST_BROWSER"):
         return  # no other is wanted
     if shutil.which("apt-get") and os.geteuid() == 0:
         install = "apt-get -qq install -y --no-install-recommends chromium fonts-liberation"

@@ -57,6 +57,9 @@ async def test_a_server_without_file_descriptors_for_its_imports_tries_again(sta
             await asyncio.sleep(MS)
     for each in idle:
         each.close()
+    async with asyncio.timeout(PATIENCE):
+        while not await _is_ready(server):  # noqa: ASYNC110 - it resets what it can't accept
+            await asyncio.sleep(GLANCE)
     end = await last_event(server, await ask(server.url, "What was revenue in March 2026?"))
     assert end["event_type"] == "completed"
     assert server.stop() == 0
@@ -73,6 +76,14 @@ async def test_the_log_says_what_failed_and_where_and_clients_do_not(start: Star
     assert re.search(rf"blocked for 500 ms by block, at \S*{file}:\d+;", server.output)
     assert "Traceback" not in str(await events(server, raised))
     assert server.stop() == 0
+
+
+async def _is_ready(server: ServerProcess) -> bool:
+    try:
+        async with client_of(server.url) as client:
+            return (await client.get("/ready")).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 @pytest.mark.long
