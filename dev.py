@@ -82,8 +82,8 @@ def choose_browser() -> None:
     browser = set_up_browser()
     if browser:
         os.environ["TEST_BROWSER"] = browser
-    elif os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
-        raise TaskError("ASKSTREAM_REQUIRE_BROWSER is set, and there is no browser")
+    elif os.environ.get("TEST_REQUIRE_BROWSER"):
+        raise TaskError("TEST_REQUIRE_BROWSER is set, and there is no browser")
 
 
 def bench(arguments: list[str]) -> NoReturn:

@@ -34,8 +34,8 @@ def anyio_backend() -> str:
 def chromium() -> str:
     """Path of a Chromium or Chrome that starts. Without one a test skips, or fails if a browser is required."""
     path = find_browser()
-    if path is None and os.environ.get("ASKSTREAM_REQUIRE_BROWSER"):
-        pytest.fail("ASKSTREAM_REQUIRE_BROWSER is set, and no Chromium or Chrome starts here", pytrace=False)
+    if path is None and os.environ.get("TEST_REQUIRE_BROWSER"):
+        pytest.fail("TEST_REQUIRE_BROWSER is set, and no Chromium or Chrome starts here", pytrace=False)
     if path is None:
         pytest.skip("no Chromium or Chrome starts here; install one, or name it: TEST_BROWSER=/path")
     return path

@@ -488,7 +488,7 @@ def test_a_browser_of_playwrights_own_is_found(tmp_path: Path, monkeypatch: pyte
     assert find_browser() == str(tmp_path / ".cache/ms-playwright/chromium-1200/chrome-linux64/chrome")
 
 
-@pytest.mark.parametrize(("required", "outcome"), [({}, "1 skipped"), ({"ASKSTREAM_REQUIRE_BROWSER": "1"}, "1 error")])
+@pytest.mark.parametrize(("required", "outcome"), [({}, "1 skipped"), ({"TEST_REQUIRE_BROWSER": "1"}, "1 error")])
 def test_without_a_browser_a_test_skips_with_its_reason_or_fails(
     tmp_path: Path, required: dict[str, str], outcome: str
 ) -> None:
@@ -496,7 +496,7 @@ def test_without_a_browser_a_test_skips_with_its_reason_or_fails(
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_page.py").write_text("def test_page(chromium):\n    assert chromium\n")
-    environment = {name: value for name, value in os.environ.items() if name != "ASKSTREAM_REQUIRE_BROWSER"}
+    environment = {name: value for name, value in os.environ.items() if name != "TEST_REQUIRE_BROWSER"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rsfE", "-p", "no:cacheprovider", str(tmp_path)],
         env={**environment, **required, "TEST_BROWSER": str(tmp_path / "absent"), "PYTHONPATH": str(ROOT)},
