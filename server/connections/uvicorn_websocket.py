@@ -66,6 +66,8 @@ class WebSocket(WebSocketsSansIOProtocol):
             self._inbound.limit()
         if message["type"] in ("websocket.accept", "websocket.close"):  # uvicorn reads on after a close, for the answer
             self._inbound.resume()
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True  # else uvicorn logs an error: it takes a refusal for no answer
 
     def handle_ping(self) -> None:
         """Send no pongs to a client that reads nothing: they would fill memory."""

@@ -157,7 +157,7 @@ class HttpRoutes:
     async def list(self, request: Request) -> Response:
         """List runs. `next` is the address of the next page, null on the last. `everyone` is for administrators."""
         limit, before = _paging(request)
-        everyone = request.query_params.get("everyone") == "true"
+        everyone = _everyone(request)
         principal = _listed_principal(request, everyone=everyone)
         records = await self._runs.page(principal, before=before, limit=limit + 1)
         page: RunPage = {"runs": [self._run_view(request, record) for record in records[:limit]], "next": None}
@@ -235,6 +235,13 @@ def _outcome_response(event: Event) -> Response:
             return problem_response(502, "The run failed", code, event.message, headers)
         case _:
             return problem_response(409, "The run was cancelled", "run_cancelled", event.message, headers)
+
+
+def _everyone(request: Request) -> bool:
+    value = request.query_params.get("everyone", "false")
+    if value not in ("true", "false"):
+        raise InvalidRequest("everyone: true or false is expected.")
+    return value == "true"
 
 
 def _listed_principal(request: Request, *, everyone: bool) -> str | None:
