@@ -12,15 +12,13 @@ from autogen_core.models import (
     ChatCompletionClient,
     CreateResult,
     LLMMessage,
-    ModelCapabilities,  # pyright: ignore[reportDeprecated]  # the abstract property that must be there names it
-    ModelInfo,
     RequestUsage,
 )
-from autogen_core.tools import Tool, ToolSchema
 
 from askstream.agents import calls, model_answer, nesting
 from askstream.agents.calls import ModelCaller
 from askstream.agents.tap import ModelCalls, Options, Tap, speaking
+from askstream.agents.wrapped_client import WrappedClient
 
 
 def wrap(team: Team, caller: ModelCaller, model_calls: ModelCalls) -> None:
@@ -31,11 +29,12 @@ def wrap(team: Team, caller: ModelCaller, model_calls: ModelCalls) -> None:
                 setattr(part, name, OwnClient(value, caller, model_calls))
 
 
-class OwnClient(ChatCompletionClient):
+class OwnClient(WrappedClient):
     """Around an agent's own `client`, for one run. Other attributes are those of `client`."""
 
     def __init__(self, client: ChatCompletionClient, caller: ModelCaller, model_calls: ModelCalls) -> None:
-        self._client, self._caller, self._model_calls = client, caller, model_calls
+        super().__init__(client)
+        self._caller, self._model_calls = caller, model_calls
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -99,17 +98,3 @@ class OwnClient(ChatCompletionClient):
 
     def total_usage(self) -> RequestUsage:
         return self._client.total_usage()
-
-    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()) -> int:
-        return self._client.count_tokens(messages, tools=tools)
-
-    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()) -> int:
-        return self._client.remaining_tokens(messages, tools=tools)
-
-    @property
-    def capabilities(self) -> ModelCapabilities:  # pyright: ignore[reportDeprecated]
-        return self._client.capabilities
-
-    @property
-    def model_info(self) -> ModelInfo:
-        return self._client.model_info

@@ -19,8 +19,6 @@ from autogen_core.models import (
     ChatCompletionClient,
     CreateResult,
     LLMMessage,
-    ModelCapabilities,  # pyright: ignore[reportDeprecated]  # the abstract property that must be there names it
-    ModelInfo,
     RequestUsage,
 )
 from autogen_core.tools import Tool, ToolSchema
@@ -30,6 +28,7 @@ from askstream.agents import calls, failures, model_answer
 from askstream.agents.calls import ModelCaller
 from askstream.agents.chunk_buffer import ChunkBuffer
 from askstream.agents.thoughts import Part, ThoughtSplitter
+from askstream.agents.wrapped_client import WrappedClient
 from askstream.server.events import AgentThinking, Draft, Usage
 from askstream.server.events.unicode import mended
 
@@ -107,7 +106,7 @@ class Options(TypedDict, total=False):
     cancellation_token: CancellationToken | None
 
 
-class Tap(ChatCompletionClient):
+class Tap(WrappedClient):
     """A model client for one run, around the client that all runs share. Closing it has no effect.
 
     `watched` is entered during each call if the client itself ends a call that is silent for too long.
@@ -121,7 +120,8 @@ class Tap(ChatCompletionClient):
         caller: ModelCaller | None = None,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._client, self._buffer, self._model_calls = client, buffer, model_calls
+        super().__init__(client)
+        self._buffer, self._model_calls = buffer, model_calls
         self._caller, self._watched = caller or ModelCaller(buffer), watched
 
     async def create(self, messages: Sequence[LLMMessage], **options: Unpack[Options]) -> CreateResult:
@@ -217,23 +217,6 @@ class Tap(ChatCompletionClient):
     def actual_usage(self) -> RequestUsage:
         usage = self._model_calls.usage  # AutoGen knows no unknown usage
         return RequestUsage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
-
-    def total_usage(self) -> RequestUsage:
-        return self.actual_usage()
-
-    def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()) -> int:
-        return self._client.count_tokens(messages, tools=tools)
-
-    def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()) -> int:
-        return self._client.remaining_tokens(messages, tools=tools)
-
-    @property
-    def capabilities(self) -> ModelCapabilities:  # pyright: ignore[reportDeprecated]
-        return self._client.capabilities
-
-    @property
-    def model_info(self) -> ModelInfo:
-        return self._client.model_info
 
 
 async def _add(text: "_Text | None", parts: Iterable[tuple[Part, str]]) -> None:

@@ -132,36 +132,26 @@ def structured_output(cast: Cast) -> Team:
     )
 
 
-class Score(BaseChatMessage):
-    """A message type of one's own."""
+class Nameless(BaseChatMessage):
+    """A message type without a `type`, which AutoGen sends, but can't read back from a state."""
+
+    score: int
+
+    def to_text(self) -> str:
+        return f"Scored {self.score}."
+
+    def to_model_text(self) -> str:
+        return self.to_text()
+
+    def to_model_message(self) -> Any:
+        return TextMessage(source=self.source, content=self.to_text()).to_model_message()
+
+
+class Score(Nameless):
+    """One with it."""
 
     type: Literal["Score"] = "Score"
-    score: int
     reasons: list[str]
-
-    def to_text(self) -> str:
-        return f"Scored {self.score}."
-
-    def to_model_text(self) -> str:
-        return self.to_text()
-
-    def to_model_message(self) -> Any:
-        return TextMessage(source=self.source, content=self.to_text()).to_model_message()
-
-
-class Nameless(BaseChatMessage):
-    """One without a `type`, which AutoGen sends, but can't read back from a state."""
-
-    score: int
-
-    def to_text(self) -> str:
-        return f"Scored {self.score}."
-
-    def to_model_text(self) -> str:
-        return self.to_text()
-
-    def to_model_message(self) -> Any:
-        return TextMessage(source=self.source, content=self.to_text()).to_model_message()
 
 
 class Custom(BaseChatAgent):
