@@ -167,8 +167,8 @@ def _serve(settings: Any) -> None:
             file_bytes=settings.log_file_bytes,
             files=settings.log_files,
         )
-        listening = process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds)
-        process.run(process.serve(settings, listening, lambda app: console.say(process.greeting(listening, app))))
+        with process.listen(settings.host, settings.port, stalled_seconds=settings.send_seconds) as listening:
+            process.run(process.serve(settings, listening, lambda app: console.say(process.greeting(listening, app))))
     except (process.AddressInUse, AskstreamError, ValueError, OSError) as problem:
         _fail(str(problem))
 
