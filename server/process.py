@@ -173,7 +173,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run an event loop until `main` has ended, and return its result.
 
     Foreign code may exit where nothing contains it, such as in a callback of its own. The loop then goes on. Ctrl-C
-    ends it as long as no handler of ours is set.
+    ends it until the server has set its own handler.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         loop = runner.get_loop()

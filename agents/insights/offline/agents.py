@@ -141,7 +141,7 @@ def _lines(found: Search) -> list[str]:
 
 
 def _moved(found: Sequence[Search]) -> Generator[Act, Sequence[Result], Table]:
-    """What each cause of either change added to both of them."""
+    """Find how much each cause of either change added to both of them."""
     causes = list({one.name: one for search in found for one in search.causes if not one.asked}.values())
     sql = "\nUNION ALL\n".join(figures_sql(one.change, causes) for one in found)
     (result,) = yield Act("What moved on both?", (Call("run_sql", {"query": sql}),))
@@ -165,7 +165,7 @@ def _headline(key: Table, found: Search | None) -> str:
 
 
 def _next(found: Sequence[Search]) -> str:
-    """What to look at next: the causes that are still at work when the period ends."""
+    """Name the causes that are still at work when the period ends, to look at next."""
     falls = [(cause, one) for one in found for cause in one.causes if (cause.contribution or 0.0) < 0]
     names = list(dict.fromkeys(cause.name for cause, _ in falls))[:3]
     if not names:

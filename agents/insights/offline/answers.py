@@ -1,5 +1,7 @@
-"""What the figures of a plan say: the first sentence of the answer, findings, and what to look at
-next. Pure: raw values in, sentences out."""
+"""The sentences of an answer: its first one, the findings, and what to look at next.
+
+Pure: raw values in, sentences out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """Why a figure changed: take out the part that moved least like the rest, look again at what remains,
 and so on; then give each part's own figures, and what the data says happened to it.
 
-The search looks at remainders. The figures that are told never come from it: one query gives them
-for each part as a whole, under the same filters as the question, and for everything else.
+The search works on remainders, and an answer never shows those. Its figures come from one query, for
+each part as a whole, under the filters of the question, and for everything else.
 """
 
 from collections.abc import Generator, Mapping, Sequence

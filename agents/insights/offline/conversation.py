@@ -1,4 +1,4 @@
-"""What the analyst is told, taken from the wire (OpenAI's chat messages), and what it may answer.
+"""Reads the chat messages that OpenAI's API brings to the analyst, and writes its answers to them.
 
 Nothing is kept between two calls. An agent's statement has words for people and one JSON block, from
 which the next agent takes its values. Pure.
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool returned: `data`, or an error's code and text."""
+    """A tool's result: its `data`, or the code and text of its error."""
 
     data: Json = field(default_factory=dict[str, Any])
     error: str = ""

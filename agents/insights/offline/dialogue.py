@@ -20,7 +20,7 @@ from askstream.agents.insights.offline.understanding import check_words, job_of,
 _LONG_TALK: Final = 300  # characters; in longer texts the last question alone may be answered
 _POINTS_BACK: Final = r"\b(?:it|its|they|them|their|those|these)\b"
 _OPENERS: Final = r"\b(?:so,? )?(?:what|how much|how many|which|who|why|when|show|give|list|compare|tell me)\b"
-# Who lies within whom: naming one lets go of the other.
+# Filters that exclude each other: a follow-up that names the first drops the others.
 _WITHIN: Final[Mapping[str, tuple[str, ...]]] = {
     "region": ("customer", "sales_person"), "segment": ("customer",), "category": ("product",),
     "product": ("category",), "customer": ("region", "segment", "sales_person"),
@@ -82,7 +82,7 @@ def _slots(question: str, earlier: Slots | None, names: list[Named], facts: Fact
 
 
 def _of_report(report: str, facts: Facts) -> Slots | None:
-    """What a report's title says, None if it is no answer."""
+    """Read a report's title. Return None if the report is no answer."""
     head = report.partition("\n")[0]
     slots = read(head.removeprefix("# "), facts)
     try:
@@ -251,7 +251,7 @@ def _answered(plan: Plan, slots: Slots, text: str, facts: Facts) -> tuple[Plan, 
 
 
 def _remarked(plan: Plan, slots: Slots | None, text: str, facts: Facts) -> tuple[Plan, Slots | None]:
-    """What a remark changes is said; a remark that isn't understood whole changes nothing."""
+    """Change a plan as a remark asks. The new plan lists its changes; a remark that isn't understood whole has none."""
     rest, hidden = _hidden(text, plan)
     changed = [f"Without {name}" for name in hidden if name not in plan.hidden]
     old = replace(plan, changed=(), refused=(), hidden=hidden)

@@ -93,7 +93,7 @@ def in_statements(texts: Sequence[str]) -> Plan | None:
     for text in reversed(texts):
         found = json_in(text).get("plan")
         if isinstance(found, dict):
-            return _plan(found)  # pyright: ignore[reportUnknownArgumentType] - JSON of ours
+            return _plan(found)  # pyright: ignore[reportUnknownArgumentType] - our own JSON
     return None
 
 

@@ -139,7 +139,7 @@ def job_of(slots: Slots) -> Job | None:
     if len(jobs) > 1:
         raise No(f"I can't give {' and '.join(TOLD[job] for job in jobs)} in one answer: ask one after the other.")
     if jobs:
-        return jobs[0]  # pyright: ignore[reportReturnType] - the grammar names jobs of ours
+        return jobs[0]  # pyright: ignore[reportReturnType] - the grammar has no other
     if slots.dates.ahead:
         return "forecast"
     if slots.nothing is not None or _is_set(slots):

@@ -42,7 +42,7 @@ STALL_SECONDS = 0.005
 # Pages in the WAL (16 MiB) at which it is carried over to the file, with two fsyncs. Four times SQLite's default: hot
 # pages are carried over a quarter as often, and a restart reads it all in 20 ms.
 WAL_PAGES = 4096
-# At so many times these pages, transactions wait until all of the WAL is carried over: only then does it start anew.
+# Transactions wait once the WAL has this many times WAL_PAGES, until all of it is carried over: then it begins anew.
 WAL_FACTOR = 2
 _PAGE_BYTES = 4096
 # At least so many, also if the WAL may have less: a transaction of the event loop writes as much.

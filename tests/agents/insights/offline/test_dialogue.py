@@ -208,7 +208,7 @@ async def test_a_remark_changes_the_answer(path: Path, data: sqlite3.Connection)
 async def test_no_change_is_claimed_that_the_report_doesnt_show(
     path: Path, question: str, remark: str, reason: str
 ) -> None:
-    """The reason is told, and the answer stays."""
+    """The report gives the reason, and its answer stays."""
     before, story = await ask(path, question), await ask(path, question, remarks=[remark])
     assert "**Not followed.**" in story.report
     assert reason in story.report
